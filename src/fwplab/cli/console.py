@@ -1,0 +1,55 @@
+"""Reading a command line and printing an answer, the same way for all commands."""
+
+import contextlib
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import tyro
+from rich.console import Console
+
+from fwplab.errors import UserError
+
+Command = TypeVar("Command")
+
+
+def parse(commands: Any, arguments: Sequence[str], description: str) -> Any:
+    """The command that the arguments spell; a `UserError` of one line where they spell none."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                commands,
+                prog="fwplab",
+                description=description,
+                args=list(arguments),
+                config=(
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.OmitSubcommandPrefixes,
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.AvoidSubcommands,
+                ),
+            )
+    except SystemExit as end:
+        if end.code:
+            raise UserError(_one_line(said.getvalue())) from None
+        raise
+
+
+def _one_line(box: str) -> str:
+    """The words of a framed message, without its frame."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in plain.splitlines()]
+    return re.sub(r"\s+", " ", ". ".join([]) + " ".join(line for line in lines if line)).strip()
+
+
+def emit(value: Any, *, as_json: bool, text: Any) -> None:
+    """Prints `value` as JSON for a program, or `text`, a string or a rich table, for a person."""
+    if as_json:
+        print(json.dumps(value, indent=2))
+    elif isinstance(text, str):
+        print(text)
+    else:
+        Console(soft_wrap=True).print(text)

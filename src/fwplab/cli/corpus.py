@@ -1,0 +1,95 @@
+"""`fwplab corpus`: the two published file formats."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, subcommand
+
+from fwplab.cli.console import emit
+from fwplab.corpora import import_corpus
+from fwplab.languages import language
+from fwplab.languages.audit import Audit, audit
+from fwplab.languages.corpus import make_corpus, write
+from fwplab.languages.splits import SplitSpec, make_splits
+
+
+@dataclass(frozen=True)
+class ExportCorpus:
+    """Writes training, validation and test strings of a language into a new folder."""
+
+    folder: Positional[Path]
+    language: str
+    format: Literal["bhattamishra", "irie"] = "bhattamishra"
+    splits: SplitSpec = field(default_factory=SplitSpec)
+    json: bool = False
+
+    def __call__(self) -> int:
+        spoken = language(self.language)
+        splits = make_splits(spoken, self.splits)
+        corpus = make_corpus(spoken, splits.named(), self.format)
+        write(corpus, self.folder, self.format)
+        summary = splits.summary()
+        lines = [
+            f"{s.name}: {s.strings} strings, {s.distinct} distinct, {s.overlap} of them in train, "
+            f"lengths {s.shortest}-{s.longest}"
+            for s in summary
+        ]
+        facts = {"folder": str(self.folder), "splits": [dataclasses.asdict(s) for s in summary]}
+        emit(facts, as_json=self.json, text="\n".join([f"written to {self.folder}", *lines]))
+        return 0
+
+
+@dataclass(frozen=True)
+class ImportCorpus:
+    """Audits a corpus and keeps it under a name, for `fwplab train --corpus NAME`."""
+
+    folder: Positional[Path]
+    language: str
+    name: str | None = None
+    """Name of the corpus; the folder's own where none is given."""
+    json: bool = False
+
+    def __call__(self) -> int:
+        name = self.name or self.folder.resolve().name
+        reference, result = import_corpus(self.folder, language(self.language), name)
+        facts = {"corpus": reference, **_facts(result)}
+        text = "\n".join([*result.lines(), f"imported as {reference}: fwplab train --language {self.language} --corpus {name}"])
+        emit(facts, as_json=self.json, text=text)
+        return 0
+
+
+@dataclass(frozen=True)
+class AuditCorpus:
+    """Checks every label of a corpus; exit code 1 with the first wrong line where one is wrong."""
+
+    folder: Positional[Path]
+    language: str
+    json: bool = False
+
+    def __call__(self) -> int:
+        result = audit(self.folder, language(self.language))
+        emit(_facts(result), as_json=self.json, text="\n".join(result.lines()))
+        return 0 if result.ok else 1
+
+
+def _facts(result: Audit) -> dict[str, object]:
+    return {**dataclasses.asdict(result), "ok": result.ok, "wrong": result.wrong, "renamed": result.renamed}
+
+
+Action = (
+    Annotated[ExportCorpus, subcommand("export")]
+    | Annotated[ImportCorpus, subcommand("import")]
+    | Annotated[AuditCorpus, subcommand("audit")]
+)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The two published file formats: export, import, audit."""
+
+    action: Action
+
+    def __call__(self) -> int:
+        return self.action()

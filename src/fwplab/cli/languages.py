@@ -1,0 +1,121 @@
+"""`fwplab languages`: their rules, words and labels."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from rich.table import Table
+from tyro.conf import Positional, subcommand
+
+from fwplab.cli.console import emit
+from fwplab.errors import UserError
+from fwplab.languages import END, LANGUAGES, language
+
+
+@dataclass(frozen=True)
+class ListLanguages:
+    """All languages, with their alphabets and their places in the hierarchy."""
+
+    json: bool = False
+
+    def __call__(self) -> int:
+        found = [language(name) for name in LANGUAGES.names()]
+        facts = [
+            {"name": each.name, "symbols": each.symbols, "classes": each.classes, "hierarchy": each.hierarchy}
+            for each in found
+        ]
+        table = Table("language", "alphabet", "label classes", "class in the hierarchy", box=None)
+        for each in found:
+            table.add_row(each.name, " ".join(each.symbols), " ".join(each.classes), each.hierarchy)
+        emit(facts, as_json=self.json, text=table)
+        return 0
+
+
+@dataclass(frozen=True)
+class ShowLanguage:
+    """The rule of one language, with worked words."""
+
+    name: Positional[str]
+    json: bool = False
+
+    def __call__(self) -> int:
+        spoken = language(self.name)
+        text = inspect.getdoc(type(spoken)) or ""
+        facts = {
+            "name": spoken.name,
+            "rule": text,
+            "symbols": spoken.symbols,
+            "classes": spoken.classes,
+            "hierarchy": spoken.hierarchy,
+        }
+        facing = f"{spoken.name}: {spoken.hierarchy}\nalphabet: {' '.join(spoken.symbols)}\n\n{text}"
+        emit(facts, as_json=self.json, text=facing)
+        return 0
+
+
+@dataclass(frozen=True)
+class SampleLanguage:
+    """Words of a language with their labels, of random admissible lengths between the two bounds."""
+
+    name: Positional[str]
+    count: int = 10
+    shortest: int = 2
+    longest: int = 50
+    seed: int = 0
+    json: bool = False
+
+    def __call__(self) -> int:
+        spoken = language(self.name)
+        if self.count < 0:
+            raise UserError(f"count must not be negative: {self.count}")
+        lengths = spoken.lengths(self.shortest, self.longest)
+        if not lengths:
+            raise UserError(f"{spoken.name} has no word of length {self.shortest} to {self.longest}; choose a wider range")
+        generator = np.random.default_rng(self.seed)
+        words = spoken.sample(generator.choice(lengths, self.count).tolist(), generator)
+        facts = [{"string": word, "labels": spoken.labels(word)} for word in words]
+        text = "\n".join(f"{fact['string']}\t{' '.join(fact['labels'])}" for fact in facts)
+        emit(facts, as_json=self.json, text=text)
+        return 0
+
+
+@dataclass(frozen=True)
+class LabelString:
+    """The label of every position of a string, separated by blanks."""
+
+    name: Positional[str]
+    string: Positional[str]
+    json: bool = False
+
+    def __call__(self) -> int:
+        spoken = language(self.name)
+        labels = spoken.labels(self.string)
+        following = sorted(spoken.next_symbols(self.string), key=lambda symbol: (symbol == END, symbol))
+        facts = {
+            "language": spoken.name,
+            "string": self.string,
+            "labels": labels,
+            "member": spoken.contains(self.string),
+            "next_symbols": following,
+        }
+        emit(facts, as_json=self.json, text=" ".join(labels))
+        return 0
+
+
+Action = (
+    Annotated[ListLanguages, subcommand("list")]
+    | Annotated[ShowLanguage, subcommand("show")]
+    | Annotated[SampleLanguage, subcommand("sample")]
+    | Annotated[LabelString, subcommand("label")]
+)
+
+
+@dataclass(frozen=True)
+class Languages:
+    """The formal languages: list, show, sample, label."""
+
+    action: Action = ListLanguages()
+
+    def __call__(self) -> int:
+        return self.action()

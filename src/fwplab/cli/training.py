@@ -1,0 +1,338 @@
+"""`fwplab train`, `evaluate`, `reproduce`, `report` and `runs`."""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from tyro.conf import Positional
+
+from fwplab.checkpoint import checkpoint_path, load_checkpoint
+from fwplab.cli.console import emit
+from fwplab.corpora import reference
+from fwplab.engine import plan, train_all, usable_cores
+from fwplab.errors import UserError
+from fwplab.evaluate import chance, first_errors
+from fwplab.languages import Language, language
+from fwplab.languages.dataset import encode
+from fwplab.mixers import MIXERS, MixerSpec
+from fwplab.model import ModelSpec
+from fwplab.progress import ProgressView
+from fwplab.record import Record
+from fwplab.report import write_report
+from fwplab.run import PROTOCOLS, Protocol, Run, mixer_from_dict
+from fwplab.statistics import wilson
+from fwplab.store import Store, folder_of
+from fwplab.studies import STUDIES
+from fwplab.table import Row, render_terminal, row, to_json
+from fwplab.trainer import load_splits
+
+
+@dataclass(frozen=True)
+class Train:
+    """Trains a mixer on a language over several seeds, and prints what came out."""
+
+    language: str
+    """Name of a language: fwplab languages."""
+    mixer: str
+    """Name of a mixer: fwplab mixers."""
+    seeds: int = 3
+    """How many seeds."""
+    first_seed: int = 0
+    learning_rate: tuple[float, ...] = (3e-3,)
+    """One rate, or one for each seed."""
+    model: ModelSpec = ModelSpec()
+    protocol: str = "paper"
+    """paper or strict; the options that follow replace what it says."""
+    max_steps: int | None = None
+    batch_size: int | None = None
+    check_every: int | None = None
+    patience: int | None = None
+    train_strings: int | None = None
+    validation_strings: int | None = None
+    test_strings: int | None = None
+    switch: tuple[str, ...] = ()
+    """Switches of the mixer, NAME=VALUE (fwplab mixers)."""
+    corpus: str | None = None
+    """An imported corpus to train on (fwplab corpus import)."""
+    workers: int | None = None
+    """Processes; the number of usable cores where none is given."""
+    device: str = "cpu"
+    json: bool = False
+
+    def __call__(self) -> int:
+        run = self.run()
+        check_device(self.device)
+        workers = self.workers if self.workers is not None else usable_cores()
+        with Store() as store:
+            runs = plan(run, store, workers, self.device)
+            with ProgressView(runs) as view:
+                train_all(runs, store, workers=workers, device=self.device, observe=view.observe)
+            found = store.members(run)
+            records = [replace(record, members=(member,)) for member, record in found.values()]
+        rule = run.protocol.selection
+        summary = row(records, rule, "")
+        checkpoints = {
+            str(record.members[0].seed): str(checkpoint_path(folder_of(record.run), record.members[0].seed, rule))
+            for record in records
+            if rule in record.members[0].selected
+        }
+        facts = {
+            **to_json([summary])[0],
+            "checkpoints": checkpoints,
+            "members": [_member_facts(record, run.protocol) for record in records],
+        }
+        emit(facts, as_json=self.json, text=render_terminal([summary]))
+        if not self.json:
+            for seed, path in checkpoints.items():
+                print(f"seed {seed}: {path}")
+        return 0
+
+    def run(self) -> Run:
+        """The spec that the options spell."""
+        if self.seeds < 1:
+            raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
+        if self.protocol not in PROTOCOLS:
+            raise UserError(f"unknown protocol {self.protocol!r}; choose from: {', '.join(PROTOCOLS)}")
+        preset = PROTOCOLS[self.protocol]
+        spoken = language(self.language)
+        return Run(
+            language=spoken.name,
+            mixer=switched(self.mixer, self.switch),
+            seeds=tuple(range(self.first_seed, self.first_seed + self.seeds)),
+            learning_rates=self.learning_rate,
+            model=self.model,
+            protocol=replace(preset, splits=self._given(preset.splits), **self._changes(preset)),
+            corpus=reference(self.corpus, spoken) if self.corpus else None,
+        )
+
+    def _changes(self, spec: Any) -> dict[str, Any]:
+        names = {f.name for f in dataclasses.fields(spec)} - {"splits"}
+        return {n: getattr(self, n) for n in names if getattr(self, n, None) is not None}
+
+    def _given(self, spec: Any) -> Any:
+        return replace(spec, **self._changes(spec))
+
+
+def switched(name: str, switches: Sequence[str]) -> MixerSpec:
+    """A mixer by name, with some of its switches set as `NAME=VALUE`."""
+    values: dict[str, Any] = {"name": name}
+    for text in switches:
+        switch, sign, value = text.partition("=")
+        try:
+            values[switch.strip().replace("-", "_")] = json.loads(value.strip().lower())
+        except json.JSONDecodeError as error:
+            raise UserError(f"a switch is NAME=VALUE with true, false or a number as value, not {text!r}") from error
+    return mixer_from_dict(values)
+
+
+def check_device(device: str) -> None:
+    """A `UserError` where torch cannot use the device."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        choices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+        raise UserError(f"device {device!r} cannot be used here; choose from: {', '.join(choices)}") from error
+
+
+def _member_facts(record: Record, protocol: Protocol) -> dict[str, Any]:
+    (member,) = record.members
+    scores = [
+        {**dataclasses.asdict(score), "accuracy": score.accuracy} for score in member.scores if score.rule == protocol.selection
+    ]
+    return {
+        "seed": member.seed,
+        "learning_rate": member.learning_rate,
+        "status": member.status,
+        "steps": member.steps,
+        "selected_step": member.selected.get(protocol.selection),
+        "run": record.run.key,
+        "scores": scores,
+    }
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Scores a checkpoint on fresh strings of any length, streamed in constant memory where the mixer allows it."""
+
+    checkpoint: Positional[Path]
+    lengths: tuple[int, ...] = (50, 100, 200, 500, 1000)
+    strings: int = 100
+    """Strings a length; a language with fewer words of that length gives each once."""
+    seed: int = 1
+    """Seed of the strings."""
+    language: str | None = None
+    """Another language than the one of training, over as many symbols and classes."""
+    device: str = "cpu"
+    json: bool = False
+
+    def __call__(self) -> int:
+        check_device(self.device)
+        checkpoint = load_checkpoint(self.checkpoint)
+        model = checkpoint.model().to(self.device).eval()
+        spoken = language(self.language or checkpoint.run.language)
+        if (len(spoken.symbols), len(spoken.classes)) != _sizes(language(checkpoint.run.language)):
+            raise UserError(f"{spoken.name} has another alphabet than {checkpoint.run.language}, which the model reads")
+        if self.strings < 1:
+            raise UserError(f"strings must be a positive whole number, not {self.strings}")
+        train = load_splits(checkpoint.run).train
+        generator = np.random.default_rng(self.seed)
+        rows = []
+        for length in self.lengths:
+            data = encode(spoken, _draw(spoken, length, self.strings, generator))
+            errors = first_errors(model, data, self.device)
+            wrong = [error for error in errors if error is not None]
+            right = len(errors) - len(wrong)
+            rows.append(
+                {
+                    "length": length,
+                    "strings": len(errors),
+                    "correct": right,
+                    "accuracy": right / len(errors),
+                    "interval": list(wilson(right, len(errors))),
+                    "median_first_error": float(np.median(wrong)) if wrong else None,
+                    "chance": max(chance(train, data)),
+                }
+            )
+        facts = {
+            "run": checkpoint.run.key,
+            "language": spoken.name,
+            "mixer": checkpoint.run.mixer_name,
+            "seed": checkpoint.seed,
+            "selection": checkpoint.rule,
+            "step": checkpoint.step,
+            "constant_memory": checkpoint.run.mixer.constant_memory,
+            "lengths": rows,
+        }
+        emit(facts, as_json=self.json, text=_evaluation_table(facts))
+        return 0
+
+
+def _sizes(spoken: Language) -> tuple[int, int]:
+    return len(spoken.symbols), len(spoken.classes)
+
+
+def _draw(spoken: Language, length: int, number: int, generator: np.random.Generator) -> list[str]:
+    count = spoken.count(length) if length > 0 else 0
+    if count > number:
+        return spoken.sample([length] * number, generator)
+    if count == 0:
+        near = ", ".join(map(str, spoken.lengths(max(1, length - 8), length + 8)))
+        raise UserError(f"{spoken.name} has no word of length {length}; choose from: {near or 'larger lengths'}")
+    return sorted(set(spoken.sample([length] * (20 * count), generator)))
+
+
+def _evaluation_table(facts: dict[str, Any]) -> Table:
+    title = (
+        f"{facts['mixer']} on {facts['language']}, seed {facts['seed']}, checkpoint of the {facts['selection']} rule "
+        f"at step {facts['step']}: strings right at every position"
+    )
+    table = Table("length", "strings", "right %", "95 % interval", "chance %", "median first error", title=title, box=None)
+    for each in facts["lengths"]:
+        low, high = each["interval"]
+        first = each["median_first_error"]
+        table.add_row(
+            str(each["length"]),
+            str(each["strings"]),
+            f"{100 * each['accuracy']:.1f}",
+            f"{100 * low:.1f}-{100 * high:.1f}",
+            f"{100 * each['chance']:.1f}",
+            "none" if first is None else f"position {first + 1:.0f}",
+        )
+    return table
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Trains what a study asks for, prints its table, and writes its report."""
+
+    study: Positional[str]
+    quick: bool = False
+    """A part of the study that takes minutes."""
+    out: Path = Path("report.html")
+    """Where the report goes."""
+    workers: int | None = None
+    device: str = "cpu"
+    json: bool = False
+
+    def __call__(self) -> int:
+        study = STUDIES.load(self.study)()
+        check_device(self.device)
+        runs = study.runs(quick=self.quick)
+        workers = self.workers if self.workers is not None else usable_cores()
+        with Store() as store:
+            with ProgressView([run for run in runs if not store.has(run.key)]) as view:
+                records = train_all(runs, store, workers=workers, device=self.device, observe=view.observe)
+        return publish(study.title, study.question, study.rows(records), records, self.out, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Writes the report of a study from the records that are there, without training."""
+
+    study: Positional[str] = "irie2023"
+    quick: bool = False
+    out: Path = Path("report.html")
+    json: bool = False
+
+    def __call__(self) -> int:
+        study = STUDIES.load(self.study)()
+        with Store() as store:
+            loaded = [store.load(run.key) for run in study.runs(quick=self.quick)]
+        records = [record for record in loaded if record is not None]
+        if not records:
+            flag = " --quick" if self.quick else ""
+            raise UserError(f"no run of this study is finished; first: fwplab reproduce {self.study}{flag}")
+        return publish(study.title, study.question, study.rows(records), records, self.out, as_json=self.json)
+
+
+def publish(
+    title: str, question: str, rows: Sequence[Row], records: Sequence[Record], out: Path, *, as_json: bool
+) -> int:
+    """Writes the report, and prints the table."""
+    command = shlex.join(["fwplab", *sys.argv[1:]])
+    write_report(records, rows, out, title=title, command=command, question=question)
+    emit({"rows": to_json(rows), "report": str(out)}, as_json=as_json, text=render_terminal(rows))
+    if not as_json:
+        print(f"report: {out}")
+    return 0
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The finished runs in the store."""
+
+    language: str | None = None
+    mixer: str | None = None
+    json: bool = False
+
+    def __call__(self) -> int:
+        wanted_language = language(self.language).name if self.language else None
+        wanted_mixer = MIXERS.name_of(MIXERS.load(self.mixer)) if self.mixer else None
+        with Store() as store:
+            records = store.records(language=wanted_language, mixer=wanted_mixer)
+        facts = [
+            {
+                "key": record.run.key,
+                "mixer": record.run.mixer_name,
+                "language": record.run.language,
+                "seeds": list(record.run.seeds),
+                "status": [member.status for member in record.members],
+                "seconds": record.seconds,
+                "folder": str(folder_of(record.run)),
+            }
+            for record in records
+        ]
+        table = Table("run", "mixer", "language", "seeds", "status", "seconds", box=None)
+        for fact in facts:
+            seeds, status = " ".join(map(str, fact["seeds"])), " ".join(fact["status"])
+            table.add_row(fact["key"], fact["mixer"], fact["language"], seeds, status, f"{fact['seconds']:.0f}")
+        emit(facts, as_json=self.json, text=table)
+        return 0

@@ -1,0 +1,346 @@
+"""Checkpoints of the code published with arXiv 2310.16076 (github.com/IDSIA/fwp-formal-lang).
+
+Ours are the same maps under other names, in the same orientation and element order, so that converting is
+renaming and dropping axes of length one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from fwplab.errors import UserError
+from fwplab.mixers import MixerSpec
+from fwplab.mixers.delta_net import DeltaNet
+from fwplab.mixers.e_lstm import ELSTM
+from fwplab.mixers.linear_transformer import LinearTransformer
+from fwplab.mixers.lstm import LSTM
+from fwplab.mixers.recurrent_delta import RecurrentDelta
+from fwplab.mixers.softmax_attention import SoftmaxAttention
+from fwplab.mixers.srwm import SRWM
+from fwplab.mixers.transformer import Transformer
+from fwplab.model import Model, ModelSpec, build
+
+Weights = Mapping[str, Tensor]
+
+
+def _both(ours: str, theirs: str) -> dict[str, str]:
+    return {f"{ours}.{part}": f"{theirs}.{part}" for part in ("weight", "bias")}
+
+
+# Templates of names, ours to theirs: {n} is the layer, {m} and {f} are the places of its mixer and its
+# feed-forward part in the published list of modules.
+_ENDS = {"embedding.weight": "embedding.weight", **_both("readout", "out_layer")}
+_LSTM = {
+    f"mixers.{{n}}.cell.{part}_l0": f"rnn_func.{part}_l{{n}}"
+    for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+}
+_E_LSTM = {
+    f"mixers.0.{ours}_{gate}": f"rnn_func.{theirs}_{gate}"
+    for ours, theirs in (("weight", "wm"), ("recurrent", "wv"), ("bias", "bias"))
+    for gate in ("z", "f")
+} | _both("mixers.0.output_gate", "output_gate")
+_ENCODER = {
+    "embedding.weight": "embedding.weight",
+    "mixers.{n}.in_linear.weight": "transformer.layers.{n}.self_attn.in_proj_weight",
+    "mixers.{n}.in_linear.bias": "transformer.layers.{n}.self_attn.in_proj_bias",
+    **_both("mixers.{n}.out_linear", "transformer.layers.{n}.self_attn.out_proj"),
+    **_both("mixers.{n}.layer_norm", "transformer.layers.{n}.norm1"),
+    **_both("feed_forwards.{n}.linear1", "transformer.layers.{n}.linear1"),
+    **_both("feed_forwards.{n}.linear2", "transformer.layers.{n}.linear2"),
+    **_both("feed_forwards.{n}.layer_norm", "transformer.layers.{n}.norm2"),
+    **_both("final_norm", "transformer.norm"),
+    **_both("readout", "linear"),
+}
+_FRAME = {
+    **_ENDS,
+    **_both("mixers.{n}.layer_norm", "layers.{m}.layer_norm"),
+    "mixers.{n}.out_linear.weight": "layers.{m}.out_linear.weight",
+    **_both("feed_forwards.{n}.layer_norm", "layers.{f}.layer_norm"),
+    **_both("feed_forwards.{n}.linear1", "layers.{f}.linear1"),
+    **_both("feed_forwards.{n}.linear2", "layers.{f}.linear2"),
+}
+_SLOW = _FRAME | {"mixers.{n}.slow_net.weight": "layers.{m}.slow_net.weight"}
+_RECURRENT = {
+    f"mixers.{{n}}.recurrent_{ours}": f"layers.{{m}}.{theirs}"
+    for ours, theirs in (("query", "R_q"), ("key", "R_k"), ("value", "R_v"), ("beta", "r_b"))
+}
+_SRWM = {f"mixers.{{n}}.{block.lower()}": f"layers.{{m}}.{block}" for block in ("W_y", "W_q", "W_k", "w_b")}
+# The published feed-forward layer registers its two linear maps a second time.
+_COPIES = _both("layers.{f}.ff_layers.0", "layers.{f}.linear1") | _both(
+    "layers.{f}.ff_layers.3", "layers.{f}.linear2"
+)
+_BATCH_AXIS = {"R_q", "R_k", "R_v", "W_y", "W_q", "W_k", "w_b"}
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published model.
+
+    `mixer`: the house's. `templates`: its names, ours to theirs. `copies`: the templates of second names, to the
+    first. `table`: where a table of positions may stand. `heads_in`: our name of a weight whose shape tells the heads.
+    """
+
+    mixer: MixerSpec
+    templates: Mapping[str, str]
+    copies: Mapping[str, str] = field(default_factory=dict)
+    table: str | None = None
+    heads_in: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the model is called here."""
+        return type(self.mixer).__name__
+
+    def names(self, depth: int, first: int) -> dict[str, str]:
+        """Ours to theirs; `first` is the place of the first mixer in the published list of modules."""
+        return _filled(self.templates, range(depth), first)
+
+    def second_names(self, depth: int, first: int) -> dict[str, str]:
+        """The second name of a weight to its first, both theirs."""
+        return _filled(self.copies, range(depth), first)
+
+    def depth(self, weights: Weights, first: int) -> int:
+        """How many layers the names speak of, one at least."""
+        once = set(self.names(1, first).values())
+        layers = (set(_filled(self.templates, [n], first).values()) - once for n in count(1))
+        return next(n for n, names in enumerate(layers, 1) if not names & weights.keys())
+
+
+def _filled(templates: Mapping[str, str], layers: range | list[int], first: int) -> dict[str, str]:
+    places = [{"n": n, "m": first + 2 * n, "f": first + 2 * n + 1} for n in layers]
+    return {a.format(**place): b.format(**place) for place in places for a, b in templates.items()}
+
+
+MODELS: Mapping[int, Published] = {
+    0: Published(LSTM(), _ENDS | _LSTM),
+    1: Published(Transformer(), _ENCODER, table="pos_enc.pe"),
+    2: Published(DeltaNet(), _SLOW, _COPIES, "layers.0.pe", "mixers.0.slow_net.weight"),
+    7: Published(RecurrentDelta(), _SLOW | _RECURRENT, _COPIES, "layers.0.pe", "mixers.0.recurrent_query"),
+    8: Published(LinearTransformer(), _SLOW, _COPIES, "layers.0.pe"),
+    9: Published(SoftmaxAttention(), _SLOW, _COPIES, "layers.0.pe"),
+    10: Published(ELSTM(), _ENDS | _E_LSTM),
+    12: Published(SRWM(), _FRAME | _SRWM, _COPIES, heads_in="mixers.0.w_y"),
+}
+"""The published models by their `--model_type`."""
+
+
+class OneHot(nn.Module):
+    """Tokens `[batch, time]` to unit vectors `[batch, time, vocabulary]`: the published `--no_embedding`."""
+
+    identity: Tensor
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.register_buffer("identity", torch.eye(vocabulary), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The rows of the identity matrix; a token outside of the vocabulary is an `IndexError`."""
+        return embedding(tokens, self.identity)
+
+
+class PositionalModel(nn.Module):
+    """`model` with a table of positions added to its embedded tokens: `x_t = Embedding(token_t) + table_t`.
+
+    The published default, `--remove_pos_enc` not given. The table `[longest, hidden]` is the checkpoint's own and is
+    not trained. Whole sequences only: a model that counts positions has no state to continue from.
+    """
+
+    table: Tensor
+
+    def __init__(self, model: Model, table: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("table", table.detach().clone())
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`[batch, time]` to logits `[batch, time, classes]`; a `UserError` where the table is too short."""
+        time, longest = tokens.shape[1], self.table.shape[0]
+        if time > longest:
+            raise UserError(
+                f"the checkpoint's table of positions ends at {longest}; choose at most that, not {time}"
+            )
+        return self.model.mix(self.model.embedding(tokens) + self.table[:time])[0]
+
+
+def load_checkpoint(
+    source: str | Path | Mapping[str, object], model_type: int, num_heads: int | None = None
+) -> Model | PositionalModel:
+    """The published model, as the house's: int64 tokens `[batch, time]` to logits `[batch, time, classes]`.
+
+    `source`: a file of the published code or what is in one, the state dict alone or the dict that has it as
+    `model_state_dict`; names may begin with `module.`. A file is read without running code from it.
+    `model_type`: the published number (see `MODELS`); 8 and 9 share all names and shapes, nothing else tells them
+    apart. `num_heads`: needed by 1, 8 and 9, whose weights don't tell. An LSTM or e-LSTM without `embedding.weight`
+    reads its tokens one-hot. A checkpoint with a table of positions becomes a `PositionalModel`.
+
+    The model stands on the CPU in the checkpoint's precision and shares no memory with `source`. A `UserError` names
+    the first name that is missing, unknown or of the wrong shape, and two copies of a weight that differ.
+    """
+    if model_type not in MODELS:
+        known = ", ".join(f"{number} ({model.name})" for number, model in MODELS.items())
+        raise UserError(f"model type {model_type} is not one of the published models; choose from: {known}")
+    published = MODELS[model_type]
+    weights = _weights(source)
+    table = weights.pop(published.table, None) if published.table else None
+    first = int(table is not None)
+    depth = published.depth(weights, first)
+    names, copies = published.names(depth, first), published.second_names(depth, first)
+    if not published.mixer.residual and "embedding.weight" not in weights:
+        del names["embedding.weight"]
+    _check_names(weights, {*names.values(), *copies}, f"model type {model_type} ({published.name})")
+    _check_copies(weights, copies)
+    model = _empty(published, names, weights, depth, num_heads).to(next(iter(weights.values())).dtype)
+    model.load_state_dict(_converted(model, names, weights), strict=True)
+    return model if table is None else PositionalModel(model, _rows(table, published.table, model))
+
+
+def published_names(model: nn.Module) -> dict[str, str]:
+    """The name of every parameter of `model` in the published code, ours to theirs.
+
+    Either tensor, or its gradient, is a reshape of the other. A `UserError` for other models.
+    """
+    core, prefix = (model.model, "model.") if isinstance(model, PositionalModel) else (model, "")
+    ours = {name for name, _ in core.named_parameters()}
+    depth = len(core.mixers) if isinstance(core, Model) else 0
+    for published in MODELS.values():
+        names = published.names(depth, first=len(prefix) // len("model."))
+        if names.keys() == ours | {"embedding.weight"}:
+            return {prefix + name: theirs for name, theirs in names.items() if name in ours}
+    known = ", ".join(published.name for published in MODELS.values())
+    raise UserError(f"the published code has no such model; choose one of: {known}")
+
+
+def _weights(source: str | Path | Mapping[str, object]) -> dict[str, Tensor]:
+    content = source if isinstance(source, Mapping) else _unpickled(Path(source))
+    inner = content.get("model_state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(inner, Mapping) or not inner:
+        raise UserError(
+            "no state dict: choose one, a dict that has one as 'model_state_dict', or a file of either"
+        )
+    weights: dict[str, Tensor] = {}
+    wrapped = all(str(name).startswith("module.") for name in inner)
+    for name, tensor in inner.items():
+        if not isinstance(tensor, Tensor) or tensor.dtype not in _FLOATS:
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise UserError(f"{name!r} is no tensor of floating-point numbers but {kind}")
+        weights[str(name).removeprefix("module.") if wrapped else str(name)] = tensor.detach()
+    return _of_one_precision(weights)
+
+
+def _unpickled(path: Path) -> object:
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
+        raise UserError(
+            f"{path} cannot be read safely: choose a file of tensors, numbers and names alone"
+        ) from error
+
+
+def _of_one_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    dtype = next(iter(weights.values())).dtype
+    for name, tensor in weights.items():
+        if tensor.dtype != dtype:
+            raise UserError(
+                f"{name!r} is {tensor.dtype} where the tensors before it are {dtype}: convert to one of them"
+            )
+    return weights
+
+
+def _check_names(weights: Weights, expected: set[str], model: str) -> None:
+    for name in sorted(expected - weights.keys()):
+        raise UserError(f"the checkpoint has no {name!r}, which {model} needs")
+    for name in sorted(weights.keys() - expected):
+        raise UserError(f"the checkpoint has {name!r}, which {model} does not know")
+
+
+def _check_copies(weights: Weights, copies: Mapping[str, str]) -> None:
+    for second, first in copies.items():
+        a, b = weights[first], weights[second]
+        # NaN equals NaN here: a run that diverged has them in both copies.
+        if a.shape != b.shape or not torch.allclose(a, b, rtol=0, atol=0, equal_nan=True):
+            raise UserError(f"a corrupt checkpoint: {first!r} and {second!r} are one weight but differ")
+
+
+def _empty(
+    published: Published, names: Mapping[str, str], weights: Weights, depth: int, num_heads: int | None
+) -> Model:
+    """A model of the checkpoint's sizes, each read from one weight; `_converted` holds all others to them."""
+    classes, hidden = _sizes(weights, names["readout.weight"], 2)
+    one_hot = "embedding.weight" not in names
+    inputs = "mixers.0.weight_z" if "mixers.0.weight_z" in names else "mixers.0.cell.weight_ih_l0"
+    read = _sizes(weights, names[inputs if one_hot else "embedding.weight"], 2)
+    vocabulary, width = (read[1], read[1]) if one_hot else read
+    factor = 1
+    if "feed_forwards.0.linear1.weight" in names:
+        factor = max(1, _sizes(weights, names["feed_forwards.0.linear1.weight"], 2)[0] // hidden)
+    heads = _heads(published, names, weights, hidden, num_heads)
+    spec = ModelSpec(hidden, depth, heads, factor, None if published.mixer.residual else width)
+    model = build(published.mixer, spec, vocabulary, classes, seed=0)
+    if one_hot:
+        model.register_module("embedding", OneHot(vocabulary))
+    return model
+
+
+def _heads(
+    published: Published, names: Mapping[str, str], weights: Weights, hidden: int, given: int | None
+) -> int:
+    if not published.mixer.residual:
+        return 1
+    if published.heads_in is None:
+        if given is None:
+            raise UserError(
+                f"{published.name}'s weights don't tell its heads: choose num_heads that divides {hidden}"
+            )
+        return given
+    name = names[published.heads_in]
+    if published.heads_in.endswith("slow_net.weight"):
+        # SlowNet's rows are query, key and value of the hidden width, and one write strength a head.
+        told = max(1, _sizes(weights, name, 2)[0] - 3 * hidden)
+    else:
+        told = _sizes(weights, name, 4)[1]
+    if given not in (None, told):
+        raise UserError(f"num_heads={given} contradicts {name!r}: choose {told}, or leave it out")
+    return told
+
+
+def _sizes(weights: Weights, name: str, axes: int) -> tuple[int, ...]:
+    shape = tuple(weights[name].shape)
+    if len(shape) != axes or 0 in shape:
+        raise UserError(
+            f"{name!r} has the shape {list(shape)} where {axes} axes, none of them empty, are expected"
+        )
+    return shape
+
+
+def _converted(model: Model, names: Mapping[str, str], weights: Weights) -> dict[str, Tensor]:
+    own = model.state_dict()
+    for ours, theirs in names.items():
+        expected, found = _published_shape(theirs, own[ours].shape), tuple(weights[theirs].shape)
+        if found != expected:
+            raise UserError(f"{theirs!r} has the shape {list(found)} where {list(expected)} is expected")
+    return {ours: weights[theirs].reshape(own[ours].shape) for ours, theirs in names.items()}
+
+
+def _published_shape(theirs: str, ours: torch.Size) -> tuple[int, ...]:
+    last = theirs.rpartition(".")[2]
+    if last == "r_b":
+        return (1, ours[0], 1, ours[1])
+    return (1, *ours) if last in _BATCH_AXIS else tuple(ours)
+
+
+def _rows(table: Tensor, name: str | None, model: Model) -> Tensor:
+    hidden = model.readout.in_features
+    if table.ndim != 3 or table.shape[1:] != (1, hidden):
+        raise UserError(
+            f"{name!r} has the shape {list(table.shape)} where [positions, 1, {hidden}] is expected"
+        )
+    return table.squeeze(1)

@@ -1,0 +1,71 @@
+"""Corpora of others, imported once under a name, to train on as on generated strings."""
+
+import dataclasses
+import hashlib
+import re
+from pathlib import Path
+
+from fwplab.errors import UserError
+from fwplab.files import home
+from fwplab.languages import Language
+from fwplab.languages.audit import Audit, audit_corpus, datasets
+from fwplab.languages.corpus import Corpus, make_corpus, read, write
+from fwplab.languages.splits import Splits, SplitSpec, make_splits
+
+DIGEST_DIGITS = 16
+
+
+def import_corpus(folder: Path, language: Language, name: str) -> tuple[str, Audit]:
+    """Audits the corpus in `folder` and keeps it under `name`, with the language's own class names.
+
+    Returns the reference `name@digest` that a run holds, and the audit. A corpus with wrong labels, without a
+    training part or with neither validation bin is refused, and so is a name that stands for other contents.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"a corpus name has letters, digits, '.', '_' and '-' alone, not {name!r}")
+    corpus = read(folder, language)
+    result = audit_corpus(corpus, language)
+    parts = datasets(corpus, language)
+    if missing := [part for part in ("train", "bin0", "bin1") if part not in parts]:
+        raise UserError(f"{folder} has no part {missing[0]!r}; it has: {', '.join(parts)}")
+    kept = make_corpus(language, parts)
+    target = _folder(name)
+    if not target.exists():
+        write(kept, target, "bhattamishra")
+    elif _digest(read(target, language)) != _digest(kept):
+        raise UserError(f"corpus {name!r} exists with other contents; choose another name")
+    return f"{name}@{_digest(kept)}", result
+
+
+def reference(name: str, language: Language) -> str:
+    """The reference `name@digest` of an imported corpus; a `UserError` that lists the names otherwise."""
+    names = sorted(path.name for path in _folder("").iterdir()) if _folder("").exists() else []
+    if name not in names:
+        raise UserError(f"unknown corpus {name!r}; choose from: {', '.join(names) or 'none is imported yet'}")
+    return f"{name}@{_digest(read(_folder(name), language))}"
+
+
+def corpus_splits(reference: str, language: Language, spec: SplitSpec) -> Splits:
+    """The corpus that a run names as its training set and bins; test strings are generated as ever."""
+    name, _, digest = reference.partition("@")
+    if not _folder(name).exists():
+        raise UserError(f"the corpus {name!r} of this run is not imported here: fwplab corpus import FOLDER --name {name}")
+    corpus = read(_folder(name), language)
+    if _digest(corpus) != digest:
+        raise UserError(f"the imported corpus {name!r} is not the one of this run ({digest}); import it again")
+    parts = datasets(corpus, language)
+    generated = make_splits(language, dataclasses.replace(spec, train_strings=1, validation_strings=1))
+    return Splits(parts["train"], parts["bin0"], parts["bin1"], generated.tests)
+
+
+def _folder(name: str) -> Path:
+    return home() / "corpora" / name
+
+
+def _digest(corpus: Corpus) -> str:
+    text = hashlib.sha256()
+    for name in ("train", "bin0", "bin1"):
+        part = corpus.parts[name]
+        for string, target in zip(part.strings, part.targets, strict=True):
+            text.update(f"{name}\t{string}\t{' '.join(target)}\n".encode())
+    return text.hexdigest()[:DIGEST_DIGITS]

@@ -1,0 +1,136 @@
+"""What the counting languages share: equal blocks, bracket depths, and uniform random walks above zero."""
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fwplab.languages.language import END, Language
+
+Integers = NDArray[np.integer[Any]]
+Walks = NDArray[
+    np.bool_
+]  # a walk a row, True for a step up; rows shorter than the longest go on as they like
+
+
+class Block(NamedTuple):
+    """Where a prefix of a^n b^n c^n ... stands."""
+
+    place: int  # the block it ends in, counted from 0
+    size: int  # the number of a's
+    seen: int  # the symbols of the block so far
+
+
+class EqualBlocks(Language):
+    """a^n b^n (c^n ...), n >= 0: as many of each symbol, in the order of the alphabet.
+
+    The label tells what may come next: the first symbol's class during the a's (another a, or b), else the
+    only symbol possible, or T when only the end is. Strings that are no prefix of a word have no labels.
+    """
+
+    start = Block(0, 0, 0)
+
+    def step(self, state: Block | None, symbol: str) -> Block | None:
+        if state is None or symbol not in self.following(state):
+            return None
+        place = self.symbols.index(symbol)
+        return Block(place, state.size + (place == 0), state.seen + 1 if place == state.place else 1)
+
+    def label(self, state: Block | None) -> str | None:
+        if state is None:
+            return None
+        finished = state.place > 0 and state.seen == state.size
+        return self.classes[state.place + finished]
+
+    def following(self, state: Block | None) -> frozenset[str]:
+        if state is None:
+            return frozenset()
+        if state.size == 0:
+            return frozenset((self.symbols[0], END))
+        after = self.symbols[state.place + 1] if state.place + 1 < len(self.symbols) else END
+        if state.place == 0:
+            return frozenset((self.symbols[0], after))
+        return frozenset((self.symbols[state.place] if state.seen < state.size else after,))
+
+    def count(self, length: int) -> int:
+        return int(length % len(self.symbols) == 0)
+
+    def draw(self, length: int, number: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
+        kinds = len(self.symbols)
+        word = np.repeat(np.arange(kinds, dtype=np.int8), length // kinds)
+        return np.tile(word, (number, 1))
+
+
+class Depths(NamedTuple):
+    """Where a string of brackets stands."""
+
+    open: tuple[int, ...]  # the depth of each pair; below zero after a closing bracket too many
+    alive: bool = True  # whether some word begins like this
+    resets: int = 0
+
+
+class Brackets(Language):
+    """Strings of brackets of one or more pairs, each pair balanced on its own.
+
+    The alphabet lists opening and closing bracket of each pair in turn, other symbols after them.
+    The label has one bit a pair: whether its depth is above zero. It is defined for every string.
+    """
+
+    pairs: ClassVar[int]
+
+    def step(self, state: Depths, symbol: str) -> Depths:
+        pair, closing = divmod(self.symbols.index(symbol), 2)
+        depth = state.open[pair] + (-1 if closing else 1)
+        after = (*state.open[:pair], depth, *state.open[pair + 1 :])
+        return Depths(after, state.alive and depth >= 0, state.resets)
+
+    def label(self, state: Depths) -> str:
+        return "".join("01"[depth > 0] for depth in state.open)
+
+    def following(self, state: Depths) -> frozenset[str]:
+        if not state.alive:
+            return frozenset()
+        opening = self.symbols[: 2 * self.pairs : 2]
+        closing = (self.symbols[2 * pair + 1] for pair in range(self.pairs) if state.open[pair] > 0)
+        return frozenset((*opening, *closing, *(() if any(state.open) else (END,))))
+
+
+def arrangements(ups: Integers, lengths: Integers, generator: np.random.Generator) -> Walks:
+    """A row for every length, with so many ups among its first `length` places, uniform over all of them."""
+    places = np.arange(int(lengths.max(initial=0)))
+    keys = generator.random((len(lengths), len(places)))
+    keys[places >= lengths[:, None]] = 2.0  # behind all others
+    arranged = np.empty(keys.shape, dtype=np.bool_)
+    np.put_along_axis(arranged, np.argsort(keys, axis=1), places < ups[:, None], axis=1)
+    return arranged
+
+
+def balanced_walks(lengths: Integers, generator: np.random.Generator) -> Walks:
+    """Walks of these even lengths from 0 to 0 that never fall below 0, uniform over all of their length.
+
+    Cycle lemma (Dvoretzky and Motzkin 1947): of the 2n + 1 rotations of any arrangement of n + 1 ups and n
+    downs exactly one stays above zero, the one that begins after the last lowest point; without its first
+    step, an up, it is a balanced walk, and every balanced walk comes from equally many arrangements.
+    """
+    sizes = lengths[:, None] + 1
+    up = arrangements(lengths // 2 + 1, lengths + 1, generator)
+    places = np.arange(up.shape[1])
+    heights = np.where(places < sizes, _heights(up), len(places))
+    lowest = len(places) - 1 - np.argmin(heights[:, ::-1], axis=1)
+    return np.take_along_axis(up, (lowest[:, None] + 2 + places[:-1]) % sizes, axis=1)
+
+
+def walks_above_zero(lengths: Integers, generator: np.random.Generator) -> Walks:
+    """Walks from 0 that never fall below 0, uniform over all `comb(length, length // 2)` of their length.
+
+    An arrangement of as many ups as downs (one up more if the length is odd) becomes such a walk when every
+    step down to a new lowest point is turned up. The last steps up to the heights so gained give the
+    arrangement back, so this is a bijection.
+    """
+    up = arrangements((lengths + 1) // 2, lengths, generator)
+    lowest = np.minimum(np.minimum.accumulate(_heights(up), axis=1), 0)
+    return up | (np.diff(lowest, axis=1, prepend=0) < 0)
+
+
+def _heights(up: Walks) -> NDArray[np.int32]:
+    return np.cumsum(np.where(up, 1, -1), axis=1, dtype=np.int32)

@@ -1,0 +1,126 @@
+"""What a language is: a machine that reads symbols, and a way to draw words of a given length."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fwplab.catalogue import Catalogue
+from fwplab.errors import UserError
+
+END = "end"  # stands in a set of next symbols when the word may end here
+SYMBOLS_AT_ONCE = 2**20  # a sampler works in batches of so many symbols, to bound its memory
+
+
+class Language(ABC):
+    """A language as a deterministic machine, possibly with infinitely many states, and a sampler.
+
+    A subclass names its alphabet and label classes, and defines `start`, `step`, `label` and `following`;
+    labels, membership and next symbols all come from these four, so they cannot disagree.
+    States are hashable values: equal states have the same future.
+    """
+
+    symbols: ClassVar[tuple[str, ...]]  # alphabet: single characters, their order is the token index
+    classes: ClassVar[tuple[str, ...]]  # label classes, their order is the class index
+    hierarchy: ClassVar[str]  # place in the Chomsky and counter hierarchies
+    start: ClassVar[Any]  # the state after the empty string
+
+    @abstractmethod
+    def step(self, state: Any, symbol: str) -> Any:
+        """The state after one more symbol of the alphabet."""
+
+    @abstractmethod
+    def label(self, state: Any) -> str | None:
+        """The label class of a position whose symbol led to `state`; None where none is defined."""
+
+    @abstractmethod
+    def following(self, state: Any) -> frozenset[str]:
+        """The symbols that may come next on the way to some word, END after a whole word; empty if dead."""
+
+    @abstractmethod
+    def count(self, length: int) -> int:
+        """The exact number of distinct words of this length."""
+
+    @abstractmethod
+    def draw(self, length: int, number: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
+        """Independent words as token indices `[number, length]`; called where `count(length) > 0` only."""
+
+    @property
+    def name(self) -> str:
+        """The name under which the catalogue finds this language."""
+        return LANGUAGES.name_of(type(self))
+
+    def labels(self, string: str) -> list[str]:
+        """One label class a position, in O(n).
+
+        Raises `UserError` naming the position (from 1) of a symbol outside the alphabet, or of one that
+        no word continues with where the language labels prefixes of its words only.
+        """
+        state, labels = self.start, []
+        for position, symbol in enumerate(string, start=1):
+            if symbol not in self.symbols:
+                raise UserError(
+                    f"{self.name}: symbol {symbol!r} at position {position} is outside the alphabet, "
+                    f"choose from: {' '.join(self.symbols)}"
+                )
+            before, state = state, self.step(state, symbol)
+            label = self.label(state)
+            if label is None:
+                allowed = " ".join(sorted(self.following(before)))
+                raise UserError(
+                    f"{self.name}: symbol {symbol!r} at position {position} continues no word, "
+                    f"choose from: {allowed}"
+                )
+            labels.append(label)
+        return labels
+
+    def contains(self, string: str) -> bool:
+        """Whether `string` is a word of the language; one with foreign symbols is not."""
+        return END in self.next_symbols(string)
+
+    def next_symbols(self, prefix: str) -> frozenset[str]:
+        """The symbols that may follow `prefix`, with END exactly when it is a word; empty if it is dead."""
+        state = self.start
+        for symbol in prefix:
+            if symbol not in self.symbols:
+                return frozenset()
+            state = self.step(state, symbol)
+        return self.following(state)
+
+    def lengths(self, low: int, high: int) -> list[int]:
+        """The lengths from `low` to `high`, both included, at which the language has a word."""
+        return [length for length in range(max(low, 0), high + 1) if self.count(length) > 0]
+
+    def sample(self, lengths: Sequence[int], generator: np.random.Generator) -> list[str]:
+        """One word of exactly each of the `lengths`, independent; those of one length are drawn together.
+
+        Raises `UserError` for a length at which the language has no word.
+        """
+        wanted = np.asarray(lengths, dtype=np.int64)
+        words = [""] * len(wanted)
+        for length in np.unique(wanted).tolist():
+            if length < 0 or self.count(length) == 0:
+                near = ", ".join(map(str, self.lengths(length - 8, length + 8))) or "none"
+                raise UserError(f"{self.name} has no word of length {length}; lengths near it: {near}")
+            places = np.flatnonzero(wanted == length).tolist()
+            rows = max(1, SYMBOLS_AT_ONCE // max(1, length))
+            for begin in range(0, len(places) if length else 0, rows):
+                batch = places[begin : begin + rows]
+                for place, word in zip(batch, self._words(length, len(batch), generator), strict=True):
+                    words[place] = word
+        return words
+
+    def _words(self, length: int, number: int, generator: np.random.Generator) -> list[str]:
+        letters = np.array(self.symbols, dtype="U1")[self.draw(length, number, generator)]
+        words: list[str] = letters.view(f"U{length}")[:, 0].tolist()
+        return words
+
+
+LANGUAGES: Catalogue[Language] = Catalogue(
+    "language",
+    "fwplab.languages",
+    Language,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
+    besides=("language", "tasks", "dataset", "splits", "corpus", "audit"),
+)

@@ -1,0 +1,62 @@
+"""Balanced brackets after one reset."""
+
+from math import comb
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fwplab.languages._counting import Brackets, Depths, balanced_walks, walks_above_zero
+from fwplab.languages.language import END
+
+
+class ResetDyck1(Brackets):
+    """A prefix of a balanced string, one reset `1`, a balanced string.
+
+    A position is labelled 1 when the depth since the last reset is above 0, else 0 (0 at the reset).
+    Drawn with the place of the reset uniform over those that leave an even number of symbols after it, then
+    the prefix and the balanced string each uniform over all of their length; so not uniform over all words,
+    most of which have their reset near the end.
+
+    >>> " ".join(ResetDyck1().labels("((1()"))
+    '1 1 0 1 0'
+    >>> ResetDyck1().contains("((1()"), ResetDyck1().contains("()"), ResetDyck1().contains("(1(")
+    (True, False, False)
+    >>> sorted(ResetDyck1().next_symbols("(")), sorted(ResetDyck1().next_symbols("(1"))
+    (['(', ')', '1'], ['(', 'end'])
+    """
+
+    symbols = ("(", ")", "1")
+    classes = ("0", "1")
+    hierarchy = "context-free (one counter)"
+    pairs = 1
+    start = Depths((0,))
+
+    def step(self, state: Depths, symbol: str) -> Depths:
+        if symbol == "1":
+            return Depths((0,), alive=state.alive and state.resets == 0, resets=state.resets + 1)
+        return super().step(state, symbol)
+
+    def following(self, state: Depths) -> frozenset[str]:
+        choices = super().following(state)
+        if not state.alive or state.resets:
+            return choices
+        return choices - {END} | {"1"}
+
+    def count(self, length: int) -> int:
+        # Put an opening bracket for the reset: it is the last one that is never closed, so the words are in
+        # bijection with the walks above zero that do not end at zero.
+        half, odd = divmod(length, 2)
+        return comb(length, half) - (0 if odd else comb(length, half) // (half + 1))
+
+    def draw(self, length: int, number: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
+        tails = 2 * generator.integers(0, (length - 1) // 2 + 1, size=number)
+        heads = length - 1 - tails
+        places = np.arange(length)
+        tokens = np.full((number, length), 2, dtype=np.int8)
+        for walks, sizes, part in (
+            (walks_above_zero(heads, generator), heads, places < heads[:, None]),
+            (balanced_walks(tails, generator), tails, places > heads[:, None]),
+        ):
+            tokens[part] = ~walks[places[: walks.shape[1]] < sizes[:, None]]
+        return tokens

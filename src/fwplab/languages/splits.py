@@ -1,0 +1,212 @@
+"""Training, validation and test sets that share no string where the language has enough of them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from fwplab.errors import UserError
+from fwplab.languages.dataset import Dataset, encode
+from fwplab.languages.language import Language
+
+Window = tuple[int, int]  # a lowest and a highest length, both included
+
+# Every string belongs to one pool, by its hash, so that sets cannot meet whatever their sizes are.
+# The value says where in [0, 1) the pool begins and ends.
+POOLS = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
+DRAWS_A_STRING = 20  # where strings are few: after as many draws a string, all but 2e-9 of them have come up
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """How many strings of which lengths: bin0 has the lengths of the training set, bin1 the longer ones.
+
+    The `test_lengths` are further sets that no selection sees. `seed` fixes every string.
+    """
+
+    train_lengths: Window = (2, 50)
+    longer_lengths: Window = (51, 100)
+    train_strings: int = 10_000
+    validation_strings: int = 2_000
+    test_lengths: tuple[Window, ...] = ((2, 50), (51, 100), (101, 200), (201, 500), (1000, 1000))
+    test_strings: int = 1_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for low, high in (self.train_lengths, self.longer_lengths, *self.test_lengths):
+            if not 0 <= low <= high:
+                raise UserError(f"lengths {low} to {high}: choose 0 <= low <= high")
+        for number in (self.train_strings, self.validation_strings, self.test_strings):
+            if number < 1:
+                raise UserError(f"a split of {number} strings: choose 1 or more")
+        if self.seed < 0:
+            raise UserError(f"seed {self.seed}: choose 0 or more")
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """What a split holds; `overlap` counts its distinct strings that the training set holds too."""
+
+    name: str
+    strings: int
+    distinct: int
+    overlap: int
+    shortest: int
+    longest: int
+
+
+class Tests(Mapping[Window, Dataset]):
+    """Test sets by their window of lengths, each drawn when first asked for: not every run wants them all."""
+
+    def __init__(self, windows: Sequence[Window], draw: Callable[[Window], Dataset]) -> None:
+        self._windows = tuple(dict.fromkeys(windows))
+        self._draw = draw
+        self._drawn: dict[Window, Dataset] = {}
+
+    def __getitem__(self, window: Window) -> Dataset:
+        if window not in self._windows:
+            raise KeyError(window)
+        if window not in self._drawn:
+            self._drawn[window] = self._draw(window)
+        return self._drawn[window]
+
+    def __iter__(self) -> Iterator[Window]:
+        return iter(self._windows)
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The sets of one `SplitSpec`; `tests` by their window of lengths."""
+
+    train: Dataset
+    bin0: Dataset
+    bin1: Dataset
+    tests: Mapping[Window, Dataset]
+
+    def named(self) -> dict[str, Dataset]:
+        """All sets by name: train, bin0, bin1, test_2_50, ..."""
+        tests = {f"test_{low}_{high}": test for (low, high), test in self.tests.items()}
+        return {"train": self.train, "bin0": self.bin0, "bin1": self.bin1, **tests}
+
+    def summary(self) -> list[SplitSummary]:
+        """Counts of strings, distinct strings and overlaps with the training set, for every set."""
+        return [summarise(name, data.strings, self.train.strings) for name, data in self.named().items()]
+
+
+def summarise(name: str, strings: Sequence[str], train: Sequence[str]) -> SplitSummary:
+    """The counts of one set against the training set."""
+    distinct = set(strings)
+    lengths = [len(string) for string in distinct] or [0]
+    return SplitSummary(
+        name, len(strings), len(distinct), len(distinct & set(train)), min(lengths), max(lengths)
+    )
+
+
+def make_splits(language: Language, spec: SplitSpec) -> Splits:
+    """All sets of `spec`, each from a generator of its own, so that none depends on the sizes of the others.
+
+    Strings of a set are distinct, equally many of each admissible length, and none is in two of the pools for
+    training, validation and test. A length with few strings gives those of the set's pool, and the rest of
+    the budget goes to longer ones; a language with fewer strings than asked for repeats them in the training
+    set, and has smaller validation and test sets. Where no length of a window has two strings (unary and
+    counter languages) disjoint sets are impossible: every set then draws on all strings, once each in
+    validation and test. `Splits.summary` counts it all. A test window without an admissible length takes the
+    next longer one.
+
+    Raises `UserError` where a window leaves a set without a string (for a test set: when it is asked for).
+    """
+    draw = _Draw(language, spec.seed)
+
+    def validation(split: str, window: Window) -> Dataset:
+        return encode(language, draw.distinct("validation", split, window, spec.validation_strings))
+
+    def test(window: Window) -> Dataset:
+        reaching = _reaching(language, window)
+        return encode(language, draw.distinct("test", f"test {window}", reaching, spec.test_strings))
+
+    return Splits(
+        train=encode(language, draw.repeated("train", spec.train_lengths, spec.train_strings)),
+        bin0=validation("bin0", spec.train_lengths),
+        bin1=validation("bin1", spec.longer_lengths),
+        tests=Tests(spec.test_lengths, test),
+    )
+
+
+def _reaching(language: Language, window: Window) -> Window:
+    """The window, made longer until it holds an admissible length."""
+    low, high = window
+    longest = 2 * high + 64
+    for reach in range(high, longest):
+        if language.lengths(low, reach):
+            return low, reach
+    raise UserError(f"{language.name} has no word of length {low} to {longest}; choose other test lengths")
+
+
+class _Draw:
+    """Draws sets of one language and seed."""
+
+    def __init__(self, language: Language, seed: int) -> None:
+        self.language = language
+        self.name = language.name
+        self.seed = seed
+
+    def generator(self, split: str) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence([self.seed, *f"{self.name}/{split}".encode()]))
+
+    def repeated(self, split: str, window: Window, number: int) -> list[str]:
+        """Strings of the split's own pool, all of them again and again where they are too few."""
+        strings = self.distinct(split, split, window, number)
+        copies, rest = divmod(number, len(strings))
+        return self.shuffled(split, strings * copies + strings[:rest]) if copies > 1 or rest else strings
+
+    def shuffled(self, split: str, strings: list[str]) -> list[str]:
+        order = self.generator(f"{split}/order").permutation(len(strings))
+        return [strings[place] for place in order]
+
+    def distinct(self, pool: str, split: str, window: Window, number: int) -> list[str]:
+        """At most `number` strings of a pool, as many of each length as it has, in random order."""
+        low, high = window
+        lengths = self.language.lengths(low, high)
+        if not lengths:
+            raise UserError(f"{self.name} has no word of length {low} to {high}; choose other lengths")
+        enough = any(self.language.count(length) > 1 for length in lengths)
+        bounds = POOLS[pool] if enough else (0.0, 1.0)
+        generator, strings = self.generator(split), list[str]()
+        for place, length in enumerate(lengths):
+            left = len(lengths) - place
+            share, rest = divmod(number - len(strings), left)
+            share += int(generator.integers(left) < rest)  # on the average every length has the same share
+            strings += self.of_length(length, share, bounds, generator)
+        if not strings:
+            raise UserError(
+                f"{self.name} has too few words of length {low} to {high} for a {split} set of its own; "
+                f"choose a wider range of lengths"
+            )
+        return self.shuffled(split, strings)
+
+    def of_length(
+        self, length: int, number: int, bounds: tuple[float, float], generator: np.random.Generator
+    ) -> list[str]:
+        """At most `number` distinct strings of one length that belong to the pool with these bounds."""
+        low, high = bounds
+        count = self.language.count(length)
+        wanted = int(number / (high - low))  # on the average so many strings hold `number` of the pool's
+        seen: dict[str, bool] = {}  # whether the string is the pool's
+        kept = drawn = 0
+        while kept < number and len(seen) < count and drawn < DRAWS_A_STRING * min(count, 2 * wanted + 64):
+            batch = min(2 * count, 64 + wanted - int(kept / (high - low)))
+            for string in self.language.sample([length] * batch, generator):
+                if string not in seen:
+                    seen[string] = low <= self.place(string) < high
+                    kept += seen[string]
+            drawn += batch
+        return [string for string, own in seen.items() if own][:number]
+
+    def place(self, string: str) -> float:
+        """Where in [0, 1) the string's hash lies."""
+        digest = blake2b(f"{self.seed}/{self.name}/{string}".encode(), digest_size=6).digest()
+        return int.from_bytes(digest, "big") / 2**48

@@ -1,0 +1,10 @@
+"""The sequence mixers, one file a mixer; the folder is the register."""
+
+from fwplab.catalogue import Catalogue
+from fwplab.mixers.mixer import Mixer, MixerSpec, State
+
+MIXERS: Catalogue[MixerSpec] = Catalogue(
+    "mixer", "fwplab.mixers", MixerSpec, separator="-", besides=("mixer", "fast_weight")
+)
+
+__all__ = ["MIXERS", "Mixer", "MixerSpec", "State"]

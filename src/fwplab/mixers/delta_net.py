@@ -1,0 +1,35 @@
+"""DeltaNet."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import elu
+
+from fwplab.mixers.fast_weight import FastWeightMixer
+from fwplab.mixers.mixer import MixerSpec, State
+from fwplab.ops import Scan, delta
+
+
+@dataclass(frozen=True)
+class DeltaNet(MixerSpec):
+    """The delta rule with `elu + 1`, then query and key divided by their sum, and `beta = sigmoid(.)`.
+
+    `0 < 1 - beta |k|^2 < 1`: no transition has a negative eigenvalue, so that parity is out of reach by construction
+    (arXiv 2310.16076).
+    """
+
+    def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
+        """The layer `x + OutLinear(delta(SlowNet(LayerNorm(x))))`."""
+        return _Layer(width, heads, extra=1)
+
+
+class _Layer(FastWeightMixer):
+    def rule(self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, state: State | None) -> Scan:
+        strength = torch.sigmoid(beta[0])
+        return delta(_shares(query), _shares(key), value, strength, initial_state=state[0] if state else None)
+
+
+def _shares(features: Tensor) -> Tensor:
+    positive = elu(features) + 1
+    return positive / positive.sum(-1, keepdim=True)

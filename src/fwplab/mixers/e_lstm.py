@@ -1,0 +1,54 @@
+"""The e-LSTM, an LSTM with element-wise recurrence (also "quasi-LSTM")."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fwplab.mixers.mixer import Mixer, MixerSpec, State
+from fwplab.ops import elementwise
+
+
+@dataclass(frozen=True)
+class ELSTM(MixerSpec):
+    """`c = f c + (1 - f) z` with element-wise feedback, gate `sigmoid(Lin([x, c]))`, output `c * gate`.
+
+    All cell parameters start as `N(0, 0.1^2)` (arXiv 2310.16076). `one_layer`, a quirk of the published model: it
+    has a single layer, whatever number is asked for.
+    """
+
+    feed_forward = "none"
+    residual = False
+    one_layer: bool = True
+
+    def build(self, input_width: int, width: int, heads: int) -> Mixer:
+        """The cell and its output gate; `heads` has no meaning here."""
+        return _Layer(input_width, width)
+
+    def depth(self, layers: int) -> int:
+        """One, or the number asked for when `one_layer` is off."""
+        return 1 if self.one_layer else layers
+
+
+class _Layer(Mixer):
+    def __init__(self, input_width: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.weight_z = nn.Parameter(0.1 * torch.randn(width, input_width))
+        self.weight_f = nn.Parameter(0.1 * torch.randn(width, input_width))
+        self.recurrent_z = nn.Parameter(0.1 * torch.randn(1, width))
+        self.recurrent_f = nn.Parameter(0.1 * torch.randn(1, width))
+        self.bias_z = nn.Parameter(0.1 * torch.randn(1, width))
+        self.bias_f = nn.Parameter(0.1 * torch.randn(1, width))
+        self.output_gate = nn.Linear(input_width + width, width)
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        z = (x @ self.weight_z.T + self.bias_z).unsqueeze(-2)
+        f = (x @ self.weight_f.T + self.bias_f).unsqueeze(-2)
+        scan = elementwise(z, f, self.recurrent_z, self.recurrent_f, initial_state=state[0] if state else None)
+        cell = scan.output.squeeze(-2)
+        gate = torch.sigmoid(self.output_gate(torch.cat([x, cell], dim=-1)))
+        return cell * gate, (scan.state,)
+
+    def initial_state(self, batch: int) -> State:
+        return (self.bias_z.new_zeros(batch, 1, self.width),)

@@ -1,0 +1,45 @@
+"""The frame that the paper's fast-weight layers share."""
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from fwplab.mixers.mixer import Mixer, State, head_width
+from fwplab.ops import Scan
+
+
+class FastWeightMixer(Mixer):
+    """`x + OutLinear(rule(SlowNet(LayerNorm(x))))`, both maps without bias.
+
+    SlowNet's output is viewed `[heads, 3 d + extra]` and split `[query | key | value | extra]` a head.
+    """
+
+    def __init__(self, width: int, heads: int, extra: int = 0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_width = head_width(width, heads)
+        self.layer_norm = nn.LayerNorm(width)
+        self.slow_net = nn.Linear(width, heads * (3 * self.head_width + extra), bias=False)
+        self.out_linear = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """`[batch, time, width]` to the same shape, and the fast weights after the last position."""
+        scan = self.rule(*self.project(self.layer_norm(x)), state=state)
+        new_state = scan.state if isinstance(scan.state, tuple) else (scan.state,)
+        return x + self.out_linear(scan.output.flatten(-2)), new_state
+
+    @abstractmethod
+    def rule(self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, state: State | None) -> Scan:
+        """Runs the rule on SlowNet's output, `[batch, time, heads, d]` each, beta `[batch, time, heads]`."""
+
+    def project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """SlowNet, its rows taken apart rather than its output: every part comes out contiguous."""
+        weight = self.slow_net.weight.unflatten(0, (self.heads, -1))
+        parts = weight.tensor_split([n * self.head_width for n in (1, 2, 3)], dim=1)
+        query, key, value = (linear(x, part.flatten(0, 1)).unflatten(-1, (self.heads, -1)) for part in parts[:3])
+        return (query, key, value, linear(x, parts[3].flatten(0, 1))) if parts[3].shape[1] else (query, key, value)
+
+    def initial_state(self, batch: int) -> State:
+        """One zero matrix a head, `[batch, heads, d, d]`."""
+        return (self.slow_net.weight.new_zeros(batch, self.heads, self.head_width, self.head_width),)

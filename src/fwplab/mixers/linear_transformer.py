@@ -1,0 +1,24 @@
+"""The linear Transformer (LT)."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import elu
+
+from fwplab.mixers.fast_weight import FastWeightMixer
+from fwplab.mixers.mixer import MixerSpec, State
+from fwplab.ops import Scan, linear
+
+
+@dataclass(frozen=True)
+class LinearTransformer(MixerSpec):
+    """Additive fast weights with the feature map `elu + 1` on query and key, no normaliser (arXiv 2310.16076)."""
+
+    def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
+        """The layer `x + OutLinear(linear(SlowNet(LayerNorm(x))))`."""
+        return _Layer(width, heads)
+
+
+class _Layer(FastWeightMixer):
+    def rule(self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, state: State | None) -> Scan:
+        return linear(elu(query) + 1, elu(key) + 1, value, initial_state=state[0] if state else None)

@@ -1,0 +1,62 @@
+"""What every mixer is: a frozen spec, and the module it builds, which runs, steps and carries a state."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from fwplab.errors import UserError
+
+State = tuple[Tensor, ...]
+"""What a mixer carries from one position to the next: tensors with the batch first."""
+
+
+class Mixer(nn.Module, ABC):
+    """Moves information along time. Run on a whole sequence or stepped, the outputs are the same."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """`x` `[batch, time, width]` to the outputs `[batch, time, width]` and the state after the last position."""
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> State:
+        """The state before the first position."""
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One position: `x` `[batch, width]` to the output `[batch, width]` and the new state."""
+        output, state = self(x.unsqueeze(1), state)
+        return output.squeeze(1), state
+
+
+@dataclass(frozen=True)
+class MixerSpec(ABC):
+    """The named switches of a mixer; their defaults are the paper's layer.
+
+    `feed_forward`: where the block's feed-forward part has its LayerNorm ("pre", "post"), or "none" for no such part.
+    `final_norm`: one more LayerNorm before the readout. `residual`: the mixer adds to its input, so that the
+    embedding must be as wide as the layers. `constant_memory`: the state does not grow with the sequence.
+    `same_start`: all layers start from the weights of the first.
+    """
+
+    feed_forward: ClassVar[Literal["pre", "post", "none"]] = "pre"
+    final_norm: ClassVar[bool] = False
+    residual: ClassVar[bool] = True
+    constant_memory: ClassVar[bool] = True
+    same_start: bool = False
+
+    @abstractmethod
+    def build(self, input_width: int, width: int, heads: int) -> Mixer:
+        """A fresh layer; its weights are drawn from torch's current generator."""
+
+    def depth(self, layers: int) -> int:
+        """How many layers the model really gets when `layers` are asked for."""
+        return layers
+
+
+def head_width(width: int, heads: int) -> int:
+    """Width of one head; a `UserError` where the heads do not divide the width."""
+    if heads < 1 or width % heads:
+        divisors = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
+        raise UserError(f"{heads} heads do not divide a width of {width}; choose from: {divisors}")
+    return width // heads

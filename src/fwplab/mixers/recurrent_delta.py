@@ -1,0 +1,39 @@
+"""Recurrent Delta."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fwplab.mixers.fast_weight import FastWeightMixer
+from fwplab.mixers.mixer import MixerSpec, State
+from fwplab.ops import Scan, recurrent_delta
+
+
+@dataclass(frozen=True)
+class RecurrentDelta(MixerSpec):
+    """The delta rule whose query, key, value and write strength see the last output (arXiv 2310.16076).
+
+    The recurrent weights start as `N(0, 1/d)`, d the width of a head.
+    """
+
+    def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
+        """The layer `x + OutLinear(recurrent_delta(SlowNet(LayerNorm(x))))`."""
+        return _Layer(width, heads)
+
+
+class _Layer(FastWeightMixer):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads, extra=1)
+        d, scale = self.head_width, self.head_width**-0.5
+        self.recurrent_query = nn.Parameter(torch.randn(heads, d, d) * scale)
+        self.recurrent_key = nn.Parameter(torch.randn(heads, d, d) * scale)
+        self.recurrent_value = nn.Parameter(torch.randn(heads, d, d) * scale)
+        self.recurrent_beta = nn.Parameter(torch.randn(heads, d) * scale)
+
+    def rule(self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, state: State | None) -> Scan:
+        recurrent = self.recurrent_query, self.recurrent_key, self.recurrent_value, self.recurrent_beta
+        return recurrent_delta(query, key, value, *beta, *recurrent, initial_state=state)
+
+    def initial_state(self, batch: int) -> State:
+        return (*super().initial_state(batch), self.slow_net.weight.new_zeros(batch, self.heads, self.head_width))

@@ -1,0 +1,63 @@
+"""Softmax attention in the frame of the fast-weight layers (pre-LayerNorm)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
+
+
+@dataclass(frozen=True)
+class SoftmaxAttention(MixerSpec):
+    """`x + OutLinear(attention(SlowNet(LayerNorm(x))))`, scale `1/sqrt(d)`, no biases, no position encoding.
+
+    The second softmax baseline of the code published with arXiv 2310.16076. Its state, all keys and values so far,
+    grows with the sequence.
+    """
+
+    constant_memory = False
+
+    def build(self, input_width: int, width: int, heads: int) -> Mixer:
+        """The layer; SlowNet's output is split `[query | key | value]` a head."""
+        return _Layer(width, heads)
+
+
+class CausalAttention(Mixer):
+    """Causal softmax attention with a cache of keys and values, `[batch, time, heads, d]` both."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_width = head_width(width, heads)
+        self.register_buffer("nothing", torch.zeros(()), persistent=False)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """`softmax(q k^T / sqrt(d)) v` over the past and present; heads merged in the output."""
+        past = state[0].shape[1] if state else 0
+        if state:
+            key, value = torch.cat([state[0], key], dim=1), torch.cat([state[1], value], dim=1)
+        positions = torch.arange(key.shape[1], device=key.device)
+        visible = positions <= positions[past:].unsqueeze(-1)
+        heads_first = (tensor.transpose(1, 2) for tensor in (query, key, value))
+        output = scaled_dot_product_attention(*heads_first, attn_mask=None if past == 0 else visible, is_causal=past == 0)
+        return output.transpose(1, 2).flatten(-2), (key, value)
+
+    def initial_state(self, batch: int) -> State:
+        """No keys, no values."""
+        none = self.nothing.new_zeros(batch, 0, self.heads, self.head_width)
+        return none, none
+
+
+class _Layer(CausalAttention):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        self.layer_norm = nn.LayerNorm(width)
+        self.slow_net = nn.Linear(width, 3 * width, bias=False)
+        self.out_linear = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        slow = self.slow_net(self.layer_norm(x)).unflatten(-1, (self.heads, 3 * self.head_width))
+        output, state = self.attend(*slow.chunk(3, dim=-1), state)
+        return x + self.out_linear(output), state

@@ -1,0 +1,56 @@
+"""The self-referential weight matrix (SRWM)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
+from fwplab.ops import srwm
+
+
+@dataclass(frozen=True)
+class SRWM(MixerSpec):
+    """A weight matrix that rewrites itself, its start learned (arXiv 2310.16076, 2202.05780).
+
+    Initial values: `W_y, W_k ~ N(0, 1/d)`, `W_q ~ N(0, (query_scale)^2 / d)`, `w_b ~ N(rate_bias, 1/d)`.
+    Two quirks of the published layer are switches: `normalised_input=False`, the rule reads the raw `x` without a
+    LayerNorm; `normalised_residual=True`, the layer returns `LayerNorm(x) + OutLinear(y)` instead of adding to `x`.
+    """
+
+    normalised_input: bool = False
+    normalised_residual: bool = True
+    rate_bias: float = -1.0
+    query_scale: float = 0.01
+
+    def build(self, input_width: int, width: int, heads: int) -> Mixer:
+        """The layer; its state are the four blocks of every head."""
+        return _Layer(self, width, heads)
+
+
+class _Layer(Mixer):
+    def __init__(self, spec: SRWM, width: int, heads: int) -> None:
+        super().__init__()
+        self.spec, self.heads = spec, heads
+        d = head_width(width, heads)
+        scale = d**-0.5
+        self.w_y = nn.Parameter(torch.randn(heads, d, d) * scale)
+        self.w_q = nn.Parameter(torch.randn(heads, d, d) * scale * spec.query_scale)
+        self.w_k = nn.Parameter(torch.randn(heads, d, d) * scale)
+        self.w_b = nn.Parameter(torch.randn(heads, d, 4) * scale + spec.rate_bias)
+        self.layer_norm = nn.LayerNorm(width)
+        self.out_linear = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        normal = self.layer_norm(x)
+        heads = (normal if self.spec.normalised_input else x).unflatten(-1, (self.heads, -1))
+        scan = srwm(heads, *self.blocks, initial_state=state)
+        residual = normal if self.spec.normalised_residual else x
+        return residual + self.out_linear(scan.output.flatten(-2)), scan.state
+
+    def initial_state(self, batch: int) -> State:
+        return tuple(block.expand(batch, *block.shape) for block in self.blocks)
+
+    @property
+    def blocks(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.w_y, self.w_q, self.w_k, self.w_b

@@ -1,0 +1,121 @@
+"""Embedding, blocks, readout: the only model there is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fwplab.errors import UserError
+from fwplab.mixers import Mixer, MixerSpec, State
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The shape of a model; `embedding` is the width of the embedding where it is not `hidden` (LSTM, e-LSTM)."""
+
+    hidden: int = 32
+    layers: int = 2
+    heads: int = 4
+    feed_forward_factor: int = 2
+    embedding: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "heads", "feed_forward_factor"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
+
+
+class FeedForward(nn.Module):
+    """`x + Lin2(ReLU(Lin1(LayerNorm(x))))`, or with "post" `LayerNorm(x + Lin2(ReLU(Lin1(x))))`."""
+
+    def __init__(self, width: int, factor: int, norm: Literal["pre", "post"]) -> None:
+        super().__init__()
+        self.norm = norm
+        self.layer_norm = nn.LayerNorm(width)
+        self.linear1 = nn.Linear(width, factor * width)
+        self.linear2 = nn.Linear(factor * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[batch, time, width]` to the same shape."""
+        before = self.layer_norm(x) if self.norm == "pre" else x
+        added = x + self.linear2(functional.relu(self.linear1(before)))
+        return added if self.norm == "pre" else self.layer_norm(added)
+
+
+class Model(nn.Module):
+    """Token ids `[batch, time]` to logits `[batch, time, classes]`: `Embedding -> [mixer, feed-forward] -> Linear`."""
+
+    def __init__(self, mixer: MixerSpec, spec: ModelSpec, vocabulary: int, classes: int) -> None:
+        super().__init__()
+        embedding = spec.embedding or spec.hidden
+        if mixer.residual and embedding != spec.hidden:
+            raise UserError(
+                f"a residual mixer needs an embedding as wide as its layers: choose {spec.hidden}, not {embedding}"
+            )
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        depth = mixer.depth(spec.layers)
+        widths = [embedding] + [spec.hidden] * (depth - 1)
+        self.mixers = nn.ModuleList(mixer.build(width, spec.hidden, spec.heads) for width in widths)
+        self.feed_forwards = nn.ModuleList(
+            nn.Identity()
+            if mixer.feed_forward == "none"
+            else FeedForward(spec.hidden, spec.feed_forward_factor, mixer.feed_forward)
+            for _ in range(depth)
+        )
+        if mixer.same_start:
+            for layer in range(1, depth):
+                self.mixers[layer].load_state_dict(self.mixers[0].state_dict())
+                self.feed_forwards[layer].load_state_dict(self.feed_forwards[0].state_dict())
+        self.final_norm = nn.LayerNorm(spec.hidden) if mixer.final_norm else nn.Identity()
+        self.readout = nn.Linear(spec.hidden, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of every position."""
+        return self.scan(tokens)[0]
+
+    def scan(self, tokens: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
+        """Logits of every position and the state after the last; `state` continues a sequence."""
+        return self.mix(self.embedding(tokens), state)
+
+    def mix(self, x: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
+        """As `scan`, from embedded tokens `[batch, time, embedding]`."""
+        after: list[State] = []
+        for layer, (mixer, feed_forward) in enumerate(zip(self.mixers, self.feed_forwards, strict=True)):
+            x, layer_state = mixer(x, state[layer] if state is not None else None)
+            x = feed_forward(x)
+            after.append(layer_state)
+        return self.readout(self.final_norm(x)), after
+
+    def step(self, tokens: Tensor, state: Sequence[State]) -> tuple[Tensor, list[State]]:
+        """One position: token ids `[batch]` to logits `[batch, classes]` and the new state."""
+        logits, after = self.scan(tokens.unsqueeze(1), state)
+        return logits.squeeze(1), after
+
+    def initial_state(self, batch: int) -> list[State]:
+        """The state of every layer before the first position."""
+        return [mixer.initial_state(batch) for mixer in self._mixers()]
+
+    def parameter_count(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def state_size(self) -> int:
+        """How many numbers the model carries from one position to the next (at the start, for a growing state)."""
+        return sum(tensor.numel() for layer in self.initial_state(1) for tensor in layer)
+
+    def _mixers(self) -> list[Mixer]:
+        return [mixer for mixer in self.mixers if isinstance(mixer, Mixer)]
+
+
+def build(mixer: MixerSpec, spec: ModelSpec, vocabulary: int, classes: int, seed: int) -> Model:
+    """A model whose initial weights depend on the arguments alone.
+
+    Every module, an outsider's too, draws its weights from torch's global generator as it is made. That generator is
+    forked for the moment of construction and given back as it was, so that nothing outside is seeded.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Model(mixer, spec, vocabulary, classes)

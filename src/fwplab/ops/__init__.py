@@ -1,0 +1,28 @@
+"""The rules that write fast weights, one file a rule: the equation, its reference step and its fast forms.
+
+Every rule takes `[batch, time, heads, d]`, an `initial_state` and a `backend`, and returns `Scan(output, state)`.
+"""
+
+import importlib
+from typing import Any
+
+import torch
+
+from fwplab.ops import cpu
+from fwplab.ops.delta import delta
+from fwplab.ops.elementwise import elementwise
+from fwplab.ops.linear import linear
+from fwplab.ops.recurrent_delta import recurrent_delta
+from fwplab.ops.scan import Scan, automatic
+from fwplab.ops.srwm import srwm
+
+RULES = ("linear", "delta", "recurrent_delta", "srwm", "elementwise")
+
+__all__ = ["RULES", "Scan", "delta", "elementwise", "info", "linear", "recurrent_delta", "srwm"]
+
+
+def info(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    """What is in use and why: the compiled library, and what "auto" takes for every rule on `device`."""
+    forms = {rule: importlib.import_module(f"fwplab.ops.{rule}").FORMS for rule in RULES}
+    chosen = {rule: automatic(forms[rule], torch.device(device), dtype) for rule in RULES}
+    return {"auto": chosen, "compiled": cpu.info()}

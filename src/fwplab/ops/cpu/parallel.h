@@ -1,0 +1,123 @@
+// Independent tasks on a given number of threads, each thread with a workspace that outlives the call.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace fwplab {
+
+// Memory handed out from the front and taken back all at once. It keeps its size, so that the next call asks the system for nothing.
+class Workspace {
+   public:
+    template <class V>
+    V* take(std::size_t count) {
+        const std::size_t bytes = (count * sizeof(V) + alignment - 1) / alignment * alignment;
+        if (blocks.empty() || used + bytes > blocks.back().size) grow(bytes);
+        V* start = reinterpret_cast<V*>(blocks.back().start.get() + used);
+        used += bytes;
+        return start;
+    }
+
+    template <class V>
+    V* take_zeros(std::size_t count) {
+        V* start = take<V>(count);
+        for (std::size_t i = 0; i < count; i++) start[i] = V{};
+        return start;
+    }
+
+    // Everything taken before is free again; several blocks become one that holds them all.
+    void reset() {
+        used = 0;
+        if (blocks.size() < 2) return;
+        std::size_t total = 0;
+        for (const Block& block : blocks) total += block.size;
+        blocks.clear();
+        grow(total);
+        used = 0;
+    }
+
+   private:
+    static constexpr std::size_t alignment = 64;
+    struct Free {
+        void operator()(char* p) const { std::free(p); }
+    };
+    struct Block {
+        std::unique_ptr<char, Free> start;
+        std::size_t size;
+    };
+    std::vector<Block> blocks;
+    std::size_t used = 0;
+
+    void grow(std::size_t bytes) {
+        const std::size_t size = bytes < 65536 ? 65536 : bytes;
+        void* start = std::aligned_alloc(alignment, size);
+        if (!start) throw std::bad_alloc();
+        blocks.push_back({std::unique_ptr<char, Free>(static_cast<char*>(start)), size});
+        used = 0;
+    }
+};
+
+// Workspaces that wait for the next call.
+class WorkspacePool {
+   public:
+    std::unique_ptr<Workspace> borrow() {
+        std::lock_guard<std::mutex> guard(lock);
+        if (waiting.empty()) return std::make_unique<Workspace>();
+        auto workspace = std::move(waiting.back());
+        waiting.pop_back();
+        return workspace;
+    }
+
+    void give_back(std::unique_ptr<Workspace> workspace) {
+        std::lock_guard<std::mutex> guard(lock);
+        waiting.push_back(std::move(workspace));
+    }
+
+   private:
+    std::mutex lock;
+    std::vector<std::unique_ptr<Workspace>> waiting;
+};
+
+inline WorkspacePool& workspace_pool() {
+    static WorkspacePool pool;
+    return pool;
+}
+
+// task(index, workspace) for every index below `tasks`, on at most `threads` threads, the caller's among them. Which thread takes a
+// task is left to chance, so a task's result must depend on its index alone. Threads start with the call and end with it: that costs
+// some ten microseconds each and leaves nothing behind that a fork could break.
+template <class F>
+void parallel(std::int64_t tasks, std::int64_t threads, F&& task) {
+    std::atomic<std::int64_t> next{0};
+    std::atomic<bool> out_of_memory{false};
+    auto work = [&] {
+        try {
+            auto workspace = workspace_pool().borrow();
+            for (std::int64_t index; (index = next.fetch_add(1)) < tasks;) {
+                workspace->reset();
+                task(index, *workspace);
+            }
+            workspace_pool().give_back(std::move(workspace));
+        } catch (const std::bad_alloc&) {
+            out_of_memory = true;
+        }
+    };
+    std::vector<std::thread> helpers;
+    try {
+        for (std::int64_t i = 1; i < (threads < tasks ? threads : tasks); i++) helpers.emplace_back(work);
+    } catch (const std::system_error&) {
+        // The system grants no more threads: those that run, the caller's at least, do all the tasks.
+    }
+    work();
+    for (std::thread& helper : helpers) helper.join();
+    if (out_of_memory) throw std::bad_alloc();
+}
+
+}  // namespace fwplab

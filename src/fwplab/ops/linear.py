@@ -1,0 +1,75 @@
+"""The additive rule of the linear Transformer."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from fwplab.ops.scan import Forms, Scan, choose
+
+
+def linear(
+    query: Float[Tensor, "batch time heads key"],
+    key: Float[Tensor, "batch time heads key"],
+    value: Float[Tensor, "batch time heads value"],
+    *,
+    initial_state: Float[Tensor, "batch heads key value"] | None = None,
+    backend: str = "auto",
+) -> Scan:
+    """Additive fast weights: `W_t = W_{t-1} + k_t^T v_t`, `o_t = q_t W_t`.
+
+    The current token is included; there is no normaliser and no scale, and the feature map is the caller's.
+    State: `W`, `[batch, heads, key, value]`, zero at the start. Backends: `chunk` (matrix products), `reference`.
+    Source: arXiv 2310.16076, equations 1 to 3. Raises `UserError` for an unknown backend.
+    """
+    if initial_state is None:
+        initial_state = query.new_zeros(query.shape[0], query.shape[2], key.shape[-1], value.shape[-1])
+    return choose("linear", FORMS, backend, query)(query, key, value, initial_state)
+
+
+def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """One position: vectors `[batch, heads, d]`; returns the output and the new state."""
+    state = state + key.unsqueeze(-1) * value.unsqueeze(-2)
+    return (query.unsqueeze(-2) @ state).squeeze(-2), state
+
+
+def reference(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
+    """The definition: one step after the other."""
+    outputs = []
+    for at_time in zip(query.unbind(1), key.unbind(1), value.unbind(1), strict=True):
+        output, state = step(state, *at_time)
+        outputs.append(output)
+    return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(value), state)
+
+
+def chunk(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
+    """Chunkwise: attention inside a chunk of C tokens, one matrix product with the state between chunks.
+
+    `O = Q W_before + tril(Q K^T) V`, and `W_before` of all chunks at once is a running sum of `K^T V`.
+    """
+    time, size = query.shape[1], chunk_size(key.shape[-1])
+    query, key, value = (to_chunks(tensor, size) for tensor in (query, key, value))
+    written = torch.cat([state.unsqueeze(1), key.transpose(-1, -2) @ value], dim=1).cumsum(1)
+    attention = (query @ key.transpose(-1, -2)).tril()
+    output = query @ written[:, :-1] + attention @ value
+    return Scan(from_chunks(output, time), written[:, -1])
+
+
+def chunk_size(width: int) -> int:
+    """The fastest chunk on a CPU by head width, as measured for the rule."""
+    return 16 if width <= 16 else 64 if width <= 32 else 128
+
+
+def to_chunks(tensor: Tensor, size: int) -> Tensor:
+    """`[batch, time, heads, d] -> [batch, chunks, heads, size, d]`, zeros after the end (they write nothing)."""
+    padding = -tensor.shape[1] % size
+    padded = functional.pad(tensor, (0, 0, 0, 0, 0, padding)) if padding else tensor
+    return padded.unflatten(1, (padded.shape[1] // size, size)).transpose(2, 3)
+
+
+def from_chunks(tensor: Tensor, time: int) -> Tensor:
+    """The inverse of `to_chunks`, the padding cut off."""
+    return tensor.transpose(2, 3).flatten(1, 2)[:, :time]
+
+
+FORMS: Forms = {"reference": reference, "chunk": chunk}

@@ -1,0 +1,123 @@
+"""What a run leaves behind: everything that people look at is read from here."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from fwplab.run import Rule, Run
+
+Status = Literal["solved", "budget", "diverged"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One look at a member during training; accuracies are shares of whole strings that are right everywhere."""
+
+    step: int
+    train_loss: float
+    bin0_loss: float
+    bin0_accuracy: float
+    bin1_loss: float
+    bin1_accuracy: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """Strings of one split that a selected checkpoint labels right at every position.
+
+    `split` is "bin0", "bin1" (both seen by the paper's selection) or "test" (seen by none).
+    """
+
+    rule: Rule
+    split: str
+    shortest: int
+    longest: int
+    strings: int
+    correct: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right strings."""
+        return self.correct / self.strings if self.strings else math.nan
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What guessing scores on a split: always the majority label, and the best label for each symbol alone."""
+
+    split: str
+    shortest: int
+    longest: int
+    majority: float
+    symbolwise: float
+
+
+@dataclass(frozen=True)
+class Member:
+    """One seed. `status`: "solved" met the protocol's stop, "budget" used all steps, "diverged" had a non-finite
+    gradient after `steps` steps and was dropped. `selected` gives the step of each rule's checkpoint."""
+
+    seed: int
+    learning_rate: float
+    status: Status
+    steps: int
+    checks: tuple[Check, ...]
+    selected: dict[str, int]
+    scores: tuple[Score, ...]
+
+    def score(self, rule: Rule, split: str, shortest: int | None = None) -> Score | None:
+        """The score of one split under one rule, None where the member never had such a checkpoint."""
+        for score in self.scores:
+            if score.rule == rule and score.split == split and shortest in (None, score.shortest):
+                return score
+        return None
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """How many strings a split has, how many are distinct, and how many of them stand in the training set."""
+
+    split: str
+    shortest: int
+    longest: int
+    strings: int
+    distinct: int
+    in_train: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """The result of a run, with all that a reader needs to judge and repeat it.
+
+    `environment` holds versions, machine, threads and the chosen backend; `seconds` is the time spent on training.
+    """
+
+    run: Run
+    members: tuple[Member, ...]
+    parameters: int
+    state_size: int
+    splits: tuple[SplitSummary, ...]
+    chance: tuple[Chance, ...]
+    environment: dict[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MemberProgress:
+    """Where one member stands: its last loss and accuracies (None before the first check), its status once it ended."""
+
+    seed: int
+    train_loss: float | None
+    bin0_accuracy: float | None
+    bin1_accuracy: float | None
+    status: Status | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    key: str
+    step: int
+    max_steps: int
+    members: tuple[MemberProgress, ...]

@@ -1,0 +1,158 @@
+"""The frozen spec of a training run, and its stable key."""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+from fwplab.errors import UserError
+from fwplab.languages import LANGUAGES, language
+from fwplab.languages.splits import SplitSpec
+from fwplab.mixers import MIXERS, MixerSpec
+from fwplab.model import Model, ModelSpec, build
+
+FORMAT = 1
+"""Part of every key; raised when a change makes the same spec mean another computation."""
+
+Rule = Literal["paper", "strict", "last"]
+RULES: tuple[Rule, ...] = ("paper", "strict", "last")
+"""Which checkpoint of a run is read: the best mean of Bin0 and Bin1 (the paper's rule, which sees the longer strings),
+the best on in-distribution validation alone, or the last."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a run is trained, stopped and read.
+
+    `selection` is the rule that speaks for the run. `stop`: "both_bins" ends a member when Bin0 and Bin1 are both
+    right to the last string, "in_distribution" when Bin0 alone has been so for `patience` checks in a row (Bin1 is
+    then never looked at by anything but the record). Checks happen every `check_every` steps and at each epoch's end.
+    """
+
+    selection: Rule = "paper"
+    stop: Literal["both_bins", "in_distribution"] = "both_bins"
+    patience: int = 1
+    max_steps: int = 5_000
+    batch_size: int = 64
+    check_every: int = 50
+    beta1: float = 0.9
+    beta2: float = 0.995
+    epsilon: float = 1e-9
+    splits: SplitSpec = field(default_factory=SplitSpec)
+
+    def __post_init__(self) -> None:
+        for name in ("patience", "batch_size", "check_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
+        if self.max_steps < 0:
+            raise UserError(f"max_steps must not be negative: {self.max_steps}")
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "paper": Protocol(),
+    "strict": Protocol(selection="strict", stop="in_distribution", patience=10),
+}
+"""The paper's protocol, and the one that a careful reader believes: no choice sees a string longer than training."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One language, one mixer in one model, one protocol, and a population of members that differ in their seed.
+
+    `learning_rates` holds one rate for all members or one for each. `corpus` names an imported corpus to train on in
+    place of generated strings, by the digest of its contents. `population`: "stack" trains all members as one
+    program, "loop" one after the other within each step; both are the same mathematics, not the same rounding.
+    """
+
+    language: str
+    mixer: MixerSpec
+    seeds: tuple[int, ...] = (0,)
+    learning_rates: tuple[float, ...] = (1e-3,)
+    model: ModelSpec = ModelSpec()
+    protocol: Protocol = Protocol()
+    corpus: str | None = None
+    population: Literal["stack", "loop"] = "stack"
+
+    def __post_init__(self) -> None:
+        LANGUAGES.load(self.language)
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise UserError(f"a run needs at least one seed and each only once, not {self.seeds}")
+        if len(self.learning_rates) not in (1, len(self.seeds)):
+            raise UserError(f"give one learning rate, or one for each of {len(self.seeds)} seeds")
+        if not all(rate > 0 for rate in self.learning_rates):
+            raise UserError(f"a learning rate must be positive, not {self.learning_rates}")
+
+    @cached_property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits of the spec's SHA-256; the same on every machine and in every session."""
+        text = json.dumps({"format": FORMAT, **to_dict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def mixer_name(self) -> str:
+        """The mixer's name in the catalogue."""
+        return MIXERS.name_of(type(self.mixer))
+
+    def rate_of(self, seed: int) -> float:
+        """The learning rate of the member with this seed."""
+        return self.learning_rates[self.seeds.index(seed) if len(self.learning_rates) > 1 else 0]
+
+    def member(self, seed: int) -> "Run":
+        """The run of this member alone."""
+        return dataclasses.replace(self, seeds=(seed,), learning_rates=(self.rate_of(seed),))
+
+    def build(self, seed: int) -> Model:
+        """The freshly initialised model of one member; one symbol beyond the alphabet is the padding."""
+        spoken = language(self.language)
+        return build(self.mixer, self.model, len(spoken.symbols) + 1, len(spoken.classes), seed)
+
+
+def to_dict(spec: Any) -> Any:
+    """Plain JSON values of a spec; a mixer is written with its name."""
+    if isinstance(spec, MixerSpec):
+        return {"name": MIXERS.name_of(type(spec)), **_fields(spec)}
+    if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+        return _fields(spec)
+    if isinstance(spec, tuple | list):
+        return [to_dict(item) for item in spec]
+    return spec
+
+
+def _fields(spec: Any) -> dict[str, Any]:
+    return {f.name: to_dict(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
+
+
+Spec = TypeVar("Spec")
+
+
+def from_dict(kind: type[Spec], values: dict[str, Any]) -> Spec:
+    """The inverse of `to_dict` for a dataclass `kind`; a `UserError` names fields that it does not have."""
+    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(known)):
+        raise UserError(f"{kind.__name__} has no field {unknown[0]!r}; choose from: {', '.join(known) or 'none'}")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if hint is MixerSpec:
+        return mixer_from_dict(value)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_dict(hint, value)
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        item_hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(_value(item, v) for item, v in zip(item_hints, value, strict=True))
+    if typing.get_origin(hint) in (types.UnionType, typing.Union) and value is not None:
+        return _value(next(a for a in arguments if a is not type(None)), value)
+    return value
+
+
+def mixer_from_dict(values: dict[str, Any]) -> MixerSpec:
+    """A mixer spec from its name and switches."""
+    switches = dict(values)
+    return from_dict(MIXERS.load(switches.pop("name")), switches)

@@ -1,0 +1,56 @@
+"""What a handful of seeds can say: the interval of a rate, and the spread of accuracies."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a rate, lowest and highest, both in [0, 1].
+
+    With `p = successes / trials`, `n = trials` and `z` the normal quantile of `(1 + confidence) / 2`:
+
+        (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    No trials say nothing: (0, 1). Raises `ValueError` for counts or a confidence out of range.
+    Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927), 209-212.
+
+    >>> low, high = wilson(3, 3)
+    >>> round(low, 3), high
+    (0.438, 1.0)
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes of {trials} trials")
+    if not 0 < confidence < 1:
+        raise ValueError(f"a confidence of {confidence}: choose 0 < confidence < 1")
+    if trials == 0:
+        return 0.0, 1.0
+    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+    rate, weight = successes / trials, z**2 / trials
+    middle = rate + weight / 2
+    reach = z * math.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
+    # The two ends that are exact in theory are made so: "100.0 %" must not depend on a rounding.
+    low = 0.0 if successes == 0 else (middle - reach) / (1 + weight)
+    high = 1.0 if successes == trials else (middle + reach) / (1 + weight)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The lowest, the median and the best of several seeds."""
+
+    lowest: float
+    median: float
+    best: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """The spread of one number a seed; `ValueError` for no seed.
+
+    >>> spread([0.5, 1.0, 0.75])
+    Spread(lowest=0.5, median=0.75, best=1.0)
+    """
+    if not values:
+        raise ValueError("no seed, no spread")
+    return Spread(min(values), statistics.median(values), max(values))

@@ -1,0 +1,8 @@
+"""The studies, one file a question; the folder is the register."""
+
+from fwplab.catalogue import Catalogue
+from fwplab.studies.study import Study
+
+STUDIES: Catalogue[Study] = Catalogue("study", "fwplab.studies", Study, besides=("study",))
+
+__all__ = ["STUDIES", "Study"]

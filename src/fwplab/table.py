@@ -1,0 +1,245 @@
+"""The table of a study: one row a cell of model and language, its claim beside what was measured."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from fwplab.errors import UserError
+from fwplab.record import Member, Record
+from fwplab.run import Rule, Run
+from fwplab.statistics import spread, wilson
+
+LengthScores = tuple[int, int, tuple[float, ...]]
+"""The shortest and longest length of a test set, and one accuracy a seed."""
+
+CLAIMS = ("solves", "fails", "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell. Accuracies are shares of whole strings right everywhere, one a seed, read under `rule`.
+
+    A seed is solved when Bin0 and Bin1 are right to the last string. A seed that ended without a checkpoint (it
+    diverged before the first check) labels nothing and stands with 0. Chance is the better of two guesses: the
+    majority label everywhere, or the best label of each symbol. `steps` holds the training steps of each seed.
+    """
+
+    mixer: str
+    language: str
+    seeds: int
+    solved: int
+    diverged: int
+    rule: Rule
+    bin0: tuple[float, ...]
+    bin1: tuple[float, ...]
+    test: tuple[LengthScores, ...]
+    chance_bin0: float
+    chance_bin1: float
+    parameters: int
+    state_size: int
+    steps: tuple[int, ...]
+    max_steps: int
+    claim: str
+    verdict: str
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the share of seeds that solve the cell."""
+        return wilson(self.solved, self.seeds)
+
+
+def row(records: Sequence[Record], rule: Rule, claim: str) -> Row:
+    """The row of one cell, whose members may be spread over several records; a member found twice counts once.
+
+    Raises `UserError` where the records differ in more than their members: one row cannot speak for two specs.
+    """
+    first = _only_spec(records)
+    members = cell_members(records)
+    bin0, bin1 = (tuple(accuracy(member, rule, split) for member in members) for split in ("bin0", "bin1"))
+    solved = sum(a == b == 1.0 for a, b in zip(bin0, bin1, strict=True))
+    windows = sorted({(split.shortest, split.longest) for split in first.splits if split.split == "test"})
+    return Row(
+        mixer=first.run.mixer_name,
+        language=first.run.language,
+        seeds=len(members),
+        solved=solved,
+        diverged=sum(member.status == "diverged" for member in members),
+        rule=rule,
+        bin0=bin0,
+        bin1=bin1,
+        test=tuple(
+            (*window, tuple(accuracy(member, rule, "test", window) for member in members))
+            for window in windows
+        ),
+        chance_bin0=guess(first, "bin0"),
+        chance_bin1=guess(first, "bin1"),
+        parameters=first.parameters,
+        state_size=first.state_size,
+        steps=tuple(member.steps for member in members),
+        max_steps=first.run.protocol.max_steps,
+        claim=claim,
+        verdict=verdict(claim, solved, len(members)),
+    )
+
+
+def verdict(claim: str, solved: int, seeds: int) -> str:
+    """What `solved` of `seeds` seeds mean for a claim, "solves" or "fails"; nothing where nothing is claimed.
+
+    >>> verdict("solves", 2, 3)
+    'partly: 2 of 3 seeds'
+    """
+    if claim not in CLAIMS:
+        raise ValueError(f"unknown claim {claim!r}; choose from: solves, fails, or nothing")
+    if claim == "":
+        return ""
+    if claim == "fails":
+        return "reproduced" if solved == 0 else f"contradicted: {solved} of {seeds} seeds solve it"
+    if solved == 0:
+        return "not reproduced"
+    return "reproduced" if solved == seeds else f"partly: {solved} of {seeds} seeds"
+
+
+def cell_members(records: Sequence[Record]) -> list[Member]:
+    """All members of the records by seed, each once."""
+    members = {(m.seed, m.learning_rate): m for record in records for m in record.members}
+    return [members[which] for which in sorted(members)]
+
+
+def accuracy(member: Member, rule: Rule, split: str, window: tuple[int, int] | None = None) -> float:
+    """The share of right strings of a split (of one window of lengths); 0 where the member left no checkpoint."""
+    for score in member.scores:
+        if score.rule == rule and score.split == split and window in (None, (score.shortest, score.longest)):
+            return score.accuracy if score.strings else 0.0
+    return 0.0
+
+
+def guess(record: Record, split: str, window: tuple[int, int] | None = None) -> float:
+    """The better of the two guesses on a split; NaN where the record has none."""
+    found = [
+        max(chance.majority, chance.symbolwise)
+        for chance in record.chance
+        if chance.split == split and window in (None, (chance.shortest, chance.longest))
+    ]
+    return found[0] if found else math.nan
+
+
+def percent(share: float) -> str:
+    """A share in percent with one decimal; 100.0 and 0.0 are said of the exact values alone.
+
+    >>> percent(1.0), percent(0.9999), percent(0.00001), percent(0.0)
+    ('100.0', '99.9', '0.1', '0.0')
+    """
+    if math.isnan(share):
+        return "-"
+    shown = 100 * share
+    return f"{min(max(shown, 0.1), 99.9) if 0 < share < 1 else shown:.1f}"
+
+
+def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Plain JSON values of every row; accuracies and rates are shares in [0, 1], null where there is none."""
+    return [_row_to_json(row) for row in rows]
+
+
+def render_terminal(rows: Sequence[Row]) -> Table:
+    """The table for a terminal: two lines a cell, a heading a language."""
+    rules = ", ".join(dict.fromkeys(row.rule for row in rows))
+    table = Table(
+        header_style="bold",
+        caption=(
+            f"Whole-string accuracy in percent, checkpoint selected by the rule: {rules}. Interval: Wilson, 95 %. "
+            "Guess: the better of the majority label and the best label of each symbol."
+        ),
+        caption_justify="left",
+    )
+    table.add_column("model\nparameters / state", no_wrap=True)
+    table.add_column("solved\n95 % interval", no_wrap=True, justify="right")
+    table.add_column("Bin0 median, best\nguess", no_wrap=True, justify="right")
+    table.add_column("Bin1 median, best\nguess", no_wrap=True, justify="right")
+    table.add_column("steps\nof at most", no_wrap=True, justify="right")
+    table.add_column("verdict\nclaim", min_width=10)
+    language = None
+    for cell in rows:
+        if cell.language != language:
+            table.add_section()
+            table.add_row(Text(cell.language, style="bold"))
+            language = cell.language
+        table.add_row(*_terminal_cells(cell))
+    return table
+
+
+def _terminal_cells(cell: Row) -> list[Text]:
+    low, high = cell.interval
+    bin0, bin1, steps = spread(cell.bin0), spread(cell.bin1), spread(cell.steps)
+    diverged = f", {cell.diverged} diverged" if cell.diverged else ""
+    style = {"reproduced": "green", "": ""}.get(
+        cell.verdict, "yellow" if cell.verdict.startswith("partly") else "red"
+    )
+    return [
+        _two_lines(cell.mixer, f"{cell.parameters:,} / {cell.state_size:,}"),
+        _two_lines(f"{cell.solved} of {cell.seeds}{diverged}", f"{percent(low)}-{percent(high)}"),
+        _two_lines(f"{percent(bin0.median)}  {percent(bin0.best):>5}", percent(cell.chance_bin0)),
+        _two_lines(f"{percent(bin1.median)}  {percent(bin1.best):>5}", percent(cell.chance_bin1)),
+        _two_lines(f"{steps.median:,.0f}", f"{cell.max_steps:,}"),
+        _two_lines(cell.verdict or "-", f"claim: {cell.claim}" if cell.claim else "no claim", style),
+    ]
+
+
+def _two_lines(above: str, below: str, style: str = "") -> Text:
+    return Text.assemble((above, style), "\n", (below, "dim"))
+
+
+def _row_to_json(cell: Row) -> dict[str, Any]:
+    return {
+        "mixer": cell.mixer,
+        "language": cell.language,
+        "claim": cell.claim,
+        "verdict": cell.verdict,
+        "seeds": cell.seeds,
+        "solved": cell.solved,
+        "diverged": cell.diverged,
+        "interval": list(cell.interval),
+        "rule": cell.rule,
+        "bin0": _spread_to_json(cell.bin0),
+        "bin1": _spread_to_json(cell.bin1),
+        "test": [
+            {"shortest": low, "longest": high} | _spread_to_json(shares) for low, high, shares in cell.test
+        ],
+        "chance": {"bin0": _number(cell.chance_bin0), "bin1": _number(cell.chance_bin1)},
+        "parameters": cell.parameters,
+        "state_size": cell.state_size,
+        "steps": list(cell.steps),
+        "max_steps": cell.max_steps,
+    }
+
+
+def _spread_to_json(shares: tuple[float, ...]) -> dict[str, Any]:
+    return {"median": spread(shares).median, "best": spread(shares).best, "seeds": list(shares)}
+
+
+def _number(share: float) -> float | None:
+    return None if math.isnan(share) else share
+
+
+def _only_spec(records: Sequence[Record]) -> Record:
+    if not records:
+        raise ValueError("a row needs at least one record")
+    first, *others = records
+    for other in others:
+        if differing := _differences(first.run, other.run):
+            raise UserError(
+                f"two runs of {first.run.mixer_name} on {first.run.language} differ in {', '.join(differing)}: "
+                "choose runs of one spec for a row"
+            )
+    return first
+
+
+def _differences(one: Run, other: Run) -> list[str]:
+    """The fields in which two specs differ, those aside that say who the members are and how they were stacked."""
+    free = ("seeds", "learning_rates", "population")
+    names = [field.name for field in dataclasses.fields(Run) if field.name not in free]
+    return [name for name in names if getattr(one, name) != getattr(other, name)]

@@ -1,0 +1,377 @@
+"""The one trainer: for one member or many, resumable to the same bits."""
+
+import dataclasses
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import fwplab
+from fwplab import ops
+from fwplab.checkpoint import Checkpoint, checkpoint_path, read_tensors, same, save_checkpoint, write_tensors
+from fwplab.corpora import corpus_splits
+from fwplab.errors import UserError
+from fwplab.evaluate import chance, right_and_loss, score
+from fwplab.languages import language
+from fwplab.languages.dataset import IGNORE, Dataset
+from fwplab.languages.splits import Splits, make_splits
+from fwplab.population import Population, Weights
+from fwplab.record import (
+
+    Chance,
+    Check,
+    Member,
+    MemberProgress,
+    Progress,
+    Record,
+    Score,
+    SplitSummary,
+    Status,
+)
+from fwplab.run import RULES, Rule, Run, to_dict
+
+RESUME = "resume.safetensors"
+SAVE_EVERY_SECONDS = 10.0
+REPORT_EVERY_SECONDS = 0.5
+
+Observer = Callable[[Progress], None]
+Moments = dict[str, dict[str, Tensor]]
+
+@dataclass
+class Apprentice:
+    """A member while it learns."""
+
+    seed: int
+    learning_rate: float
+    status: Status | None = None
+    steps: int = 0
+    train_loss: float = math.nan
+    checks: list[Check] = field(default_factory=list)
+    chosen: dict[Rule, tuple[int, Weights]] = field(default_factory=dict)
+    perfect_checks: int = 0
+
+    def progress(self) -> MemberProgress:
+        """What an observer sees."""
+        last = self.checks[-1] if self.checks else None
+        return MemberProgress(
+            self.seed,
+            None if math.isnan(self.train_loss) else self.train_loss,
+            last.bin0_accuracy if last else None,
+            last.bin1_accuracy if last else None,
+            self.status,
+        )
+
+def train(
+    run: Run, *, folder: Path | None = None, device: str = "cpu", observe: Observer | None = None
+) -> Record:
+    """Trains every member of `run` and returns its record.
+
+    With a `folder`, the state is written there every few seconds and training goes on from it: a run that was killed
+    at any instant and started again ends with the same bits as one that was not. Selected checkpoints are written
+    there too. A member whose gradient is not finite is recorded as diverged and dropped.
+    """
+    training = Training(run, device)
+    if folder is not None and (folder / RESUME).exists():
+        training.resume(folder / RESUME)
+    saved = reported = time.monotonic()
+    while training.learning:
+        training.step()
+        now = time.monotonic()
+        if training.check_is_due():
+            training.check()
+            if folder is not None and now - saved > SAVE_EVERY_SECONDS:
+                training.save(folder / RESUME)
+                saved = now
+        if observe and (now - reported > REPORT_EVERY_SECONDS or not training.learning):
+            observe(training.progress())
+            reported = now
+    if folder is not None:
+        training.save(folder / RESUME)
+        training.save_checkpoints(folder)
+    return training.record()
+
+class Training:
+    """The state of a run between two steps."""
+
+    def __init__(self, run: Run, device: str) -> None:
+        self.run, self.device = run, device
+        self.splits = load_splits(run)
+        self.members = [Apprentice(seed, run.rate_of(seed)) for seed in run.seeds]
+        self.step_number = 0
+        self.seconds_before, self.started = 0.0, time.monotonic()
+        models = [run.build(seed).to(device) for seed in run.seeds]
+        self.parameters, self.state_size = models[0].parameter_count(), models[0].state_size()
+        self.population = Population(models, run.population)
+        self.lift = f"{self.population.lift} ({self.population.why})"
+        self.optimiser = self._adam([{} for _ in run.seeds])
+
+    @property
+    def learning(self) -> list[Apprentice]:
+        """The members that still learn, in the population's order."""
+        return [member for member in self.members if member.status is None]
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Batches in one pass over the training strings, the last one smaller."""
+        return math.ceil(len(self.splits.train.lengths) / self.run.protocol.batch_size)
+
+    def step(self) -> None:
+        """One step of Adam for every learning member, each on its own batch."""
+        members = self.learning
+        tokens, labels = self._batch(members)
+        _, loss = right_and_loss(self.population(tokens), labels)
+        losses = loss.sum(-1) / (labels != IGNORE).flatten(1).sum(1)
+        self.population.backward(losses)
+        self.step_number += 1
+        for member, weights, value in zip(members, self.population.weights, losses.tolist(), strict=True):
+            gradients = [w.grad for w in weights.values() if w.grad is not None]
+            member.steps, member.train_loss = self.step_number, value
+            if not torch.nn.utils.get_total_norm(gradients).isfinite():
+                member.status = "diverged"
+                for w in weights.values():
+                    w.grad = None
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self._dismiss(members)
+
+    def check_is_due(self) -> bool:
+        """Every `check_every` steps, at each epoch's end, and after the last step."""
+        protocol, n = self.run.protocol, self.step_number
+        return n % protocol.check_every == 0 or n % self.steps_an_epoch == 0 or n == protocol.max_steps
+
+    def check(self) -> None:
+        """Scores the learning members on both bins, keeps what the rules choose, and dismisses who is done."""
+        members = self.learning
+        if not members:
+            return
+        results = [score(self.population, data, self.device) for data in (self.splits.bin0, self.splits.bin1)]
+        sizes = [len(self.splits.bin0.lengths), len(self.splits.bin1.lengths)]
+        for index, member in enumerate(members):
+            (bin0, loss0), (bin1, loss1) = (
+                (right[index].item() / size, loss[index].item())
+                for (right, loss), size in zip(results, sizes, strict=True)
+            )
+            check = Check(self.step_number, member.train_loss, loss0, bin0, loss1, bin1)
+            self._choose(member, check, self.population.weights[index])
+        self._dismiss(members)
+
+    def _choose(self, member: Apprentice, check: Check, weights: Weights) -> None:
+        copy: Weights | None = None
+        for rule in RULES:
+            best = max((_merit(rule, earlier) for earlier in member.checks), default=(-math.inf,))
+            if rule not in member.chosen or _merit(rule, check) > best:
+                copy = copy or same(weights)
+                member.chosen[rule] = (check.step, copy)
+        member.checks.append(check)
+        protocol = self.run.protocol
+        perfect = check.bin0_accuracy == 1 and (protocol.stop == "in_distribution" or check.bin1_accuracy == 1)
+        member.perfect_checks = member.perfect_checks + 1 if perfect else 0
+        if member.perfect_checks >= protocol.patience:
+            member.status = "solved"
+        elif self.step_number >= protocol.max_steps:
+            member.status = "budget"
+
+    def _dismiss(self, members: list[Apprentice]) -> None:
+        """Takes members that got a status out of the population."""
+        staying = [index for index, member in enumerate(members) if member.status is None]
+        if len(staying) == len(members):
+            return
+        moments = self._moments()
+        self.population.keep(staying)
+        self.optimiser = self._adam([moments[index] for index in staying])
+
+    def _batch(self, members: list[Apprentice]) -> tuple[Tensor, Tensor]:
+        epoch, index = divmod(self.step_number, self.steps_an_epoch)
+        size, data = self.run.protocol.batch_size, self.splits.train
+        rows = np.stack(
+            [_order(m.seed, epoch, len(data.lengths))[index * size : (index + 1) * size] for m in members]
+        )
+        longest = int(data.lengths[rows].max())
+        return (
+            torch.from_numpy(data.tokens[rows, :longest]).to(self.device),
+            torch.from_numpy(data.labels[rows, :longest]).to(self.device),
+        )
+
+    def _adam(self, moments: list[Moments]) -> torch.optim.Adam:
+        protocol = self.run.protocol
+        groups = [
+            {"params": list(weights.values()), "lr": member.learning_rate}
+            for member, weights in zip(self.learning, self.population.weights, strict=True)
+        ]
+        adam = torch.optim.Adam(
+            groups or [torch.zeros(0)], betas=(protocol.beta1, protocol.beta2), eps=protocol.epsilon, fused=True
+        )
+        for weights, by_name in zip(self.population.weights, moments, strict=True):
+            for name, moment in by_name.items():
+                adam.state[weights[name]] = {part: tensor.to(self.device) for part, tensor in moment.items()}
+        return adam
+
+    def _moments(self) -> list[Moments]:
+        state = self.optimiser.state
+        return [{name: dict(state[w]) for name, w in ws.items() if w in state} for ws in self.population.weights]
+
+    def save(self, path: Path) -> None:
+        """Everything that the rest of the training depends on."""
+        tensors: Weights = {}
+        for member, weights, moments in zip(self.learning, self.population.weights, self._moments(), strict=True):
+            tensors.update({f"{member.seed}/weights/{name}": w for name, w in weights.items()})
+            tensors.update(
+                {f"{member.seed}/{part}/{name}": t for name, ts in moments.items() for part, t in ts.items()}
+            )
+        for member in self.members:
+            for rule, (_, chosen) in member.chosen.items():
+                tensors.update({f"{member.seed}/chosen-{rule}/{name}": w for name, w in chosen.items()})
+        facts = {
+            "run": to_dict(self.run),
+            "step": self.step_number,
+            "seconds": self.seconds,
+            "members": [_facts(member) for member in self.members],
+        }
+        write_tensors(path, tensors, facts)
+
+    def resume(self, path: Path) -> None:
+        """Goes on from what `save` wrote."""
+        tensors, facts = read_tensors(path)
+        if facts["run"] != to_dict(self.run):
+            raise UserError(f"{path} belongs to another run; remove it, or choose another folder")
+        by_part: dict[tuple[int, str], Weights] = {}
+        for full, tensor in tensors.items():
+            seed, part, name = full.split("/", 2)
+            by_part.setdefault((int(seed), part), {})[name] = tensor.to(self.device)
+        self.step_number, self.seconds_before = facts["step"], facts["seconds"]
+        for member, saved in zip(self.members, facts["members"], strict=True):
+            chosen = saved.pop("chosen")
+            for name, value in saved.items():
+                setattr(member, name, value)
+            member.checks = [Check(**check) for check in saved["checks"]]
+            member.chosen = {rule: (step, by_part[member.seed, f"chosen-{rule}"]) for rule, step in chosen.items()}
+        self.population.keep([index for index, member in enumerate(self.members) if member.status is None])
+        for member, weights in zip(self.learning, self.population.weights, strict=True):
+            with torch.no_grad():
+                for name, parameter in weights.items():
+                    parameter.copy_(by_part[member.seed, "weights"][name])
+        self.optimiser = self._adam([_moments_of(by_part, member.seed) for member in self.learning])
+
+    def progress(self) -> Progress:
+        """What an observer sees."""
+        members = tuple(member.progress() for member in self.members)
+        return Progress(self.run.key, self.step_number, self.run.protocol.max_steps, members)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on this run so far, earlier sittings included."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def save_checkpoints(self, folder: Path) -> None:
+        """One file a member and rule."""
+        for member in self.members:
+            for rule, (step, weights) in member.chosen.items():
+                checkpoint = Checkpoint(self.run, member.seed, rule, step, weights)
+                save_checkpoint(checkpoint, checkpoint_path(folder, member.seed, rule))
+
+    def record(self) -> Record:
+        """Scores the selected checkpoints on every split and gathers what a reader needs."""
+        named = named_splits(self.splits)
+        guesses = [(where, chance(self.splits.train, data)) for where, data in named]
+        return Record(
+            run=self.run,
+            members=tuple(self._member(member, named) for member in self.members),
+            parameters=self.parameters,
+            state_size=self.state_size,
+            splits=tuple(_summary(where, data, self.splits.train) for where, data in [*_train(self.splits), *named]),
+            chance=tuple(Chance(*where, majority, symbolwise) for where, (majority, symbolwise) in guesses),
+            environment=environment(self.device) | {"population": self.lift},
+            seconds=self.seconds,
+        )
+
+    def _member(self, member: Apprentice, named: list[tuple["Where", Dataset]]) -> Member:
+        right_at: dict[int, list[int]] = {}
+        for step, weights in member.chosen.values():
+            if step not in right_at:
+                model = Checkpoint(self.run, member.seed, "last", step, weights).model().to(self.device)
+                right_at[step] = [int(score(model, data, self.device)[0]) for _, data in named]
+        scores = tuple(
+            Score(rule, *where, len(data.lengths), right)
+            for rule, (step, _) in member.chosen.items()
+            for (where, data), right in zip(named, right_at[step], strict=True)
+        )
+        selected = {rule: step for rule, (step, _) in member.chosen.items()}
+        status = member.status or "budget"
+        rate, checks = member.learning_rate, tuple(member.checks)
+        return Member(member.seed, rate, status, member.steps, checks, selected, scores)
+
+Where = tuple[str, int, int]
+
+def load_splits(run: Run) -> Splits:
+    """The strings that a run is trained and judged on."""
+    spoken, spec = language(run.language), run.protocol.splits
+    return corpus_splits(run.corpus, spoken, spec) if run.corpus else make_splits(spoken, spec)
+
+def named_splits(splits: Splits) -> list[tuple[Where, Dataset]]:
+    """The splits that are scored, each with its name and its range of lengths."""
+    bins = [((name, *_range(data)), data) for name, data in (("bin0", splits.bin0), ("bin1", splits.bin1))]
+    return bins + [(("test", *lengths), data) for lengths, data in splits.tests.items()]
+
+def environment(device: str) -> dict[str, str]:
+    """Versions and machine, as a record keeps them."""
+    return {
+        "fwplab": fwplab.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": _device_name(device),
+        "threads": str(torch.get_num_threads()),
+        "operators": ", ".join(f"{rule}: {form}" for rule, form in ops.info(device)["auto"].items()),
+    }
+
+def _device_name(device: str) -> str:
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
+
+def _merit(rule: Rule, check: Check) -> tuple[float, ...]:
+    """What a rule maximises; the first check that reaches the maximum is kept."""
+    if rule == "paper":
+        return (check.bin0_accuracy + check.bin1_accuracy,)
+    if rule == "strict":
+        return (check.bin0_accuracy, -check.bin0_loss)
+    return (check.step,)
+
+def _order(seed: int, epoch: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The order in which a member sees the training strings in one epoch; depends on nothing else."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+def _facts(member: Apprentice) -> dict[str, Any]:
+    facts = {f.name: getattr(member, f.name) for f in dataclasses.fields(member)}
+    facts["checks"] = [dataclasses.asdict(check) for check in member.checks]
+    facts["chosen"] = {rule: step for rule, (step, _) in member.chosen.items()}
+    return facts
+
+def _moments_of(by_part: dict[tuple[int, str], Weights], seed: int) -> Moments:
+    parts = {part: ts for (s, part), ts in by_part.items() if s == seed and part in ("step", "exp_avg", "exp_avg_sq")}
+    names = parts.get("step", {})
+    return {name: {part: tensors[name] for part, tensors in parts.items()} for name in names}
+
+def _range(data: Dataset) -> tuple[int, int]:
+    return int(data.lengths.min()), int(data.lengths.max())
+
+def _train(splits: Splits) -> list[tuple[Where, Dataset]]:
+    return [(("train", *_range(splits.train)), splits.train)]
+
+def _summary(where: Where, data: Dataset, train: Dataset) -> SplitSummary:
+    seen = set(train.strings)
+    return SplitSummary(
+        *where, len(data.strings), len(set(data.strings)), sum(string in seen for string in data.strings)
+    )

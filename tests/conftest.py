@@ -1,0 +1,35 @@
+"""Shapes are checked while testing, uninitialised memory is NaN, and nobody's own records are touched."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("fwplab.ops", "beartype.beartype").install()
+
+import torch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A FWPLAB_HOME of the test's own."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("FWPLAB_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory() -> Iterator[None]:
+    """What `torch.empty` hands out is NaN, so that an output that nobody wrote shows."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Test processes share few cores."""
+    torch.set_num_threads(int(os.environ.get("FWPLAB_TEST_THREADS", "1")))

@@ -1,0 +1,166 @@
+"""Every mixer of the catalogue: stepping equals running, states continue, and the paper's layers are as written."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fwplab.errors import UserError
+from fwplab.mixers import MIXERS, MixerSpec
+from fwplab.mixers.srwm import SRWM
+from fwplab.model import Model, ModelSpec, build
+from fwplab.ops import linear
+
+NAMES = MIXERS.names()
+
+
+def model(mixer: MixerSpec, **changes: int) -> Model:
+    """A small model in float64, with all weights away from their special initial values."""
+    made = build(mixer, ModelSpec(**{"hidden": 12, "layers": 2, "heads": 3, **changes}), 4, 3, seed=0).double()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(7)))
+    return made
+
+
+def tokens(*shape: int) -> Tensor:
+    """Random token ids."""
+    return torch.randint(4, shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stepping_equals_running(name: str) -> None:
+    made, ids = model(MIXERS.load(name)()), tokens(3, 23)
+    state, stepped = made.initial_state(3), []
+    for at_time in ids.unbind(1):
+        logits, state = made.step(at_time, state)
+        stepped.append(logits)
+    whole, after = made.scan(ids)
+    torch.testing.assert_close(torch.stack(stepped, dim=1), whole, atol=1e-10, rtol=1e-10)
+    for stepped_layer, whole_layer in zip(state, after, strict=True):
+        for left, right in zip(stepped_layer, whole_layer, strict=True):
+            torch.testing.assert_close(left, right, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_state_continues_the_sequence(name: str) -> None:
+    made, ids = model(MIXERS.load(name)()), tokens(2, 20)
+    first, state = made.scan(ids[:, :7])
+    second, _ = made.scan(ids[:, 7:], state)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), made(ids), atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_position_sees_a_later_one(name: str) -> None:
+    made, ids = model(MIXERS.load(name)()), tokens(2, 12)
+    changed = ids.clone()
+    changed[:, 8:] = (changed[:, 8:] + 1) % 4
+    torch.testing.assert_close(made(ids)[:, :8], made(changed)[:, :8], atol=1e-12, rtol=1e-12)
+    assert not torch.equal(made(ids)[:, 8:], made(changed)[:, 8:])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_is_constant_where_the_spec_says_so(name: str) -> None:
+    spec = MIXERS.load(name)()
+    made = model(spec)
+
+    def size(length: int) -> int:
+        return sum(tensor.numel() for layer in made.scan(tokens(1, length))[1] for tensor in layer)
+
+    assert (size(30) == size(3) == made.state_size()) == spec.constant_memory
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_weights_and_the_world_is_not_seeded(name: str) -> None:
+    spec = MIXERS.load(name)()
+    before = torch.random.get_rng_state()
+    first, second = build(spec, ModelSpec(), 3, 2, seed=5), build(spec, ModelSpec(), 3, 2, seed=5)
+    other = build(spec, ModelSpec(), 3, 2, seed=6)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.readout.weight, other.readout.weight)
+
+
+def test_a_linear_transformer_is_an_rnn_with_a_fixed_size_state() -> None:
+    """Attention over all pairs of positions equals a recurrence whose state never grows (the paper's claim)."""
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 31, 3, 5, dtype=torch.float64, generator=generator) for _ in range(3))
+    scores = torch.einsum("bthd,bshd->bhts", query, key).tril()
+    attention = torch.einsum("bhts,bshd->bthd", scores, value)
+    state, outputs = None, []
+    for position in range(31):
+        here = slice(position, position + 1)
+        output, state = linear(query[:, here], key[:, here], value[:, here], initial_state=state)
+        outputs.append(output)
+        assert state.shape == (2, 3, 5, 5)
+    torch.testing.assert_close(torch.cat(outputs, dim=1), attention, atol=1e-10, rtol=1e-10)
+
+
+def test_the_published_srwm_layer_and_its_switches() -> None:
+    ids = tokens(2, 9)
+    published, plain = model(SRWM()), model(SRWM(normalised_input=True, normalised_residual=False))
+    plain.load_state_dict(published.state_dict())
+    layer = published.mixers[0]
+    x = torch.randn(2, 9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    first = layer(x)[0][:, 0]
+    y = torch.einsum("bhi,hij->bhj", x[:, 0].unflatten(-1, (3, 4)), layer.w_y).flatten(1)
+    normal = functional.layer_norm(x[:, 0], (12,), layer.layer_norm.weight, layer.layer_norm.bias)
+    torch.testing.assert_close(first, normal + y @ layer.out_linear.weight.T)
+    assert not torch.allclose(published(ids), plain(ids))
+
+
+def test_initial_values_of_the_paper() -> None:
+    wide = build(SRWM(), ModelSpec(hidden=256, layers=1, heads=4), 3, 2, seed=0).mixers[0]
+    assert float(wide.w_y.std()) == pytest.approx(1 / 8, rel=0.05)
+    assert float(wide.w_q.std()) == pytest.approx(0.01 / 8, rel=0.05)
+    assert float(wide.w_b.mean()) == pytest.approx(-1, abs=0.05)
+    recurrent = build(MIXERS.load("recurrent-delta")(), ModelSpec(hidden=256, layers=1, heads=4), 3, 2, 0).mixers[0]
+    assert float(recurrent.recurrent_key.std()) == pytest.approx(1 / 8, rel=0.05)
+    cell = build(MIXERS.load("e-lstm")(), ModelSpec(hidden=256, layers=3), 3, 2, 0)
+    assert len(cell.mixers) == 1
+    assert float(cell.mixers[0].weight_z.std()) == pytest.approx(0.1, rel=0.05)
+    copies = build(MIXERS.load("transformer")(), ModelSpec(), 3, 2, 0).mixers
+    assert torch.equal(copies[0].in_linear.weight, copies[1].in_linear.weight)
+
+
+def test_transformer_equals_the_one_of_torch() -> None:
+    made = model(MIXERS.load("transformer")(), layers=1)
+    layer = torch.nn.TransformerEncoderLayer(12, 3, 24, dropout=0.0, batch_first=True).double()
+    mixer, feed_forward = made.mixers[0], made.feed_forwards[0]
+    pairs = {
+        layer.self_attn.in_proj_weight: mixer.in_linear.weight,
+        layer.self_attn.in_proj_bias: mixer.in_linear.bias,
+        layer.self_attn.out_proj.weight: mixer.out_linear.weight,
+        layer.self_attn.out_proj.bias: mixer.out_linear.bias,
+        layer.norm1.weight: mixer.layer_norm.weight,
+        layer.norm1.bias: mixer.layer_norm.bias,
+        layer.linear1.weight: feed_forward.linear1.weight,
+        layer.linear1.bias: feed_forward.linear1.bias,
+        layer.linear2.weight: feed_forward.linear2.weight,
+        layer.linear2.bias: feed_forward.linear2.bias,
+        layer.norm2.weight: feed_forward.layer_norm.weight,
+        layer.norm2.bias: feed_forward.layer_norm.bias,
+    }
+    with torch.no_grad():
+        for theirs, ours in pairs.items():
+            theirs.copy_(ours)
+    ids = tokens(2, 11)
+    mask = torch.nn.Transformer.generate_square_subsequent_mask(11, dtype=torch.float64)
+    encoded = layer(made.embedding(ids), src_mask=mask)
+    torch.testing.assert_close(made(ids), made.readout(made.final_norm(encoded)), atol=1e-10, rtol=1e-10)
+
+
+def test_wrong_shapes_are_one_clear_line() -> None:
+    with pytest.raises(UserError, match="5 heads do not divide a width of 32; choose from: 1, 2, 4, 8, 16, 32"):
+        build(MIXERS.load("delta-net")(), ModelSpec(heads=5), 3, 2, 0)
+    with pytest.raises(UserError, match="embedding as wide"):
+        build(MIXERS.load("delta-net")(), ModelSpec(embedding=8), 3, 2, 0)
+    with pytest.raises(UserError, match="did you mean 'srwm'"):
+        MIXERS.load("srmw")
+
+
+def test_specs_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MIXERS.load("srwm")().rate_bias = 0.0

@@ -1,0 +1,154 @@
+"""Every fast form against the reference: outputs, states and all gradients."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from fwplab import ops
+from fwplab.errors import UserError
+from tests.ops.rules import CASES, Case, forms, states
+
+FAST = [(name, form) for name in CASES for form in forms(importlib.import_module(f"fwplab.ops.{name}"))]
+SHAPES = [(2, 17, 3, 8), (1, 1, 1, 1), (3, 64, 2, 4), (5, 65, 1, 7), (17, 33, 2, 16), (2, 130, 2, 5), (2, 0, 2, 4)]
+GOLDEN = Path(__file__).parent.parent / "data" / "golden"
+
+
+def run_with_gradients(case: Case, inputs: list[Tensor], backend: str, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Output, state and the gradients of random functionals of both, in float64 whatever `dtype` computes."""
+    leaves = [tensor.to(dtype).requires_grad_() for tensor in inputs]
+    scan = case.rule(*leaves, backend=backend)
+    results = [scan.output, *states(scan)]
+    generator = torch.Generator().manual_seed(1)
+    cotangents = [torch.randn(r.shape, dtype=torch.float64, generator=generator).to(dtype) for r in results]
+    gradients = torch.autograd.grad(results, leaves, cotangents, allow_unused=True, materialize_grads=True)
+    return [tensor.detach().double() for tensor in (*results, *gradients)]
+
+
+def worst(left: list[Tensor], right: list[Tensor]) -> float:
+    """Largest error relative to the largest value, over all tensors."""
+    errors = [
+        float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in zip(left, right, strict=True) if b.numel()
+    ]
+    return max(errors, default=0.0)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("name", "form"), FAST, ids="-".join)
+def test_fast_form_equals_reference_in_float64(name: str, form: str, shape: tuple[int, ...]) -> None:
+    case = CASES[name]
+    inputs = case.draw(*shape, torch.Generator().manual_seed(0))
+    assert worst(run_with_gradients(case, inputs, form), run_with_gradients(case, inputs, "reference")) < 1e-10
+
+
+@pytest.mark.parametrize("shape", SHAPES[:1] + SHAPES[2:6], ids=str)
+@pytest.mark.parametrize(("name", "form"), FAST, ids="-".join)
+def test_fast_form_rounds_no_worse_than_twice_the_reference(name: str, form: str, shape: tuple[int, ...]) -> None:
+    case = CASES[name]
+    inputs = case.draw(*shape, torch.Generator().manual_seed(0))
+    exact = run_with_gradients(case, [tensor.float() for tensor in inputs], "reference")
+    own = run_with_gradients(case, inputs, "reference", torch.float32)
+    fast = run_with_gradients(case, inputs, form, torch.float32)
+    for result, loop, truth in zip(fast, own, exact, strict=True):
+        rounding = torch.finfo(torch.float32).eps * truth.abs().max()
+        assert (result - truth).abs().max() <= 2 * (loop - truth).abs().max() + 4 * rounding
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("cut", [0, 1, 16, 40])
+@pytest.mark.parametrize("name", CASES)
+def test_split_sequence_equals_whole(name: str, cut: int, backend: str) -> None:
+    case = CASES[name]
+    inputs = case.draw(2, 40, 2, 8, torch.Generator().manual_seed(2))
+    sequences, rest = inputs[: case.sequences], inputs[case.sequences :]
+    whole = case.rule(*inputs, backend=backend)
+    first = case.rule(*(s[:, :cut] for s in sequences), *rest, backend=backend)
+    second = case.rule(*(s[:, cut:] for s in sequences), *rest, initial_state=first.state, backend=backend)
+    parts = [torch.cat([first.output, second.output], dim=1), *states(second)]
+    assert worst(parts, [whole.output, *states(whole)]) < 1e-12
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_flows_through_the_initial_state(name: str) -> None:
+    case = CASES[name]
+    inputs = case.draw(2, 20, 2, 4, torch.Generator().manual_seed(3))
+    sequences, rest = inputs[: case.sequences], inputs[case.sequences :]
+    gradients = []
+    for backend in ("auto", "reference"):
+        leaves = [s.clone().requires_grad_() for s in sequences]
+        first = case.rule(*(s[:, :9] for s in leaves), *rest, backend=backend)
+        second = case.rule(*(s[:, 9:] for s in leaves), *rest, initial_state=first.state, backend=backend)
+        gradients.append(list(torch.autograd.grad(second.output.square().sum(), leaves)))
+    assert worst(*gradients) < 1e-10
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_population_equals_its_members(name: str) -> None:
+    case = CASES[name]
+    members = [case.draw(3, 11, 2, 4, torch.Generator().manual_seed(seed)) for seed in range(3)]
+    stacked = [torch.stack(tensors).requires_grad_() for tensors in zip(*members, strict=True)]
+    scan = vmap(lambda *tensors: case.rule(*tensors))(*stacked)
+    together = [scan.output, *torch.autograd.grad(scan.output.square().sum(), stacked)]
+    for index, inputs in enumerate(members):
+        leaves = [tensor.requires_grad_() for tensor in inputs]
+        alone = case.rule(*leaves)
+        apart = [alone.output, *torch.autograd.grad(alone.output.square().sum(), leaves)]
+        assert worst([tensor[index] for tensor in together], apart) < 1e-12
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_unknown_backend_names_the_choices(name: str) -> None:
+    case = CASES[name]
+    inputs = case.draw(1, 2, 1, 2, torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match="choose from: auto, reference"):
+        case.rule(*inputs, backend="quantum")
+
+
+def test_named_backend_that_cannot_run_raises() -> None:
+    inputs = CASES["srwm"].draw(1, 2, 1, 2, torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match="backend 'cpu' needs float32 or float64"):
+        ops.srwm(*(tensor.bfloat16() for tensor in inputs), backend="cpu")
+
+
+def golden(name: str) -> dict[str, Tensor]:
+    """A file of golden values, its layout `[batch, heads, time, d]` turned into the house's."""
+
+    def turned(key: str, array: np.ndarray) -> Tensor:
+        tensor, argument = torch.from_numpy(array), key.rsplit("/", 1)[-1]
+        if argument.startswith(("R_", "r_")):
+            return tensor.squeeze(0).squeeze(-2) if argument == "r_b" else tensor.squeeze(0)
+        if argument.startswith(("W_", "w_")):
+            return tensor
+        tensor = tensor.transpose(1, 2)
+        return tensor.squeeze(-1) if argument in ("beta", "bx") else tensor
+
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        return {key: turned(key, file[key]) for key in file.files}
+
+
+GOLDEN_FILES = {
+    "linear": "op_linear_attention_sum",
+    "delta": "op_delta",
+    "recurrent_delta": "op_rec_delta",
+    "srwm": "op_srwm",
+}
+GOLDEN_CASES = [
+    (name, backend)
+    for name in GOLDEN_FILES
+    for backend in ("auto", *importlib.import_module(f"fwplab.ops.{name}").FORMS)
+]
+
+
+@pytest.mark.parametrize(("name", "backend"), GOLDEN_CASES, ids="-".join)
+def test_golden_values_of_the_published_rules(name: str, backend: str) -> None:
+    values = golden(GOLDEN_FILES[name])
+    arguments = [key.removeprefix("in/") for key in values if key.startswith("in/")]
+    leaves = [values[f"in/{argument}"].contiguous().requires_grad_() for argument in arguments]
+    output = CASES[name].rule(*leaves, backend=backend).output
+    gradients = torch.autograd.grad(output, leaves, values["cotangent"])
+    expected = [values[f"grad/{argument}"] for argument in arguments]
+    assert worst([output.detach(), *gradients], [values["out"], *expected]) < 1e-10
