@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("fwplab.ops", "beartype.beartype").install()
+install_import_hook("fwplab.ops", "beartype.beartype")
 
 import torch  # noqa: E402
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -44,18 +46,18 @@ LOOKS: dict[str, Look] = {
     "transformer": Look("#745b64", "X"),
     "softmax-attention": Look("#be8d97", "h"),
 }
-"""Far enough apart for every kind of colour vision, and of middling lightness: they read on white and on black."""
+"""Far apart for every kind of colour vision, and of middling lightness: they read on white and on black."""
 
 SPARE_MARKERS = ("p", "<", ">", "d", "H", "8", "*")
 INK = "#1b1f24"
 """The colour of text and lines; `to_svg` turns it into the colour of the page's text."""
 CELL = "#0072b2"
 FONT = "DejaVu Sans"
-"""Comes with matplotlib, so that the layout is the same everywhere; a page shows its own font in its place."""
+"""Comes with matplotlib, so that the layout is the same everywhere; a page shows its own font instead."""
 FORMATS = (".svg", ".pdf", ".png")
 SVG = "{http://www.w3.org/2000/svg}"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.labelsize": 9,
@@ -100,9 +102,8 @@ def look(mixer: str) -> Look:
 def marker_points(mixer: str) -> str:
     """The outline of a mixer's marker as the points of an SVG polygon in a square from -1 to 1."""
     style = MarkerStyle(look(mixer).marker)
-    outline = style.get_path().transformed(style.get_transform()).to_polygons()[0]
-    reach = abs(outline).max()
-    return " ".join(f"{x / reach:.2f},{-y / reach:.2f}" for x, y in outline)
+    outline = np.asarray(style.get_path().transformed(style.get_transform()).to_polygons()[0])
+    return " ".join(f"{x:.2f},{-y:.2f}" for x, y in outline / np.abs(outline).max())
 
 
 def learning_curves(records: Sequence[Record]) -> Figure:
@@ -144,8 +145,8 @@ def learning_curves(records: Sequence[Record]) -> Figure:
 def accuracy_by_length(records: Sequence[Record], rule: Rule) -> Figure:
     """Whole-string accuracy on strings that no selection saw, by their length: a panel a language.
 
-    Under `rule`: a small dot a seed, a thin line from the lowest to the highest, a marker at the median. Lengths
-    of training are shaded; the dotted line is the better of two guesses.
+    Under `rule`: a small dot a seed, a thin line from the lowest to the highest, a marker at the median.
+    Lengths of training are shaded; the dotted line is the better of two guesses.
     """
     cells = _cells(records)
     languages, mixers = _languages(records), _mixers(records)
@@ -269,7 +270,7 @@ def _draw_member(axes: Axes, member: Member, style: Look) -> None:
 
 
 def _thinned(checks: tuple[Check, ...]) -> list[Check]:
-    """At most about `POINTS_A_LINE` checks: of every stretch those where the accuracies are lowest and highest."""
+    """At most `POINTS_A_LINE` checks or so: of every stretch those where an accuracy is lowest or highest."""
     stretch = max(1, -(-4 * len(checks) // POINTS_A_LINE))
     if stretch <= 4:
         return list(checks)
@@ -312,8 +313,8 @@ def _draw_spreads(axes: Axes, places: list[float], scores: list[list[float]], st
     )
     for place, seeds in zip(places, scores, strict=True):
         axes.plot([place] * len(seeds), seeds, ".", color=style.colour, markersize=3.5, clip_on=False)
-    markers = {"marker": style.marker, "markersize": 5, "linestyle": ""}
-    axes.plot(places, [s.median for s in spreads], color=style.colour, clip_on=False, zorder=3, **markers)
+    medians = [s.median for s in spreads]
+    axes.plot(places, medians, style.marker, color=style.colour, markersize=5, clip_on=False, zorder=3)
 
 
 def _percent_axis(axes: Axes) -> None:

@@ -24,9 +24,9 @@ CLAIMS = ("solves", "fails", "")
 class Row:
     """One cell. Accuracies are shares of whole strings right everywhere, one a seed, read under `rule`.
 
-    A seed is solved when Bin0 and Bin1 are right to the last string. A seed that ended without a checkpoint (it
-    diverged before the first check) labels nothing and stands with 0. Chance is the better of two guesses: the
-    majority label everywhere, or the best label of each symbol. `steps` holds the training steps of each seed.
+    A seed is solved when Bin0 and Bin1 are right to the last string. A seed that ended without a checkpoint
+    (it diverged before the first check) labels nothing and stands with 0. Chance is the better of two guesses:
+    the majority label everywhere, or the best label of each symbol. `steps`: training steps of each seed.
     """
 
     mixer: str
@@ -54,9 +54,9 @@ class Row:
 
 
 def row(records: Sequence[Record], rule: Rule, claim: str) -> Row:
-    """The row of one cell, whose members may be spread over several records; a member found twice counts once.
+    """The row of one cell. Its members may be spread over several records; one found twice counts once.
 
-    Raises `UserError` where the records differ in more than their members: one row cannot speak for two specs.
+    Raises `UserError` where the records differ in more than their members: no row can speak for two specs.
     """
     first = _only_spec(records)
     members = cell_members(records)
@@ -111,7 +111,7 @@ def cell_members(records: Sequence[Record]) -> list[Member]:
 
 
 def accuracy(member: Member, rule: Rule, split: str, window: tuple[int, int] | None = None) -> float:
-    """The share of right strings of a split (of one window of lengths); 0 where the member left no checkpoint."""
+    """The share of right strings of a split, or of one window of it; 0 where the member left no checkpoint."""
     for score in member.scores:
         if score.rule == rule and score.split == split and window in (None, (score.shortest, score.longest)):
             return score.accuracy if score.strings else 0.0
@@ -147,12 +147,11 @@ def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def render_terminal(rows: Sequence[Row]) -> Table:
     """The table for a terminal: two lines a cell, a heading a language."""
-    rules = ", ".join(dict.fromkeys(row.rule for row in rows))
     table = Table(
         header_style="bold",
         caption=(
-            f"Whole-string accuracy in percent, checkpoint selected by the rule: {rules}. Interval: Wilson, 95 %. "
-            "Guess: the better of the majority label and the best label of each symbol."
+            "Accuracy: strings right at every position, in percent, of the checkpoint that the rule selects. "
+            "Interval: Wilson, 95 %. Guess: the better of the majority label and each symbol's best label."
         ),
         caption_justify="left",
     )
@@ -162,12 +161,12 @@ def render_terminal(rows: Sequence[Row]) -> Table:
     table.add_column("Bin1 median, best\nguess", no_wrap=True, justify="right")
     table.add_column("steps\nof at most", no_wrap=True, justify="right")
     table.add_column("verdict\nclaim", min_width=10)
-    language = None
+    group = None
     for cell in rows:
-        if cell.language != language:
+        if (cell.language, cell.rule) != group:
+            group = cell.language, cell.rule
             table.add_section()
-            table.add_row(Text(cell.language, style="bold"))
-            language = cell.language
+            table.add_row(Text.assemble((cell.language, "bold"), (f"  rule: {cell.rule}", "dim")))
         table.add_row(*_terminal_cells(cell))
     return table
 
@@ -176,9 +175,8 @@ def _terminal_cells(cell: Row) -> list[Text]:
     low, high = cell.interval
     bin0, bin1, steps = spread(cell.bin0), spread(cell.bin1), spread(cell.steps)
     diverged = f", {cell.diverged} diverged" if cell.diverged else ""
-    style = {"reproduced": "green", "": ""}.get(
-        cell.verdict, "yellow" if cell.verdict.startswith("partly") else "red"
-    )
+    styles = {"": "", "reproduced": "green", "partly": "yellow"}
+    style = styles.get(cell.verdict.split(":")[0], "red")
     return [
         _two_lines(cell.mixer, f"{cell.parameters:,} / {cell.state_size:,}"),
         _two_lines(f"{cell.solved} of {cell.seeds}{diverged}", f"{percent(low)}-{percent(high)}"),
@@ -232,14 +230,15 @@ def _only_spec(records: Sequence[Record]) -> Record:
     for other in others:
         if differing := _differences(first.run, other.run):
             raise UserError(
-                f"two runs of {first.run.mixer_name} on {first.run.language} differ in {', '.join(differing)}: "
+                f"two runs of {first.run.mixer_name} on {first.run.language} differ in "
+                f"{', '.join(differing)}; "
                 "choose runs of one spec for a row"
             )
     return first
 
 
 def _differences(one: Run, other: Run) -> list[str]:
-    """The fields in which two specs differ, those aside that say who the members are and how they were stacked."""
+    """The fields in which two specs differ; those that only say who the members are do not count."""
     free = ("seeds", "learning_rates", "population")
     names = [field.name for field in dataclasses.fields(Run) if field.name not in free]
     return [name for name in names if getattr(one, name) != getattr(other, name)]

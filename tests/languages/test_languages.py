@@ -295,7 +295,8 @@ def test_shuffle_pairs_are_drawn_by_their_exact_shares():
 
 
 def test_batches_of_a_sampler_join_to_the_asked_number(monkeypatch, spoken):
-    monkeypatch.setattr("fwplab.languages.language.SYMBOLS_AT_ONCE", 50)
+    # the package's function `language` hides its module of that name
+    monkeypatch.setattr(importlib.import_module("fwplab.languages.language"), "SYMBOLS_AT_ONCE", 50)
     length = spoken.lengths(12, 24)[0]
     words = spoken.sample([length] * 30, np.random.default_rng(0))
     assert len(words) == 30

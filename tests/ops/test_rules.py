@@ -25,7 +25,11 @@ def run_with_gradients(case: Case, inputs: list[Tensor], backend: str, dtype: to
     results = [scan.output, *states(scan)]
     generator = torch.Generator().manual_seed(1)
     cotangents = [torch.randn(r.shape, dtype=torch.float64, generator=generator).to(dtype) for r in results]
-    gradients = torch.autograd.grad(results, leaves, cotangents, allow_unused=True, materialize_grads=True)
+    moving = [(result, c) for result, c in zip(results, cotangents, strict=True) if result.requires_grad]
+    if not moving:  # a sequence of no positions: everything is the initial state
+        return [tensor.detach().double() for tensor in results] + [torch.zeros_like(leaf) for leaf in leaves]
+    moved, weights = zip(*moving, strict=True)
+    gradients = torch.autograd.grad(moved, leaves, weights, allow_unused=True, materialize_grads=True)
     return [tensor.detach().double() for tensor in (*results, *gradients)]
 
 

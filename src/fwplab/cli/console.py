@@ -4,15 +4,17 @@ import contextlib
 import io
 import json
 import re
+import sys
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import tyro
 from rich.console import Console
 
 from fwplab.errors import UserError
 
-Command = TypeVar("Command")
+PLAIN_WIDTH = 140
+"""Columns of a table that goes to a file or a pipe."""
 
 
 def parse(commands: Any, arguments: Sequence[str], description: str) -> Any:
@@ -29,7 +31,6 @@ def parse(commands: Any, arguments: Sequence[str], description: str) -> Any:
                     tyro.conf.OmitArgPrefixes,
                     tyro.conf.OmitSubcommandPrefixes,
                     tyro.conf.FlagCreatePairsOff,
-                    tyro.conf.AvoidSubcommands,
                 ),
             )
     except SystemExit as end:
@@ -39,10 +40,10 @@ def parse(commands: Any, arguments: Sequence[str], description: str) -> Any:
 
 
 def _one_line(box: str) -> str:
-    """The words of a framed message, without its frame."""
+    """The words of a framed message, without its frame and its title."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in plain.splitlines()]
-    return re.sub(r"\s+", " ", ". ".join([]) + " ".join(line for line in lines if line)).strip()
+    lines = (re.sub(r"[│╭╮╰╯─]+", " ", line) for line in plain.splitlines() if not line.startswith("╭"))
+    return re.sub(r"\s+", " ", " ".join(lines)).strip()
 
 
 def emit(value: Any, *, as_json: bool, text: Any) -> None:
@@ -52,4 +53,4 @@ def emit(value: Any, *, as_json: bool, text: Any) -> None:
     elif isinstance(text, str):
         print(text)
     else:
-        Console(soft_wrap=True).print(text)
+        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(text)

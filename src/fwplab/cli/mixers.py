@@ -5,6 +5,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Annotated
 
+from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional, subcommand
 
@@ -41,7 +42,7 @@ class ListMixers:
         table = Table("mixer", "parameters", "state", "what it is", box=None)
         for fact in facts:
             state = str(fact["state_size"]) if fact["constant_memory"] else "grows"
-            table.add_row(str(fact["name"]), str(fact["parameters"]), state, str(fact["description"]))
+            table.add_row(str(fact["name"]), str(fact["parameters"]), state, escape(str(fact["description"])))
         emit(facts, as_json=self.json, text=table)
         return 0
 

@@ -70,7 +70,7 @@ class Train:
     def __call__(self) -> int:
         run = self.run()
         check_device(self.device)
-        workers = self.workers if self.workers is not None else usable_cores()
+        workers = self.workers if self.workers is not None else len(usable_cores())
         with Store() as store:
             runs = plan(run, store, workers, self.device)
             with ProgressView(runs) as view:
@@ -266,7 +266,7 @@ class Reproduce:
         study = STUDIES.load(self.study)()
         check_device(self.device)
         runs = study.runs(quick=self.quick)
-        workers = self.workers if self.workers is not None else usable_cores()
+        workers = self.workers if self.workers is not None else len(usable_cores())
         with Store() as store:
             with ProgressView([run for run in runs if not store.has(run.key)]) as view:
                 records = train_all(runs, store, workers=workers, device=self.device, observe=view.observe)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -83,8 +82,9 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 class Published:
     """One published model.
 
-    `mixer`: the house's. `templates`: its names, ours to theirs. `copies`: the templates of second names, to the
-    first. `table`: where a table of positions may stand. `heads_in`: our name of a weight whose shape tells the heads.
+    `mixer`: the house's. `templates`: its names, ours to theirs. `copies`: templates of second names, to the
+    first. `table`: where a table of positions may stand. `heads_in`: our name of a weight whose shape tells
+    the heads.
     """
 
     mixer: MixerSpec
@@ -148,8 +148,8 @@ class OneHot(nn.Module):
 class PositionalModel(nn.Module):
     """`model` with a table of positions added to its embedded tokens: `x_t = Embedding(token_t) + table_t`.
 
-    The published default, `--remove_pos_enc` not given. The table `[longest, hidden]` is the checkpoint's own and is
-    not trained. Whole sequences only: a model that counts positions has no state to continue from.
+    The published default, `--remove_pos_enc` not given. The table `[longest, hidden]` is the checkpoint's own
+    and is not trained. Whole sequences only: a model that counts positions has no state to continue from.
     """
 
     table: Tensor
@@ -176,12 +176,13 @@ def load_checkpoint(
 
     `source`: a file of the published code or what is in one, the state dict alone or the dict that has it as
     `model_state_dict`; names may begin with `module.`. A file is read without running code from it.
-    `model_type`: the published number (see `MODELS`); 8 and 9 share all names and shapes, nothing else tells them
-    apart. `num_heads`: needed by 1, 8 and 9, whose weights don't tell. An LSTM or e-LSTM without `embedding.weight`
-    reads its tokens one-hot. A checkpoint with a table of positions becomes a `PositionalModel`.
+    `model_type`: the published number (see `MODELS`); 8 and 9 share all names and shapes, nothing else tells
+    them apart. `num_heads`: needed by 1, 8 and 9, whose weights don't tell; without meaning for 0 and 10.
+    An LSTM or e-LSTM without `embedding.weight` reads its tokens one-hot. A checkpoint with a table of
+    positions becomes a `PositionalModel`.
 
-    The model stands on the CPU in the checkpoint's precision and shares no memory with `source`. A `UserError` names
-    the first name that is missing, unknown or of the wrong shape, and two copies of a weight that differ.
+    The model stands on the CPU in the checkpoint's precision and shares no memory with `source`.
+    A `UserError` names the first weight that is missing, unknown or of the wrong shape, or whose copies differ.
     """
     if model_type not in MODELS:
         known = ", ".join(f"{number} ({model.name})" for number, model in MODELS.items())
@@ -239,9 +240,10 @@ def _unpickled(path: Path) -> object:
         raise UserError(f"there is no file {path}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
+    except Exception as error:  # damaged bytes fail in as many ways as there are bytes
+        kind = type(error).__name__
         raise UserError(
-            f"{path} cannot be read safely: choose a file of tensors, numbers and names alone"
+            f"{path} cannot be read safely ({kind}): choose a file of tensors and numbers"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,7 +51,7 @@ class Language(ABC):
     @property
     def name(self) -> str:
         """The name under which the catalogue finds this language."""
-        return LANGUAGES.name_of(type(self))
+        return _name_of(type(self))
 
     def labels(self, string: str) -> list[str]:
         """One label class a position, in O(n).
@@ -124,3 +125,8 @@ LANGUAGES: Catalogue[Language] = Catalogue(
     Language,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
     besides=("language", "tasks", "dataset", "splits", "corpus", "audit"),
 )
+
+
+@cache  # the catalogue looks through the metadata of all installed packages
+def _name_of(kind: type[Language]) -> str:
+    return LANGUAGES.name_of(kind)

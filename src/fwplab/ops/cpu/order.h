@@ -85,7 +85,7 @@ struct Lanes {
                 V v[4];
                 for (int r = 0; r < 4; r++) v[r] = in[c + r];
                 transpose_quads(v);
-                for (int r = 0; r < 4; r++) store_quads<T, N / 4>(p + r * batch + c, 4 * batch, v[r]);
+                for (int r = 0; r < 4; r++) store_quads<T, N / 4>(p + r * batch + c, batch, v[r]);
             }
         }
         for (; c < n; c++) {

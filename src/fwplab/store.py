@@ -1,0 +1,246 @@
+"""Records in an embedded database: SQLite through SQLAlchemy.
+
+SQLite because it ships with Python, needs no server, and survives a kill at any instant (a record is one transaction);
+SQLAlchemy because the same tables then live in a server database, by URL alone.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sql
+from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
+
+from fwplab.errors import UserError
+from fwplab.files import home
+from fwplab.record import Chance, Check, Member, Record, Score, SplitSummary
+from fwplab.run import Run, from_dict, to_dict
+
+SCHEMA = 1
+BUSY_SECONDS = 60
+
+metadata = MetaData()
+
+versions = Table("versions", metadata, Column("schema", Integer, primary_key=True))
+runs = Table(
+    "runs",
+    metadata,
+    Column("key", String(16), primary_key=True),
+    Column("language", String, nullable=False, index=True),
+    Column("mixer", String, nullable=False, index=True),
+    Column("spec", Text, nullable=False),
+    Column("parameters", Integer, nullable=False),
+    Column("state_size", Integer, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("finished", String, nullable=False),
+)
+
+
+_NESTED = {"checks", "selected", "scores"}  # fields of a member that have tables or a text of their own
+
+
+def _rows(name: str, kind: type, *more: Column[Any]) -> Table:
+    """A table of one dataclass, a row for each place it has in a record."""
+    types: dict[Any, type] = {int: Integer, float: Float}
+    columns = [Column(f.name, types.get(f.type, String)) for f in fields(kind) if f.name not in _NESTED]
+    place = Column("place", Integer, primary_key=True)
+    return Table(name, metadata, Column("run", ForeignKey("runs.key", ondelete="CASCADE"), primary_key=True), *more, place, *columns)
+
+
+members = _rows("members", Member, Column("selected", Text, nullable=False))
+checks = _rows("checks", Check, Column("member", Integer, primary_key=True))
+scores = _rows("scores", Score, Column("member", Integer, primary_key=True))
+splits = _rows("splits", SplitSummary)
+chance = _rows("chance", Chance)
+PARTS = (members, checks, scores, splits, chance)
+
+
+def folder_of(run: Run) -> Path:
+    """Where the checkpoints of a run are."""
+    return home() / "runs" / run.key
+
+
+class Store:
+    """The finished runs. Close it, or use it as a context manager."""
+
+    def __init__(self, url: str | None = None) -> None:
+        self.url = url or f"sqlite:///{home() / 'records.sqlite'}"
+        try:
+            self.engine = sql.create_engine(self.url)
+        except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+            raise UserError(f"{self.url!r} is no database URL that can be used here ({error})") from error
+        if self.engine.dialect.name == "sqlite":
+            sql.event.listen(self.engine, "connect", _durable)
+        try:
+            self._open()
+        except sql.exc.DBAPIError as error:
+            self.close()
+            raise UserError(f"{self.url} cannot be used as a store ({error.orig}); choose another FWPLAB_HOME") from error
+        except UserError:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives all connections back."""
+        self.engine.dispose()
+
+    def _open(self) -> None:
+        with self.engine.begin() as connection:
+            metadata.create_all(connection)
+            found = connection.execute(sql.select(versions.c.schema)).scalars().all()
+            if not found:
+                connection.execute(versions.insert().values(schema=SCHEMA))
+        if found and found != [SCHEMA]:
+            raise UserError(
+                f"{self.url} has records of schema {found[0]}, this version of fwplab writes {SCHEMA}; "
+                f"choose another FWPLAB_HOME"
+            )
+
+    def save(self, record: Record) -> None:
+        """Writes a record in one transaction; one that is there already stays as it is."""
+        key = record.run.key
+        with self.engine.begin() as connection:
+            if connection.execute(sql.select(runs.c.key).where(runs.c.key == key)).first():
+                return
+            connection.execute(runs.insert(), [_run_row(record)])
+            for table, rows in _part_rows(record):
+                if rows:
+                    connection.execute(table.insert(), [{"run": key, **row} for row in rows])
+
+    def has(self, key: str) -> bool:
+        """Whether this run is finished."""
+        with self.engine.connect() as connection:
+            return connection.execute(sql.select(runs.c.key).where(runs.c.key == key)).first() is not None
+
+    def load(self, key: str) -> Record | None:
+        """The record of one run, None if it is not finished."""
+        found = self._select(runs.c.key == key)
+        return found[0] if found else None
+
+    def records(self, *, language: str | None = None, mixer: str | None = None) -> list[Record]:
+        """All records, or those of a language and a mixer, in the order in which they were finished."""
+        wanted = [column == value for column, value in ((runs.c.language, language), (runs.c.mixer, mixer)) if value]
+        return self._select(*wanted)
+
+    def members(self, run: Run) -> dict[int, tuple[Member, Record]]:
+        """The finished members that `run` asks for, by seed, whatever group they were trained in."""
+        found: dict[int, tuple[Member, Record]] = {}
+        wanted = {seed: run.rate_of(seed) for seed in run.seeds}
+        for record in self.records(language=run.language, mixer=run.mixer_name):
+            if _cell(record.run) == _cell(run):
+                for member in record.members:
+                    if wanted.get(member.seed) == member.learning_rate:
+                        found.setdefault(member.seed, (member, record))
+        return {seed: found[seed] for seed in run.seeds if seed in found}
+
+    def missing(self, run: Run) -> Run | None:
+        """The part of `run` that is still to be trained, None if there is none."""
+        there = self.members(run)
+        seeds = tuple(seed for seed in run.seeds if seed not in there)
+        return restricted(run, seeds) if seeds else None
+
+    def _select(self, *where: sql.ColumnElement[bool]) -> list[Record]:
+        with self.engine.connect() as connection:
+            heads = connection.execute(sql.select(runs).where(*where).order_by(runs.c.finished, runs.c.key)).all()
+            return [_record(connection, head) for head in heads]
+
+
+def restricted(run: Run, seeds: tuple[int, ...]) -> Run:
+    """The run of some of its seeds, each with its own learning rate."""
+    rates = tuple(run.rate_of(seed) for seed in seeds)
+    return replace(run, seeds=seeds, learning_rates=rates if len(run.learning_rates) > 1 else run.learning_rates)
+
+
+def _cell(run: Run) -> Run:
+    """What members of several runs have in common that may stand in one row."""
+    return replace(run, seeds=(0,), learning_rates=(1.0,), population="stack")
+
+
+def _durable(connection: Any, _: object) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _run_row(record: Record) -> dict[str, Any]:
+    run = record.run
+    return {
+        "key": run.key,
+        "language": run.language,
+        "mixer": run.mixer_name,
+        "spec": json.dumps(to_dict(run), sort_keys=True),
+        "parameters": record.parameters,
+        "state_size": record.state_size,
+        "environment": json.dumps(record.environment, sort_keys=True),
+        "seconds": record.seconds,
+        "finished": datetime.now(UTC).isoformat(),
+    }
+
+
+def _part_rows(record: Record) -> list[tuple[Table, list[dict[str, Any]]]]:
+    def plain(items: Iterable[Any], **more: Any) -> list[dict[str, Any]]:
+        rows = [{name: v for name, v in asdict(item).items() if name not in _NESTED} for item in items]
+        return [{"place": place, **more, **_without_nan(row)} for place, row in enumerate(rows)]
+
+    heads = plain(record.members)
+    for head, member in zip(heads, record.members, strict=True):
+        head["selected"] = json.dumps(member.selected)
+    return [
+        (members, heads),
+        (checks, [row for m, member in enumerate(record.members) for row in plain(member.checks, member=m)]),
+        (scores, [row for m, member in enumerate(record.members) for row in plain(member.scores, member=m)]),
+        (splits, plain(record.splits)),
+        (chance, plain(record.chance)),
+    ]
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """SQL has no NaN: it is kept as NULL."""
+    return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
+
+
+Part = TypeVar("Part")
+
+
+def _record(connection: sql.Connection, head: sql.Row[Any]) -> Record:
+    def rows(table: Table, *where: sql.ColumnElement[bool]) -> list[dict[str, Any]]:
+        query = sql.select(table).where(table.c.run == head.key, *where).order_by(table.c.place)
+        return [dict(row._mapping) for row in connection.execute(query)]
+
+    def parts(kind: type[Part], table: Table, *where: sql.ColumnElement[bool]) -> tuple[Part, ...]:
+        names = [f.name for f in fields(kind) if f.name not in _NESTED]  # type: ignore[arg-type]
+        found = ({n: math.nan if row[n] is None else row[n] for n in names} for row in rows(table, *where))
+        return tuple(kind(**values) for values in found)
+
+    people = [
+        Member(
+            seed=row["seed"],
+            learning_rate=row["learning_rate"],
+            status=row["status"],
+            steps=row["steps"],
+            checks=parts(Check, checks, checks.c.member == row["place"]),
+            selected=json.loads(row["selected"]),
+            scores=parts(Score, scores, scores.c.member == row["place"]),
+        )
+        for row in rows(members)
+    ]
+    return Record(
+        run=from_dict(Run, json.loads(head.spec)),
+        members=tuple(people),
+        parameters=head.parameters,
+        state_size=head.state_size,
+        splits=parts(SplitSummary, splits),
+        chance=parts(Chance, chance),
+        environment=json.loads(head.environment),
+        seconds=head.seconds,
+    )

@@ -1,0 +1,226 @@
+"""The trainer: populations, early stop, divergence, and the same bits after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fwplab.checkpoint import checkpoint_path, load_checkpoint
+from fwplab.errors import UserError
+from fwplab.evaluate import chance, first_errors, score
+from fwplab.languages import language
+from fwplab.languages.dataset import encode
+from fwplab.languages.splits import SplitSpec
+from fwplab.mixers import MIXERS
+from fwplab.model import ModelSpec
+from fwplab.population import Population
+from fwplab.record import Progress
+from fwplab.run import PROTOCOLS, Run, from_dict, to_dict
+from fwplab.trainer import RESUME, Training, load_splits, train
+
+SPLITS = SplitSpec(train_strings=300, validation_strings=60, test_strings=20, test_lengths=((2, 50), (51, 60)))
+
+
+def small_run(mixer: str = "recurrent-delta", language_name: str = "parity", **changes: object) -> Run:
+    """A run of a second or two."""
+    protocol = replace(PROTOCOLS["paper"], max_steps=12, check_every=4, batch_size=16, splits=SPLITS)
+    run = Run(language_name, MIXERS.load(mixer)(), (0, 1, 2), (3e-3,), ModelSpec(hidden=8, heads=2), protocol)
+    return replace(run, **changes)  # type: ignore[arg-type]
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    """All selected weights of a run's folder."""
+    return {
+        f"{path.stem}/{name}": tensor
+        for path in sorted(folder.glob("seed-*.safetensors"))
+        for name, tensor in load_checkpoint(path).weights.items()
+    }
+
+
+@pytest.mark.parametrize("name", MIXERS.names())
+def test_stacked_members_learn_as_they_would_alone(name: str) -> None:
+    together = train(small_run(name))
+    for member in together.members:
+        alone = train(small_run(name, seeds=(member.seed,))).members[0]
+        for left, right in zip(member.checks, alone.checks, strict=True):
+            assert left.train_loss == pytest.approx(right.train_loss, rel=2e-3)
+    assert together.environment["population"].startswith("loop" if name == "lstm" else "stack")
+
+
+def test_loop_and_stack_are_the_same_mathematics() -> None:
+    stacked, looped = (train(small_run(population=lift)) for lift in ("stack", "loop"))
+    for left, right in zip(stacked.members, looped.members, strict=True):
+        assert left.checks[-1].bin0_loss == pytest.approx(right.checks[-1].bin0_loss, rel=1e-3)
+
+
+def test_members_have_their_own_learning_rates() -> None:
+    rates = (1e-3, 3e-3, 1e-2)
+    together = train(small_run(learning_rates=rates))
+    for member, rate in zip(together.members, rates, strict=True):
+        alone = train(small_run(seeds=(member.seed,), learning_rates=(rate,)))
+        assert member.learning_rate == rate
+        assert member.checks[-1].train_loss == pytest.approx(alone.members[0].checks[-1].train_loss, rel=2e-3)
+
+
+def test_same_run_same_bits(tmp_path: Path) -> None:
+    first, second = (train(small_run(), folder=tmp_path / name) for name in ("first", "second"))
+    assert first.members == second.members
+    left, right = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_solved_member_leaves_and_the_others_go_on() -> None:
+    protocol = replace(small_run().protocol, max_steps=40, stop="in_distribution", patience=1, check_every=2)
+    training = Training(small_run(protocol=protocol), "cpu")
+    training.step()
+    training.members[1].status = "solved"
+    training._dismiss(training.members)
+    assert len(training.population) == 2
+    training.step()
+    assert [member.steps for member in training.members] == [2, 1, 2]
+
+
+def test_a_diverged_member_is_recorded_and_dropped() -> None:
+    record = train(small_run(learning_rates=(3e-3, 1e30, 3e-3)))
+    assert [member.status for member in record.members] == ["budget", "diverged", "budget"]
+    assert record.members[1].steps < 12
+    healthy = train(small_run(seeds=(0, 2))).members
+    for member, alone in zip((record.members[0], record.members[2]), healthy, strict=True):
+        assert member.checks[-1].train_loss == pytest.approx(alone.checks[-1].train_loss, rel=2e-3)
+
+
+def test_strict_protocol_never_asks_for_the_longer_strings() -> None:
+    run = small_run(protocol=replace(small_run().protocol, selection="strict", stop="in_distribution", patience=2))
+    training = Training(run, "cpu")
+    longer = training.splits.bin1
+    shuffled = replace(longer, labels=(1 - longer.labels).clip(0, 1))
+    training.splits = replace(training.splits, bin1=shuffled)
+    plain = Training(run, "cpu")
+    for each in (training, plain):
+        while each.learning:
+            each.step()
+            if each.check_is_due():
+                each.check()
+    for left, right in zip(training.members, plain.members, strict=True):
+        assert left.chosen["strict"][0] == right.chosen["strict"][0]
+        assert (left.status, left.steps) == (right.status, right.steps)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import torch
+import fwplab.trainer as trainer
+from tests.test_trainer import small_run
+torch.set_num_threads(1)
+trainer.SAVE_EVERY_SECONDS = 0.0
+trainer.train(small_run(), folder=Path(sys.argv[1]), observe=lambda p: print(p.step, flush=True))
+"""
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    expected = train(small_run(), folder=whole)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+    kills = 0
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(killed)], env=environment, stdout=subprocess.PIPE)
+        deadline, before = time.monotonic() + 120, _stamp(killed / RESUME)
+        while process.poll() is None and _stamp(killed / RESUME) == before and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    assert kills > 0
+    resumed = train(small_run(), folder=killed)
+    assert resumed.members == expected.members
+    left, right = weights_of(killed), weights_of(whole)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def test_resuming_at_every_check_keeps_the_bits(tmp_path: Path) -> None:
+    run, path = small_run(), tmp_path / RESUME
+    whole = train(run)
+    training = Training(run, "cpu")
+    while training.learning:
+        training.step()
+        if training.check_is_due():
+            training.check()
+            training.save(path)
+            training = Training(run, "cpu")
+            training.resume(path)
+    assert training.record().members == whole.members
+
+
+def test_another_runs_state_is_refused(tmp_path: Path) -> None:
+    Training(small_run(), "cpu").save(tmp_path / RESUME)
+    with pytest.raises(UserError, match="belongs to another run"):
+        Training(small_run(learning_rates=(1.0,)), "cpu").resume(tmp_path / RESUME)
+
+
+def test_checkpoints_give_the_models_that_were_scored(tmp_path: Path) -> None:
+    run = small_run()
+    record = train(run, folder=tmp_path)
+    splits = load_splits(run)
+    for member in record.members:
+        model = load_checkpoint(checkpoint_path(tmp_path, member.seed, "paper")).model()
+        right, _ = score(model, splits.bin0)
+        found = member.score("paper", "bin0")
+        assert found is not None
+        assert found.correct == int(right)
+        errors = first_errors(model, splits.bin0, chunk=7)
+        assert sum(error is None for error in errors) == int(right)
+
+
+def test_progress_is_reported() -> None:
+    heard: list[Progress] = []
+    train(small_run(), observe=heard.append)
+    assert heard[-1].step == 12
+    assert all(member.status == "budget" for member in heard[-1].members)
+
+
+def test_a_module_that_cannot_be_vectorised_is_looped_and_says_so() -> None:
+    class Stubborn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return self.weight * tokens.float().unsqueeze(-1) * float(self.weight.sum().item())
+
+    population = Population([Stubborn(), Stubborn()])  # type: ignore[list-item]
+    assert population.lift == "loop"
+    assert "cannot be vectorised" in population.why
+    assert population(torch.ones(2, 1, 4, dtype=torch.long)).shape == (2, 1, 4, 3)
+
+
+def test_chance_is_what_guessing_scores() -> None:
+    parity = language("parity")
+    train_set = encode(parity, ["0", "00", "000", "11"])
+    assert chance(train_set, encode(parity, ["00", "11", "0"])) == (2 / 3, 2 / 3)
+    reset = language("reset_dyck_1")
+    assert chance(encode(reset, ["(1", "((1", "(("]), encode(reset, ["(1", "1()"])) == (0, 0.5)
+
+
+def test_a_spec_survives_json_and_its_key_is_stable() -> None:
+    run = small_run()
+    assert from_dict(Run, to_dict(run)) == run
+    assert from_dict(Run, to_dict(run)).key == run.key
+    assert small_run(learning_rates=(1e-4,)).key != run.key
+    assert len({small_run(name).key for name in MIXERS.names()}) == len(MIXERS.names())
+    with pytest.raises(UserError, match="no field 'sedes'; choose from: language"):
+        from_dict(Run, {"sedes": 3})
