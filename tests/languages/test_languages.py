@@ -247,7 +247,7 @@ def test_a_word_of_length_100_000(name):
 
 
 def _expected_shares(spoken: Language, length: int) -> dict[str, float]:
-    """What the sampler promises for each word: uniform, but for reset Dyck uniform after the place of the reset."""
+    """What the sampler promises for each word: uniform, in reset Dyck given the reset's place."""
     words = [word for word in all_strings(spoken, length, length) if MEMBER[spoken.name](word)]
     if spoken.name != "reset_dyck_1":
         return dict.fromkeys(words, 1 / len(words))

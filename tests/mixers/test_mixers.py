@@ -112,13 +112,14 @@ def test_the_published_srwm_layer_and_its_switches() -> None:
 
 
 def test_initial_values_of_the_paper() -> None:
-    wide = build(SRWM(), ModelSpec(hidden=256, layers=1, heads=4), 3, 2, seed=0).mixers[0]
+    wide = build(SRWM(), ModelSpec(hidden=256, layers=1, heads=4), 3, 2, seed=0).requires_grad_(False).mixers[0]
     assert float(wide.w_y.std()) == pytest.approx(1 / 8, rel=0.05)
     assert float(wide.w_q.std()) == pytest.approx(0.01 / 8, rel=0.05)
     assert float(wide.w_b.mean()) == pytest.approx(-1, abs=0.05)
-    recurrent = build(MIXERS.load("recurrent-delta")(), ModelSpec(hidden=256, layers=1, heads=4), 3, 2, 0).mixers[0]
+    paper = ModelSpec(hidden=256, layers=1, heads=4)
+    recurrent = build(MIXERS.load("recurrent-delta")(), paper, 3, 2, 0).requires_grad_(False).mixers[0]
     assert float(recurrent.recurrent_key.std()) == pytest.approx(1 / 8, rel=0.05)
-    cell = build(MIXERS.load("e-lstm")(), ModelSpec(hidden=256, layers=3), 3, 2, 0)
+    cell = build(MIXERS.load("e-lstm")(), ModelSpec(hidden=256, layers=3), 3, 2, 0).requires_grad_(False)
     assert len(cell.mixers) == 1
     assert float(cell.mixers[0].weight_z.std()) == pytest.approx(0.1, rel=0.05)
     copies = build(MIXERS.load("transformer")(), ModelSpec(), 3, 2, 0).mixers

@@ -69,7 +69,8 @@ class Audit:
             counts = part.summary
             lines.append(
                 f"{counts.name}: {counts.strings} strings, {counts.distinct} distinct, "
-                f"{counts.overlap} of them in train, lengths {counts.shortest}-{counts.longest}, {part.non_members} non-members"
+                f"{counts.overlap} of them in train, "
+                f"lengths {counts.shortest}-{counts.longest}, {part.non_members} non-members"
             )
         if self.renamed:
             names = ", ".join(f"{ours} is written {theirs}" for ours, theirs in self.renamed.items())
@@ -89,7 +90,7 @@ def audit_corpus(corpus: Corpus, language: Language) -> Audit:
     """Checks every target against the labels of the language, up to one renaming of the classes for all.
 
     The renaming is the one that explains the most positions, and the language's own names where that leaves a
-    choice. Strings that the language does not label (foreign symbols) are wrong; mere non-members are counted.
+    choice. Strings that the language cannot label (foreign symbols) are wrong, mere non-members are counted.
     """
     words = sum(len(part.strings) for part in corpus.parts.values())
     if not words:
@@ -102,12 +103,11 @@ def audit_corpus(corpus: Corpus, language: Language) -> Audit:
     parts, first = [], None
     for name, part in sorted(corpus.parts.items(), key=lambda item: (item[0] != "train", item[0])):
         wrong = [
-            line
+            _wrong_line(part, line, expected, naming)
             for line, expected in enumerate(oracle[name])
-            if _differs(expected, part.targets[line], naming)
+            if isinstance(expected, UserError) or _renamed(expected, naming) != part.targets[line]
         ]
-        if wrong and first is None:
-            first = _wrong_line(part, wrong[0], oracle[name][wrong[0]], naming)
+        first = first or next(iter(wrong), None)
         outside = sum(not language.contains(string) for string in part.strings)
         parts.append(PartAudit(summarise(name, part.strings, train), outside, len(wrong)))
     positions = sum(len(string) for part in corpus.parts.values() for string in part.strings)
@@ -148,11 +148,7 @@ def _naming(
     for ours, theirs in sorted(seen, key=lambda pair: (-seen[pair], pair[0] != pair[1], pair)):
         if ours not in naming and theirs not in naming.values():
             naming[ours] = theirs
-    return naming
-
-
-def _differs(expected: Target | UserError, found: Target, naming: dict[str, str]) -> bool:
-    return isinstance(expected, UserError) or _renamed(expected, naming) != found
+    return {ours: naming[ours] for ours in language.classes if ours in naming}
 
 
 def _renamed(labels: Target, naming: dict[str, str]) -> Target:

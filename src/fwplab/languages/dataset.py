@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,38 +42,18 @@ def encode(
     tokens = np.full(shape, len(language.symbols), dtype=np.int64)
     labels = np.full(shape, IGNORE, dtype=np.int64)
     token = {symbol: index for index, symbol in enumerate(language.symbols)}
-    for row, string in enumerate(strings):
-        if not token.keys() >= set(string):
-            language.labels(string)  # raises, naming the first foreign symbol
+    label = {name: index for index, name in enumerate(language.classes)}
+    rows = map(language.labels, strings) if targets is None else _fitting(language, strings, targets)
+    for row, (string, target) in enumerate(zip(strings, rows, strict=True)):
+        labels[row, : len(string)] = [label[name] for name in target]
         tokens[row, : len(string)] = [token[symbol] for symbol in string]
-    rows = _oracle(language, strings) if targets is None else _given(language, strings, targets)
-    for row, indices in enumerate(rows):
-        labels[row, : lengths[row]] = indices
     return Dataset(tuple(strings), tokens, labels, lengths)
 
 
-def _oracle(language: Language, strings: Sequence[str]) -> Iterator[list[int]]:
-    """The class indices of the language's own labels; each step is computed once, for strings share them."""
-
-    @cache
-    def move(state: Any, symbol: str) -> tuple[Any, int]:
-        after = language.step(state, symbol)
-        label = language.label(after)
-        return after, language.classes.index(label) if label is not None else IGNORE
-
-    for string in strings:
-        state, indices = language.start, []
-        for symbol in string:
-            state, index = move(state, symbol)
-            indices.append(index)
-        if IGNORE in indices:
-            language.labels(string)  # raises, naming the first position without a label
-        yield indices
-
-
-def _given(
+def _fitting(
     language: Language, strings: Sequence[str], targets: Sequence[Sequence[str]]
-) -> Iterator[list[int]]:
+) -> Iterator[Sequence[str]]:
+    """The targets, each checked against its string."""
     if len(targets) != len(strings):
         raise UserError(f"{language.name}: {len(strings)} strings but {len(targets)} targets")
     for number, (string, target) in enumerate(zip(strings, targets, strict=True), start=1):
@@ -83,10 +61,11 @@ def _given(
             raise UserError(
                 f"{language.name}: string {number} has {len(string)} symbols, its target {len(target)}"
             )
-        foreign = [label for label in target if label not in language.classes]
-        if foreign:
-            choices = " ".join(language.classes)
-            raise UserError(
-                f"{language.name}: string {number} has label {foreign[0]!r}, choose from: {choices}"
-            )
-        yield [language.classes.index(label) for label in target]
+        for kind, names, known in (("symbol", string, language.symbols), ("label", target, language.classes)):
+            foreign = [name for name in names if name not in known]
+            if foreign:
+                choices = " ".join(known)
+                raise UserError(
+                    f"{language.name}: string {number} has {kind} {foreign[0]!r}, choose from: {choices}"
+                )
+        yield target

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -66,8 +66,8 @@ class Language(ABC):
                     f"{self.name}: symbol {symbol!r} at position {position} is outside the alphabet, "
                     f"choose from: {' '.join(self.symbols)}"
                 )
-            before, state = state, self.step(state, symbol)
-            label = self.label(state)
+            before = state
+            state, label = _move(self, before, symbol)
             if label is None:
                 allowed = " ".join(sorted(self.following(before)))
                 raise UserError(
@@ -87,7 +87,7 @@ class Language(ABC):
         for symbol in prefix:
             if symbol not in self.symbols:
                 return frozenset()
-            state = self.step(state, symbol)
+            state, _ = _move(self, state, symbol)
         return self.following(state)
 
     def lengths(self, low: int, high: int) -> list[int]:
@@ -125,6 +125,12 @@ LANGUAGES: Catalogue[Language] = Catalogue(
     Language,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
     besides=("language", "tasks", "dataset", "splits", "corpus", "audit"),
 )
+
+
+@lru_cache(maxsize=2**16)  # strings take the same steps again and again
+def _move(language: Language, state: Any, symbol: str) -> tuple[Any, str | None]:
+    after = language.step(state, symbol)
+    return after, language.label(after)
 
 
 @cache  # the catalogue looks through the metadata of all installed packages

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
 
@@ -39,10 +38,11 @@ class CausalAttention(Mixer):
         if state:
             key, value = torch.cat([state[0], key], dim=1), torch.cat([state[1], value], dim=1)
         positions = torch.arange(key.shape[1], device=key.device)
-        visible = positions <= positions[past:].unsqueeze(-1)
-        heads_first = (tensor.transpose(1, 2) for tensor in (query, key, value))
-        output = scaled_dot_product_attention(*heads_first, attn_mask=None if past == 0 else visible, is_causal=past == 0)
-        return output.transpose(1, 2).flatten(-2), (key, value)
+        hidden = positions > positions[past:].unsqueeze(-1)
+        # Written out: torch's fused attention has no batching rule, so that populations would be looped.
+        scores = torch.einsum("bthd,bshd->bhts", query * self.head_width**-0.5, key)
+        attention = scores.masked_fill(hidden, -torch.inf).softmax(-1)
+        return torch.einsum("bhts,bshd->bthd", attention, value).flatten(-2), (key, value)
 
     def initial_state(self, batch: int) -> State:
         """No keys, no values."""

@@ -1,0 +1,108 @@
+"""The engine: order, workers that die, and what comes back from them."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fwplab.engine import plan, train_all
+from fwplab.errors import UserError
+from fwplab.mixers import MIXERS
+from fwplab.record import Progress, Record
+from fwplab.run import Run
+from fwplab.store import Store
+from tests.test_store import RUN, record_of
+from tests.test_trainer import small_run
+
+RUNS = [replace(RUN, learning_rates=(rate,)) for rate in (1e-3, 2e-3, 3e-3)]
+
+
+def count(folder: Path) -> int:
+    """How often a task has begun in this folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"began-{len(list(folder.iterdir()))}").touch()
+    return len(list(folder.iterdir()))
+
+
+def quick(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    count(folder)
+    if observe:
+        observe(Progress(run.key, 1, 1, ()))
+    return record_of(run)
+
+
+def dies_once(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    if count(folder) == 1 and run == RUNS[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return record_of(run)
+
+
+def dies_always(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def fails(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    raise ZeroDivisionError("the reason")
+
+
+def is_wrong(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    raise UserError("choose from: this, that")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_records_come_in_the_order_of_the_runs_and_only_once(workers: int) -> None:
+    heard: list[Progress] = []
+    with Store() as store:
+        store.save(record_of(RUNS[2]))
+        found = train_all([*RUNS, RUNS[0]], store, workers=workers, observe=heard.append, task=quick)
+        again = train_all(RUNS, store, workers=workers, task=fails)
+    assert [record.run for record in found] == [*RUNS, RUNS[0]]
+    assert again == found[:3]
+    assert sorted(progress.key for progress in heard) == sorted(run.key for run in RUNS[:2])
+
+
+def test_a_dead_worker_is_replaced(home: Path) -> None:
+    with Store() as store:
+        found = train_all(RUNS, store, workers=2, task=dies_once)
+    assert [record.run for record in found] == RUNS
+    assert len(list((home / "runs" / RUNS[1].key).iterdir())) == 2
+
+
+def test_three_deaths_of_one_run_are_told() -> None:
+    with Store() as store, pytest.raises(RuntimeError, match=r"srwm on parity .* died 3 times, last with exit code -9"):
+        train_all(RUNS, store, workers=2, task=dies_always)
+
+
+def test_errors_of_workers_reach_the_driver() -> None:
+    with Store() as store:
+        with pytest.raises(RuntimeError, match="ZeroDivisionError: the reason"):
+            train_all(RUNS, store, workers=2, task=fails)
+        with pytest.raises(UserError, match="choose from: this, that"):
+            train_all(RUNS, store, workers=2, task=is_wrong)
+        with pytest.raises(UserError, match="workers must be"):
+            train_all(RUNS, store, workers=0)
+
+
+def test_real_training_is_the_same_in_one_process_and_in_two(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [small_run(seeds=(0,)), small_run(MIXERS.names()[0], seeds=(1,))]
+    with Store() as store:
+        here = train_all(runs, store, workers=1)
+    monkeypatch.setenv("FWPLAB_HOME", str(home.parent / "other"))
+    with Store() as store:
+        there = train_all(runs, store, workers=2)
+    assert [record.members for record in here] == [record.members for record in there]
+    assert not list((home / "runs").glob("*/resume.safetensors"))
+
+
+def test_plan_splits_the_missing_seeds_over_the_workers() -> None:
+    with Store() as store:
+        assert [run.seeds for run in plan(RUN, store, 2, "cpu")] == [(0, 2), (1, 3)]
+        assert [run.seeds for run in plan(RUN, store, 2, "cuda")] == [RUN.seeds]
+        store.save(record_of(replace(RUN, seeds=(1, 2))))
+        assert [run.seeds for run in plan(RUN, store, 8, "cpu")] == [(0,), (3,)]
+        store.save(record_of(RUN))
+        assert plan(RUN, store, 2, "cpu") == []
