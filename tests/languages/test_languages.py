@@ -15,10 +15,14 @@ from fwplab.languages import END, LANGUAGES, Language, language
 
 
 # Membership by rewriting and counting, with no machine and no depth in sight.
-def _balanced(string: str, pair: str) -> bool:
+def _reduced(string: str, pair: str = "()") -> str:
     while pair in string:
         string = string.replace(pair, "")
-    return string == ""
+    return string
+
+
+def _balanced(string: str, pair: str) -> bool:
+    return _reduced(string, pair) == ""
 
 
 def _keep(string: str, symbols: str) -> str:
@@ -38,18 +42,9 @@ MEMBER: dict[str, Callable[[str], bool]] = {
     "shuffle_2": lambda s: _balanced(_keep(s, "()"), "()") and _balanced(_keep(s, "[]"), "[]"),
     "dyck_1": lambda s: _balanced(s, "()"),
     "reset_dyck_1": lambda s: (
-        s.count("1") == 1
-        and _balanced(s.split("1")[1], "()")
-        and re.fullmatch(r"\)*\(*", _reduced(s.split("1")[0])) is not None
-        and ")" not in _reduced(s.split("1")[0])
+        s.count("1") == 1 and _balanced(s.split("1")[1], "()") and ")" not in _reduced(s.split("1")[0])
     ),
 }
-
-
-def _reduced(string: str) -> str:
-    while "()" in string:
-        string = string.replace("()", "")
-    return string
 
 
 def _surplus(string: str, opening: str, closing: str) -> str:

@@ -140,7 +140,7 @@ def _reaching(language: Language, window: Window) -> Window:
     """The window, made longer until it holds an admissible length."""
     low, high = window
     longest = 2 * high + 64
-    for reach in range(high, longest):
+    for reach in range(high, longest + 1):
         if language.lengths(low, reach):
             return low, reach
     raise UserError(f"{language.name} has no word of length {low} to {longest}; choose other test lengths")
