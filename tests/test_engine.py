@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.test_store import RUN, record_of
+from tests.test_trainer import small_run
 
 from fwplab.engine import plan, train_all
 from fwplab.errors import UserError
@@ -14,8 +16,6 @@ from fwplab.mixers import MIXERS
 from fwplab.record import Progress, Record
 from fwplab.run import Run
 from fwplab.store import Store
-from tests.test_store import RUN, record_of
-from tests.test_trainer import small_run
 
 RUNS = [replace(RUN, learning_rates=(rate,)) for rate in (1e-3, 2e-3, 3e-3)]
 

@@ -1,4 +1,4 @@
-"""The store: what goes in comes out, a kill at any instant loses no whole record, and groups of seeds are found again."""
+"""The store: what goes in comes out, a kill loses no whole record, and groups of seeds are found again."""
 
 import math
 import os

@@ -49,7 +49,9 @@ def corpus_splits(reference: str, language: Language, spec: SplitSpec) -> Splits
     """The corpus that a run names as its training set and bins; test strings are generated as ever."""
     name, _, digest = reference.partition("@")
     if not _folder(name).exists():
-        raise UserError(f"the corpus {name!r} of this run is not imported here: fwplab corpus import FOLDER --name {name}")
+        raise UserError(
+            f"the corpus {name!r} of this run is not imported here: fwplab corpus import FOLDER --name {name}"
+        )
     corpus = read(_folder(name), language)
     if _digest(corpus) != digest:
         raise UserError(f"the imported corpus {name!r} is not the one of this run ({digest}); import it again")

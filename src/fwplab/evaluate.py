@@ -39,9 +39,7 @@ def right_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     labels = labels.expand(logits.shape[:-1])
     padding = labels == IGNORE
     right = ((logits.argmax(-1) == labels) | padding).all(-1)
-    loss = functional.cross_entropy(
-        logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="none"
-    )
+    loss = functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="none")
     return right, loss.view(labels.shape).sum(-1)
 
 

@@ -42,7 +42,8 @@ class FeedForward(nn.Module):
         """`[batch, time, width]` to the same shape."""
         before = self.layer_norm(x) if self.norm == "pre" else x
         added = x + self.linear2(functional.relu(self.linear1(before)))
-        return added if self.norm == "pre" else self.layer_norm(added)
+        after: Tensor = added if self.norm == "pre" else self.layer_norm(added)
+        return after
 
 
 class Model(nn.Module):

@@ -184,9 +184,7 @@ def solve_rate_heatmap(rows: Sequence[Row]) -> Figure:
         for row in rows:
             x, y = mixers.index(row.mixer), languages.index(row.language)
             rate = row.solved / row.seeds
-            axes.add_patch(
-                Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, facecolor=CELL, alpha=rate, linewidth=0)
-            )
+            axes.add_patch(Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, facecolor=CELL, alpha=rate, linewidth=0))
             frame = Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, fill=False, edgecolor=INK, alpha=0.25)
             frame.set_linewidth(0.5)
             axes.add_patch(frame)
@@ -232,9 +230,7 @@ def save(figure: Figure, path: Path) -> None:
     """Writes a figure whole or not at all, as the suffix says: .svg, .pdf or .png."""
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise UserError(
-            f"no figure can be written as {path.name!r}; choose a suffix from: {', '.join(FORMATS)}"
-        )
+        raise UserError(f"no figure can be written as {path.name!r}; choose a suffix from: {', '.join(FORMATS)}")
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[suffix]
     with replaced(path) as temporary, matplotlib.rc_context(STYLE):
         figure.savefig(temporary, format=suffix[1:], dpi=200, metadata=undated)
@@ -288,9 +284,7 @@ def _draw_lengths(axes: Axes, cells: dict[str, list[Record]], rule: Rule) -> Non
     first = next(iter(cells.values()))[0]
     windows = _windows(first)
     trained = max((split.longest for split in first.splits if split.split == "train"), default=0)
-    axes.axvspan(
-        -0.5, sum(longest <= trained for _, longest in windows) - 0.5, color=INK, alpha=0.08, linewidth=0
-    )
+    axes.axvspan(-0.5, sum(longest <= trained for _, longest in windows) - 0.5, color=INK, alpha=0.08, linewidth=0)
     for place, window in enumerate(windows):
         level = 100 * guess(first, "test", window)
         axes.plot([place - 0.45, place + 0.45], [level, level], color=INK, linestyle=":", alpha=0.7)
@@ -308,9 +302,7 @@ def _draw_lengths(axes: Axes, cells: dict[str, list[Record]], rule: Rule) -> Non
 def _draw_spreads(axes: Axes, places: list[float], scores: list[list[float]], style: Look) -> None:
     spreads = [spread(seeds) for seeds in scores]
     axes.plot(places, [s.median for s in spreads], color=style.colour, linewidth=0.8, alpha=0.6)
-    axes.vlines(
-        places, [s.lowest for s in spreads], [s.best for s in spreads], color=style.colour, linewidth=1
-    )
+    axes.vlines(places, [s.lowest for s in spreads], [s.best for s in spreads], color=style.colour, linewidth=1)
     for place, seeds in zip(places, scores, strict=True):
         axes.plot([place] * len(seeds), seeds, ".", color=style.colour, markersize=3.5, clip_on=False)
     medians = [s.median for s in spreads]

@@ -45,7 +45,7 @@ class Population:
 
     def backward(self, losses: Tensor) -> None:
         """Gradients of each member's own loss, `losses` `[member]`, into the `.grad` of its weights."""
-        losses.sum().backward()
+        torch.autograd.backward(losses.sum())
         if self.lift == "stack":
             for name, stacked in self._stacked.items():
                 for member, weights in enumerate(self.weights):
@@ -64,7 +64,7 @@ class Population:
 
     def _stack(self) -> None:
         self._base = copy.deepcopy(self.models[0])
-        self._stacked, self._buffers = stack_module_state(self.models)  # type: ignore[arg-type]
+        self._stacked, self._buffers = stack_module_state(self.models)
         self.weights = [
             {name: stacked.detach()[member].requires_grad_() for name, stacked in self._stacked.items()}
             for member in range(len(self.models))

@@ -47,9 +47,18 @@ _NESTED = {"checks", "selected", "scores"}  # fields of a member that have table
 def _rows(name: str, kind: type, *more: Column[Any]) -> Table:
     """A table of one dataclass, a row for each place it has in a record."""
     types: dict[Any, type] = {int: Integer, float: Float}
-    columns = [Column(f.name, types.get(f.type, String)) for f in fields(kind) if f.name not in _NESTED]
+    columns: list[Column[Any]] = [
+        Column(f.name, types.get(f.type, String)) for f in fields(kind) if f.name not in _NESTED
+    ]
     place = Column("place", Integer, primary_key=True)
-    return Table(name, metadata, Column("run", ForeignKey("runs.key", ondelete="CASCADE"), primary_key=True), *more, place, *columns)
+    return Table(
+        name,
+        metadata,
+        Column("run", ForeignKey("runs.key", ondelete="CASCADE"), primary_key=True),
+        *more,
+        place,
+        *columns,
+    )
 
 
 members = _rows("members", Member, Column("selected", Text, nullable=False))
@@ -80,7 +89,9 @@ class Store:
             self._open()
         except sql.exc.DBAPIError as error:
             self.close()
-            raise UserError(f"{self.url} cannot be used as a store ({error.orig}); choose another FWPLAB_HOME") from error
+            raise UserError(
+                f"{self.url} cannot be used as a store ({error.orig}); choose another FWPLAB_HOME"
+            ) from error
         except UserError:
             self.close()
             raise

@@ -73,8 +73,7 @@ def row(records: Sequence[Record], rule: Rule, claim: str) -> Row:
         bin0=bin0,
         bin1=bin1,
         test=tuple(
-            (*window, tuple(accuracy(member, rule, "test", window) for member in members))
-            for window in windows
+            (*window, tuple(accuracy(member, rule, "test", window) for member in members)) for window in windows
         ),
         chance_bin0=guess(first, "bin0"),
         chance_bin1=guess(first, "bin1"),
@@ -204,9 +203,7 @@ def _row_to_json(cell: Row) -> dict[str, Any]:
         "rule": cell.rule,
         "bin0": _spread_to_json(cell.bin0),
         "bin1": _spread_to_json(cell.bin1),
-        "test": [
-            {"shortest": low, "longest": high} | _spread_to_json(shares) for low, high, shares in cell.test
-        ],
+        "test": [{"shortest": low, "longest": high} | _spread_to_json(shares) for low, high, shares in cell.test],
         "chance": {"bin0": _number(cell.chance_bin0), "bin1": _number(cell.chance_bin1)},
         "parameters": cell.parameters,
         "state_size": cell.state_size,

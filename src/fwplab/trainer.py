@@ -24,7 +24,6 @@ from fwplab.languages.dataset import IGNORE, Dataset
 from fwplab.languages.splits import Splits, make_splits
 from fwplab.population import Population, Weights
 from fwplab.record import (
-
     Chance,
     Check,
     Member,
@@ -43,6 +42,7 @@ REPORT_EVERY_SECONDS = 0.5
 
 Observer = Callable[[Progress], None]
 Moments = dict[str, dict[str, Tensor]]
+
 
 @dataclass
 class Apprentice:
@@ -68,9 +68,8 @@ class Apprentice:
             self.status,
         )
 
-def train(
-    run: Run, *, folder: Path | None = None, device: str = "cpu", observe: Observer | None = None
-) -> Record:
+
+def train(run: Run, *, folder: Path | None = None, device: str = "cpu", observe: Observer | None = None) -> Record:
     """Trains every member of `run` and returns its record.
 
     With a `folder`, the state is written there every few seconds and training goes on from it: a run that was killed
@@ -96,6 +95,7 @@ def train(
         training.save(folder / RESUME)
         training.save_checkpoints(folder)
     return training.record()
+
 
 class Training:
     """The state of a run between two steps."""
@@ -190,9 +190,7 @@ class Training:
     def _batch(self, members: list[Apprentice]) -> tuple[Tensor, Tensor]:
         epoch, index = divmod(self.step_number, self.steps_an_epoch)
         size, data = self.run.protocol.batch_size, self.splits.train
-        rows = np.stack(
-            [_order(m.seed, epoch, len(data.lengths))[index * size : (index + 1) * size] for m in members]
-        )
+        rows = np.stack([_order(m.seed, epoch, len(data.lengths))[index * size : (index + 1) * size] for m in members])
         longest = int(data.lengths[rows].max())
         return (
             torch.from_numpy(data.tokens[rows, :longest]).to(self.device),
@@ -302,22 +300,26 @@ class Training:
             for rule, (step, _) in member.chosen.items()
             for (where, data), right in zip(named, right_at[step], strict=True)
         )
-        selected = {rule: step for rule, (step, _) in member.chosen.items()}
+        selected: dict[str, int] = {rule: step for rule, (step, _) in member.chosen.items()}
         status = member.status or "budget"
         rate, checks = member.learning_rate, tuple(member.checks)
         return Member(member.seed, rate, status, member.steps, checks, selected, scores)
 
+
 Where = tuple[str, int, int]
+
 
 def load_splits(run: Run) -> Splits:
     """The strings that a run is trained and judged on."""
     spoken, spec = language(run.language), run.protocol.splits
     return corpus_splits(run.corpus, spoken, spec) if run.corpus else make_splits(spoken, spec)
 
+
 def named_splits(splits: Splits) -> list[tuple[Where, Dataset]]:
     """The splits that are scored, each with its name and its range of lengths."""
     bins = [((name, *_range(data)), data) for name, data in (("bin0", splits.bin0), ("bin1", splits.bin1))]
     return bins + [(("test", *lengths), data) for lengths, data in splits.tests.items()]
+
 
 def environment(device: str) -> dict[str, str]:
     """Versions and machine, as a record keeps them."""
@@ -332,6 +334,7 @@ def environment(device: str) -> dict[str, str]:
         "operators": ", ".join(f"{rule}: {form}" for rule, form in ops.info(device)["auto"].items()),
     }
 
+
 def _device_name(device: str) -> str:
     if device != "cpu":
         return torch.cuda.get_device_name(device)
@@ -341,6 +344,7 @@ def _device_name(device: str) -> str:
         return platform.processor() or platform.machine()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
 
+
 def _merit(rule: Rule, check: Check) -> tuple[float, ...]:
     """What a rule maximises; the first check that reaches the maximum is kept."""
     if rule == "paper":
@@ -349,9 +353,11 @@ def _merit(rule: Rule, check: Check) -> tuple[float, ...]:
         return (check.bin0_accuracy, -check.bin0_loss)
     return (check.step,)
 
+
 def _order(seed: int, epoch: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The order in which a member sees the training strings in one epoch; depends on nothing else."""
     return np.random.default_rng([seed, epoch]).permutation(count)
+
 
 def _facts(member: Apprentice) -> dict[str, Any]:
     facts = {f.name: getattr(member, f.name) for f in dataclasses.fields(member)}
@@ -359,16 +365,20 @@ def _facts(member: Apprentice) -> dict[str, Any]:
     facts["chosen"] = {rule: step for rule, (step, _) in member.chosen.items()}
     return facts
 
+
 def _moments_of(by_part: dict[tuple[int, str], Weights], seed: int) -> Moments:
     parts = {part: ts for (s, part), ts in by_part.items() if s == seed and part in ("step", "exp_avg", "exp_avg_sq")}
     names = parts.get("step", {})
     return {name: {part: tensors[name] for part, tensors in parts.items()} for name in names}
 
+
 def _range(data: Dataset) -> tuple[int, int]:
     return int(data.lengths.min()), int(data.lengths.max())
 
+
 def _train(splits: Splits) -> list[tuple[Where, Dataset]]:
     return [(("train", *_range(splits.train)), splits.train)]
+
 
 def _summary(where: Where, data: Dataset, train: Dataset) -> SplitSummary:
     seen = set(train.strings)

@@ -148,7 +148,9 @@ def state_dict(case: Shape, weights: Weights) -> Weights:
     """What the published code saves: feed-forward maps twice, the table of positions among them."""
     saved = {name: tensor.detach() for name, tensor in weights.items()}
     if case.positions:
-        saved["pos_enc.pe" if case.model_type == 1 else "layers.0.pe"] = position_table(case, saved["embedding.weight"].dtype)
+        saved["pos_enc.pe" if case.model_type == 1 else "layers.0.pe"] = position_table(
+            case, saved["embedding.weight"].dtype
+        )
     if case.model_type not in (0, 1, 10):
         for name in list(saved):
             for single, second in (("linear1", "ff_layers.0"), ("linear2", "ff_layers.3")):

@@ -1,18 +1,12 @@
 """The published code's checkpoints: the same logits and gradients here, and one clear line for a wrong one."""
 
-import pickle
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 import torch
+from tests.compat.published import CASES, Shape, Weights, logits, random_weights, state_dict
 from torch import Tensor
 
-from fwplab.compat.irie2023 import MODELS, PositionalModel, load_checkpoint, published_names
-from fwplab.errors import UserError
-from fwplab.mixers.srwm import SRWM
-from fwplab.model import Model, ModelSpec, build
-from tests.compat.published import CASES, Shape, Weights, logits, random_weights, state_dict
+from fwplab.compat.irie2023 import PositionalModel, load_checkpoint, published_names
+from fwplab.model import Model
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-10}
 BOTH = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -65,7 +59,12 @@ def test_logits_and_gradients_are_the_published_ones(case: Shape, dtype: torch.d
     largest = max(float(weight.grad.abs().max()) for weight in weights.values())
     for name, parameter in model.named_parameters():
         expected = weights[names[name]].grad
-        close(parameter.grad.reshape(expected.shape), expected, largest / float(expected.abs().max()) * TOLERANCE[dtype] * 4, name)
+        close(
+            parameter.grad.reshape(expected.shape),
+            expected,
+            largest / float(expected.abs().max()) * TOLERANCE[dtype] * 4,
+            name,
+        )
 
 
 def _unused() -> None: ...

@@ -58,9 +58,7 @@ def test_one_format_turns_into_the_other_and_back(tmp_path, spoken):
     write(corpus_of(spoken), tmp_path / "one", "bhattamishra")
     write(read(tmp_path / "one"), tmp_path / "two", "irie")
     write(read(tmp_path / "two"), tmp_path / "three", "bhattamishra")
-    texts = [
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "three")
-    ]
+    texts = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "three")]
     assert texts[0] == texts[1]
 
 
@@ -168,9 +166,7 @@ def test_a_planted_error_is_found_where_it_is(data):
     label = data.draw(st.sampled_from([name for name in spoken.classes if name != right[place]]))
     wrong = (*right[:place], label, *right[place + 1 :])
     targets = (*part.targets[:line], wrong, *part.targets[line + 1 :])
-    result = audit_corpus(
-        replace(corpus, parts={**corpus.parts, part.name: replace(part, targets=targets)}), spoken
-    )
+    result = audit_corpus(replace(corpus, parts={**corpus.parts, part.name: replace(part, targets=targets)}), spoken)
     assert not result.ok
     assert result.wrong == 1
     assert result.first_wrong is not None

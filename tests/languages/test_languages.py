@@ -58,13 +58,7 @@ LABEL: dict[str, Callable[[str], str]] = {
     "abab_star": lambda p: str(int(MEMBER["abab_star"](p))),
     "counter_2": lambda p: "a" if "b" not in p else "b" if p.count("b") < p.count("a") else "T",
     "counter_3": lambda p: (
-        "a"
-        if "b" not in p
-        else "b"
-        if p.count("b") < p.count("a")
-        else "c"
-        if p.count("c") < p.count("a")
-        else "T"
+        "a" if "b" not in p else "b" if p.count("b") < p.count("a") else "c" if p.count("c") < p.count("a") else "T"
     ),
     "shuffle_2": lambda p: _surplus(p, "(", ")") + _surplus(p, "[", "]"),
     "dyck_1": lambda p: _surplus(p, "(", ")"),
@@ -186,9 +180,7 @@ def test_dead_prefixes(name, prefix):
 
 def test_count_is_the_number_of_words(spoken):
     found = Counter(len(s) for s in all_strings(spoken, 0, deepest(spoken)) if MEMBER[spoken.name](s))
-    assert [spoken.count(n) for n in range(deepest(spoken) + 1)] == [
-        found[n] for n in range(deepest(spoken) + 1)
-    ]
+    assert [spoken.count(n) for n in range(deepest(spoken) + 1)] == [found[n] for n in range(deepest(spoken) + 1)]
     assert spoken.lengths(0, deepest(spoken)) == sorted(found)
 
 

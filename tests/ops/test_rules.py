@@ -6,19 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.ops.rules import CASES, Case, forms, states
 from torch import Tensor
 from torch.func import vmap
 
 from fwplab import ops
 from fwplab.errors import UserError
-from tests.ops.rules import CASES, Case, forms, states
 
 FAST = [(name, form) for name in CASES for form in forms(importlib.import_module(f"fwplab.ops.{name}"))]
 SHAPES = [(2, 17, 3, 8), (1, 1, 1, 1), (3, 64, 2, 4), (5, 65, 1, 7), (17, 33, 2, 16), (2, 130, 2, 5), (2, 0, 2, 4)]
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 
 
-def run_with_gradients(case: Case, inputs: list[Tensor], backend: str, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+def run_with_gradients(
+    case: Case, inputs: list[Tensor], backend: str, dtype: torch.dtype = torch.float64
+) -> list[Tensor]:
     """Output, state and the gradients of random functionals of both, in float64 whatever `dtype` computes."""
     leaves = [tensor.to(dtype).requires_grad_() for tensor in inputs]
     scan = case.rule(*leaves, backend=backend)
@@ -36,7 +38,9 @@ def run_with_gradients(case: Case, inputs: list[Tensor], backend: str, dtype: to
 def worst(left: list[Tensor], right: list[Tensor]) -> float:
     """Largest error relative to the largest value, over all tensors."""
     errors = [
-        float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in zip(left, right, strict=True) if b.numel()
+        float((a - b).abs().max() / b.abs().max().clamp(min=1e-30))
+        for a, b in zip(left, right, strict=True)
+        if b.numel()
     ]
     return max(errors, default=0.0)
 
@@ -95,7 +99,7 @@ def test_population_equals_its_members(name: str) -> None:
     case = CASES[name]
     members = [case.draw(3, 11, 2, 4, torch.Generator().manual_seed(seed)) for seed in range(3)]
     stacked = [torch.stack(tensors).requires_grad_() for tensors in zip(*members, strict=True)]
-    scan = vmap(lambda *tensors: case.rule(*tensors))(*stacked)
+    scan = vmap(case.rule)(*stacked)
     together = [scan.output, *torch.autograd.grad(scan.output.square().sum(), stacked)]
     for index, inputs in enumerate(members):
         leaves = [tensor.requires_grad_() for tensor in inputs]

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any, Union
 
 from tyro.conf import subcommand
 
@@ -14,16 +14,18 @@ from fwplab.cli.mixers import Mixers
 from fwplab.cli.training import Evaluate, Report, Reproduce, Runs, Train
 from fwplab.errors import UserError
 
-Command = (
-    Annotated[Train, subcommand("train")]
-    | Annotated[Evaluate, subcommand("evaluate")]
-    | Annotated[Reproduce, subcommand("reproduce")]
-    | Annotated[Report, subcommand("report")]
-    | Annotated[Runs, subcommand("runs")]
-    | Annotated[Mixers, subcommand("mixers")]
-    | Annotated[Languages, subcommand("languages")]
-    | Annotated[Corpus, subcommand("corpus")]
-)
+COMMANDS: dict[str, Any] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "reproduce": Reproduce,
+    "report": Report,
+    "runs": Runs,
+    "mixers": Mixers,
+    "languages": Languages,
+    "corpus": Corpus,
+}
+LISTED_BY_DEFAULT = ("mixers", "languages")
+"""Groups that list what they have when no action is named."""
 DESCRIPTION = "What can a sequence model compute? Formal languages, fast weight programmers, seeds and intervals."
 
 
@@ -35,7 +37,8 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Carries out one command line and returns its exit code; wrong input is one line on standard error and 2."""
     try:
-        code: int = parse(Command, arguments, DESCRIPTION)()
+        choices: Any = Union[tuple(Annotated[kind, subcommand(name)] for name, kind in COMMANDS.items())]  # noqa: UP007
+        code: int = parse(choices, _completed(list(arguments)), DESCRIPTION)()
         sys.stdout.flush()
     except UserError as error:
         print(f"fwplab: {error}", file=sys.stderr)
@@ -47,3 +50,12 @@ def run(arguments: Sequence[str]) -> int:
         print("fwplab: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
     return code
+
+
+def _completed(arguments: list[str]) -> list[str]:
+    """The arguments with a group's default action; a `UserError` for a command that there is not."""
+    name, *rest = arguments or [""]
+    if not name.startswith("-") and name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}; choose from: {', '.join(COMMANDS)}")
+    acts = rest and (not rest[0].startswith("-") or rest[0] in ("-h", "--help"))
+    return [name, "list", *rest] if name in LISTED_BY_DEFAULT and not acts else arguments

@@ -42,7 +42,7 @@ def parse(commands: Any, arguments: Sequence[str], description: str) -> Any:
 def _one_line(box: str) -> str:
     """The words of a framed message, without its frame and its title."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = (re.sub(r"[│╭╮╰╯─]+", " ", line) for line in plain.splitlines() if not line.startswith("╭"))
+    lines = (re.sub(r"[│╭╮╰╯─]+|-{3,}", " ", line) for line in plain.splitlines() if not line.startswith("╭"))
     return re.sub(r"\s+", " ", " ".join(lines)).strip()
 
 

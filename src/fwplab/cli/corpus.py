@@ -55,7 +55,9 @@ class ImportCorpus:
         name = self.name or self.folder.resolve().name
         reference, result = import_corpus(self.folder, language(self.language), name)
         facts = {"corpus": reference, **_facts(result)}
-        text = "\n".join([*result.lines(), f"imported as {reference}: fwplab train --language {self.language} --corpus {name}"])
+        text = "\n".join(
+            [*result.lines(), f"imported as {reference}: fwplab train --language {self.language} --corpus {name}"]
+        )
         emit(facts, as_json=self.json, text=text)
         return 0
 

@@ -71,7 +71,9 @@ class SampleLanguage:
             raise UserError(f"count must not be negative: {self.count}")
         lengths = spoken.lengths(self.shortest, self.longest)
         if not lengths:
-            raise UserError(f"{spoken.name} has no word of length {self.shortest} to {self.longest}; choose a wider range")
+            raise UserError(
+                f"{spoken.name} has no word of length {self.shortest} to {self.longest}; choose a wider range"
+            )
         generator = np.random.default_rng(self.seed)
         words = spoken.sample(generator.choice(lengths, self.count).tolist(), generator)
         facts = [{"string": word, "labels": spoken.labels(word)} for word in words]

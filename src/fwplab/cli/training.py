@@ -125,7 +125,7 @@ def switched(name: str, switches: Sequence[str]) -> MixerSpec:
     """A mixer by name, with some of its switches set as `NAME=VALUE`."""
     values: dict[str, Any] = {"name": name}
     for text in switches:
-        switch, sign, value = text.partition("=")
+        switch, _, value = text.partition("=")
         try:
             values[switch.strip().replace("-", "_")] = json.loads(value.strip().lower())
         except json.JSONDecodeError as error:
@@ -145,7 +145,9 @@ def check_device(device: str) -> None:
 def _member_facts(record: Record, protocol: Protocol) -> dict[str, Any]:
     (member,) = record.members
     scores = [
-        {**dataclasses.asdict(score), "accuracy": score.accuracy} for score in member.scores if score.rule == protocol.selection
+        {**dataclasses.asdict(score), "accuracy": score.accuracy}
+        for score in member.scores
+        if score.rule == protocol.selection
     ]
     return {
         "seed": member.seed,
@@ -234,7 +236,9 @@ def _evaluation_table(facts: dict[str, Any]) -> Table:
         f"{facts['mixer']} on {facts['language']}, seed {facts['seed']}, checkpoint of the {facts['selection']} rule "
         f"at step {facts['step']}: strings right at every position"
     )
-    table = Table("length", "strings", "right %", "95 % interval", "chance %", "median first error", title=title, box=None)
+    table = Table(
+        "length", "strings", "right %", "95 % interval", "chance %", "median first error", title=title, box=None
+    )
     for each in facts["lengths"]:
         low, high = each["interval"]
         first = each["median_first_error"]
@@ -267,9 +271,8 @@ class Reproduce:
         check_device(self.device)
         runs = study.runs(quick=self.quick)
         workers = self.workers if self.workers is not None else len(usable_cores())
-        with Store() as store:
-            with ProgressView([run for run in runs if not store.has(run.key)]) as view:
-                records = train_all(runs, store, workers=workers, device=self.device, observe=view.observe)
+        with Store() as store, ProgressView([run for run in runs if not store.has(run.key)]) as view:
+            records = train_all(runs, store, workers=workers, device=self.device, observe=view.observe)
         return publish(study.title, study.question, study.rows(records), records, self.out, as_json=self.json)
 
 
@@ -318,7 +321,7 @@ class Runs:
         wanted_mixer = MIXERS.name_of(MIXERS.load(self.mixer)) if self.mixer else None
         with Store() as store:
             records = store.records(language=wanted_language, mixer=wanted_mixer)
-        facts = [
+        facts: list[dict[str, Any]] = [
             {
                 "key": record.run.key,
                 "mixer": record.run.mixer_name,

@@ -71,9 +71,7 @@ _RECURRENT = {
 }
 _SRWM = {f"mixers.{{n}}.{block.lower()}": f"layers.{{m}}.{block}" for block in ("W_y", "W_q", "W_k", "w_b")}
 # The published feed-forward layer registers its two linear maps a second time.
-_COPIES = _both("layers.{f}.ff_layers.0", "layers.{f}.linear1") | _both(
-    "layers.{f}.ff_layers.3", "layers.{f}.linear2"
-)
+_COPIES = _both("layers.{f}.ff_layers.0", "layers.{f}.linear1") | _both("layers.{f}.ff_layers.3", "layers.{f}.linear2")
 _BATCH_AXIS = {"R_q", "R_k", "R_v", "W_y", "W_q", "W_k", "w_b"}
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -163,9 +161,7 @@ class PositionalModel(nn.Module):
         """`[batch, time]` to logits `[batch, time, classes]`; a `UserError` where the table is too short."""
         time, longest = tokens.shape[1], self.table.shape[0]
         if time > longest:
-            raise UserError(
-                f"the checkpoint's table of positions ends at {longest}; choose at most that, not {time}"
-            )
+            raise UserError(f"the checkpoint's table of positions ends at {longest}; choose at most that, not {time}")
         return self.model.mix(self.model.embedding(tokens) + self.table[:time])[0]
 
 
@@ -222,9 +218,7 @@ def _weights(source: str | Path | Mapping[str, object]) -> dict[str, Tensor]:
     content = source if isinstance(source, Mapping) else _unpickled(Path(source))
     inner = content.get("model_state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(inner, Mapping) or not inner:
-        raise UserError(
-            "no state dict: choose one, a dict that has one as 'model_state_dict', or a file of either"
-        )
+        raise UserError("no state dict: choose one, a dict that has one as 'model_state_dict', or a file of either")
     weights: dict[str, Tensor] = {}
     wrapped = all(str(name).startswith("module.") for name in inner)
     for name, tensor in inner.items():
@@ -242,9 +236,7 @@ def _unpickled(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail in as many ways as there are bytes
         kind = type(error).__name__
-        raise UserError(
-            f"{path} cannot be read safely ({kind}): choose a file of tensors and numbers"
-        ) from error
+        raise UserError(f"{path} cannot be read safely ({kind}): choose a file of tensors and numbers") from error
 
 
 def _of_one_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -292,16 +284,12 @@ def _empty(
     return model
 
 
-def _heads(
-    published: Published, names: Mapping[str, str], weights: Weights, hidden: int, given: int | None
-) -> int:
+def _heads(published: Published, names: Mapping[str, str], weights: Weights, hidden: int, given: int | None) -> int:
     if not published.mixer.residual:
         return 1
     if published.heads_in is None:
         if given is None:
-            raise UserError(
-                f"{published.name}'s weights don't tell its heads: choose num_heads that divides {hidden}"
-            )
+            raise UserError(f"{published.name}'s weights don't tell its heads: choose num_heads that divides {hidden}")
         return given
     name = names[published.heads_in]
     if published.heads_in.endswith("slow_net.weight"):
@@ -317,9 +305,7 @@ def _heads(
 def _sizes(weights: Weights, name: str, axes: int) -> tuple[int, ...]:
     shape = tuple(weights[name].shape)
     if len(shape) != axes or 0 in shape:
-        raise UserError(
-            f"{name!r} has the shape {list(shape)} where {axes} axes, none of them empty, are expected"
-        )
+        raise UserError(f"{name!r} has the shape {list(shape)} where {axes} axes, none of them empty, are expected")
     return shape
 
 
@@ -342,7 +328,5 @@ def _published_shape(theirs: str, ours: torch.Size) -> tuple[int, ...]:
 def _rows(table: Tensor, name: str | None, model: Model) -> Tensor:
     hidden = model.readout.in_features
     if table.ndim != 3 or table.shape[1:] != (1, hidden):
-        raise UserError(
-            f"{name!r} has the shape {list(table.shape)} where [positions, 1, {hidden}] is expected"
-        )
+        raise UserError(f"{name!r} has the shape {list(table.shape)} where [positions, 1, {hidden}] is expected")
     return table.squeeze(1)

@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 from fwplab.languages.language import END, Language
 
 Integers = NDArray[np.integer[Any]]
-Walks = NDArray[
-    np.bool_
-]  # a walk a row, True for a step up; rows shorter than the longest go on as they like
+Walks = NDArray[np.bool_]  # a walk a row, True for a step up; rows shorter than the longest go on as they like
 
 
 class Block(NamedTuple):

@@ -95,9 +95,7 @@ def audit_corpus(corpus: Corpus, language: Language) -> Audit:
     words = sum(len(part.strings) for part in corpus.parts.values())
     if not words:
         raise UserError("the corpus has no words; choose another folder")
-    oracle = {
-        name: [_labels(language, string) for string in part.strings] for name, part in corpus.parts.items()
-    }
+    oracle = {name: [_labels(language, string) for string in part.strings] for name, part in corpus.parts.items()}
     naming = _naming(language, corpus, oracle)
     train = corpus.parts["train"].strings if "train" in corpus.parts else ()
     parts, first = [], None
@@ -134,9 +132,7 @@ def _labels(language: Language, string: str) -> Target | UserError:
         return error
 
 
-def _naming(
-    language: Language, corpus: Corpus, oracle: dict[str, list[Target | UserError]]
-) -> dict[str, str]:
+def _naming(language: Language, corpus: Corpus, oracle: dict[str, list[Target | UserError]]) -> dict[str, str]:
     """The one-to-one naming of classes that agrees with the most positions, the commonest pairs first."""
     seen: Counter[tuple[str, str]] = Counter()
     for name, part in corpus.parts.items():
@@ -159,7 +155,5 @@ def _wrong_line(part: Part, line: int, expected: Target | UserError, naming: dic
     """The line as a report has it; a string without labels is a fault of the source, not of the target."""
     found = " ".join(part.targets[line])
     if isinstance(expected, UserError):
-        return WrongLine(
-            part.source, line + 1, part.strings[line], f"a string of the language ({expected})", found
-        )
+        return WrongLine(part.source, line + 1, part.strings[line], f"a string of the language ({expected})", found)
     return WrongLine(part.target, line + 1, part.strings[line], " ".join(_renamed(expected, naming)), found)

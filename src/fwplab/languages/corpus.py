@@ -154,9 +154,7 @@ def _files(folder: Path) -> tuple[str, dict[str, dict[str, Path]]]:
                 name = kind.part_name(match[1], match[3] or "")
                 sides = found.setdefault(format, {}).setdefault(name, {})
                 if match[2] in sides:
-                    raise UserError(
-                        f"{folder}: {sides[match[2]].name} and {path.name} are both {name}; keep one"
-                    )
+                    raise UserError(f"{folder}: {sides[match[2]].name} and {path.name} are both {name}; keep one")
                 sides[match[2]] = path
     if len(found) != 1:
         state = "files of both formats" if found else "no corpus"

@@ -30,9 +30,7 @@ class Dataset:
         return len(self.strings)
 
 
-def encode(
-    language: Language, strings: Sequence[str], targets: Sequence[Sequence[str]] | None = None
-) -> Dataset:
+def encode(language: Language, strings: Sequence[str], targets: Sequence[Sequence[str]] | None = None) -> Dataset:
     """`strings` as arrays, labelled by the language or, where given, by `targets` (one class a position).
 
     Raises `UserError` for symbols and classes the language does not have, and for targets that do not fit.
@@ -50,22 +48,16 @@ def encode(
     return Dataset(tuple(strings), tokens, labels, lengths)
 
 
-def _fitting(
-    language: Language, strings: Sequence[str], targets: Sequence[Sequence[str]]
-) -> Iterator[Sequence[str]]:
+def _fitting(language: Language, strings: Sequence[str], targets: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
     """The targets, each checked against its string."""
     if len(targets) != len(strings):
         raise UserError(f"{language.name}: {len(strings)} strings but {len(targets)} targets")
     for number, (string, target) in enumerate(zip(strings, targets, strict=True), start=1):
         if len(target) != len(string):
-            raise UserError(
-                f"{language.name}: string {number} has {len(string)} symbols, its target {len(target)}"
-            )
+            raise UserError(f"{language.name}: string {number} has {len(string)} symbols, its target {len(target)}")
         for kind, names, known in (("symbol", string, language.symbols), ("label", target, language.classes)):
             foreign = [name for name in names if name not in known]
             if foreign:
                 choices = " ".join(known)
-                raise UserError(
-                    f"{language.name}: string {number} has {kind} {foreign[0]!r}, choose from: {choices}"
-                )
+                raise UserError(f"{language.name}: string {number} has {kind} {foreign[0]!r}, choose from: {choices}")
         yield target

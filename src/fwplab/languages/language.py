@@ -71,8 +71,7 @@ class Language(ABC):
             if label is None:
                 allowed = " ".join(sorted(self.following(before)))
                 raise UserError(
-                    f"{self.name}: symbol {symbol!r} at position {position} continues no word, "
-                    f"choose from: {allowed}"
+                    f"{self.name}: symbol {symbol!r} at position {position} continues no word, choose from: {allowed}"
                 )
             labels.append(label)
         return labels

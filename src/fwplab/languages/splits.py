@@ -101,9 +101,7 @@ def summarise(name: str, strings: Sequence[str], train: Sequence[str]) -> SplitS
     """The counts of one set against the training set."""
     distinct = set(strings)
     lengths = [len(string) for string in distinct] or [0]
-    return SplitSummary(
-        name, len(strings), len(distinct), len(distinct & set(train)), min(lengths), max(lengths)
-    )
+    return SplitSummary(name, len(strings), len(distinct), len(distinct & set(train)), min(lengths), max(lengths))
 
 
 def make_splits(language: Language, spec: SplitSpec) -> Splits:

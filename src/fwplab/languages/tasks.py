@@ -43,9 +43,7 @@ def following(language: Language, string: str) -> list[frozenset[str]]:
     return sets
 
 
-def recognition(
-    language: Language, lengths: Sequence[int], generator: np.random.Generator
-) -> list[tuple[str, bool]]:
+def recognition(language: Language, lengths: Sequence[int], generator: np.random.Generator) -> list[tuple[str, bool]]:
     """Strings, half of them members (True), a quarter hard negatives, a quarter random ones.
 
     A hard negative is one edit (substitute, insert or delete a symbol) away from a member, a random one is

@@ -4,7 +4,11 @@ from fwplab.catalogue import Catalogue
 from fwplab.mixers.mixer import Mixer, MixerSpec, State
 
 MIXERS: Catalogue[MixerSpec] = Catalogue(
-    "mixer", "fwplab.mixers", MixerSpec, separator="-", besides=("mixer", "fast_weight")
+    "mixer",
+    "fwplab.mixers",
+    MixerSpec,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
+    separator="-",
+    besides=("mixer", "fast_weight"),
 )
 
 __all__ = ["MIXERS", "Mixer", "MixerSpec", "State"]

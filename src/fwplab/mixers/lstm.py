@@ -30,5 +30,5 @@ class _Layer(Mixer):
         return output, (hidden.squeeze(0), cell.squeeze(0))
 
     def initial_state(self, batch: int) -> State:
-        zeros = self.cell.weight_hh_l0.new_zeros(batch, self.cell.hidden_size)
+        zeros = next(self.cell.parameters()).new_zeros(batch, self.cell.hidden_size)
         return zeros, zeros

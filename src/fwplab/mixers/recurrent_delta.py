@@ -33,7 +33,7 @@ class _Layer(FastWeightMixer):
 
     def rule(self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, state: State | None) -> Scan:
         recurrent = self.recurrent_query, self.recurrent_key, self.recurrent_value, self.recurrent_beta
-        return recurrent_delta(query, key, value, *beta, *recurrent, initial_state=state)
+        return recurrent_delta(query, key, value, beta[0], *recurrent, initial_state=state)
 
     def initial_state(self, batch: int) -> State:
         return (*super().initial_state(batch), self.slow_net.weight.new_zeros(batch, self.heads, self.head_width))

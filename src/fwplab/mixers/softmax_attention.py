@@ -26,11 +26,11 @@ class SoftmaxAttention(MixerSpec):
 class CausalAttention(Mixer):
     """Causal softmax attention with a cache of keys and values, `[batch, time, heads, d]` both."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, biased: bool) -> None:
         super().__init__()
         self.heads = heads
         self.head_width = head_width(width, heads)
-        self.register_buffer("nothing", torch.zeros(()), persistent=False)
+        self.out_linear = nn.Linear(width, width, bias=biased)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, state: State | None) -> tuple[Tensor, State]:
         """`softmax(q k^T / sqrt(d)) v` over the past and present; heads merged in the output."""
@@ -46,18 +46,18 @@ class CausalAttention(Mixer):
 
     def initial_state(self, batch: int) -> State:
         """No keys, no values."""
-        none = self.nothing.new_zeros(batch, 0, self.heads, self.head_width)
+        none = self.out_linear.weight.new_zeros(batch, 0, self.heads, self.head_width)
         return none, none
 
 
 class _Layer(CausalAttention):
     def __init__(self, width: int, heads: int) -> None:
-        super().__init__(width, heads)
+        super().__init__(width, heads, biased=False)
         self.layer_norm = nn.LayerNorm(width)
         self.slow_net = nn.Linear(width, 3 * width, bias=False)
-        self.out_linear = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         slow = self.slow_net(self.layer_norm(x)).unflatten(-1, (self.heads, 3 * self.head_width))
-        output, state = self.attend(*slow.chunk(3, dim=-1), state)
+        query, key, value = slow.chunk(3, dim=-1)
+        output, state = self.attend(query, key, value, state)
         return x + self.out_linear(output), state

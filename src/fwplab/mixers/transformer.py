@@ -28,9 +28,8 @@ class Transformer(MixerSpec):
 
 class _Layer(CausalAttention):
     def __init__(self, width: int, heads: int) -> None:
-        super().__init__(width, heads)
+        super().__init__(width, heads, biased=True)
         self.in_linear = nn.Linear(width, 3 * width)
-        self.out_linear = nn.Linear(width, width)
         self.layer_norm = nn.LayerNorm(width)
         nn.init.xavier_uniform_(self.in_linear.weight)
         nn.init.zeros_(self.in_linear.bias)

@@ -64,7 +64,8 @@ def to_chunks(tensor: Tensor, size: int) -> Tensor:
     """`[batch, time, heads, d] -> [batch, chunks, heads, size, d]`, zeros after the end (they write nothing)."""
     padding = -tensor.shape[1] % size
     padded = functional.pad(tensor, (0, 0, 0, 0, 0, padding)) if padding else tensor
-    return padded.unflatten(1, (padded.shape[1] // size, size)).transpose(2, 3)
+    chunks = padded.reshape(padded.shape[0], padded.shape[1] // size, size, *padded.shape[2:])
+    return chunks.transpose(2, 3)
 
 
 def from_chunks(tensor: Tensor, time: int) -> Tensor:

@@ -19,7 +19,7 @@ def recurrent_delta(
     recurrent_value: Float[Tensor, "heads d d"],
     recurrent_beta: Float[Tensor, "heads d"],
     *,
-    initial_state: tuple[Float[Tensor, "batch heads d d"], Float[Tensor, "batch heads d"]] | None = None,
+    initial_state: tuple[Tensor, ...] | None = None,
     backend: str = "auto",
 ) -> Scan:
     """Delta rule whose query, key, value and write strength see the last output.

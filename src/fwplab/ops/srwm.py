@@ -15,7 +15,7 @@ def srwm(
     w_k: Float[Tensor, "*batch heads d d"],
     w_b: Float[Tensor, "*batch heads d 4"],
     *,
-    initial_state: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
+    initial_state: tuple[Tensor, ...] | None = None,
     backend: str = "auto",
 ) -> Scan:
     """A weight matrix that rewrites itself: `W = [W_y, W_q, W_k, w_b]`.
@@ -28,7 +28,7 @@ def srwm(
     (compiled), `reference`. Source: arXiv 2310.16076, section 2; the rule is that of arXiv 2202.05780.
     Raises `UserError` for an unknown backend, or `cpu` where it cannot run.
     """
-    blocks = initial_state or (w_y, w_q, w_k, w_b)
+    blocks: tuple[Tensor, ...] = initial_state or (w_y, w_q, w_k, w_b)
     if blocks[0].dim() == 3:
         blocks = tuple(block.expand(x.shape[0], *block.shape) for block in blocks)
     return choose("srwm", FORMS, backend, x)(x, *blocks)

@@ -3,6 +3,11 @@
 from fwplab.catalogue import Catalogue
 from fwplab.studies.study import Study
 
-STUDIES: Catalogue[Study] = Catalogue("study", "fwplab.studies", Study, besides=("study",))
+STUDIES: Catalogue[Study] = Catalogue(
+    "study",
+    "fwplab.studies",
+    Study,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
+    besides=("study",),
+)
 
 __all__ = ["STUDIES", "Study"]

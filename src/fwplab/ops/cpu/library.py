@@ -17,7 +17,9 @@ CHOICE = "FWPLAB_CPU_KERNELS"
 GENERIC = "generic"
 
 X86_VARIANTS: Mapping[str, frozenset[str]] = {
-    "v4": frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}),
+    "v4": frozenset(
+        {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}
+    ),
     "v3": frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}),
     "v2": frozenset({"sse4_2", "ssse3", "popcnt", "cx16"}),
 }
@@ -54,12 +56,16 @@ def load() -> Library | Missing:
     if wanted:
         if wanted not in runnable or not path_of(wanted).exists():
             built = [variant for variant in runnable if path_of(variant).exists()]
-            raise UserError(f"{CHOICE}={wanted!r} cannot be used here; choose from: {', '.join(built) or 'none is built'}")
+            raise UserError(
+                f"{CHOICE}={wanted!r} cannot be used here; choose from: {', '.join(built) or 'none is built'}"
+            )
         return open_variant(wanted, f"{CHOICE} names it")
     for variant in runnable:
         if path_of(variant).exists():
             return open_variant(variant, f"the best built variant for this {platform.machine()} processor")
-    return Missing(f"no compiled library for this processor (variants {', '.join(runnable)}) beside {Path(__file__).parent.name}/")
+    return Missing(
+        f"no compiled library for this processor (variants {', '.join(runnable)}) beside {Path(__file__).parent.name}/"
+    )
 
 
 def open_variant(variant: str, why: str) -> Library:
