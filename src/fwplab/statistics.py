@@ -18,7 +18,7 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
 
     >>> low, high = wilson(3, 3)
     >>> round(low, 3), high
-    (0.438, 1.0)
+    (0.439, 1.0)
     """
     if not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes of {trials} trials")

@@ -38,7 +38,7 @@ def run_with_gradients(
 def worst(left: list[Tensor], right: list[Tensor]) -> float:
     """Largest error relative to the largest value, over all tensors."""
     errors = [
-        float((a - b).abs().max() / b.abs().max().clamp(min=1e-30))
+        float((a - b).detach().abs().max() / b.detach().abs().max().clamp(min=1e-30))
         for a, b in zip(left, right, strict=True)
         if b.numel()
     ]

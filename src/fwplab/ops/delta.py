@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fwplab.ops import cpu
 from fwplab.ops.linear import from_chunks, to_chunks
 from fwplab.ops.scan import Forms, Scan, choose
 
@@ -20,13 +21,15 @@ def delta(
     """Error-correcting fast weights: `W_t = W_{t-1} + beta_t k_t^T (v_t - k_t W_{t-1})`, `o_t = q_t W_t`.
 
     `beta` is the write strength after its sigmoid; feature map and normalisation of query and key are the caller's.
-    State: `W`, `[batch, heads, key, value]`, zero at the start. Backends: `chunk` (WY form), `reference`.
+    State: `W`, `[batch, heads, key, value]`, zero at the start. Backends: `cpu` (compiled, for
+    values as wide as keys), `chunk` (WY form), `reference`.
     Source: arXiv 2310.16076, equation 8; the chunkwise form is that of arXiv 2406.06484. Raises `UserError` for an
     unknown backend.
     """
     if initial_state is None:
         initial_state = query.new_zeros(query.shape[0], query.shape[2], key.shape[-1], value.shape[-1])
-    return choose("delta", FORMS, backend, query)(query, key, value, beta, initial_state)
+    forms = FORMS if key.shape[-1] == value.shape[-1] else UNEQUAL_FORMS
+    return choose("delta", forms, backend, query)(query, key, value, beta, initial_state)
 
 
 def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,7 +68,7 @@ def chunk(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Tensor
         error = f - b @ state
         outputs.append(q @ state + a @ error)
         state = state + k.transpose(-1, -2) @ error
-    return Scan(from_chunks(torch.stack(outputs, dim=1), time) if outputs else value.flatten(1, 2), state)
+    return Scan(from_chunks(torch.stack(outputs, dim=1) if outputs else value, time), state)
 
 
 def chunk_size(width: int) -> int:
@@ -73,4 +76,11 @@ def chunk_size(width: int) -> int:
     return 8 if width <= 32 else 16
 
 
-FORMS: Forms = {"reference": reference, "chunk": chunk}
+def compiled(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Tensor) -> Scan:
+    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
+    return Scan(*cpu.delta(query, key, value, beta, state))
+
+
+UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk}
+"""The forms for values that are not as wide as the keys."""
+FORMS: Forms = {**UNEQUAL_FORMS, "cpu": compiled}

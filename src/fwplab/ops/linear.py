@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from fwplab.ops import cpu
 from fwplab.ops.scan import Forms, Scan, choose
 
 
@@ -19,12 +20,14 @@ def linear(
     """Additive fast weights: `W_t = W_{t-1} + k_t^T v_t`, `o_t = q_t W_t`.
 
     The current token is included; there is no normaliser and no scale, and the feature map is the caller's.
-    State: `W`, `[batch, heads, key, value]`, zero at the start. Backends: `chunk` (matrix products), `reference`.
+    State: `W`, `[batch, heads, key, value]`, zero at the start. Backends: `cpu`
+    (compiled, for values as wide as keys), `chunk` (matrix products), `reference`.
     Source: arXiv 2310.16076, equations 1 to 3. Raises `UserError` for an unknown backend.
     """
     if initial_state is None:
         initial_state = query.new_zeros(query.shape[0], query.shape[2], key.shape[-1], value.shape[-1])
-    return choose("linear", FORMS, backend, query)(query, key, value, initial_state)
+    forms = FORMS if key.shape[-1] == value.shape[-1] else UNEQUAL_FORMS
+    return choose("linear", forms, backend, query)(query, key, value, initial_state)
 
 
 def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,4 +76,11 @@ def from_chunks(tensor: Tensor, time: int) -> Tensor:
     return tensor.transpose(2, 3).flatten(1, 2)[:, :time]
 
 
-FORMS: Forms = {"reference": reference, "chunk": chunk}
+def compiled(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
+    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
+    return Scan(*cpu.linear(query, key, value, state))
+
+
+UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk}
+"""The forms for values that are not as wide as the keys."""
+FORMS: Forms = {**UNEQUAL_FORMS, "cpu": compiled}

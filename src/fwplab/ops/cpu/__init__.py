@@ -1,18 +1,19 @@
-"""Compiled CPU kernels of the rules that cannot be parallelised over time.
+"""Compiled CPU kernels of the rules.
 
-C++ behind a plain C interface, called through `ctypes` inside PyTorch custom operators (`fwplab::recurrent_delta`,
-`fwplab::srwm`, `fwplab::elementwise`): forward, analytic backward, `torch.compile` and `torch.func.vmap`, which folds
+C++ behind a plain C interface, called through `ctypes` inside PyTorch custom operators (`fwplab::delta`,
+`fwplab::recurrent_delta`, `fwplab::srwm`, `fwplab::elementwise`): forward, analytic backward, `torch.compile` and `torch.func.vmap`, which folds
 the mapped members into the heads. float32 and float64; a result's bits do not depend on the number of threads.
 """
 
 import torch
 
 from fwplab.ops.cpu import library
+from fwplab.ops.cpu.delta import delta, linear
 from fwplab.ops.cpu.elementwise import elementwise
 from fwplab.ops.cpu.recurrent_delta import recurrent_delta
 from fwplab.ops.cpu.srwm import srwm
 
-__all__ = ["available", "elementwise", "info", "recurrent_delta", "srwm"]
+__all__ = ["available", "delta", "elementwise", "info", "linear", "recurrent_delta", "srwm"]
 
 
 def available() -> bool:
@@ -23,10 +24,10 @@ def available() -> bool:
 def info() -> dict[str, str | int | None]:
     """The variant in use (None where there is none), why, its path, and the threads a call may take."""
     loaded = library.load()
-    built = isinstance(loaded, library.Library)
+    built = loaded if isinstance(loaded, library.Library) else None
     return {
-        "variant": loaded.variant if built else None,
+        "variant": built.variant if built else None,
         "why": loaded.why,
-        "path": str(loaded.path) if built else None,
+        "path": str(built.path) if built else None,
         "threads": torch.get_num_threads(),
     }

@@ -3,6 +3,7 @@
 //
 // Threads: a call splits into tasks whose results do not depend on which thread runs them, and shares of a gradient that several tasks
 // have are added in a fixed order. So the bits are the same for any number of threads.
+#include "delta.h"
 #include "elementwise.h"
 #include "recurrent_delta.h"
 #include "srwm.h"
@@ -25,12 +26,14 @@ void with_order(const Problem& problem, F&& f) {
     constexpr int N = register_bytes / sizeof(T);
     if (problem.lanes != N || problem.width < 1) throw Unsupported();
     if (problem.teams == 0) {
-        switch (problem.width) {
-            case 4: return f(Lanes<T, N, 4>(4));
-            case 8: return f(Lanes<T, N, 8>(8));
-            case 16: return f(Lanes<T, N, 16>(16));
-            default: return f(Lanes<T, N, 0>(int(problem.width)));
+        if constexpr (std::is_same_v<T, float>) {  // the widths of common heads are compiled in, where speed is asked for
+            switch (problem.width) {
+                case 4: return f(Lanes<T, N, 4>(4));
+                case 8: return f(Lanes<T, N, 8>(8));
+                case 16: return f(Lanes<T, N, 16>(16));
+            }
         }
+        return f(Lanes<T, N, 0>(int(problem.width)));
     }
     if (problem.teams == 1) return f(Rows<T, N, 1, 0>(int(problem.width)));
     if (problem.teams == 4) return f(Rows<T, N, 4, 0>(int(problem.width)));
@@ -110,6 +113,55 @@ FWPLAB_EXPORT int fwplab_recurrent_delta_backward(const Problem* problem, const 
                 add_shares(sum + head * size, shares.data() + head * groups * size, groups, size);
         });
     });
+}
+
+namespace {
+
+template <class O>
+using DeltaRule = Delta<O, false>;
+template <class O>
+using AdditiveRule = Delta<O, true>;
+
+template <template <class> class Rule>
+int delta_forward(const Problem& problem, const DeltaForward& a, void* tape, std::int64_t tape_bytes) {
+    return guarded([&] {
+        with_rule<Rule>(problem, [&](const auto& rule) {
+            tape_of(rule, tape, tape_bytes, 0);
+            parallel(problem.heads * problem.groups(), problem.threads, [&](std::int64_t task, Workspace& space) {
+                rule.forward(a, task, tape_of(rule, tape, tape_bytes, task), space);
+            });
+        });
+    });
+}
+
+template <template <class> class Rule>
+int delta_backward(const Problem& problem, const DeltaBackward& a, void* tape, std::int64_t tape_bytes) {
+    return guarded([&] {
+        with_rule<Rule>(problem, [&](const auto& rule) {
+            tape_of(rule, tape, tape_bytes, 0);
+            parallel(problem.heads * problem.groups(), problem.threads, [&](std::int64_t task, Workspace& space) {
+                rule.backward(a, task, tape_of(rule, tape, tape_bytes, task), space);
+            });
+        });
+    });
+}
+
+}  // namespace
+
+FWPLAB_EXPORT int fwplab_delta_forward(const Problem* problem, const DeltaForward* a, void* tape, std::int64_t tape_bytes) {
+    return delta_forward<DeltaRule>(*problem, *a, tape, tape_bytes);
+}
+
+FWPLAB_EXPORT int fwplab_delta_backward(const Problem* problem, const DeltaBackward* a, void* tape, std::int64_t tape_bytes) {
+    return delta_backward<DeltaRule>(*problem, *a, tape, tape_bytes);
+}
+
+FWPLAB_EXPORT int fwplab_linear_forward(const Problem* problem, const DeltaForward* a, void* tape, std::int64_t tape_bytes) {
+    return delta_forward<AdditiveRule>(*problem, *a, tape, tape_bytes);
+}
+
+FWPLAB_EXPORT int fwplab_linear_backward(const Problem* problem, const DeltaBackward* a, void* tape, std::int64_t tape_bytes) {
+    return delta_backward<AdditiveRule>(*problem, *a, tape, tape_bytes);
 }
 
 FWPLAB_EXPORT int fwplab_srwm_forward(const Problem* problem, const SrwmForward* a, void* tape, std::int64_t tape_bytes) {

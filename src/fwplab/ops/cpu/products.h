@@ -130,6 +130,38 @@ FWPLAB_INLINE void softmax_backward(typename O::V* out, const typename O::V* p, 
     for (int c = 0; c < n; c++) out[c] = p[c] * (gradient[c] - mean);
 }
 
+// In one pass over W and G: sum_q = W o^T; sum_k = G u^T - W v^T; G += q^T o - k^T v; key_G = k_{t-1} G.
+// `left` holds q, k, k_{t-1}, `right` o, v, u; where nothing was read by key (`erases` false) the terms with v are left out.
+template <class O, bool erases>
+FWPLAB_INLINE void pass_back(const typename O::V* W, typename O::V* G, int d, int n, const typename O::V* const (&left)[3],
+                             const typename O::V* const (&right)[3], typename O::V* sum_q, typename O::V* sum_k, typename O::V* key_G) {
+    using V = typename O::V;
+    for (int i = 0; i < O::padded(d); i++) sum_q[i] = sum_k[i] = V{};
+    for_blocks<4>(n, [&](auto block, int j) {
+        constexpr int B = block;
+        V o[B], v[B], u[B], key_sum[B] = {};
+        for (int c = 0; c < B; c++) o[c] = right[0][j + c], v[c] = right[1][j + c], u[c] = right[2][j + c];
+        for (int i = 0; i < d; i++) {
+            const V* w = W + i * n + j;
+            V *g = G + i * n + j, q_part = sum_q[i], k_part = sum_k[i];
+            const auto q = O::left(left[0], i), k = O::left(left[1], i), before = O::left(left[2], i);
+            for (int c = 0; c < B; c++) {
+                q_part += w[c] * o[c];
+                k_part += g[c] * u[c];
+                V moved = g[c] + q * o[c];
+                if constexpr (erases) {
+                    k_part -= w[c] * v[c];
+                    moved -= k * v[c];
+                }
+                g[c] = moved;
+                key_sum[c] += before * moved;
+            }
+            sum_q[i] = q_part, sum_k[i] = k_part;
+        }
+        for (int c = 0; c < B; c++) key_G[j + c] = key_sum[c];
+    });
+}
+
 // A copy of a weight shared by the batch, in the order's own layout: entry (i, j) from base + i * row + j * column.
 template <class O>
 void copy_weight(typename O::Weight* out, int out_columns, const typename O::Scalar* base, std::int64_t row, std::int64_t column, int rows,

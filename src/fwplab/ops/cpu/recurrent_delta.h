@@ -184,7 +184,7 @@ struct RecurrentDelta {
         for (int c = 0; c < n; c++) key_G[c] += overlap * o[c];  // the gradient of the update
         grad[3 * n] = dot<O>(key_G, e, n) * b * (splat<V>(1) - b);
         for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
-        pass_back(states + m * matrix, adjoint.G + m * matrix, {q, k, key_before}, {o, grad_v, update}, sum_q, sum_k, key_G);
+        pass_back<O, true>(states + m * matrix, adjoint.G + m * matrix, d, n, {q, k, key_before}, {o, grad_v, update}, sum_q, sum_k, key_G);
         O::fold(sum_q, d);
         O::fold(sum_k, d);
         for (int c = 0; c < n; c++) {
@@ -217,31 +217,6 @@ struct RecurrentDelta {
         accumulate_outer<O>(slow, d, 3 * n, first + 3 * n, slot, grads, grad_size, positions);
         for (int p = 0; p < positions; p++)
             for (int c = 0; c < n; c++) slow[3 * matrix + c] += first[p * slot + 3 * n + c] * grads[p * grad_size + 3 * n];
-    }
-
-    // In one pass over W and G: sum_q = W o^T; sum_k = G u^T - W v^T; G += q^T o - k^T v; key_G = k_{t-1} G.
-    void pass_back(const V* W, V* G, const V* const (&left)[3], const V* const (&right)[3], V* sum_q, V* sum_k, V* key_G) const {
-        for (int i = 0; i < O::padded(d); i++) sum_q[i] = sum_k[i] = V{};
-        for_blocks<4>(n, [&](auto block, int j) {
-            constexpr int B = block;
-            V o[B], v[B], u[B], key_sum[B] = {};
-            for (int c = 0; c < B; c++) o[c] = right[0][j + c], v[c] = right[1][j + c], u[c] = right[2][j + c];
-            for (int i = 0; i < d; i++) {
-                const V* w = W + i * n + j;
-                V *g = G + i * n + j, q_part = sum_q[i], k_part = sum_k[i];
-                const auto q = O::left(left[0], i), k = O::left(left[1], i), before = O::left(left[2], i);
-                for (int c = 0; c < B; c++) {
-                    q_part += w[c] * o[c];
-                    k_part += g[c] * u[c];
-                    k_part -= w[c] * v[c];
-                    const V moved = g[c] + q * o[c] - k * v[c];
-                    g[c] = moved;
-                    key_sum[c] += before * moved;
-                }
-                sum_q[i] = q_part, sum_k[i] = k_part;
-            }
-            for (int c = 0; c < B; c++) key_G[j + c] = key_sum[c];
-        });
     }
 };
 
