@@ -1,0 +1,90 @@
+"""One self-contained page: the table, the curves, and what it takes to make them again."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from fwplab.files import replaced
+from fwplab.plots import accuracy_by_length, learning_curves, look, marker_points, solve_rate_heatmap, to_svg
+from fwplab.record import Record, SplitSummary
+from fwplab.run import Rule, to_dict
+from fwplab.statistics import spread
+from fwplab.table import Row, percent
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the sentence that tells how to read it."""
+
+    title: str
+    caption: str
+    svg: str
+
+
+def write_report(
+    records: Sequence[Record], rows: Sequence[Row], path: Path, *, title: str, command: str, question: str
+) -> None:
+    """Writes `path` whole or not at all. Every number in it is read from the records; nothing is fetched to show it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fwplab", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "spread": spread}
+    environment.globals |= {"look": look, "marker_points": marker_points}
+    page = environment.get_template("report.html.jinja").render(
+        title=title,
+        question=question,
+        command=command,
+        headline=headline(rows),
+        rows=rows,
+        drawings=drawings(records, rows),
+        specs=[(record, json.dumps(to_dict(record.run), indent=2)) for record in records],
+        splits=splits(records),
+        machines=[dict(pairs) for pairs in dict.fromkeys(tuple(sorted(r.environment.items())) for r in records)],
+        hours=sum(record.seconds for record in records) / 3600,
+    )
+    with replaced(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """What was found, in one sentence, by counting verdicts."""
+    kinds = Counter(row.verdict.split(":")[0] for row in rows if row.verdict)
+    claimed = sum(kinds.values())
+    if not claimed:
+        solved = sum(row.solved == row.seeds for row in rows)
+        return f"{solved} of {len(rows)} cells are solved by every seed."
+    other = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common() if kind != "reproduced")
+    return f"{kinds['reproduced']} of {claimed} claims came out as stated" + (f"; {other}." if other else ".")
+
+
+def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:
+    """The figures of a report."""
+    rule: Rule = rows[0].rule if rows else "paper"
+    return [
+        Drawing(
+            "Solved seeds",
+            "Seeds whose selected checkpoint labels every string of Bin0 and Bin1 right at every position.",
+            to_svg(solve_rate_heatmap(rows)),
+        ),
+        Drawing(
+            "Accuracy by length",
+            f"Fresh strings that no selection saw, under the {rule} rule. A dot is a seed, the marker their median; "
+            "the dotted line is the better of two guesses, the shade marks the lengths of training.",
+            to_svg(accuracy_by_length(records, rule)),
+        ),
+        Drawing(
+            "Learning curves",
+            "A line is a seed: Bin0 solid, Bin1 dashed. A marker shows where a seed ended, a cross where it diverged.",
+            to_svg(learning_curves(records)),
+        ),
+    ]
+
+
+def splits(records: Sequence[Record]) -> list[tuple[str, SplitSummary]]:
+    """How many strings each language had in each split, said once."""
+    found = {(record.run.language, part.split, part.shortest): part for record in records for part in record.splits}
+    return [(language, part) for (language, _, _), part in found.items()]
