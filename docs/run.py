@@ -1,7 +1,7 @@
-"""Runs the commands of a page and puts what they print below them: `python docs/run.py docs/first-experiments.md`.
+"""Runs the commands of a page and puts what they print below: `python docs/run.py docs/first-experiments.md`.
 
-Every line `$ command` inside a fenced `console` block is run in the shell; the lines after it, up to the next command or
-the fence, are replaced by its standard output.
+Every line `$ command` inside a fenced `console` block is run in the shell; the lines after it, up to the next command
+or the fence, are replaced by its standard output.
 """
 
 import os

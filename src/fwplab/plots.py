@@ -119,11 +119,12 @@ def learning_curves(records: Sequence[Record]) -> Figure:
         figure.set_label(f"Learning curves of {', '.join(mixers)} on {', '.join(languages)}")
         grid = figure.subplots(len(languages), len(mixers), sharex="row", sharey=True, squeeze=False)
         for axes_row, language in zip(grid, languages, strict=True):
+            budget = max(r.run.protocol.max_steps for mixer in mixers for r in cells[language, mixer])
             for axes, mixer in zip(axes_row, mixers, strict=True):
                 for member in cell_members(cells[language, mixer]):
                     _draw_member(axes, member, look(mixer))
                 _percent_axis(axes)
-                axes.set_xlim(left=0)
+                axes.set_xlim(0, max(budget, 1))
                 if not cells[language, mixer]:
                     axes.text(0.5, 0.5, "not run", ha="center", transform=axes.transAxes, alpha=0.6)
                 axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))

@@ -39,7 +39,7 @@ class Recipe:
     learning_rate: float = 3e-3
     batch_size: int = 64
     max_steps: int = 15_000
-    quick_steps: int = 1_500
+    quick_steps: int = 1_000
 
 
 RECIPES: dict[str, Recipe] = {

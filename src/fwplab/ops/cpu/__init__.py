@@ -1,8 +1,9 @@
 """Compiled CPU kernels of the rules.
 
 C++ behind a plain C interface, called through `ctypes` inside PyTorch custom operators (`fwplab::delta`,
-`fwplab::recurrent_delta`, `fwplab::srwm`, `fwplab::elementwise`): forward, analytic backward, `torch.compile` and `torch.func.vmap`, which folds
-the mapped members into the heads. float32 and float64; a result's bits do not depend on the number of threads.
+`fwplab::recurrent_delta`, `fwplab::srwm`, `fwplab::elementwise`): forward, analytic backward, `torch.compile` and
+`torch.func.vmap`, which folds the mapped members into the heads. float32 and float64; a result's bits do not depend on
+the number of threads.
 """
 
 import torch

@@ -50,7 +50,7 @@ class Missing:
 
 @functools.cache
 def load() -> Library | Missing:
-    """The library in use, found once for the process. Raises `UserError` if the environment names one that cannot run."""
+    """The library in use, found once for the process. `UserError` if the environment names one that cannot run."""
     runnable = runnable_variants()
     wanted = os.environ.get(CHOICE)
     if wanted:
@@ -88,7 +88,7 @@ def runnable_variants() -> list[str]:
 
 
 def processor_flags() -> frozenset[str]:
-    """The features of an x86 processor in Linux's names; elsewhere only those that every such machine of the system has."""
+    """The features of an x86 processor in Linux's names; elsewhere those that every such machine has."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

@@ -67,11 +67,11 @@ def forward(
     square = (batch, heads, width, width)
     check("srwm", x, w_y=(w_y, square), w_q=(w_q, square), w_k=(w_k, square), w_b=(w_b, (*square[:3], RATES)))
     cut = plan(x, WIDEST_LANES)
-    (output, *blocks), tape = allocate(x), allocate_tape(x, cut, keep)
+    (output, last_y, last_q, last_k, last_b), tape = allocate(x), allocate_tape(x, cut, keep)
     x, *initial = map(with_rows, (x, w_y, w_q, w_k, w_b))
-    places = [sequence(x), *map(state, initial), sequence(output), *map(state, blocks)]
+    places = [sequence(x), *map(state, initial), sequence(output), *map(state, (last_y, last_q, last_k, last_b))]
     call("srwm_forward", cut.problem(x), places, *cut.tape(tape))
-    return output, *blocks, tape
+    return output, last_y, last_q, last_k, last_b, tape
 
 
 @forward.register_fake

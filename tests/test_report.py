@@ -1,0 +1,171 @@
+"""The table, the figures and the page: numbers from records alone, one self-contained file."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from fwplab.mixers import MIXERS
+from fwplab.plots import accuracy_by_length, learning_curves, save, solve_rate_heatmap, to_svg
+from fwplab.record import Chance, Check, Member, Record, Score, SplitSummary
+from fwplab.report import headline, write_report
+from fwplab.run import PROTOCOLS, Run
+from fwplab.studies import STUDIES
+from fwplab.studies.irie2023 import CLAIMS, Irie2023
+from fwplab.table import Row, percent, render_terminal, row, to_json, verdict
+
+WINDOWS = ((2, 50), (51, 100), (101, 200))
+
+
+def record_of(mixer: str, language: str, solved: tuple[bool, ...]) -> Record:
+    """A believable record whose members solve their language or not."""
+    members = []
+    for seed, wins in enumerate(solved):
+        steps = range(50, 251, 50)
+        best = 60 if wins else 11 + seed
+        splits = [("bin0", 2, 50), ("bin1", 51, 100), *(("test", *window) for window in WINDOWS)]
+        members.append(
+            Member(
+                seed=seed,
+                learning_rate=3e-3,
+                status="solved" if wins else "budget",
+                steps=250,
+                checks=tuple(Check(n, 1 / n, 0.5 / n, best * n / 15_000, 0.5, best * n / 15_000) for n in steps),
+                selected={"paper": 250, "strict": 200, "last": 250},
+                scores=tuple(Score("paper", *split, 60, best) for split in splits),
+            )
+        )
+    run = Run(language, MIXERS.load(mixer)(), tuple(range(len(solved))), (3e-3,), protocol=PROTOCOLS["paper"])
+    guesses = (Chance("bin0", 2, 50, 0.01, 0.02), Chance("bin1", 51, 100, 0.0, 0.03))
+    guesses += tuple(Chance("test", *window, 0.0, 0.0) for window in WINDOWS)
+    strings = (SplitSummary("bin0", 2, 50, 60, 57, 3), *(SplitSummary("test", *w, 60, 60, 0) for w in WINDOWS))
+    return Record(run, tuple(members), 17_250, 512, strings, guesses, {"torch": "2.13.0", "device": "a <CPU>"}, 9.0)
+
+
+RECORDS = [
+    record_of("linear-transformer", "parity", (False, False, False)),
+    record_of("recurrent-delta", "parity", (True, True, True)),
+    record_of("delta-net", "reset_dyck_1", (True, False, True)),
+]
+ROWS = list(Irie2023().rows(RECORDS))
+
+
+def page(tmp_path: Path, **changes: str) -> str:
+    """A report as text."""
+    words = {"title": "A title", "command": "fwplab reproduce irie2023 --quick", "question": "Which?", **changes}
+    write_report(RECORDS, ROWS, tmp_path / "report.html", **words)
+    return (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("claim", "solved", "expected"),
+    [
+        ("solves", 3, "reproduced"),
+        ("solves", 2, "partly: 2 of 3 seeds"),
+        ("solves", 0, "not reproduced"),
+        ("fails", 0, "reproduced"),
+        ("fails", 1, "contradicted: 1 of 3 seeds solve it"),
+        ("", 3, ""),
+    ],
+)
+def test_verdicts(claim: str, solved: int, expected: str) -> None:
+    assert verdict(claim, solved, 3) == expected
+
+
+def test_a_row_counts_what_the_records_say() -> None:
+    cell = row([RECORDS[2]], "paper", "solves")
+    assert (cell.solved, cell.seeds, cell.diverged) == (2, 3, 0)
+    assert cell.bin0 == (1.0, 12 / 60, 1.0)
+    assert cell.chance_bin0 == 0.02
+    low, high = cell.interval
+    assert 0 < low < 2 / 3 < high < 1
+    halves = [replace(RECORDS[2], members=RECORDS[2].members[:1]), replace(RECORDS[2], members=RECORDS[2].members[1:])]
+    assert row(halves, "paper", "solves") == cell
+
+
+def test_the_study_keeps_the_papers_order_and_claims() -> None:
+    assert [(r.mixer, r.language) for r in ROWS] == [
+        ("linear-transformer", "parity"),
+        ("recurrent-delta", "parity"),
+        ("delta-net", "reset_dyck_1"),
+    ]
+    assert [r.claim for r in ROWS] == ["fails", "solves", "solves"]
+    assert {mixer for mixer, _ in CLAIMS} <= set(MIXERS.names())
+    study = STUDIES.load("irie2023")()
+    quick, full = study.runs(quick=True), study.runs(quick=False)
+    assert len(quick) == 12
+    assert len(full) == 56
+    assert all(len(run.seeds) >= 5 for run in full)
+    assert len({run.key for run in quick + full}) == 68
+
+
+def test_json_and_terminal_hold_the_same_cells() -> None:
+    facts = json.loads(json.dumps(to_json(ROWS)))
+    assert [fact["solved"] for fact in facts] == [0, 3, 2]
+    assert all(len(fact["interval"]) == 2 and fact["rule"] == "paper" for fact in facts)
+    assert render_terminal(ROWS).row_count == 3 + 2
+
+
+def test_the_page_is_one_file_with_the_rows_numbers(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//|@import|url\(\s*["']?https?:""", text)
+    assert len(text) < 1_000_000
+    assert "prefers-color-scheme: dark" in text
+    assert headline(ROWS) in text
+    for each in ROWS:
+        assert f"{each.solved} of {each.seeds}" in text
+        assert f"{percent(each.interval[0])}–{percent(each.interval[1])}" in text  # noqa: RUF001
+    assert "fwplab reproduce irie2023 --quick" in text
+    assert page(tmp_path) == text
+
+
+def test_the_page_is_well_formed(tmp_path: Path) -> None:
+    class Balance(HTMLParser):
+        open_tags: list[str] = []  # noqa: RUF012
+        ids: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.ids += [value for name, value in attrs if name == "id" and value]
+            if tag not in ("meta", "br", "!doctype"):
+                self.open_tags.append(tag)
+
+        def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.ids += [value for name, value in attrs if name == "id" and value]
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open_tags.pop() == tag
+
+    parser = Balance()
+    parser.feed(page(tmp_path))
+    assert parser.open_tags == []
+    assert len(parser.ids) == len(set(parser.ids))
+
+
+def test_hostile_words_are_escaped(tmp_path: Path) -> None:
+    text = page(tmp_path, title="<script>alert(1)</script>", command="fwplab '<img src=x>'")
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    assert "a &lt;CPU&gt;" in text
+
+
+@pytest.mark.parametrize(
+    "draw", [learning_curves, lambda r: accuracy_by_length(r, "paper"), lambda _: solve_rate_heatmap(ROWS)]
+)
+def test_figures_are_drawings_with_a_label(draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    svg = to_svg(draw(RECORDS))
+    root = ElementTree.fromstring(svg)
+    assert root.attrib["aria-label"]
+    assert "currentColor" in svg
+    assert to_svg(draw(RECORDS)) == svg
+    save(draw(RECORDS), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_headline_counts_verdicts() -> None:
+    assert headline(ROWS) == "2 of 3 claims came out as stated; 1 partly."
+    plain: list[Row] = [replace(each, claim="", verdict="") for each in ROWS]
+    assert headline(plain) == "1 of 3 cells are solved by every seed."
