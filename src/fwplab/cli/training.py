@@ -301,6 +301,8 @@ def publish(
 ) -> int:
     """Writes the report, and prints the table."""
     command = shlex.join(["fwplab", *sys.argv[1:]])
+    order = {(row.language, row.mixer): place for place, row in enumerate(rows)}
+    records = sorted(records, key=lambda record: order[record.run.language, record.run.mixer_name])
     write_report(records, rows, out, title=title, command=command, question=question)
     emit({"rows": to_json(rows), "report": str(out)}, as_json=as_json, text=render_terminal(rows))
     if not as_json:
