@@ -39,7 +39,7 @@ class Recipe:
     learning_rate: float = 3e-3
     batch_size: int = 64
     max_steps: int = 15_000
-    quick_steps: int = 1_000
+    quick_steps: int = 800
 
 
 RECIPES: dict[str, Recipe] = {
@@ -69,8 +69,9 @@ class Irie2023(Study):
     def runs(self, *, quick: bool) -> list[Run]:
         """Quick: four models, three languages, three seeds. Else all models and languages, five seeds."""
         models = MODELS[:4] if quick else MODELS
-        languages = ("reset_dyck_1", "parity", "aa_star") if quick else LANGUAGES
-        return [_run(model, language, quick) for language in languages for model in models]
+        languages = ("parity", "aa_star", "reset_dyck_1") if quick else LANGUAGES
+        cells = [(model, language) for language in languages for model in models]
+        return [_run(*cell, quick) for cell in sorted(cells, key=_ends_early)]
 
     def rows(self, records: Iterable[Record]) -> Sequence[Row]:
         """One row a cell, in the paper's order, read under the paper's rule."""
@@ -83,6 +84,11 @@ class Irie2023(Study):
             for mixer in MODELS
             if (mixer, language) in cells
         ]
+
+
+def _ends_early(cell: tuple[str, str]) -> bool:
+    """Whether members are likely to be solved, and so to leave, long before their last step."""
+    return cell[1] in REGULAR and CLAIMS.get(cell) == "solves"
 
 
 def _run(mixer: str, language: str, quick: bool) -> Run:
