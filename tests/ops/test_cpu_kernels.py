@@ -1,0 +1,119 @@
+"""The compiled kernels as PyTorch operators: every width and batch, any thread count, strided inputs, NaN kept apart."""
+
+import importlib
+
+import pytest
+import torch
+from tests.ops.rules import CASES
+from tests.ops.test_rules import run_with_gradients, worst
+from torch import Tensor
+
+from fwplab import ops
+from fwplab.errors import UserError
+from fwplab.ops import cpu
+from fwplab.ops.cpu import library
+from fwplab.ops.cpu.kernels import needs_tape
+
+WIDTHS = (1, 3, 4, 7, 8, 16, 17, 33)
+BATCHES = (1, 2, 5, 8, 16, 17, 33, 64)
+
+
+def draw(name: str, *shape: int) -> list[Tensor]:
+    """Inputs of a rule."""
+    return CASES[name].draw(*shape, torch.Generator().manual_seed(0))
+
+
+def test_the_library_is_built_and_says_which() -> None:
+    assert cpu.available()
+    assert cpu.info()["variant"] in ("v2", "v3", "v4", "generic")
+    assert set(ops.info()["auto"].values()) == {"cpu"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_every_width_and_batch(name: str, dtype: torch.dtype) -> None:
+    tolerance = 2e-4 if dtype == torch.float32 else 1e-10
+    for place, width in enumerate(WIDTHS):
+        for batch in (BATCHES[place], BATCHES[-1 - place]):
+            inputs = draw(name, batch, 9, 2, width)
+            found = run_with_gradients(CASES[name], inputs, "cpu", dtype)
+            assert worst(found, run_with_gradients(CASES[name], inputs, "reference")) < tolerance, (width, batch)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_threads_do_not_change_a_bit(name: str) -> None:
+    inputs, threads = draw(name, 33, 40, 3, 8), torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(run_with_gradients(CASES[name], inputs, "cpu", torch.float32))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nan_stays_in_its_own_sequence(name: str) -> None:
+    inputs = draw(name, 17, 12, 2, 8)
+    sick = [tensor.clone() for tensor in inputs]
+    sick[0][3, 5] = torch.nan
+    healthy, ill = (CASES[name].rule(*tensors, backend="cpu").output for tensors in (inputs, sick))
+    others = [row for row in range(17) if row != 3]
+    assert torch.equal(healthy[others], ill[others])
+    assert torch.equal(healthy[3, :5], ill[3, :5])
+    assert ill[3, 5:].isnan().any()
+
+
+@pytest.mark.parametrize("name", ["linear", "delta", "recurrent_delta"])
+def test_views_of_one_projection(name: str) -> None:
+    inputs = draw(name, 5, 11, 2, 4)
+    joined = torch.cat([*inputs[:3], inputs[3].unsqueeze(-1)] if name != "linear" else inputs, dim=-1)
+    views = list(joined.split([4, 4, 4, *([1] if name != "linear" else [])], dim=-1))
+    strided = [*views[:3], *([views[3].squeeze(-1)] if name != "linear" else []), *inputs[len(views) :]]
+    assert not strided[0].is_contiguous()
+    found = run_with_gradients(CASES[name], strided, "cpu")
+    assert worst(found, run_with_gradients(CASES[name], inputs, "reference")) < 1e-10
+
+
+def test_operators_pass_opcheck() -> None:
+    for name, packet in (
+        ("recurrent_delta", torch.ops.fwplab.recurrent_delta),
+        ("srwm", torch.ops.fwplab.srwm),
+        ("elementwise", torch.ops.fwplab.elementwise),
+        ("delta", torch.ops.fwplab.delta),
+    ):
+        inputs = draw(name, 3, 5, 2, 4)
+        states = {
+            "recurrent_delta": [torch.zeros(3, 2, 4, 4), torch.zeros(3, 2, 4)],
+            "srwm": [],
+            "elementwise": [torch.zeros(3, 2, 4)],
+            "delta": [torch.zeros(3, 2, 4, 4)],
+        }[name]
+        if name == "srwm":
+            inputs[1:] = [block.expand(3, *block.shape).clone() for block in inputs[1:]]
+        leaves = [tensor.double().requires_grad_() for tensor in (*inputs, *states)]
+        flags = {"recurrent_delta": (True,), "srwm": (True,), "elementwise": (), "delta": (False, True)}[name]
+        torch.library.opcheck(packet.default, (*leaves, *flags))
+
+
+def test_no_tape_where_no_gradient_is_asked_for() -> None:
+    query, key, value, beta = draw("delta", 2, 5, 1, 4)
+    weight = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
+    assert not needs_tape(query, key, value)
+    assert (
+        importlib.import_module("fwplab.ops.cpu.delta")
+        .forward(query, key, value, beta, weight, False, False)[2]
+        .numel()
+        == 0
+    )
+
+
+def test_a_variant_that_cannot_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(library.CHOICE, "v9")
+    library.load.cache_clear()
+    try:
+        with pytest.raises(UserError, match="'v9' cannot be used here; choose from: v"):
+            library.load()
+    finally:
+        library.load.cache_clear()
