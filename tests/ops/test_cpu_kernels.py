@@ -1,4 +1,4 @@
-"""The compiled kernels as PyTorch operators: every width and batch, any thread count, strided inputs, NaN kept apart."""
+"""The compiled kernels as PyTorch operators: every width and batch, any threads, strides, NaN kept apart."""
 
 import importlib
 
@@ -76,37 +76,38 @@ def test_views_of_one_projection(name: str) -> None:
     assert worst(found, run_with_gradients(CASES[name], inputs, "reference")) < 1e-10
 
 
-def test_operators_pass_opcheck() -> None:
-    for name, packet in (
-        ("recurrent_delta", torch.ops.fwplab.recurrent_delta),
-        ("srwm", torch.ops.fwplab.srwm),
-        ("elementwise", torch.ops.fwplab.elementwise),
-        ("delta", torch.ops.fwplab.delta),
-    ):
-        inputs = draw(name, 3, 5, 2, 4)
-        states = {
-            "recurrent_delta": [torch.zeros(3, 2, 4, 4), torch.zeros(3, 2, 4)],
-            "srwm": [],
-            "elementwise": [torch.zeros(3, 2, 4)],
-            "delta": [torch.zeros(3, 2, 4, 4)],
-        }[name]
-        if name == "srwm":
-            inputs[1:] = [block.expand(3, *block.shape).clone() for block in inputs[1:]]
-        leaves = [tensor.double().requires_grad_() for tensor in (*inputs, *states)]
-        flags = {"recurrent_delta": (True,), "srwm": (True,), "elementwise": (), "delta": (False, True)}[name]
-        torch.library.opcheck(packet.default, (*leaves, *flags))
+def _normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+
+
+OPERATORS = {
+    "delta": (*[_normal(3, 5, 2, 4)] * 3, _normal(3, 5, 2), _normal(3, 2, 4, 4), False, True),
+    "recurrent_delta": (
+        *[_normal(3, 5, 2, 4)] * 3,
+        _normal(3, 5, 2),
+        *[_normal(2, 4, 4)] * 3,
+        _normal(2, 4),
+        _normal(3, 2, 4, 4),
+        _normal(3, 2, 4),
+        True,
+    ),
+    "srwm": (_normal(3, 5, 2, 4), *[_normal(3, 2, 4, 4)] * 3, _normal(3, 2, 4, 4), True),
+    "elementwise": (*[_normal(3, 5, 8)] * 2, *[_normal(8)] * 2, _normal(3, 8)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_pass_opcheck(name: str) -> None:
+    torch.library.opcheck(getattr(torch.ops.fwplab, name).default, OPERATORS[name])
 
 
 def test_no_tape_where_no_gradient_is_asked_for() -> None:
-    query, key, value, beta = draw("delta", 2, 5, 1, 4)
+    forward = importlib.import_module("fwplab.ops.cpu.delta").forward
+    inputs = draw("delta", 2, 5, 1, 4)
     weight = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
-    assert not needs_tape(query, key, value)
-    assert (
-        importlib.import_module("fwplab.ops.cpu.delta")
-        .forward(query, key, value, beta, weight, False, False)[2]
-        .numel()
-        == 0
-    )
+    assert not needs_tape(*inputs)
+    assert forward(*inputs, weight, False, False)[2].numel() == 0
+    assert forward(*inputs, weight, False, True)[2].numel() > 0
 
 
 def test_a_variant_that_cannot_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
