@@ -182,7 +182,7 @@ def load_checkpoint(
     """
     if model_type not in MODELS:
         known = ", ".join(f"{number} ({model.name})" for number, model in MODELS.items())
-        raise UserError(f"model type {model_type} is not one of the published models; choose from: {known}")
+        raise UserError(f"model type {model_type} is not a published one; choose from: {known}")
     published = MODELS[model_type]
     weights = _weights(source)
     table = weights.pop(published.table, None) if published.table else None
