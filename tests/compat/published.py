@@ -138,19 +138,18 @@ def random_weights(case: Shape, dtype: torch.dtype, seed: int = 0) -> Weights:
 
 
 def position_table(case: Shape, dtype: torch.dtype) -> Tensor:
-    """`[positions, 1, hidden]`: sines and cosines of falling frequencies, in turn."""
+    """`[positions, 1, hidden]`: sines and cosines of falling frequencies, in turn, rounded to float32."""
     place = torch.arange(case.positions, dtype=torch.float64).unsqueeze(1)
     angle = place * 10000.0 ** (-torch.arange(0, case.hidden, 2, dtype=torch.float64) / case.hidden)
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).reshape(case.positions, 1, case.hidden).to(dtype)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).reshape(case.positions, 1, case.hidden).float().to(dtype)
 
 
 def state_dict(case: Shape, weights: Weights) -> Weights:
     """What the published code saves: feed-forward maps twice, the table of positions among them."""
     saved = {name: tensor.detach() for name, tensor in weights.items()}
     if case.positions:
-        saved["pos_enc.pe" if case.model_type == 1 else "layers.0.pe"] = position_table(
-            case, saved["embedding.weight"].dtype
-        )
+        name = "pos_enc.pe" if case.model_type == 1 else "layers.0.pe"
+        saved[name] = position_table(case, saved["embedding.weight"].dtype)
     if case.model_type not in (0, 1, 10):
         for name in list(saved):
             for single, second in (("linear1", "ff_layers.0"), ("linear2", "ff_layers.3")):
