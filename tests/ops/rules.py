@@ -1,22 +1,25 @@
 """Random inputs for every rule, as the rules themselves expect them."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fwplab.ops import Scan, delta, elementwise, linear, recurrent_delta, srwm
 
 
 @dataclass(frozen=True)
 class Case:
-    """A rule, how to draw its inputs, which of them run along time, and how many leading ones those are."""
+    """A rule, how to draw its inputs, which of them run along time, how many leading ones those are, and its module."""
 
     rule: Callable[..., Scan]
     sequences: int
     draw: Callable[[int, int, int, int, torch.Generator], list[Tensor]]
+    module: str
 
 
 def _normal(*shape: int, generator: torch.Generator) -> Tensor:
@@ -36,6 +39,23 @@ def _delta(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
     return [_shares(query), _shares(key), value, _normal(b, t, h, generator=g).sigmoid()]
 
 
+def _gated_delta(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
+    decay = functional.logsigmoid(_normal(b, t, h, generator=g) + 2)
+    decay[:, ::7] = -torch.inf if t > 7 else -1.0  # forgets everything now and then
+    return [*_delta(b, t, h, d, g), decay]
+
+
+def _signed_delta(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
+    query, key, value = _linear(b, t, h, d, g)
+    beta = 2 * _normal(b, t, h, generator=g).sigmoid()
+    return [functional.normalize(query, dim=-1), functional.normalize(key, dim=-1), value, beta]
+
+
+def gated_delta(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Tensor, **options: Any) -> Scan:
+    """The gated delta rule with its decay among the sequences."""
+    return delta(query, key, value, beta, log_decay=log_decay, **options)
+
+
 def _recurrent_delta(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
     slow = [_normal(h, d, d, generator=g) * d**-0.5 for _ in range(3)] + [_normal(h, d, generator=g) * d**-0.5]
     return [*_linear(b, t, h, d, g), _normal(b, t, h, generator=g), *slow]
@@ -51,11 +71,13 @@ def _elementwise(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Ten
 
 
 CASES = {
-    "linear": Case(linear, 3, _linear),
-    "delta": Case(delta, 4, _delta),
-    "recurrent_delta": Case(recurrent_delta, 4, _recurrent_delta),
-    "srwm": Case(srwm, 1, _srwm),
-    "elementwise": Case(elementwise, 2, _elementwise),
+    "linear": Case(linear, 3, _linear, "linear"),
+    "delta": Case(delta, 4, _delta, "delta"),
+    "gated_delta": Case(gated_delta, 5, _gated_delta, "delta"),
+    "signed_delta": Case(delta, 4, _signed_delta, "delta"),
+    "recurrent_delta": Case(recurrent_delta, 4, _recurrent_delta, "recurrent_delta"),
+    "srwm": Case(srwm, 1, _srwm, "srwm"),
+    "elementwise": Case(elementwise, 2, _elementwise, "elementwise"),
 }
 
 
@@ -64,6 +86,7 @@ def states(scan: Scan) -> tuple[Tensor, ...]:
     return scan.state if isinstance(scan.state, tuple) else (scan.state,)
 
 
-def forms(module: ModuleType) -> list[str]:
-    """The fast forms of a rule."""
-    return [name for name in module.FORMS if name != "reference"]
+def forms(name: str) -> list[str]:
+    """The fast forms of a case's rule."""
+    own = importlib.import_module(f"fwplab.ops.{CASES[name].module}").FORMS
+    return [form for form in own if form != "reference"]

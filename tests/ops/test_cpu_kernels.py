@@ -65,12 +65,15 @@ def test_nan_stays_in_its_own_sequence(name: str) -> None:
     assert ill[3, 5:].isnan().any()
 
 
-@pytest.mark.parametrize("name", ["linear", "delta", "recurrent_delta"])
-def test_views_of_one_projection(name: str) -> None:
-    inputs = draw(name, 5, 11, 2, 4)
-    joined = torch.cat([*inputs[:3], inputs[3].unsqueeze(-1)] if name != "linear" else inputs, dim=-1)
-    views = list(joined.split([4, 4, 4, *([1] if name != "linear" else [])], dim=-1))
-    strided = [*views[:3], *([views[3].squeeze(-1)] if name != "linear" else []), *inputs[len(views) :]]
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("batch", [5, 17])
+def test_views_of_one_projection(name: str, batch: int) -> None:
+    inputs, count = draw(name, batch, 11, 2, 4), CASES[name].sequences
+    sequences = [tensor if tensor.dim() == 4 else tensor.unsqueeze(-1) for tensor in inputs[:count]]
+    joined = torch.cat([*sequences, torch.zeros(batch, 11, 2, 3)], dim=-1)
+    views = joined.split([*(tensor.shape[-1] for tensor in sequences), 3], dim=-1)
+    pairs = zip(views, inputs[:count], strict=False)
+    strided = [*(view if tensor.dim() == 4 else view.squeeze(-1) for view, tensor in pairs), *inputs[count:]]
     assert not strided[0].is_contiguous()
     found = run_with_gradients(CASES[name], strided, "cpu")
     assert worst(found, run_with_gradients(CASES[name], inputs, "reference")) < 1e-10
@@ -80,25 +83,28 @@ def _normal(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
 
 
+DELTA = (*[_normal(3, 5, 2, 4)] * 3, _normal(3, 5, 2))
 OPERATORS = {
-    "delta": (*[_normal(3, 5, 2, 4)] * 3, _normal(3, 5, 2), _normal(3, 2, 4, 4), False, True),
+    "linear": ("delta", (*DELTA[:3], None, None, _normal(3, 2, 4, 4), None, True)),
+    "delta": ("delta", (*DELTA, None, _normal(3, 2, 4, 4), None, True)),
+    "gated_delta": ("delta", (*DELTA, -_normal(3, 5, 2).detach().abs(), _normal(3, 2, 4, 4), None, True)),
     "recurrent_delta": (
-        *[_normal(3, 5, 2, 4)] * 3,
-        _normal(3, 5, 2),
-        *[_normal(2, 4, 4)] * 3,
-        _normal(2, 4),
-        _normal(3, 2, 4, 4),
-        _normal(3, 2, 4),
-        True,
+        "recurrent_delta",
+        (*DELTA, *[_normal(2, 4, 4)] * 3, _normal(2, 4), _normal(3, 2, 4, 4), _normal(3, 2, 4), None, True),
     ),
-    "srwm": (_normal(3, 5, 2, 4), *[_normal(3, 2, 4, 4)] * 3, _normal(3, 2, 4, 4), True),
-    "elementwise": (*[_normal(3, 5, 8)] * 2, *[_normal(8)] * 2, _normal(3, 8)),
+    "srwm": ("srwm", (_normal(3, 5, 2, 4), *[_normal(3, 2, 4, 4)] * 3, _normal(3, 2, 4, 4), None, True)),
+    "elementwise": ("elementwise", (*[_normal(3, 5, 8)] * 2, *[_normal(8)] * 2, _normal(3, 8), None)),
+    "packed": (
+        "delta",
+        (*[_normal(1, 9, 2, 4)] * 3, _normal(1, 9, 2), None, _normal(3, 2, 4, 4), torch.tensor([0, 4, 4, 9]), True),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators_pass_opcheck(name: str) -> None:
-    torch.library.opcheck(getattr(torch.ops.fwplab, name).default, OPERATORS[name])
+    operator, arguments = OPERATORS[name]
+    torch.library.opcheck(getattr(torch.ops.fwplab, operator).default, arguments)
 
 
 def test_no_tape_where_no_gradient_is_asked_for() -> None:
@@ -106,8 +112,8 @@ def test_no_tape_where_no_gradient_is_asked_for() -> None:
     inputs = draw("delta", 2, 5, 1, 4)
     weight = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
     assert not needs_tape(*inputs)
-    assert forward(*inputs, weight, False, False)[2].numel() == 0
-    assert forward(*inputs, weight, False, True)[2].numel() > 0
+    assert forward(*inputs, None, weight, None, False)[2].numel() == 0
+    assert forward(*inputs, None, weight, None, True)[2].numel() > 0
 
 
 def test_a_variant_that_cannot_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `fwplab train | evaluate | reproduce | report | runs | mixers | languages | corpus`."""
+"""The command line: `fwplab train | evaluate | reproduce | report | runs | mixers | languages | corpus | bench`."""
 
 import os
 import sys
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union
 
 from tyro.conf import subcommand
 
+from fwplab.cli.bench import Bench
 from fwplab.cli.console import parse
 from fwplab.cli.corpus import Corpus
 from fwplab.cli.languages import Languages
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Any] = {
     "mixers": Mixers,
     "languages": Languages,
     "corpus": Corpus,
+    "bench": Bench,
 }
 LISTED_BY_DEFAULT = ("mixers", "languages")
 """Groups that list what they have when no action is named."""

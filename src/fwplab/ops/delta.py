@@ -1,12 +1,12 @@
 """The delta rule of DeltaNet."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fwplab.ops import cpu
 from fwplab.ops.linear import from_chunks, to_chunks
-from fwplab.ops.scan import Forms, Scan, choose
+from fwplab.ops.scan import Forms, Scan, count_sequences, run
 
 
 def delta(
@@ -15,60 +15,90 @@ def delta(
     value: Float[Tensor, "batch time heads value"],
     beta: Float[Tensor, "batch time heads"],
     *,
-    initial_state: Float[Tensor, "batch heads key value"] | None = None,
+    log_decay: Float[Tensor, "batch time heads"] | None = None,
+    initial_state: Float[Tensor, "sequences heads key value"] | None = None,
+    cu_seqlens: Int[Tensor, "bounds"] | None = None,
     backend: str = "auto",
 ) -> Scan:
     """Error-correcting fast weights: `W_t = W_{t-1} + beta_t k_t^T (v_t - k_t W_{t-1})`, `o_t = q_t W_t`.
 
+    With `log_decay` (gated delta rule) `W_{t-1}` is first multiplied by `alpha_t = exp(log_decay_t)`, in the write and
+    in what the key reads; `log_decay <= 0`, minus infinity forgets everything.
     `beta` is the write strength after its sigmoid; feature map and normalisation of query and key are the caller's.
-    State: `W`, `[batch, heads, key, value]`, zero at the start. Backends: `cpu` (compiled, for
-    values as wide as keys), `chunk` (WY form), `reference`.
-    Source: arXiv 2310.16076, equation 8; the chunkwise form is that of arXiv 2406.06484. Raises `UserError` for an
-    unknown backend.
+    With keys of length 1 and `beta` in (0, 2) (signed delta rule, arXiv 2411.12537) the transition
+    `I - beta k^T k` has eigenvalues in (-1, 1]; nothing else changes.
+    State: `W`, `[sequences, heads, key, value]`, zero at the start; `cu_seqlens` as for `linear`. Backends: `cpu`
+    (compiled, for values as wide as keys), `chunk` (WY form), `reference`.
+    Source: arXiv 2310.16076, equation 8; gated: arXiv 2412.06464, equation 10, in row-vector form; chunkwise:
+    arXiv 2406.06484. Raises `UserError` for an unknown backend.
     """
+    count = count_sequences("delta", query, cu_seqlens)
     if initial_state is None:
-        initial_state = query.new_zeros(query.shape[0], query.shape[2], key.shape[-1], value.shape[-1])
+        initial_state = query.new_zeros(count, query.shape[2], key.shape[-1], value.shape[-1])
     forms = FORMS if key.shape[-1] == value.shape[-1] else UNEQUAL_FORMS
-    return choose("delta", forms, backend, query)(query, key, value, beta, initial_state)
+    sequences = query, key, value, beta, log_decay
+    return run("delta", forms, backend, sequences, state=(initial_state,), cu_seqlens=cu_seqlens)
 
 
-def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+def step(
+    state: Tensor, query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """One position: vectors `[batch, heads, d]`, beta `[batch, heads]`; returns the output and the new state."""
+    if log_decay is not None:
+        state = state * log_decay.exp()[..., None, None]
     error = value - (key.unsqueeze(-2) @ state).squeeze(-2)
     state = state + (beta.unsqueeze(-1) * key).unsqueeze(-1) * error.unsqueeze(-2)
     return (query.unsqueeze(-2) @ state).squeeze(-2), state
 
 
-def reference(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Tensor) -> Scan:
+def reference(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor) -> Scan:
     """The definition: one step after the other."""
+    sequences = query, key, value, beta, *(() if log_decay is None else (log_decay,))
     outputs = []
-    for at_time in zip(query.unbind(1), key.unbind(1), value.unbind(1), beta.unbind(1), strict=True):
+    for at_time in zip(*(tensor.unbind(1) for tensor in sequences), strict=True):
         output, state = step(state, *at_time)
         outputs.append(output)
     return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(value), state)
 
 
-def chunk(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Tensor) -> Scan:
+def chunk(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor) -> Scan:
     """Chunkwise (WY representation): a chunk's errors solve one unit lower triangular system.
 
-    With `A = tril(diag(beta) K K^T, -1)`, the scaled errors of a chunk are
-    `E = (I + A)^{-1} diag(beta) (V - K W)`; then `O = Q W + tril(Q K^T) E` and `W += K^T E`.
-    Only the last two products wait for the chunk before.
+    With `A = tril(D * (diag(beta) K K^T), -1)`, the scaled errors of a chunk are
+    `E = (I + A)^{-1} diag(beta) (V - c K W)`; then `O = c Q W + tril(D * (Q K^T)) E` and `W = c_C W + K^T (d_C E)`.
+    Only the products with `W` wait for the chunk before. `D_ij` is the decay from after position j to i, `c_i` that
+    from the chunk's start, `c_C` and `d_C` those to its end; all 1 without `log_decay`.
     """
     time, size = query.shape[1], chunk_size(key.shape[-1])
-    query, key, value = (to_chunks(tensor, size) for tensor in (query, key, value))
-    scale = to_chunks(beta.unsqueeze(-1), size)
-    system = (scale * key @ key.transpose(-1, -2)).tril(-1)
-    right = torch.cat([scale * value, scale * key], dim=-1)
-    solved = torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
+    query, key, value, scale = (to_chunks(tensor, size) for tensor in (query, key, value, beta.unsqueeze(-1)))
+    system, attention = scale * key @ key.transpose(-1, -2), query @ key.transpose(-1, -2)
+    read, write, keep = key, key, None
+    if log_decay is not None:
+        between, since_start = decays(to_chunks(log_decay.unsqueeze(-1), size))
+        system, attention = system * between, attention * between
+        read, query = since_start * key, since_start * query
+        write, keep = between[..., -1:, :].transpose(-1, -2) * key, since_start[..., -1:, :]
+    right = torch.cat([scale * value, scale * read], dim=-1)
+    solved = torch.linalg.solve_triangular(system.tril(-1), right, upper=False, unitriangular=True)
     free, bound = solved.split([value.shape[-1], key.shape[-1]], dim=-1)
-    attention = (query @ key.transpose(-1, -2)).tril()
+    attention = attention.tril()
+    keeps = [None] * query.shape[1] if keep is None else keep.unbind(1)
     outputs = []
-    for q, k, a, f, b in zip(*(t.unbind(1) for t in (query, key, attention, free, bound)), strict=True):
+    for q, w, a, f, b, c in zip(*(t.unbind(1) for t in (query, write, attention, free, bound)), keeps, strict=True):
         error = f - b @ state
         outputs.append(q @ state + a @ error)
-        state = state + k.transpose(-1, -2) @ error
+        state = (state if c is None else c * state) + w.transpose(-1, -2) @ error
     return Scan(from_chunks(torch.stack(outputs, dim=1) if outputs else value, time), state)
+
+
+def decays(log_decay: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a chunk's `[..., size, 1]`: `exp(sum of log_decay over j < m <= i)` at `[i, j]`, and over all `m <= i`.
+
+    Each sum is made by itself, not as a difference of two, so that minus infinity does no harm.
+    """
+    size = log_decay.shape[-2]
+    sums = log_decay.expand(*log_decay.shape[:-1], size).tril(-1).cumsum(-2)
+    return sums.exp(), log_decay.cumsum(-2).exp()
 
 
 def chunk_size(width: int) -> int:
@@ -76,9 +106,18 @@ def chunk_size(width: int) -> int:
     return 8 if width <= 32 else 16
 
 
-def compiled(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Tensor) -> Scan:
+def compiled(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    beta: Tensor,
+    log_decay: Tensor | None,
+    state: Tensor,
+    *,
+    cu_seqlens: Tensor | None = None,
+) -> Scan:
     """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    return Scan(*cpu.delta(query, key, value, beta, state))
+    return Scan(*cpu.delta(query, key, value, beta, log_decay, state, cu_seqlens))
 
 
 UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk}

@@ -1,11 +1,11 @@
 """The element-wise recurrence of the e-LSTM."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fwplab.ops import cpu
-from fwplab.ops.scan import Forms, Scan, choose
+from fwplab.ops.scan import Forms, Scan, count_sequences, run
 
 
 def elementwise(
@@ -14,20 +14,22 @@ def elementwise(
     w_z: Float[Tensor, "heads d"],
     w_f: Float[Tensor, "heads d"],
     *,
-    initial_state: Float[Tensor, "batch heads d"] | None = None,
+    initial_state: Float[Tensor, "sequences heads d"] | None = None,
+    cu_seqlens: Int[Tensor, "bounds"] | None = None,
     backend: str = "auto",
 ) -> Scan:
     """A gated cell whose recurrence is element by element.
 
     `zt = tanh(z + w_z c)`, `ft = sigmoid(f + w_f c)`, `c = ft c + (1 - ft) zt`; the outputs are all `c`. `z` and `f`
     are projections of the input with their biases, before tanh and sigmoid.
-    State: `c`, `[batch, heads, d]`, zero at the start. Backends: `cpu` (compiled), `reference`.
-    Source: arXiv 2310.16076, appendix; the cell is that of arXiv 2305.19044. Raises `UserError` for an unknown
-    backend, or `cpu` where it cannot run.
+    State: `c`, `[sequences, heads, d]`, zero at the start; `cu_seqlens` as for `linear`. Backends: `cpu` (compiled),
+    `loop`, `reference`. Source: arXiv 2310.16076, appendix; the cell is that of arXiv 2305.19044. Raises
+    `UserError` for an unknown backend, or `cpu` where it cannot run.
     """
+    count = count_sequences("elementwise", z, cu_seqlens)
     if initial_state is None:
-        initial_state = z.new_zeros(z.shape[0], *z.shape[2:])
-    return choose("elementwise", FORMS, backend, z)(z, f, w_z, w_f, initial_state)
+        initial_state = z.new_zeros(count, *z.shape[2:])
+    return run("elementwise", FORMS, backend, (z, f), (w_z, w_f), state=(initial_state,), cu_seqlens=cu_seqlens)
 
 
 def step(cell: Tensor, z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor) -> Tensor:
@@ -45,9 +47,19 @@ def reference(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> S
     return Scan(torch.stack(cells, dim=1) if cells else torch.zeros_like(z), cell)
 
 
-def compiled(*arguments: Tensor) -> Scan:
+def loop(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> Scan:
+    """The tuned loop: unbound once, each gate's argument from one operation, and the blend in one."""
+    cells = []
+    for z_t, f_t in zip(z.unbind(1), f.unbind(1), strict=True):
+        forget = torch.sigmoid(torch.addcmul(f_t, w_f, cell))
+        cell = torch.lerp(torch.tanh(torch.addcmul(z_t, w_z, cell)), cell, forget)
+        cells.append(cell)
+    return Scan(torch.stack(cells, dim=1) if cells else torch.zeros_like(z), cell)
+
+
+def compiled(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
     """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    return Scan(*cpu.elementwise(*arguments))
+    return Scan(*cpu.elementwise(z, f, w_z, w_f, cell, cu_seqlens))
 
 
-FORMS: Forms = {"reference": reference, "cpu": compiled}
+FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled}

@@ -1,12 +1,12 @@
 """The additive rule of the linear Transformer."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from fwplab.ops import cpu
-from fwplab.ops.scan import Forms, Scan, choose
+from fwplab.ops.scan import Forms, Scan, count_sequences, run
 
 
 def linear(
@@ -14,20 +14,24 @@ def linear(
     key: Float[Tensor, "batch time heads key"],
     value: Float[Tensor, "batch time heads value"],
     *,
-    initial_state: Float[Tensor, "batch heads key value"] | None = None,
+    initial_state: Float[Tensor, "sequences heads key value"] | None = None,
+    cu_seqlens: Int[Tensor, "bounds"] | None = None,
     backend: str = "auto",
 ) -> Scan:
     """Additive fast weights: `W_t = W_{t-1} + k_t^T v_t`, `o_t = q_t W_t`.
 
     The current token is included; there is no normaliser and no scale, and the feature map is the caller's.
-    State: `W`, `[batch, heads, key, value]`, zero at the start. Backends: `cpu`
+    State: `W`, `[sequences, heads, key, value]`, zero at the start. `cu_seqlens` `[sequences + 1]`: a batch of 1 that
+    holds sequences of unequal lengths one behind the other, from each bound to the next. Backends: `cpu`
     (compiled, for values as wide as keys), `chunk` (matrix products), `reference`.
-    Source: arXiv 2310.16076, equations 1 to 3. Raises `UserError` for an unknown backend.
+    Source: arXiv 2310.16076, equations 1 to 3. Raises `UserError` for an unknown backend or bounds that do not fit.
     """
+    count = count_sequences("linear", query, cu_seqlens)
     if initial_state is None:
-        initial_state = query.new_zeros(query.shape[0], query.shape[2], key.shape[-1], value.shape[-1])
+        initial_state = query.new_zeros(count, query.shape[2], key.shape[-1], value.shape[-1])
     forms = FORMS if key.shape[-1] == value.shape[-1] else UNEQUAL_FORMS
-    return choose("linear", forms, backend, query)(query, key, value, initial_state)
+    sequences = query, key, value
+    return run("linear", forms, backend, sequences, state=(initial_state,), cu_seqlens=cu_seqlens)
 
 
 def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,9 +80,9 @@ def from_chunks(tensor: Tensor, time: int) -> Tensor:
     return tensor.transpose(2, 3).flatten(1, 2)[:, :time]
 
 
-def compiled(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
+def compiled(query: Tensor, key: Tensor, value: Tensor, state: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
     """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    return Scan(*cpu.linear(query, key, value, state))
+    return Scan(*cpu.linear(query, key, value, state, cu_seqlens))
 
 
 UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk}

@@ -1,12 +1,12 @@
 """The delta rule with feedback: Recurrent Delta."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fwplab.ops import cpu
 from fwplab.ops.delta import step as delta_step
-from fwplab.ops.scan import Forms, Scan, choose
+from fwplab.ops.scan import Forms, Scan, count_sequences, run
 
 
 def recurrent_delta(
@@ -20,6 +20,7 @@ def recurrent_delta(
     recurrent_beta: Float[Tensor, "heads d"],
     *,
     initial_state: tuple[Tensor, ...] | None = None,
+    cu_seqlens: Int[Tensor, "bounds"] | None = None,
     backend: str = "auto",
 ) -> Scan:
     """Delta rule whose query, key, value and write strength see the last output.
@@ -27,15 +28,17 @@ def recurrent_delta(
     With `h = tanh(o_{t-1})`: `q = softmax(q_x + h R_q)`, `k = softmax(k_x + h R_k)`, `v = v_x + h R_v`,
     `beta = sigmoid(b_x + h . r_b)`; then `W += beta k^T (v - k W)` and `o = q W`. The inputs come before softmax and
     sigmoid; the raw `o` is the output, the tanh is on the feedback alone.
-    State: `(W [batch, heads, d, d], o [batch, heads, d])`, zero at the start. Backends: `cpu` (compiled),
-    `reference`. Source: arXiv 2310.16076, section 2, and the code published with it; the rule is that of
-    arXiv 2106.06295. Raises `UserError` for an unknown backend, or `cpu` where it cannot run.
+    State: `(W [sequences, heads, d, d], o [sequences, heads, d])`, zero at the start; `cu_seqlens` as for `linear`.
+    Backends: `cpu` (compiled), `loop`, `reference`. Source: arXiv 2310.16076, section 2, and the code published with
+    it; the rule is that of arXiv 2106.06295. Raises `UserError` for an unknown backend, or `cpu` where it cannot run.
     """
+    count = count_sequences("recurrent_delta", query, cu_seqlens)
     if initial_state is None:
-        batch, _, heads, width = query.shape
-        initial_state = query.new_zeros(batch, heads, width, width), query.new_zeros(batch, heads, width)
+        _, _, heads, width = query.shape
+        initial_state = query.new_zeros(count, heads, width, width), query.new_zeros(count, heads, width)
+    sequences = query, key, value, beta
     slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
-    return choose("recurrent_delta", FORMS, backend, query)(query, key, value, beta, *slow, *initial_state)
+    return run("recurrent_delta", FORMS, backend, sequences, slow, state=initial_state, cu_seqlens=cu_seqlens)
 
 
 def step(
@@ -80,10 +83,43 @@ def reference(
     return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(value), state)
 
 
-def compiled(*arguments: Tensor) -> Scan:
+def loop(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    beta: Tensor,
+    recurrent_query: Tensor,
+    recurrent_key: Tensor,
+    recurrent_value: Tensor,
+    recurrent_beta: Tensor,
+    weight: Tensor,
+    last: Tensor,
+) -> Scan:
+    """The tuned loop: one product feeds back to all, key and query read W in one, the update is one `baddbmm`."""
+    batch, time, heads, d = query.shape
+    joined = torch.cat([query, key, value, beta.unsqueeze(-1)], dim=-1)
+    slow = torch.cat([recurrent_query, recurrent_key, recurrent_value, recurrent_beta.unsqueeze(-1)], dim=-1)
+    weight, last, outputs = weight.flatten(0, 1), last.transpose(0, 1), []
+    for at_time in joined.permute(1, 2, 0, 3).unbind(0):
+        fed = torch.baddbmm(at_time, torch.tanh(last), slow).transpose(0, 1)
+        logits, value, strength = fed.split([2 * d, d, 1], dim=-1)
+        rows = logits.unflatten(-1, (2, d)).softmax(-1).flatten(0, 1)
+        read = rows @ weight
+        query, key = rows.split(1, dim=1)
+        update = torch.sigmoid(strength).flatten(0, 1).unsqueeze(1) * (value.reshape(-1, 1, d) - read[:, 1:])
+        weight = torch.baddbmm(weight, key.transpose(1, 2), update)
+        output = torch.baddbmm(read[:, :1], query @ key.transpose(1, 2), update)
+        last = output.view(batch, heads, d).transpose(0, 1)
+        outputs.append(output)
+    output = torch.cat(outputs, dim=1) if outputs else value.new_zeros(batch * heads, 0, d)
+    unfolded = output.unflatten(0, (batch, heads)).transpose(1, 2)
+    return Scan(unfolded, (weight.unflatten(0, (batch, heads)), last.transpose(0, 1)))
+
+
+def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None) -> Scan:
     """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    output, weight, last = cpu.recurrent_delta(*arguments)
+    output, weight, last = cpu.recurrent_delta(*arguments, cu_seqlens=cu_seqlens)
     return Scan(output, (weight, last))
 
 
-FORMS: Forms = {"reference": reference, "cpu": compiled}
+FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled}

@@ -1,21 +1,22 @@
 """The self-referential weight matrix."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fwplab.ops import cpu
-from fwplab.ops.scan import Forms, Scan, choose
+from fwplab.ops.scan import Forms, Scan, count_sequences, run
 
 
 def srwm(
     x: Float[Tensor, "batch time heads d"],
-    w_y: Float[Tensor, "*batch heads d d"],
-    w_q: Float[Tensor, "*batch heads d d"],
-    w_k: Float[Tensor, "*batch heads d d"],
-    w_b: Float[Tensor, "*batch heads d 4"],
+    w_y: Float[Tensor, "*sequences heads d d"],
+    w_q: Float[Tensor, "*sequences heads d d"],
+    w_k: Float[Tensor, "*sequences heads d d"],
+    w_b: Float[Tensor, "*sequences heads d 4"],
     *,
     initial_state: tuple[Tensor, ...] | None = None,
+    cu_seqlens: Int[Tensor, "bounds"] | None = None,
     backend: str = "auto",
 ) -> Scan:
     """A weight matrix that rewrites itself: `W = [W_y, W_q, W_k, w_b]`.
@@ -23,15 +24,16 @@ def srwm(
     `y = x W_y`, `q = softmax(x W_q)`, `k = softmax(x W_k)`, `b = sigmoid(x w_b)` (four rates, one a block), then
     for every block `W_j += b_j k^T (q W_j - k W_j)`, all four with the old `W`. The output is `y`, from before the
     update. `w_*` are the values at the start, shared by the batch (`[heads, d, d]`, `w_b` `[heads, d, 4]`) or one
-    per sequence (`[batch, heads, d, d]`); `initial_state`, if given, takes their place.
-    State: the four blocks, `[batch, heads, d, d]` three times and `[batch, heads, d, 4]`. Backends: `cpu`
-    (compiled), `reference`. Source: arXiv 2310.16076, section 2; the rule is that of arXiv 2202.05780.
-    Raises `UserError` for an unknown backend, or `cpu` where it cannot run.
+    per sequence (`[sequences, heads, d, d]`); `initial_state`, if given, takes their place.
+    State: the four blocks, `[sequences, heads, d, d]` three times and `[sequences, heads, d, 4]`; `cu_seqlens` as for
+    `linear`. Backends: `cpu` (compiled), `loop`, `reference`. Source: arXiv 2310.16076, section 2; the rule is that
+    of arXiv 2202.05780. Raises `UserError` for an unknown backend, or `cpu` where it cannot run.
     """
+    count = count_sequences("srwm", x, cu_seqlens)
     blocks: tuple[Tensor, ...] = initial_state or (w_y, w_q, w_k, w_b)
     if blocks[0].dim() == 3:
-        blocks = tuple(block.expand(x.shape[0], *block.shape) for block in blocks)
-    return choose("srwm", FORMS, backend, x)(x, *blocks)
+        blocks = tuple(block.expand(count, *block.shape) for block in blocks)
+    return run("srwm", FORMS, backend, (x,), state=blocks, cu_seqlens=cu_seqlens)
 
 
 def step(state: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -56,10 +58,27 @@ def reference(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> 
     return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(x), state)
 
 
-def compiled(*arguments: Tensor) -> Scan:
+def loop(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
+    """The tuned loop: the four blocks side by side in one matrix, two products and one update a step."""
+    (batch, time, heads, d), sizes = x.shape, (w_y.shape[-1], w_q.shape[-1], w_k.shape[-1], w_b.shape[-1])
+    weight = torch.cat([w_y, w_q, w_k, w_b], dim=-1).flatten(0, 1)
+    block_of_column = torch.arange(4, device=x.device).repeat_interleave(torch.tensor(sizes, device=x.device))
+    outputs = []
+    for row in x.transpose(1, 2).reshape(batch * heads, time, d).split(1, dim=1):
+        output, logits, rates = (row @ weight).split([d, 2 * d, 4], dim=-1)
+        query, key = logits.unflatten(-1, (2, d)).softmax(-1).unbind(-2)
+        scale = torch.sigmoid(rates).index_select(-1, block_of_column)
+        weight = torch.baddbmm(weight, key.transpose(1, 2), scale * ((query - key) @ weight))
+        outputs.append(output)
+    state = weight.unflatten(0, (batch, heads)).split(sizes, dim=-1)
+    joined = torch.cat(outputs, dim=1) if outputs else x.new_zeros(batch * heads, 0, d)
+    return Scan(joined.unflatten(0, (batch, heads)).transpose(1, 2), state)
+
+
+def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None) -> Scan:
     """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    output, *state = cpu.srwm(*arguments)
+    output, *state = cpu.srwm(*arguments, cu_seqlens=cu_seqlens)
     return Scan(output, tuple(state))
 
 
-FORMS: Forms = {"reference": reference, "cpu": compiled}
+FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled}

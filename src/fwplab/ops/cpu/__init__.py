@@ -23,7 +23,8 @@ def available() -> bool:
 
 
 def info() -> dict[str, str | int | None]:
-    """The variant in use (None where there is none), why, its path, and the threads a call may take."""
+    """The variant in use (None where there is none), why, its path, the threads a call may take, and how many segments'
+    states the backward passes have rebuilt since it was loaded because undoing updates would have lost too much."""
     loaded = library.load()
     built = loaded if isinstance(loaded, library.Library) else None
     return {
@@ -31,4 +32,5 @@ def info() -> dict[str, str | int | None]:
         "why": loaded.why,
         "path": str(built.path) if built else None,
         "threads": torch.get_num_threads(),
+        "rebuilt_segments": int(built.functions.fwplab_rebuilt_segments()) if built else 0,
     }

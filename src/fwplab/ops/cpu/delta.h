@@ -1,155 +1,246 @@
-// The delta rule and the additive rule, one group of sequences of one head:
-//   delta: e = v - k W; W += k^T (b e); o = q W.      additive: e = v; W += k^T e; o = q W.
-// W is touched once a step: the pass of step t first applies the update of step t - 1, and o = q W_{t-1} + (q . k) b e.
-//
-// The tape keeps for every step [q | k | e | b] and W before every `segment`-th step, from which the backward pass rebuilds the W
-// inside a segment by the same additions.
+// The delta rule, with and without a gate, and the additive rule, one group of sequences of one head:
+//   additive:  e = v;                            W += k^T e;        o = q W.
+//   erasing:   e = v - k W;                      W += k^T (b e);    o = q W.
+//   gated:     W = a W, a = exp(log decay); then as erasing.
+// W is touched once a step: the pass of step t first applies the update of step t - 1, and o = a q W_{t-1} + (q . k) b e.
+// The tape's slots keep e; the backward pass reads the other arguments again.
 #pragma once
 
-#include "parallel.h"
-#include "problem.h"
-#include "products.h"
+#include "segments.h"
 
 namespace fwplab {
 
+enum class Writing { additive, erasing, gated };
+
 struct DeltaForward {
-    Strided query, key, value, beta, weight;
+    Strided query, key, value, beta, log_decay, weight;
     Strided output, last_weight;
 };
 
 struct DeltaBackward {
-    Strided grad_output, grad_last_weight;
-    Strided query, key, value, beta, weight;  // the gradients to be written
+    Strided grad_output, query, key, value, beta, log_decay, grad_last_weight;
+    Strided grad_query, grad_key, grad_value, grad_beta, grad_log_decay, grad_weight;  // to be written
 };
 
-template <class O, bool additive>
+// In one pass over W and G, W first set back to before the update: W -= k^T u; sum_q = W o^T; sum_k = G u^T - W v^T;
+// G += q^T o - k^T v; key_G = k_{t-1} G; and for the gate the sum of G * W, and G times the decay.
+// `left` holds q, k, k_{t-1}, `right` o, v, u; where nothing was read by key (additive) the terms with v are left out.
+template <class O, Writing writing, class Rows, class Columns>
+FWPLAB_INLINE typename O::V pass_back(typename O::V* W, typename O::V* G, Rows d, Columns n, typename O::V decay,
+                                      const typename O::V* const (&left)[3], const typename O::V* const (&right)[3], typename O::V* sum_q,
+                                      typename O::V* sum_k, typename O::V* key_G) {
+    using V = typename O::V;
+    constexpr bool erases = writing != Writing::additive, gated = writing == Writing::gated;
+    constexpr int columns = sizeof(V) == 64 ? 4 : 2;
+    V decay_sum{};
+    for (int i = 0; i < O::padded(d); i++) sum_q[i] = sum_k[i] = V{};
+    for_blocks<columns>(n, [&](auto block, int j) FWPLAB_INLINE_LAMBDA {
+        constexpr int B = block;
+        V o[B], v[B], u[B], key_sum[B] = {}, decay_part[B] = {};
+        for (int c = 0; c < B; c++) o[c] = right[0][j + c], v[c] = right[1][j + c], u[c] = right[2][j + c];
+        for (int i = 0; i < d; i++) {
+            V *w = W + i * n + j, *g = G + i * n + j;
+            V q_part = sum_q[i], k_part = sum_k[i], v_part{};
+            const auto q = O::left(left[0], i), k = O::left(left[1], i), before = O::left(left[2], i);
+            for (int c = 0; c < B; c++) {
+                const V old = w[c] - k * u[c];
+                w[c] = old;
+                q_part += old * o[c];
+                k_part += g[c] * u[c];
+                V moved = g[c] + q * o[c];
+                if constexpr (erases) {
+                    v_part += old * v[c];
+                    moved -= k * v[c];
+                }
+                if constexpr (gated) {
+                    decay_part[c] += moved * old;
+                    moved *= decay;
+                }
+                g[c] = moved;
+                key_sum[c] += before * moved;
+            }
+            sum_q[i] = q_part, sum_k[i] = erases ? k_part - v_part : k_part;
+        }
+        for (int c = 0; c < B; c++) {
+            key_G[j + c] = key_sum[c];
+            decay_sum += decay_part[c];
+        }
+    });
+    return gated ? O::reduce(decay_sum) : decay_sum;
+}
+
+template <class O, Writing writing>
 struct Delta {
     using T = typename O::Scalar;
     using V = typename O::V;
-    static constexpr int M = O::teams;
+    static constexpr int M = O::teams, D = O::width;
+    static constexpr bool erases = writing != Writing::additive, gated = writing == Writing::gated;
+    static constexpr int ahead = 4;  // steps by which arguments are asked for before they are used
 
     const Problem& problem;
-    const O order;
-    const int d, n;    // entries and vectors of one quantity
-    const int slot;    // vectors of one team and step on the tape, and of its gradients [q | k | v | b]
-    const int matrix;  // vectors of one team's W
+    const Width<D> d;                            // entries and
+    const Width<O::vectors(D)> n;                // vectors of one quantity
+    const Width<D * O::vectors(D)> matrix;       // vectors of one team's W
 
-    explicit Delta(const Problem& p)
-        : problem(p), order(int(p.width)), d(order.d), n(O::vectors(d)), slot(3 * n + 1), matrix(d * n) {}
+    explicit Delta(const Problem& p) : problem(p), d(int(p.width)), n(O::vectors(d)), matrix(d * n) {}
 
-    std::int64_t tape_vectors() const { return M * (problem.segments() * matrix + problem.length * slot); }
-    V* saved_weight(V* tape, std::int64_t segment) const { return tape + segment * M * matrix; }
-    V* step_slot(V* tape, std::int64_t t) const { return tape + M * (problem.segments() * matrix + t * slot); }
-
-    void load_matrix(const Access<O>& access, V* matrices, const Strided& from) const {
-        for (int i = 0; i < d; i++) access.load(matrices + i * n, matrix, from, i, d);
-    }
-    void store_matrix(const Access<O>& access, const Strided& to, const V* matrices) const {
-        for (int i = 0; i < d; i++) access.store(to, i, matrices + i * n, matrix, d);
+    Tape<V> tape(void* start, std::int64_t group) const {
+        return {static_cast<V*>(start), problem.segment, problem.segments(group), problem.longest(group), M * matrix, erases ? M * n : 0};
     }
 
-    void forward(const DeltaForward& a, std::int64_t task, V* tape, Workspace& space) const {
-        const Access<O> access{Group(problem, task)};
-        V *W = space.take<V>(M * matrix), *o = space.take<V>(M * n), *update = space.take_zeros<V>(M * n), *read = space.take<V>(n);
-        V* scratch = space.take_zeros<V>(2 * M * slot);  // the slots of this step and the last where no tape is kept
-        load_matrix(access, W, a.weight);
-        const V* key_before = scratch + M * slot + n;  // zeros: before the first step there is nothing to apply
-        for (std::int64_t t = 0; t < problem.length; t++) {
-            V* now = tape ? step_slot(tape, t) : scratch + (t % 2) * M * slot;
-            access.load(now, slot, a.query, t, d);
-            access.load(now + n, slot, a.key, t, d);
-            access.load(now + 2 * n, slot, a.value, t, d);
+    void forward(const DeltaForward& a, const Group<O>& group, const Tape<V>& tape, Workspace& space) const {
+        V *W = space.take<V>(M * matrix), *q = space.take<V>(M * n), *keys = space.take_zeros<V>(2 * M * n), *o = space.take<V>(M * n);
+        V *u = space.take_zeros<V>(M * n), *read = space.take<V>(n), *e = space.take<V>(M * n);
+        V alpha[M];
+        for (V& x : alpha) x = splat<V>(1);
+        for (int i = 0; i < d; i++) group.load_row(W + i * n, matrix, a.weight, i, d);
+        const Strided* places[] = {&a.query, &a.key, &a.value, &a.output, &a.beta, &a.log_decay};
+        Walk<O, gated ? 6 : erases ? 5 : 4, 1 << 3> walk(group, places, 0, 1);
+        for (std::int64_t t = 0; t < group.length; t++, walk.next()) {
+            walk.prefetch(ahead, d);
+            V *k = keys + t % 2 * M * n, *k_before = keys + (t + 1) % 2 * M * n;  // zeros at first: nothing to apply
+            O::load(q, n, walk[0], d);
+            O::load(k, n, walk[1], d);
+            O::load(e, n, walk[2], d);
             for (int m = 0; m < M; m++) {
-                V *q = now + m * slot, *k = q + n, *e = k + n, *u = update + m * n, *out = o + m * n;
-                const V b = additive ? splat<V>(1) : access.load_number(a.beta, t, m);
-                e[n] = b;
-                if constexpr (additive) {
-                    update_and_read<O, 1>(W + m * matrix, d, n, key_before + m * slot, u, {q}, {out});
+                V *q_m = q + m * n, *k_m = k + m * n, *u_m = u + m * n, *o_m = o + m * n;
+                if constexpr (erases) {
+                    update_and_read<O, 2, gated>(W + m * matrix, d, n, alpha[m], k_before + m * n, u_m, {k_m, q_m}, {read, o_m});
                 } else {
-                    update_and_read<O, 2>(W + m * matrix, d, n, key_before + m * slot, u, {k, q}, {read, out});
+                    update_and_read<O, 1, false>(W + m * matrix, d, n, V{}, k_before + m * n, u_m, {q_m}, {o_m});
                 }
-                const V overlap = dot<O>(q, k, n);
+                const V b = erases ? O::load_number(walk[4], m) : splat<V>(1), overlap = dot<O>(q_m, k_m, n);
+                if constexpr (gated) {
+                    alpha[m] = exponential(O::load_number(walk[5], m));
+                    for (int c = 0; c < n; c++) read[c] *= alpha[m], o_m[c] *= alpha[m];
+                }
                 for (int c = 0; c < n; c++) {
-                    if constexpr (!additive) e[c] -= read[c];
-                    u[c] = b * e[c];
-                    out[c] += overlap * u[c];
+                    if constexpr (erases) e[m * n + c] -= read[c];
+                    u_m[c] = b * e[m * n + c];
+                    o_m[c] += overlap * u_m[c];
                 }
             }
-            if (tape && t % problem.segment == 0) std::memcpy(saved_weight(tape, t / problem.segment), W, M * matrix * sizeof(V));
-            access.store(a.output, t, o, n, d);
-            key_before = now + n;
+            if (tape && t % problem.segment == 0) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
+            if (tape && erases) std::memcpy(tape.step(t), e, M * n * sizeof(V));
+            O::store(walk[3], o, n, d);
         }
-        for (int m = 0; m < M; m++) add_outer<O>(W + m * matrix, W + m * matrix, d, n, key_before + m * slot, update + m * n);
-        store_matrix(access, a.last_weight, W);
+        const V* last_key = keys + (group.length + 1) % 2 * M * n;
+        for (int m = 0; m < M; m++) update<O, gated>(W + m * matrix, W + m * matrix, d, n, alpha[m], last_key + m * n, u + m * n);
+        if (tape) std::memcpy(tape.weight(tape.segments), W, M * matrix * sizeof(V));
+        for (int i = 0; i < d; i++) group.store_row(a.last_weight, i, W + i * n, matrix, d);
     }
 
-    // What the backward pass carries from step to step: the gradient of W after the step, and k_t G, made while G was last written.
+
+    // What the backward pass works on, all teams; [G | key_G | keys] lie side by side.
     struct Adjoint {
-        V *G, *key_G;
+        V *W, *G;  // W after the step, and its gradient
+        V *key_G;  // k_t G, made while G was last written
+        V *keys;   // k_t in place t % 2, k_{t-1} in the other
+        V *q, *u, *o, *e;
+        V *grad_q, *grad_k, *grad_v;
+        V *sum_q, *sum_k;  // of one team
     };
 
-    void backward(const DeltaBackward& a, std::int64_t task, V* tape, Workspace& space) const {
-        const Access<O> access{Group(problem, task)};
-        const std::int64_t length = problem.length, K = problem.segment;
-        const Adjoint adjoint{space.take<V>(M * matrix), space.take_zeros<V>(M * n)};
-        V* states = space.take<V>(K * M * matrix);
-        V* grad = space.take<V>(M * slot);
-        V* o = space.take<V>(M * n);
-        V* scratch = space.take_zeros<V>(n + 2 * O::padded(d));
-        load_matrix(access, adjoint.G, a.grad_last_weight);
-        for (int m = 0; m < M && length; m++) {
-            const V* key = step_slot(tape, length - 1) + m * slot + n;
-            multiply<O, 1>(adjoint.key_G + m * n, 0, key, 0, adjoint.G + m * matrix, d, n);
-        }
-        for (std::int64_t segment = problem.segments() - 1; segment >= 0; segment--) {
-            const std::int64_t begin = segment * K, end = begin + K < length ? begin + K : length;
-            rebuild(tape, segment, int(end - begin), states, scratch);
-            for (std::int64_t t = end - 1; t >= begin; t--) {
-                access.load(o, n, a.grad_output, t, d);
-                for (int m = 0; m < M; m++) step_back(t, m, tape, states + (t - begin) * M * matrix, o, adjoint, grad, scratch);
-                access.store(a.query, t, grad, slot, d);
-                access.store(a.key, t, grad + n, slot, d);
-                access.store(a.value, t, grad + 2 * n, slot, d);
-                for (int m = 0; m < M && !additive; m++) access.store_number(a.beta, t, grad[m * slot + 3 * n], m);
-            }
-        }
-        store_matrix(access, a.weight, adjoint.G);
+    using WalkBack = Walk<O, gated ? 10 : erases ? 8 : 7, 7 << 3 | 1 << 7 | 1 << 9>;
+
+    void backward(const DeltaBackward& a, const Group<O>& group, const Tape<V>& tape, Workspace& space) const {
+        const int quantity = M * n, carried = M * matrix + 3 * quantity;
+        V *W = space.take<V>(M * matrix), *G = space.take_zeros<V>(carried), *backup = space.take<V>(carried);
+        V *rest = space.take<V>(7 * quantity), *sums = space.take<V>(2 * O::padded(d));
+        const Adjoint adjoint{W, G, G + M * matrix, G + M * matrix + quantity, rest, rest + quantity, rest + 2 * quantity, rest + 3 * quantity,
+                              rest + 4 * quantity, rest + 5 * quantity, rest + 6 * quantity, sums, sums + O::padded(d)};
+        const std::int64_t last = group.length - 1;
+        const Strided* places[] = {&a.grad_output, &a.query, &a.key, &a.grad_query, &a.grad_key, &a.grad_value, erases ? &a.beta : &a.value,
+                                   &a.grad_beta, &a.log_decay, &a.grad_log_decay};
+        struct {
+            WalkBack at;
+            Walk<O, 1, 0> before;
+        } walk{WalkBack(group, places, last, -1), Walk<O, 1, 0>(group, places + 2, last - 1, -1)};
+        V* states = nullptr;
+        for (int i = 0; i < d; i++) group.load_row(G + i * n, matrix, a.grad_last_weight, i, d);
+        if (group.length) O::load(adjoint.keys + last % 2 * quantity, n, walk.at[2], d);
+        for (int m = 0; m < M && group.length; m++)
+            multiply<O, 1>(adjoint.key_G + m * n, 0, adjoint.keys + last % 2 * quantity + m * n, 0, G + m * matrix, d, n);
+        walk_back(
+            tape, !gated, W, G, carried, backup, walk,
+            [&](std::int64_t begin, std::int64_t end, const V* from) {
+                for (std::int64_t t = end - 1; t >= begin; t--, walk.at.next(), walk.before.next()) {
+                    if (from) std::memcpy(W, from + (t - begin) * M * matrix, M * matrix * sizeof(V));
+                    walk.at.prefetch(ahead, d);
+                    step_back(walk.at, walk.before, t, tape, adjoint);
+                }
+            },
+            [&](std::int64_t s) {
+                if (!states) states = space.take<V>(problem.segment * M * matrix);
+                return rebuild(a, group, tape, s, states, adjoint.u);
+            },
+            [&](std::int64_t s) {
+                const V* keys = adjoint.keys + s * problem.segment % 2 * quantity;
+                for (int m = 0; m < M; m++) {
+                    const V first = largest_product<O>(keys + m * n, adjoint.u + m * n, n, n);
+                    if (!recovered<O>(W + m * matrix, tape.weight(s) + m * matrix, matrix, first)) return false;
+                }
+                return true;
+            },
+            [](std::int64_t, std::int64_t) {});
+        for (int i = 0; i < d; i++) group.store_row(a.grad_weight, i, G + i * n, matrix, d);
     }
 
-    // W before every step of a segment.
-    void rebuild(V* tape, std::int64_t segment, int steps, V* states, V* update) const {
-        std::memcpy(states, saved_weight(tape, segment), M * matrix * sizeof(V));
-        for (int s = 0; s + 1 < steps; s++) {
-            const V* now = step_slot(tape, segment * problem.segment + s);
+    // One step: from the adjoint after it to the one before it, and the gradients of the arguments.
+    template <class Before>
+    FWPLAB_INLINE void step_back(const WalkBack& walk, const Before& before, std::int64_t t, const Tape<V>& tape, const Adjoint& x) const {
+        V *k = x.keys + t % 2 * M * n, *k_before = x.keys + (t + 1) % 2 * M * n;
+        const V* e = erases ? tape.step(t) : x.e;
+        O::load(x.o, n, walk[0], d);
+        O::load(x.q, n, walk[1], d);
+        O::load(k_before, n, before[0], d);
+        if constexpr (!erases) O::load(x.e, n, walk[6], d);
+        for (int m = 0; m < M; m++) {
+            V *q_m = x.q + m * n, *k_m = k + m * n, *u = x.u + m * n, *o = x.o + m * n, *key_G = x.key_G + m * n;
+            V *grad_q = x.grad_q + m * n, *grad_k = x.grad_k + m * n, *grad_v = x.grad_v + m * n;
+            const V b = erases ? O::load_number(walk[6], m) : splat<V>(1), decay = gated ? exponential(O::load_number(walk[8], m)) : V{};
+            for (int c = 0; c < n; c++) u[c] = b * e[m * n + c];
+            const V overlap = dot<O>(q_m, k_m, n), kept = dot<O>(u, o, n);
+            for (int c = 0; c < n; c++) key_G[c] += overlap * o[c];  // the gradient of the update
+            if constexpr (erases) O::store_number(walk[7], dot<O>(key_G, e + m * n, n), m);
+            for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
+            const V grad_decay = pass_back<O, writing>(x.W + m * matrix, x.G + m * matrix, d, n, decay, {q_m, k_m, k_before + m * n},
+                                                       {o, grad_v, u}, x.sum_q, x.sum_k, key_G);
+            if constexpr (gated) O::store_number(walk[9], grad_decay, m);
+            O::fold(x.sum_q, d);
+            O::fold(x.sum_k, d);
+            for (int c = 0; c < n; c++) {
+                grad_q[c] = x.sum_q[c] + kept * k_m[c];
+                grad_k[c] = x.sum_k[c] + kept * q_m[c];
+            }
+        }
+        O::store(walk[3], x.grad_q, n, d);
+        O::store(walk[4], x.grad_k, n, d);
+        O::store(walk[5], x.grad_v, n, d);
+    }
+
+    // W after every step of a segment, by the additions of the forward pass.
+    FWPLAB_APART V* rebuild(const DeltaBackward& a, const Group<O>& group, const Tape<V>& tape, std::int64_t s, V* states, V* u) const {
+        const std::int64_t begin = s * tape.segment, steps = tape.length - begin < tape.segment ? tape.length - begin : tape.segment;
+        const Strided* places[] = {&a.key, erases ? &a.beta : &a.value, &a.log_decay};
+        Walk<O, gated ? 3 : 2, 0> walk(group, places, begin, 1);
+        const V* W = tape.weight(s);
+        V* k = u + M * n;  // the gradient of the output is loaded after this
+        for (std::int64_t t = begin; t < begin + steps; t++, walk.next()) {
+            V* next = states + (t - begin) * M * matrix;
+            O::load(k, n, walk[0], d);
+            if constexpr (!erases) O::load(u, n, walk[1], d);
             for (int m = 0; m < M; m++) {
-                const V *k = now + m * slot + n, *e = k + n, b = e[n];
-                for (int c = 0; c < n; c++) update[c] = b * e[c];
-                V* before = states + (s * M + m) * matrix;
-                add_outer<O>(before + M * matrix, before, d, n, k, update);
+                if constexpr (erases) {
+                    const V b = O::load_number(walk[1], m);
+                    for (int c = 0; c < n; c++) u[m * n + c] = b * tape.step(t)[m * n + c];
+                }
+                const V decay = gated ? exponential(O::load_number(walk[2], m)) : V{};
+                update<O, gated>(next + m * matrix, W + m * matrix, d, n, decay, k + m * n, u + m * n);
             }
+            W = next;
         }
-    }
-
-    // One step of one team: from the adjoint after the step to the one before it and the gradients [q | k | v | b].
-    void step_back(std::int64_t t, int m, V* tape, const V* states, const V* grad_output, const Adjoint& adjoint, V* grads,
-                   V* scratch) const {
-        const V *q = step_slot(tape, t) + m * slot, *k = q + n, *e = k + n, b = e[n], *o = grad_output + m * n;
-        const V* key_before = t > 0 ? k - M * slot : k;  // at t = 0 what is made of it is not used
-        V *grad_q = grads + m * slot, *grad_k = grad_q + n, *grad_v = grad_k + n;
-        V *update = scratch, *sum_q = scratch + n, *sum_k = sum_q + O::padded(d), *key_G = adjoint.key_G + m * n;
-        for (int c = 0; c < n; c++) update[c] = b * e[c];
-        const V overlap = dot<O>(q, k, n), kept = dot<O>(update, o, n);
-        for (int c = 0; c < n; c++) key_G[c] += overlap * o[c];  // the gradient of the update
-        grad_v[n] = dot<O>(key_G, e, n);
-        for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
-        pass_back<O, !additive>(states + m * matrix, adjoint.G + m * matrix, d, n, {q, k, key_before}, {o, grad_v, update}, sum_q, sum_k,
-                                key_G);
-        O::fold(sum_q, d);
-        O::fold(sum_k, d);
-        for (int c = 0; c < n; c++) {
-            grad_q[c] = sum_q[c] + kept * k[c];
-            grad_k[c] = sum_k[c] + kept * q[c];
-        }
+        return states;
     }
 };
 

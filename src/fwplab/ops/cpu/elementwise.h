@@ -31,13 +31,18 @@ struct Elementwise {
     std::int64_t runs() const { return (problem.width + block * N - 1) / (block * N); }
 
     struct Run {
-        std::int64_t sequence, channel;
+        std::int64_t sequence, channel, length;
         int count;
     };
 
     Run run(std::int64_t task) const {
-        const std::int64_t channel = task % runs() * block * N, rest = problem.width - channel;
-        return {task / runs(), channel, int(rest < block * N ? rest : block * N)};
+        const std::int64_t b = task / runs(), channel = task % runs() * block * N, rest = problem.width - channel;
+        return {b, channel, problem.lengths ? problem.lengths[b] : problem.length, int(rest < block * N ? rest : block * N)};
+    }
+
+    // The channels of a sequence at position t.
+    T* at(const Strided& place, const Run& run, std::int64_t t) const {
+        return (problem.lengths ? place.at<T>(0, problem.starts[run.sequence] + t, 0) : place.at<T>(run.sequence, t, 0)) + run.channel;
     }
 
     static FWPLAB_INLINE void load(V (&to)[block], const T* from, int count) {
@@ -58,47 +63,55 @@ struct Elementwise {
     }
 
     void forward(const ElementwiseForward& a, std::int64_t task) const {
-        const auto [b, i, count] = run(task);
+        const Run here = run(task);
+        const auto [b, i, length, count] = here;
         V c[block], w_z[block], w_f[block], z[block], f[block];
         load(c, a.cell.at<const T>(b, 0, 0) + i, count);
         load(w_z, a.w_z.at<const T>(0, 0, 0) + i, count);
         load(w_f, a.w_f.at<const T>(0, 0, 0) + i, count);
-        for (std::int64_t t = 0; t < problem.length; t++) {
-            load(z, a.z.at<const T>(b, t, 0) + i, count);
-            load(f, a.f.at<const T>(b, t, 0) + i, count);
+        for (std::int64_t t = 0; t < length; t++) {
+            load(z, at(a.z, here, t), count);
+            load(f, at(a.f, here, t), count);
             for (int v = 0; v < block; v++) {
                 const V zt = tanh(z[v] + w_z[v] * c[v]), ft = sigmoid(f[v] + w_f[v] * c[v]);
                 c[v] = ft * c[v] + (splat<V>(1) - ft) * zt;
             }
-            store(a.output.at<T>(b, t, 0) + i, c, count);
+            store(at(a.output, here, t), c, count);
         }
         store(a.last_cell.at<T>(b, 0, 0) + i, c, count);
     }
 
     // `weight_gradients`: this sequence's share, [width] for w_z and again for w_f.
     void backward(const ElementwiseBackward& a, std::int64_t task, T* weight_gradients) const {
-        const auto [b, i, count] = run(task);
-        V g[block], g_out[block], c[block], w_z[block], w_f[block], z[block], f[block], sum_z[block] = {}, sum_f[block] = {};
+        const Run here = run(task);
+        const auto [b, i, length, count] = here;
+        V g[block], g_out[block], c[block], w_z[block], w_f[block], z[block], f[block];
+        V sum_z[block] = {}, sum_f[block] = {}, part_z[block] = {}, part_f[block] = {};
         load(g, a.grad_last_cell.at<const T>(b, 0, 0) + i, count);
         load(w_z, a.w_z.at<const T>(0, 0, 0) + i, count);
         load(w_f, a.w_f.at<const T>(0, 0, 0) + i, count);
-        for (std::int64_t t = problem.length - 1; t >= 0; t--) {
-            const T* before = t > 0 ? a.output.at<const T>(b, t - 1, 0) : a.cell.at<const T>(b, 0, 0);
-            load(c, before + i, count);
-            load(g_out, a.grad_output.at<const T>(b, t, 0) + i, count);
-            load(z, a.z.at<const T>(b, t, 0) + i, count);
-            load(f, a.f.at<const T>(b, t, 0) + i, count);
+        for (std::int64_t t = length - 1; t >= 0; t--) {
+            load(c, t > 0 ? at(a.output, here, t - 1) : a.cell.at<const T>(b, 0, 0) + i, count);
+            load(g_out, at(a.grad_output, here, t), count);
+            load(z, at(a.z, here, t), count);
+            load(f, at(a.f, here, t), count);
             for (int v = 0; v < block; v++) {
                 const V zt = tanh(z[v] + w_z[v] * c[v]), ft = sigmoid(f[v] + w_f[v] * c[v]), one = splat<V>(1);
                 g[v] += g_out[v];
                 z[v] = g[v] * (one - ft) * (one - zt * zt);
                 f[v] = g[v] * (c[v] - zt) * ft * (one - ft);
                 g[v] = g[v] * ft + z[v] * w_z[v] + f[v] * w_f[v];
-                sum_z[v] += z[v] * c[v];
-                sum_f[v] += f[v] * c[v];
+                part_z[v] += z[v] * c[v];
+                part_f[v] += f[v] * c[v];
             }
-            store(a.grad_z.at<T>(b, t, 0) + i, z, count);
-            store(a.grad_f.at<T>(b, t, 0) + i, f, count);
+            store(at(a.grad_z, here, t), z, count);
+            store(at(a.grad_f, here, t), f, count);
+            if (t % 32 == 0) {  // sums of sums round less than one long sum
+                for (int v = 0; v < block; v++) {
+                    sum_z[v] += part_z[v], sum_f[v] += part_f[v];
+                    part_z[v] = part_f[v] = V{};
+                }
+            }
         }
         store(a.grad_cell.at<T>(b, 0, 0) + i, g, count);
         T* share = weight_gradients + 2 * b * problem.width + i;

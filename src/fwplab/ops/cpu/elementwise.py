@@ -8,16 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwplab.ops.cpu.kernels import Plan, Strided, call, check, fold, registers, unfold, with_rows
+from fwplab.ops.cpu.kernels import Plan, Strided, call, check, packing, registers, with_rows
+from fwplab.ops.folding import fold, unfold
 
 
-def elementwise(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+def elementwise(
+    z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """`(z, f, w_z, w_f, c_0) -> (all c, c_T)`; `fwplab.ops.elementwise` has the equations.
 
-    Shapes: `[batch, time, heads, d]` twice, `[heads, d]` twice, `[batch, heads, d]`; float32 or float64. Raises
+    Shapes: `[batch, time, heads, d]` twice, `[heads, d]` twice, `[sequences, heads, d]`; float32 or float64. Raises
     `UserError` for anything else.
     """
-    output, last = forward(z.flatten(-2), f.flatten(-2), w_z.flatten(), w_f.flatten(), cell.flatten(-2))
+    output, last = forward(z.flatten(-2), f.flatten(-2), w_z.flatten(), w_f.flatten(), cell.flatten(-2), cu_seqlens)
     return output.unflatten(-1, z.shape[-2:]), last.unflatten(-1, z.shape[-2:])
 
 
@@ -27,32 +30,35 @@ def place(tensor: Tensor) -> Strided:
     return Strided(tensor.data_ptr(), strides[0] if len(strides) > 1 else 0, strides[1] if len(strides) > 2 else 0, 0)
 
 
-def cut(z: Tensor) -> Plan:
+def cut(z: Tensor, cu_seqlens: Tensor | None) -> Plan:
     """One task a sequence and run of channels."""
-    return Plan(lanes=registers() // z.element_size(), teams=1, segment=1, groups=z.shape[0])
+    packed = None if cu_seqlens is None else packing(cu_seqlens)
+    return Plan(registers() // z.element_size(), teams=1, segment=1, groups=(z.shape[1],), packing=packed)
 
 
 @torch.library.custom_op("fwplab::elementwise", mutates_args=(), device_types="cpu")
-def forward(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+def forward(
+    z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """All cells and the last one."""
     batch, length, channels = z.shape
-    weight = (channels,)
+    weight, own = (channels,), cut(z, cu_seqlens)
     check(
         "elementwise",
         z,
         f=(f, (batch, length, channels)),
         w_z=(w_z, weight),
         w_f=(w_f, weight),
-        cell=(cell, (batch, channels)),
+        cell=(cell, (own.sequences(batch), channels)),
     )
     output, last = torch.empty_like(z, memory_format=torch.contiguous_format), cell.new_empty(cell.shape)
     inputs = [with_rows(t) for t in (z, f, w_z, w_f, cell)]
-    call("elementwise_forward", cut(z).problem(z.unsqueeze(2)), [place(t) for t in (*inputs, output, last)])
+    call("elementwise_forward", own.problem(z.unsqueeze(2)), [place(t) for t in (*inputs, output, last)])
     return output, last
 
 
 @forward.register_fake
-def _(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+def _(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
     return torch.empty_like(z, memory_format=torch.contiguous_format), cell.new_empty(cell.shape)
 
 
@@ -66,52 +72,52 @@ def backward(
     w_f: Tensor,
     cell: Tensor,
     output: Tensor,
+    cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of z, f, `[w_z; w_f]` in one tensor and the first cell."""
     inputs = [with_rows(t) for t in (grad_output, grad_last, z, f, w_z, w_f, cell, output)]
-    grad_z, grad_f, grad_weights, grad_cell = allocate_gradients(z)
+    own, (grad_z, grad_f, grad_weights, grad_cell) = cut(z, cu_seqlens), gradients_like(z, cell)
     places = [place(t) for t in (*inputs, grad_z, grad_f, grad_cell)]
-    call("elementwise_backward", cut(z).problem(z.unsqueeze(2)), places, grad_weights.data_ptr())
+    call("elementwise_backward", own.problem(z.unsqueeze(2)), places, grad_weights.data_ptr())
     return grad_z, grad_f, grad_weights, grad_cell
 
 
-def allocate_gradients(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def gradients_like(z: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The backward operator's results, not yet written."""
-    batch, _, channels = z.shape
-    return z.new_empty(z.shape), z.new_empty(z.shape), z.new_empty(2, channels), z.new_empty(batch, channels)
+    return z.new_empty(z.shape), z.new_empty(z.shape), z.new_empty(2, z.shape[-1]), cell.new_empty(cell.shape)
 
 
 @backward.register_fake
-def _(grad_output: Tensor, grad_last: Tensor, z: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return allocate_gradients(z)
+def _(grad_output: Tensor, grad_last: Tensor, z: Tensor, *_: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return gradients_like(z, grad_last)
 
 
-def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs, output[0])
+    ctx.save_for_backward(*inputs[:5], output[0], inputs[5])
 
 
-def differentiate(ctx: Any, grad_output: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor, ...]:
+def differentiate(ctx: Any, grad_output: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
     if grad_output is None:
         grad_output = torch.zeros_like(saved[0])
     if grad_last is None:
         grad_last = torch.zeros_like(saved[4])
     grad_z, grad_f, grad_weights, grad_cell = backward(grad_output, grad_last, *saved)
-    return grad_z, grad_f, grad_weights[0], grad_weights[1], grad_cell
+    return grad_z, grad_f, grad_weights[0], grad_weights[1], grad_cell, None
 
 
 forward.register_autograd(differentiate, setup_context=setup_context)
 
 
 @forward.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments, dims, (2, 2, 0, 0, 1), strict=True)]
-    return unfold(forward(*tensors), (2, 1), info.batch_size)
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], (2, 2, 0, 0, 1), strict=True)]
+    return unfold(forward(*tensors, arguments[5]), (2, 1), info.batch_size)
 
 
 @backward.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
     axes = (2, 1, 2, 2, 0, 0, 1, 2)
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments, dims, axes, strict=True)]
-    return unfold(backward(*tensors), (2, 2, 1, 1), info.batch_size)
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:8], dims[:8], axes, strict=True)]
+    return unfold(backward(*tensors, arguments[8]), (2, 2, 1, 1), info.batch_size)

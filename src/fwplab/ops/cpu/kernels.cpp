@@ -1,10 +1,11 @@
 // The C interface of the kernels: every function returns 0, or 1 when memory ran out, or 2 for a problem that this build has no code
 // for. The same source is compiled once for each instruction set; `library.py` chooses among the results.
 //
-// Threads: a call splits into tasks whose results do not depend on which thread runs them, and shares of a gradient that several tasks
+// Threads: a call splits into tasks whose results do not depend on which thread runs them, and shares of a gradient that several groups
 // have are added in a fixed order. So the bits are the same for any number of threads.
 #include "delta.h"
 #include "elementwise.h"
+#include "peak.h"
 #include "recurrent_delta.h"
 #include "srwm.h"
 
@@ -21,30 +22,36 @@ constexpr int register_bytes = 16;
 
 struct Unsupported {};
 
-template <class T, class F>
-void with_order(const Problem& problem, F&& f) {
+// The widths of common heads that are compiled in, in float32, where speed is asked for: in lanes order and in rows order.
+template <int... widths>
+using Known = std::integer_sequence<int, widths...>;
+constexpr bool quick = register_bytes >= 32;  // the smallest registers belong to processors that nobody trains on
+using Narrow = std::conditional_t<quick, Known<4, 8, 16>, Known<>>;
+using Wide = std::conditional_t<quick, Known<32, 64>, Known<>>;
+using NarrowSrwm = std::conditional_t<quick, Known<4, 8>, Known<>>;
+using WideSrwm = std::conditional_t<quick, Known<16, 32, 64>, Known<>>;
+
+// f(order) for the element type and loop order of the problem.
+template <class T, int... narrow, int... wide, class F>
+void with_order(const Problem& problem, Known<narrow...>, Known<wide...>, F&& f) {
     constexpr int N = register_bytes / sizeof(T);
     if (problem.lanes != N || problem.width < 1) throw Unsupported();
-    if (problem.teams == 0) {
-        if constexpr (std::is_same_v<T, float>) {  // the widths of common heads are compiled in, where speed is asked for
-            switch (problem.width) {
-                case 4: return f(Lanes<T, N, 4>(4));
-                case 8: return f(Lanes<T, N, 8>(8));
-                case 16: return f(Lanes<T, N, 16>(16));
-            }
-        }
-        return f(Lanes<T, N, 0>(int(problem.width)));
-    }
-    if (problem.teams == 1) return f(Rows<T, N, 1, 0>(int(problem.width)));
-    if (problem.teams == 4) return f(Rows<T, N, 4, 0>(int(problem.width)));
+    [[maybe_unused]] const auto known = [&](auto order) { return problem.width == decltype(order)::width && (f(order), true); };
+    if (problem.teams == 0 && (known(Lanes<T, N, narrow>()) || ...)) return;
+    if (problem.teams == 4 && (known(Rows<T, N, 4, wide>()) || ...)) return;
+    if (problem.teams == 0) return f(Lanes<T, N, 0>());
+    if (problem.teams == 1) return f(Rows<T, N, 1, 0>());
+    if (problem.teams == 4) return f(Rows<T, N, 4, 0>());
     throw Unsupported();
 }
 
-// f(rule) for the rule in the element type and loop order of the problem.
+// The same with the widths that are known for a rule.
 template <template <class> class Rule, class F>
-void with_rule(const Problem& problem, F&& f) {
-    auto run = [&](auto order) { f(Rule<decltype(order)>(problem)); };
-    problem.is_double ? with_order<double>(problem, run) : with_order<float>(problem, run);
+void with_order(const Problem& problem, F&& f) {
+    constexpr bool srwm = std::is_same_v<Rule<Lanes<float, 4, 4>>, Srwm<Lanes<float, 4, 4>>>;
+    using Few = std::conditional_t<srwm, NarrowSrwm, Narrow>;
+    using Many = std::conditional_t<srwm, WideSrwm, Wide>;
+    problem.is_double ? with_order<double>(problem, Known<>(), Known<>(), f) : with_order<float>(problem, Few(), Many(), f);
 }
 
 template <class F>
@@ -67,13 +74,66 @@ void add_shares(T* sum, const T* shares, std::int64_t tasks, std::int64_t size) 
         for (std::int64_t i = 0; i < size; i++) sum[i] += shares[task * size + i];
 }
 
-// The tape of one task; the callers' size must be the kernels' own.
-template <class Rule>
-typename Rule::V* tape_of(const Rule& rule, void* tape, std::int64_t bytes, std::int64_t task) {
-    if (!tape) return nullptr;
-    if (bytes != rule.tape_vectors() * std::int64_t(sizeof(typename Rule::V))) throw Unsupported();
-    return static_cast<typename Rule::V*>(tape) + task * rule.tape_vectors();
+// How many heads one task takes, one after the other: those whose rows share a cache line and its neighbour, unless that leaves threads
+// without work.
+inline std::int64_t heads_together(const Problem& problem) {
+    std::int64_t heads = 128 / (problem.width * problem.element_bytes());
+    heads = heads < 1 ? 1 : heads < problem.heads ? heads : problem.heads;
+    while (heads > 1 && (problem.heads + heads - 1) / heads * problem.groups() < 2 * problem.threads) heads--;
+    return heads;
 }
+
+// Runs f(group, tape, workspace) for every group of sequences of every head. The tape, if any, has `bytes` for each head, its groups
+// side by side; the callers' size must be the kernels' own.
+template <class O, class Rule, class F>
+void for_groups(const Problem& problem, const Rule& rule, void* tape, std::int64_t bytes, F&& f) {
+    using V = typename O::V;
+    std::vector<std::int64_t> starts(problem.groups() + 1);
+    for (std::int64_t g = 0; g < problem.groups(); g++) starts[g + 1] = starts[g] + rule.tape(nullptr, g).vectors();
+    const std::int64_t vectors = starts.back();
+    if (tape && bytes != vectors * std::int64_t(sizeof(V))) throw Unsupported();
+    const std::int64_t together = heads_together(problem), bundles = (problem.heads + together - 1) / together;
+    parallel(problem.groups() * bundles, problem.threads, [&](std::int64_t task, Workspace& space) {
+        const std::int64_t index = task / bundles, first = task % bundles * together;
+        for (std::int64_t head = first; head < problem.heads && head < first + together; head++) {
+            space.reset();
+            const Group<O> group(problem, head, index, space);
+            V* own = tape ? static_cast<V*>(tape) + head * vectors + starts[index] : nullptr;
+            f(group, rule.tape(own, index), space);
+        }
+    });
+}
+
+template <template <class> class Rule, class Arguments>
+int forward(const Problem& problem, const Arguments& a, void* tape, std::int64_t tape_bytes) {
+    return guarded([&] {
+        with_order<Rule>(problem, [&](auto order) {
+            using O = decltype(order);
+            const Rule<O> rule(problem);
+            for_groups<O>(problem, rule, tape, tape_bytes,
+                          [&](const auto& group, const auto& own, Workspace& space) { rule.forward(a, group, own, space); });
+        });
+    });
+}
+
+template <template <class> class Rule, class Arguments>
+int backward(const Problem& problem, const Arguments& a, void* tape, std::int64_t tape_bytes) {
+    return guarded([&] {
+        with_order<Rule>(problem, [&](auto order) {
+            using O = decltype(order);
+            const Rule<O> rule(problem);
+            for_groups<O>(problem, rule, tape, tape_bytes,
+                          [&](const auto& group, const auto& own, Workspace& space) { rule.backward(a, group, own, space); });
+        });
+    });
+}
+
+template <class O>
+using Additive = Delta<O, Writing::additive>;
+template <class O>
+using Erasing = Delta<O, Writing::erasing>;
+template <class O>
+using Gated = Delta<O, Writing::gated>;
 
 }  // namespace
 }  // namespace fwplab
@@ -84,104 +144,55 @@ using namespace fwplab;
 
 FWPLAB_EXPORT int fwplab_register_bytes() { return register_bytes; }
 
-// The tape, if any, has `tape_bytes` for each task (a head's group of sequences), tasks in order of head, then group.
-FWPLAB_EXPORT int fwplab_recurrent_delta_forward(const Problem* problem, const RecurrentDeltaForward* a, void* tape, std::int64_t tape_bytes) {
-    return guarded([&] {
-        with_rule<RecurrentDelta>(*problem, [&](const auto& rule) {
-            tape_of(rule, tape, tape_bytes, 0);
-            parallel(problem->heads * problem->groups(), problem->threads, [&](std::int64_t task, Workspace& space) {
-                rule.forward(*a, task, tape_of(rule, tape, tape_bytes, task), space);
-            });
-        });
-    });
+// Runs `rounds` rounds of multiply-adds on one core and returns how many numbers they were.
+FWPLAB_EXPORT double fwplab_multiply_add(std::int64_t is_double, std::int64_t rounds) {
+    union {
+        float single;
+        double twice;
+    } sink;
+    return is_double ? multiply_add<double, register_bytes / sizeof(double)>(rounds, &sink.twice)
+                     : multiply_add<float, register_bytes / sizeof(float)>(rounds, &sink.single);
 }
 
+// How many segments' states had to be rebuilt since the library was loaded, because undoing their updates lost too much.
+FWPLAB_EXPORT std::int64_t fwplab_rebuilt_segments() { return rebuilt_segments(); }
+
+#define FWPLAB_RULE(name, Rule, Arguments)                                                                                        \
+    FWPLAB_EXPORT int fwplab_##name##_forward(const Problem* problem, const Arguments##Forward* a, void* tape, std::int64_t bytes) { \
+        return forward<Rule>(*problem, *a, tape, bytes);                                                                          \
+    }
+#define FWPLAB_RULE_BACK(name, Rule, Arguments)                                                                                     \
+    FWPLAB_EXPORT int fwplab_##name##_backward(const Problem* problem, const Arguments##Backward* a, void* tape, std::int64_t bytes) { \
+        return backward<Rule>(*problem, *a, tape, bytes);                                                                           \
+    }
+
+// The tape, if any, has `bytes` for each head.
+FWPLAB_RULE(linear, Additive, Delta)
+FWPLAB_RULE_BACK(linear, Additive, Delta)
+FWPLAB_RULE(delta, Erasing, Delta)
+FWPLAB_RULE_BACK(delta, Erasing, Delta)
+FWPLAB_RULE(gated_delta, Gated, Delta)
+FWPLAB_RULE_BACK(gated_delta, Gated, Delta)
+FWPLAB_RULE(srwm, Srwm, Srwm)
+FWPLAB_RULE_BACK(srwm, Srwm, Srwm)
+FWPLAB_RULE(recurrent_delta, RecurrentDelta, RecurrentDelta)
+
 // `slow_gradients`: [heads, 3 d d + d], the gradients of R_q, R_k, R_v and r_b of every head.
-FWPLAB_EXPORT int fwplab_recurrent_delta_backward(const Problem* problem, const RecurrentDeltaBackward* a, void* tape, std::int64_t tape_bytes,
+FWPLAB_EXPORT int fwplab_recurrent_delta_backward(const Problem* problem, const RecurrentDeltaBackward* a, void* tape, std::int64_t bytes,
                                                   void* slow_gradients) {
     return guarded([&] {
-        with_rule<RecurrentDelta>(*problem, [&](const auto& rule) {
-            using T = typename std::decay_t<decltype(rule)>::T;
-            tape_of(rule, tape, tape_bytes, 0);
+        with_order<RecurrentDelta>(*problem, [&](auto order) {
+            using O = decltype(order);
+            using T = typename O::Scalar;
+            const RecurrentDelta<O> rule(*problem);
             const std::int64_t d = problem->width, size = 3 * d * d + d, groups = problem->groups();
             std::vector<T> shares(problem->heads * groups * size);
-            parallel(problem->heads * groups, problem->threads, [&](std::int64_t task, Workspace& space) {
-                rule.backward(*a, task, tape_of(rule, tape, tape_bytes, task), shares.data() + task * size, space);
+            for_groups<O>(*problem, rule, tape, bytes, [&](const auto& group, const auto& own, Workspace& space) {
+                rule.backward(*a, group, own, shares.data() + (group.head * groups + group.index) * size, space);
             });
             T* sum = static_cast<T*>(slow_gradients);
             for (std::int64_t head = 0; head < problem->heads; head++)
                 add_shares(sum + head * size, shares.data() + head * groups * size, groups, size);
-        });
-    });
-}
-
-namespace {
-
-template <class O>
-using DeltaRule = Delta<O, false>;
-template <class O>
-using AdditiveRule = Delta<O, true>;
-
-template <template <class> class Rule>
-int delta_forward(const Problem& problem, const DeltaForward& a, void* tape, std::int64_t tape_bytes) {
-    return guarded([&] {
-        with_rule<Rule>(problem, [&](const auto& rule) {
-            tape_of(rule, tape, tape_bytes, 0);
-            parallel(problem.heads * problem.groups(), problem.threads, [&](std::int64_t task, Workspace& space) {
-                rule.forward(a, task, tape_of(rule, tape, tape_bytes, task), space);
-            });
-        });
-    });
-}
-
-template <template <class> class Rule>
-int delta_backward(const Problem& problem, const DeltaBackward& a, void* tape, std::int64_t tape_bytes) {
-    return guarded([&] {
-        with_rule<Rule>(problem, [&](const auto& rule) {
-            tape_of(rule, tape, tape_bytes, 0);
-            parallel(problem.heads * problem.groups(), problem.threads, [&](std::int64_t task, Workspace& space) {
-                rule.backward(a, task, tape_of(rule, tape, tape_bytes, task), space);
-            });
-        });
-    });
-}
-
-}  // namespace
-
-FWPLAB_EXPORT int fwplab_delta_forward(const Problem* problem, const DeltaForward* a, void* tape, std::int64_t tape_bytes) {
-    return delta_forward<DeltaRule>(*problem, *a, tape, tape_bytes);
-}
-
-FWPLAB_EXPORT int fwplab_delta_backward(const Problem* problem, const DeltaBackward* a, void* tape, std::int64_t tape_bytes) {
-    return delta_backward<DeltaRule>(*problem, *a, tape, tape_bytes);
-}
-
-FWPLAB_EXPORT int fwplab_linear_forward(const Problem* problem, const DeltaForward* a, void* tape, std::int64_t tape_bytes) {
-    return delta_forward<AdditiveRule>(*problem, *a, tape, tape_bytes);
-}
-
-FWPLAB_EXPORT int fwplab_linear_backward(const Problem* problem, const DeltaBackward* a, void* tape, std::int64_t tape_bytes) {
-    return delta_backward<AdditiveRule>(*problem, *a, tape, tape_bytes);
-}
-
-FWPLAB_EXPORT int fwplab_srwm_forward(const Problem* problem, const SrwmForward* a, void* tape, std::int64_t tape_bytes) {
-    return guarded([&] {
-        with_rule<Srwm>(*problem, [&](const auto& rule) {
-            tape_of(rule, tape, tape_bytes, 0);
-            parallel(problem->heads * problem->groups(), problem->threads, [&](std::int64_t task, Workspace& space) {
-                rule.forward(*a, task, tape_of(rule, tape, tape_bytes, task), space);
-            });
-        });
-    });
-}
-
-FWPLAB_EXPORT int fwplab_srwm_backward(const Problem* problem, const SrwmBackward* a, void* tape, std::int64_t tape_bytes) {
-    return guarded([&] {
-        with_rule<Srwm>(*problem, [&](const auto& rule) {
-            tape_of(rule, tape, tape_bytes, 0);
-            parallel(problem->heads * problem->groups(), problem->threads, [&](std::int64_t task, Workspace& space) {
-                rule.backward(*a, task, tape_of(rule, tape, tape_bytes, task), space);
-            });
         });
     });
 }

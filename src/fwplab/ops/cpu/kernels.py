@@ -14,9 +14,12 @@ from fwplab.ops.cpu import library
 class Problem(ctypes.Structure):
     """`struct Problem` of problem.h."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_int64)
-        for name in ("batch", "length", "heads", "width", "is_double", "lanes", "teams", "segment", "threads")
+    _fields_ = (
+        *(
+            (name, ctypes.c_int64)
+            for name in ("batch", "length", "heads", "width", "is_double", "lanes", "teams", "segment", "threads")
+        ),
+        *((name, ctypes.c_void_p) for name in ("longest_first", "starts", "lengths")),
     )
 
 
@@ -31,8 +34,10 @@ class Strided(ctypes.Structure):
     )
 
 
-def sequence(tensor: Tensor) -> Strided:
-    """`[batch, time, heads, ...]`."""
+def sequence(tensor: Tensor | None) -> Strided:
+    """`[batch, time, heads, ...]`; nowhere, if the rule has no such argument."""
+    if tensor is None:
+        return Strided(None, 0, 0, 0)
     return Strided(tensor.data_ptr(), tensor.stride(0), tensor.stride(1), tensor.stride(2))
 
 
@@ -58,15 +63,9 @@ def check(rule: str, like: Tensor, **expected: tuple[Tensor, tuple[int, ...]]) -
             )
 
 
-def check_tape(tape: Tensor, size: tuple[int, int]) -> None:
-    """A backward pass without its tape is a forward pass called with `keep=False` for tensors that need gradients."""
-    if tuple(tape.shape) != size:
-        raise RuntimeError(f"the tape is {list(tape.shape)}, not {list(size)}: the forward pass did not keep it")
-
-
-def needs_tape(*arguments: Tensor) -> bool:
+def needs_tape(*arguments: Tensor | None) -> bool:
     """Whether a backward pass may follow."""
-    return torch.is_grad_enabled() and any(argument.requires_grad for argument in arguments)
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in arguments)
 
 
 def with_rows(tensor: Tensor) -> Tensor:
@@ -74,14 +73,34 @@ def with_rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
 
 
+class Packing(NamedTuple):
+    """A packed batch for the library: sequences from the longest to the shortest, where each starts and its length."""
+
+    longest_first: Tensor
+    starts: Tensor
+    lengths: Tensor
+
+
+def packing(cu_seqlens: Tensor) -> Packing:
+    """The sequences between the bounds `[sequences + 1]`."""
+    bounds = cu_seqlens.to("cpu", torch.int64)
+    lengths = bounds.diff()
+    return Packing(lengths.argsort(descending=True, stable=True), bounds[:-1].contiguous(), lengths)
+
+
 class Plan(NamedTuple):
     """How a recurrence is cut: registers of `lanes` numbers; `teams` 0 for lanes order, else rows order; a state saved
-    every `segment` steps; groups of sequences in a head; and how many numbers a vector needs for `d` of them."""
+    every `segment` steps; and for each group of sequences that are worked on together the length of its longest."""
 
     lanes: int
     teams: int
     segment: int
-    groups: int
+    groups: tuple[int, ...]
+    packing: Packing | None
+
+    def sequences(self, batch: int) -> int:
+        """How many sequences there are: the batch, or what is packed."""
+        return batch if self.packing is None else self.packing.lengths.numel()
 
     def vectors(self, n: int) -> int:
         """Vectors for a quantity of `n` numbers."""
@@ -91,35 +110,56 @@ class Plan(NamedTuple):
         """The description for the library; `tensor` is `[batch, time, heads, d]`."""
         batch, length, heads, width = tensor.shape
         is_double = int(tensor.dtype == torch.float64)
-        threads = torch.get_num_threads()
-        return Problem(batch, length, heads, width, is_double, self.lanes, self.teams, self.segment, threads)
+        rest = self.lanes, self.teams, self.segment, torch.get_num_threads()
+        if self.packing is None:
+            return Problem(batch, length, heads, width, is_double, *rest)
+        batch, length = self.sequences(batch), max(self.groups, default=0)
+        return Problem(batch, length, heads, width, is_double, *rest, *(t.data_ptr() for t in self.packing))
 
-    def tape_bytes(self, tensor: Tensor, matrix: int, slot: int) -> int:
-        """Bytes of a head's tape: for every group a matrix each segment and a slot each step, both in vectors."""
-        length = tensor.shape[1]
-        vectors = max(self.teams, 1) * (-(-length // self.segment) * matrix + length * slot)
-        return self.groups * vectors * self.lanes * tensor.element_size()
-
-    def tape(self, tape: Tensor) -> tuple[int | None, int]:
-        """Where the tape `[heads, bytes]` lies and the size of a group's part; nowhere if it is empty."""
-        size = tape.shape[1]
-        return (tape.data_ptr(), size // self.groups) if size else (None, 0)
+    def tape(self, like: Tensor, matrix: int, slot: int) -> Tensor:
+        """Room `[heads, bytes]` for what the backward pass needs: for each group a matrix before each segment and at
+        the end, and a slot for each step, both in vectors."""
+        segments = sum(-(-length // self.segment) + 1 for length in self.groups)
+        vectors = max(self.teams, 1) * (segments * matrix + sum(self.groups) * slot)
+        size = vectors * self.lanes * like.element_size()
+        return like.new_empty(like.shape[2], size, dtype=torch.uint8)
 
 
-def plan(tensor: Tensor, widest_lanes: int) -> Plan:
+def plan(tensor: Tensor, widest_lanes: int, cu_seqlens: Tensor | None, *, undoes: bool = True) -> Plan:
     """Lanes order for heads of at most `widest_lanes` and batches that fill half a register or more, else rows order.
 
-    The choice depends on the shape alone, so the number of threads cannot change a bit of the result.
+    The choice depends on the shape alone, so the number of threads cannot change a bit of the result. `undoes`:
+    whether the rule's backward pass takes its updates back; if not, it holds the states of a whole segment.
     """
     batch, length, _, width = tensor.shape
+    packed = None if cu_seqlens is None else packing(cu_seqlens)
+    if packed is not None:
+        batch = packed.lengths.numel()
     lanes = registers() // tensor.element_size()
     teams = 0 if width <= widest_lanes and 2 * batch > lanes else 4 if batch > 2 else 1
-    return Plan(lanes, teams, segment_length(length), -(-batch // (teams or lanes)))
+    groups = (length,) * -(-batch // (teams or lanes))
+    if packed is not None:
+        groups = tuple(packed.lengths[packed.longest_first][:: teams or lanes].tolist())
+    return Plan(lanes, teams, segment_length(length) if undoes else 8, groups, packed)
 
 
 def segment_length(length: int) -> int:
-    """Steps between two saved states: a short segment stays in the cache, a long one saves memory in long sequences."""
-    return 8 if length <= 512 else 16 if length <= 4096 else 32
+    """Steps between two saved states: few, so that little is lost by undoing them, but more in long sequences."""
+    return 16 if length <= 1024 else 32
+
+
+def address(tape: Tensor) -> tuple[int | None, int]:
+    """Where a tape `[heads, bytes]` lies and the bytes of a head; nowhere if it is empty."""
+    return (tape.data_ptr(), tape.shape[1]) if tape.numel() else (None, 0)
+
+
+def unknown_tape(like: Tensor, keep: bool, cut: Callable[[], Tensor], cu_seqlens: Tensor | None) -> Tensor:
+    """A tape without values, for tracing: its size for a packed batch depends on the lengths."""
+    if not keep:
+        return like.new_empty(like.shape[2], 0, dtype=torch.uint8)
+    if cu_seqlens is None:
+        return cut()
+    return like.new_empty(like.shape[2], torch.library.get_ctx().new_dynamic_size(), dtype=torch.uint8)
 
 
 def registers() -> int:
@@ -143,26 +183,3 @@ def call(name: str, problem: Problem, arguments: list[Strided], *rest: int | Non
         raise MemoryError(f"fwplab::{name}: not enough memory")
     if status:
         raise RuntimeError(f"fwplab::{name}: the compiled library has no code for this problem")
-
-
-def fold(tensor: Tensor, member: int | None, head: int, members: int) -> Tensor:
-    """A population's argument as one of more heads: the mapped dimension `member` moves in front of `head`, both merge.
-
-    An argument that is not mapped is shared by all members.
-    """
-    if member is None:
-        tensor = tensor.unsqueeze(head).expand(*tensor.shape[:head], members, *tensor.shape[head:])
-    else:
-        tensor = tensor.movedim(member, head)
-    return tensor.flatten(head, head + 1)
-
-
-def unfold(
-    tensors: tuple[Tensor, ...], heads: tuple[int, ...], members: int
-) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """The inverse for results, as a vmap rule returns them: the mapped dimensions come back where the heads are."""
-    parts = (
-        tensor.unflatten(head, (members, tensor.shape[head] // members))
-        for tensor, head in zip(tensors, heads, strict=True)
-    )
-    return tuple(parts), heads

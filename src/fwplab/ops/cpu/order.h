@@ -13,29 +13,19 @@
 
 namespace fwplab {
 
-// Where one argument of a rule lies: the element of sequence b, row r (position in time, or row of a matrix), head h begins at
-// data + b * batch + r * row + h * head, its last dimension contiguous. The counts are in elements.
-struct Strided {
-    void* data;
-    std::int64_t batch, row, head;
-
-    template <class T>
-    T* at(std::int64_t b, std::int64_t r, std::int64_t h) const {
-        return static_cast<T*>(data) + b * batch + r * row + h * head;
-    }
-};
-
-// A head width known while compiling (D > 0) or only at run time (D = 0).
-template <int D>
+// A size known while compiling (size > 0) or only at run time (size = 0).
+template <int size>
 struct Width {
-    explicit Width(int) {}
-    constexpr operator int() const { return D; }
+    static constexpr int known = size;
+    constexpr Width(int) {}
+    constexpr operator int() const { return size; }
 };
 template <>
 struct Width<0> {
+    static constexpr int known = 0;
     int value;
-    explicit Width(int d) : value(d) {}
-    operator int() const { return value; }
+    constexpr Width(int d) : value(d) {}
+    constexpr operator int() const { return value; }
 };
 
 template <class T, int N, int D>
@@ -43,69 +33,69 @@ struct Lanes {
     using Scalar = T;
     using V = Vector<T, N>;
     using Weight = T;
-    static constexpr int lanes = N, teams = 1, sequences = N;
+    static constexpr int width = D, lanes = N, teams = 1, sequences = N;
     static constexpr int block = sizeof(V) == 64 ? 8 : 4;  // accumulators that fit the register file
 
-    Width<D> d;
-    explicit Lanes(int width) : d(width) {}
-
-    static int vectors(int n) { return n; }
-    static int padded(int n) { return n; }
+    static constexpr int vectors(int n) { return n; }
+    static constexpr int padded(int n) { return n; }
     static FWPLAB_INLINE V left(const V* x, int i) { return x[i]; }
     static FWPLAB_INLINE V entry(const V* x, int i) { return x[i]; }
     static FWPLAB_INLINE void set_entry(V* x, int i, V value) { x[i] = value; }
     static FWPLAB_INLINE V reduce(V x) { return x; }
     static FWPLAB_INLINE V reduce_max(V x) { return x; }
-    static void fold(V*, int) {}
-    static void mask(V*, int, T) {}
+    static FWPLAB_INLINE void fold(V*, int) {}
+    static FWPLAB_INLINE void mask(V*, int, T) {}
     static T total(const V* x, int i) { return sum_lanes(x[i])[0]; }
 
-    // n numbers from each of the first `valid` sequences, zeros for the others.
-    static void load(V* out, int, const T* p, std::ptrdiff_t batch, int valid, int n) {
+    // n numbers of every sequence.
+    static FWPLAB_INLINE void load(V* out, int, const T* const* from, int n) {
         int c = 0;
         if constexpr (N % 4 == 0) {
-            for (; valid == N && c + 4 <= n; c += 4) {
+            for (; c + 4 <= n; c += 4) {
                 V v[4];
-                for (int r = 0; r < 4; r++) v[r] = load_quads<T, N / 4>(p + r * batch + c, batch);
+                for (int r = 0; r < 4; r++) v[r] = load_quads<T, N / 4>(from + r, c);
                 transpose_quads(v);
                 for (int r = 0; r < 4; r++) out[c + r] = v[r];
             }
         }
         for (; c < n; c++) {
             V v{};
-            for (int lane = 0; lane < valid; lane++) v[lane] = p[lane * batch + c];
+            for (int lane = 0; lane < N; lane++) v[lane] = from[lane][c];
             out[c] = v;
         }
     }
 
-    static void store(T* p, std::ptrdiff_t batch, const V* in, int, int valid, int n) {
+    static FWPLAB_INLINE void store(T* const* to, const V* in, int, int n) {
         int c = 0;
         if constexpr (N % 4 == 0) {
-            for (; valid == N && c + 4 <= n; c += 4) {
+            for (; c + 4 <= n; c += 4) {
                 V v[4];
                 for (int r = 0; r < 4; r++) v[r] = in[c + r];
                 transpose_quads(v);
-                for (int r = 0; r < 4; r++) store_quads<T, N / 4>(p + r * batch + c, batch, v[r]);
+                for (int r = 0; r < 4; r++) store_quads<T, N / 4>(to + r, c, v[r]);
             }
         }
         for (; c < n; c++) {
-            for (int lane = 0; lane < valid; lane++) p[lane * batch + c] = in[c][lane];
+            for (int lane = 0; lane < N; lane++) to[lane][c] = in[c][lane];
         }
     }
 
-    // One number from each sequence.
-    static FWPLAB_INLINE V load_number(const T* p, std::ptrdiff_t batch, int, int valid) {
+    // One number of every sequence.
+    static FWPLAB_INLINE V load_number(const T* const* from, int) {
         V v{};
-        if (valid == N) {
-            for (int lane = 0; lane < N; lane++) v[lane] = p[lane * batch];
-        } else {
-            for (int lane = 0; lane < valid; lane++) v[lane] = p[lane * batch];
-        }
+        for (int lane = 0; lane < N; lane++) v[lane] = *from[lane];
         return v;
     }
 
-    static FWPLAB_INLINE void store_number(T* p, std::ptrdiff_t batch, V x, int, int valid) {
-        for (int lane = 0; lane < valid; lane++) p[lane * batch] = x[lane];
+    static FWPLAB_INLINE void store_number(T* const* to, V x, int) {
+        for (int lane = 0; lane < N; lane++) *to[lane] = x[lane];
+    }
+
+    // 1 for the first `active` sequences, 0 for the others.
+    static FWPLAB_INLINE V present(int active, int) {
+        V v{};
+        for (int lane = 0; lane < N; lane++) v[lane] = lane < active;
+        return v;
     }
 };
 
@@ -114,14 +104,11 @@ struct Rows {
     using Scalar = T;
     using V = Vector<T, N>;
     using Weight = V;
-    static constexpr int lanes = N, teams = M, sequences = M;
-    static constexpr int block = sizeof(V) == 64 ? 4 : 2;
+    static constexpr int width = D, lanes = N, teams = M, sequences = M;
+    static constexpr int block = 4;
 
-    Width<D> d;
-    explicit Rows(int width) : d(width) {}
-
-    static int vectors(int n) { return (n + N - 1) / N; }
-    static int padded(int n) { return vectors(n) * N; }
+    static constexpr int vectors(int n) { return (n + N - 1) / N; }
+    static constexpr int padded(int n) { return vectors(n) * N; }
     static FWPLAB_INLINE T left(const V* x, int i) { return reinterpret_cast<const T*>(x)[i]; }
     static FWPLAB_INLINE V entry(const V* x, int i) { return splat<V>(reinterpret_cast<const T*>(x)[i]); }
     static FWPLAB_INLINE void set_entry(V* x, int i, V value) { reinterpret_cast<T*>(x)[i] = value[0]; }
@@ -130,49 +117,45 @@ struct Rows {
     static T total(const V* x, int i) { return left(x, i); }
 
     // padded(n) vectors become the vectors(n) of their sums.
-    static void fold(V* x, int n) {
+    static FWPLAB_INLINE void fold(V* x, int n) {
         for (int c = 0; c < vectors(n); c++) x[c] = fold_rows<N / 2>(x + c * N);
     }
 
     // The entries after the end set to `value`.
-    static void mask(V* x, int n, T value) {
+    static FWPLAB_INLINE void mask(V* x, int n, T value) {
         for (int i = n; i < padded(n); i++) reinterpret_cast<T*>(x)[i] = value;
     }
 
-    static void load(V* out, int team_stride, const T* p, std::ptrdiff_t batch, int valid, int n) {
+    static FWPLAB_INLINE void load(V* out, int team_stride, const T* const* from, int n) {
         for (int m = 0; m < M; m++) {
             for (int c = 0; c < vectors(n); c++) {
                 V v{};
-                if (m < valid && (c + 1) * N <= n) {
-                    std::memcpy(&v, p + m * batch + c * N, sizeof v);
-                } else if (m < valid) {
-                    for (int i = c * N; i < n; i++) v[i - c * N] = p[m * batch + i];
+                if ((c + 1) * N <= n) {
+                    std::memcpy(&v, from[m] + c * N, sizeof v);
+                } else {
+                    for (int i = c * N; i < n; i++) v[i - c * N] = from[m][i];
                 }
                 out[m * team_stride + c] = v;
             }
         }
     }
 
-    static void store(T* p, std::ptrdiff_t batch, const V* in, int team_stride, int valid, int n) {
-        for (int m = 0; m < valid; m++) {
+    static FWPLAB_INLINE void store(T* const* to, const V* in, int team_stride, int n) {
+        for (int m = 0; m < M; m++) {
             for (int c = 0; c < vectors(n); c++) {
-                V v = in[m * team_stride + c];
+                const V v = in[m * team_stride + c];
                 if ((c + 1) * N <= n) {
-                    std::memcpy(p + m * batch + c * N, &v, sizeof v);
+                    std::memcpy(to[m] + c * N, &v, sizeof v);
                 } else {
-                    for (int i = c * N; i < n; i++) p[m * batch + i] = v[i - c * N];
+                    for (int i = c * N; i < n; i++) to[m][i] = v[i - c * N];
                 }
             }
         }
     }
 
-    static FWPLAB_INLINE V load_number(const T* p, std::ptrdiff_t batch, int team, int valid) {
-        return team < valid ? splat<V>(p[team * batch]) : V{};
-    }
-
-    static FWPLAB_INLINE void store_number(T* p, std::ptrdiff_t batch, V x, int team, int valid) {
-        if (team < valid) p[team * batch] = x[0];
-    }
+    static FWPLAB_INLINE V load_number(const T* const* from, int team) { return splat<V>(*from[team]); }
+    static FWPLAB_INLINE void store_number(T* const* to, V x, int team) { *to[team] = x[0]; }
+    static FWPLAB_INLINE V present(int active, int team) { return splat<V>(T(team < active)); }
 };
 
 }  // namespace fwplab

@@ -2,52 +2,143 @@
 #pragma once
 
 #include "order.h"
+#include "parallel.h"
 
 namespace fwplab {
 
 struct Problem {
-    std::int64_t batch, length, heads, width;
+    std::int64_t batch;   // sequences
+    std::int64_t length;  // of the longest
+    std::int64_t heads, width;
     std::int64_t is_double;
     std::int64_t lanes;    // numbers in one register
     std::int64_t teams;    // 0: lanes order; else rows order with that many sequences interleaved
-    std::int64_t segment;  // steps between two saved states; the tape is kept only if it has a place
+    std::int64_t segment;  // steps between two saved states
     std::int64_t threads;
+    // Of a packed batch, else null: the sequences from the longest to the shortest, and by sequence where it starts and its length.
+    const std::int64_t *longest_first, *starts, *lengths;
 
     std::int64_t sequences() const { return teams ? teams : lanes; }
     std::int64_t groups() const { return (batch + sequences() - 1) / sequences(); }
-    std::int64_t segments() const { return (length + segment - 1) / segment; }
+    std::int64_t element_bytes() const { return is_double ? 8 : 4; }
+    std::int64_t longest(std::int64_t group) const { return lengths ? lengths[longest_first[group * sequences()]] : length; }
+    std::int64_t segments(std::int64_t group) const { return (longest(group) + segment - 1) / segment; }
 };
 
-// The sequences that one task works on: those of one head that share a register or are interleaved.
-struct Group {
-    std::int64_t head, index, first;
-    int valid;
+// Where one argument of a rule lies: the element of sequence b, row r (position in time, or row of a matrix), head h begins at
+// data + b * batch + r * row + h * head, its last dimension contiguous. The counts are in elements.
+struct Strided {
+    void* data;
+    std::int64_t batch, row, head;
 
-    Group(const Problem& problem, std::int64_t task)
-        : head(task / problem.groups()), index(task % problem.groups()), first(index * problem.sequences()) {
-        const std::int64_t rest = problem.batch - first;
-        valid = int(rest < problem.sequences() ? rest : problem.sequences());
+    template <class T>
+    T* at(std::int64_t b, std::int64_t r, std::int64_t h) const {
+        return static_cast<T*>(data) + b * batch + r * row + h * head;
     }
 };
 
-// The arguments of a group as its order loads and stores them.
+// Sequences of one head that share a register or are interleaved.
 template <class O>
-struct Access {
+struct Group {
     using T = typename O::Scalar;
     using V = typename O::V;
-    Group group;
+    static constexpr int S = O::sequences;
 
-    void load(V* out, int team_stride, const Strided& from, std::int64_t row, int n) const {
-        O::load(out, team_stride, from.at<const T>(group.first, row, group.head), from.batch, group.valid, n);
+    const Problem& problem;
+    std::int64_t head, index, length;  // length of the longest
+    int count;
+    std::int64_t members[S], starts[S], lengths[S];
+    T *zeros, *dump;  // read and written in place of sequences that have ended or do not exist
+
+    FWPLAB_APART Group(const Problem& p, std::int64_t head_, std::int64_t index_, Workspace& space)
+        : problem(p), head(head_), index(index_), length(p.longest(index_)) {
+        const std::int64_t first = index * S, rest = p.batch - first;
+        count = int(rest < S ? rest : S);
+        for (int s = 0; s < count; s++) {
+            members[s] = p.lengths ? p.longest_first[first + s] : first + s;
+            starts[s] = p.lengths ? p.starts[members[s]] : 0;
+            lengths[s] = p.lengths ? p.lengths[members[s]] : p.length;
+        }
+        const std::size_t vectors = O::vectors(int(p.width) < 4 ? 4 : int(p.width));
+        zeros = reinterpret_cast<T*>(space.take_zeros<V>(vectors));
+        dump = reinterpret_cast<T*>(space.take<V>(vectors));
     }
-    void store(const Strided& to, std::int64_t row, const V* in, int team_stride, int n) const {
-        O::store(to.at<T>(group.first, row, group.head), to.batch, in, team_stride, group.valid, n);
+
+    // How many sequences, the first ones, are still running at position t.
+    int active(std::int64_t t) const {
+        int running = count;
+        while (running && lengths[running - 1] <= t) running--;
+        return running;
     }
-    V load_number(const Strided& from, std::int64_t row, int team) const {
-        return O::load_number(from.at<const T>(group.first, row, group.head), from.batch, team, group.valid);
+
+    // Rows of a state: n numbers at row r.
+    FWPLAB_APART void load_row(V* out, int team_stride, const Strided& from, std::int64_t row, int n) const {
+        T* at[S];
+        for (int s = 0; s < S; s++) at[s] = s < count ? from.at<T>(members[s], row, head) : zeros;
+        O::load(out, team_stride, at, n);
     }
-    void store_number(const Strided& to, std::int64_t row, V x, int team) const {
-        O::store_number(to.at<T>(group.first, row, group.head), to.batch, x, team, group.valid);
+    FWPLAB_APART void store_row(const Strided& to, std::int64_t row, const V* in, int team_stride, int n) const {
+        T* at[S];
+        for (int s = 0; s < S; s++) at[s] = s < count ? to.at<T>(members[s], row, head) : dump;
+        O::store(at, in, team_stride, n);
+    }
+};
+
+// The places of `count` arguments along the time for every sequence of a group; bit i of `written` tells that argument i is written.
+template <class O, int count, int written>
+class Walk {
+   public:
+    using T = typename O::Scalar;
+    static constexpr int S = O::sequences;
+
+    // From position t on, in direction +1 or -1.
+    Walk(const Group<O>& group_, const Strided* const* places_, std::int64_t t_, int direction_)
+        : group(&group_), t(t_), direction(direction_) {
+        for (int i = 0; i < count; i++) places[i] = places_[i];
+        seat();
+    }
+
+    FWPLAB_INLINE T* const* operator[](int argument) const { return at[argument]; }
+    int active() const { return running; }
+
+    FWPLAB_INLINE void next() {
+        t += direction;
+        for (int i = 0; i < count; i++)
+            for (int s = 0; s < S; s++) at[i][s] += step[i][s];
+        if (group->problem.lengths && present() != running) seat();
+    }
+
+    // Asks for what the walk comes to in `ahead` steps, where a register's sequences are too many streams for the processor to foresee.
+    FWPLAB_INLINE void prefetch(int ahead, int n) const {
+        if constexpr (S < 8) return;
+        constexpr int line = 64 / sizeof(T);
+        for (int i = 0; i < count; i++)
+            for (int s = 0; s < S; s++)
+                for (int c = 0; c < n; c += line) __builtin_prefetch(at[i][s] + ahead * step[i][s] + c);
+    }
+
+   private:
+    const Group<O>* group;
+    const Strided* places[count];
+    T* at[count][S];
+    std::ptrdiff_t step[count][S];
+    std::int64_t t;
+    int direction, running;
+
+    int present() const { return t < 0 ? 0 : group->active(t); }
+
+    FWPLAB_APART void seat() {
+        running = present();
+        for (int i = 0; i < count; i++) {
+            const Strided& place = *places[i];
+            for (int s = 0; s < S; s++) {
+                const bool here = s < running;
+                T* base = static_cast<T*>(place.data) + group->head * place.head;
+                const std::int64_t start = !here ? 0 : group->problem.lengths ? group->starts[s] * place.row : group->members[s] * place.batch;
+                at[i][s] = here ? base + start + t * place.row : written >> i & 1 ? group->dump : group->zeros;
+                step[i][s] = here ? direction * place.row : 0;
+            }
+        }
     }
 };
 

@@ -4,80 +4,118 @@
 
 #include "order.h"
 
+#define FWPLAB_INLINE_LAMBDA __attribute__((always_inline))
+
 namespace fwplab {
 
-// f(width, j) for blocks of B, then B/2, ..., 1 columns: the accumulators of a block stay in registers.
-template <int B, class F>
-FWPLAB_INLINE void for_blocks(int n, F&& f, int j = 0) {
-    for (; j + B <= n; j += B) f(std::integral_constant<int, B>{}, j);
-    if constexpr (B > 1) for_blocks<B / 2>(n, f, j);
+template <int B, class F, std::size_t... block>
+FWPLAB_INLINE void for_known_blocks(F&& f, std::index_sequence<block...>) {
+    (f(std::integral_constant<int, B>{}, int(block) * B), ...);
 }
 
-// out[m] += left[m] weight for all teams m, the weight shared: `rows` rows, each `columns` long.
-template <class O, int M, class Weight>
-FWPLAB_INLINE void multiply(typename O::V* out, int out_stride, const typename O::V* left, int left_stride, const Weight* weight, int rows,
-                            int columns) {
-    using V = typename O::V;
-    for_blocks<O::block>(columns, [&](auto block, int j) {
-        constexpr int B = block;
-        V sum[M][B];
-        for (int m = 0; m < M; m++)
-            for (int c = 0; c < B; c++) sum[m][c] = out[m * out_stride + j + c];
-        for (int i = 0; i < rows; i++) {
-            const Weight* row = weight + std::ptrdiff_t(i) * columns + j;
-            for (int m = 0; m < M; m++) {
-                auto x = O::left(left + m * left_stride, i);
-                for (int c = 0; c < B; c++) sum[m][c] += x * row[c];
-            }
-        }
-        for (int m = 0; m < M; m++)
-            for (int c = 0; c < B; c++) out[m * out_stride + j + c] = sum[m][c];
-    });
-}
-
-// matrix += key^T update, and then out[r] = left[r] matrix for R rows on the left, all in one pass.
-template <class O, int R>
-FWPLAB_INLINE void update_and_read(typename O::V* matrix, int rows, int columns, const typename O::V* key, const typename O::V* update,
-                                   const typename O::V* const (&left)[R], typename O::V* const (&out)[R]) {
-    using V = typename O::V;
-    for_blocks<O::block>(columns, [&](auto block, int j) {
-        constexpr int B = block;
-        V sum[R][B] = {}, u[B];
-        for (int c = 0; c < B; c++) u[c] = update[j + c];
-        for (int i = 0; i < rows; i++) {
-            V* row = matrix + std::ptrdiff_t(i) * columns + j;
-            auto k = O::left(key, i);
-            decltype(k) x[R];
-            for (int r = 0; r < R; r++) x[r] = O::left(left[r], i);
-            for (int c = 0; c < B; c++) {
-                V w = row[c] + k * u[c];
-                row[c] = w;
-                for (int r = 0; r < R; r++) sum[r][c] += x[r] * w;
-            }
-        }
-        for (int r = 0; r < R; r++)
-            for (int c = 0; c < B; c++) out[r][j + c] = sum[r][c];
-    });
-}
-
-// out = matrix + key^T update.
-template <class O>
-FWPLAB_INLINE void add_outer(typename O::V* out, const typename O::V* matrix, int rows, int columns, const typename O::V* key,
-                             const typename O::V* update) {
-    for (int i = 0; i < rows; i++) {
-        auto k = O::left(key, i);
-        for (int c = 0; c < columns; c++) out[i * columns + c] = matrix[i * columns + c] + k * update[c];
+// f(size, j) for the blocks of `B` columns, and for what is left: in one piece if n is known while compiling, else one by one.
+template <int B, class N, class F>
+FWPLAB_INLINE void for_blocks(N n, F&& f) {
+    if constexpr (N::known > 0) {
+        for_known_blocks<B>(f, std::make_index_sequence<N::known / B>{});
+        if constexpr (N::known % B > 0) f(std::integral_constant<int, N::known % B>{}, N::known / B * B);
+    } else {
+        int j = 0;
+        for (; j + B <= n; j += B) f(std::integral_constant<int, B>{}, j);
+        for (; j < n; j++) f(std::integral_constant<int, 1>{}, j);
     }
 }
 
+// Sums over rows go into so many separate accumulators that `sums` of them hide the latency of a multiply-add.
+constexpr int accumulators(int sums) { return sums >= 8 ? 1 : sums >= 4 ? 2 : 4; }
+
+// f(i, accumulator) for every row.
+template <int U, class N, class F>
+FWPLAB_INLINE void for_rows(N rows, F&& f) {
+    int i = 0;
+    for (; i + U <= rows; i += U)
+        for (int a = 0; a < U; a++) f(i + a, a);
+    for (; i < rows; i++) f(i, 0);
+}
+
+// out[m] += left[m] weight for all teams m, the weight shared: `rows` rows, each `columns` long.
+template <class O, int M, class Rows, class Columns, class Weight>
+FWPLAB_INLINE void multiply(typename O::V* out, int out_stride, const typename O::V* left, int left_stride, const Weight* weight, Rows rows,
+                            Columns columns) {
+    using V = typename O::V;
+    for_blocks<O::block>(columns, [&](auto block, int j) FWPLAB_INLINE_LAMBDA {
+        constexpr int B = block, U = accumulators(M * B);
+        V sum[U][M][B] = {};
+        for (int m = 0; m < M; m++)
+            for (int c = 0; c < B; c++) sum[0][m][c] = out[m * out_stride + j + c];
+        for_rows<U>(rows, [&](int i, int a) FWPLAB_INLINE_LAMBDA {
+            const Weight* row = weight + std::ptrdiff_t(i) * columns + j;
+            for (int m = 0; m < M; m++) {
+                const auto x = O::left(left + m * left_stride, i);
+                for (int c = 0; c < B; c++) sum[a][m][c] += x * row[c];
+            }
+        });
+        for (int m = 0; m < M; m++) {
+            for (int c = 0; c < B; c++) {
+                for (int a = 1; a < U; a++) sum[0][m][c] += sum[a][m][c];
+                out[m * out_stride + j + c] = sum[0][m][c];
+            }
+        }
+    });
+}
+
+// matrix = decay matrix + key^T update, and then out[r] = left[r] matrix for R rows on the left, all in one pass.
+template <class O, int R, bool decays, class Rows, class Columns>
+FWPLAB_INLINE void update_and_read(typename O::V* matrix, Rows rows, Columns columns, typename O::V decay, const typename O::V* key,
+                                   const typename O::V* update, const typename O::V* const (&left)[R], typename O::V* const (&out)[R]) {
+    using V = typename O::V;
+    for_blocks<O::block>(columns, [&](auto block, int j) FWPLAB_INLINE_LAMBDA {
+        constexpr int B = block, U = accumulators(R * B);
+        V sum[U][R][B] = {}, u[B];
+        for (int c = 0; c < B; c++) u[c] = update[j + c];
+        for_rows<U>(rows, [&](int i, int a) FWPLAB_INLINE_LAMBDA {
+            V* row = matrix + std::ptrdiff_t(i) * columns + j;
+            const auto k = O::left(key, i);
+            for (int c = 0; c < B; c++) {
+                const V w = (decays ? decay * row[c] : row[c]) + k * u[c];
+                row[c] = w;
+                for (int r = 0; r < R; r++) sum[a][r][c] += O::left(left[r], i) * w;
+            }
+        });
+        for (int r = 0; r < R; r++) {
+            for (int c = 0; c < B; c++) {
+                for (int a = 1; a < U; a++) sum[0][r][c] += sum[a][r][c];
+                out[r][j + c] = sum[0][r][c];
+            }
+        }
+    });
+}
+
+// out = decay matrix + key^T update.
+template <class O, bool decays, class Rows, class Columns>
+FWPLAB_INLINE void update(typename O::V* out, const typename O::V* matrix, Rows rows, Columns columns, typename O::V decay,
+                          const typename O::V* key, const typename O::V* row) {
+    for_blocks<O::block>(columns, [&](auto block, int j) FWPLAB_INLINE_LAMBDA {
+        constexpr int B = block;
+        typename O::V u[B];
+        for (int c = 0; c < B; c++) u[c] = row[j + c];
+        for (int i = 0; i < rows; i++) {
+            const auto k = O::left(key, i);
+            const std::ptrdiff_t at = std::ptrdiff_t(i) * columns + j;
+            for (int c = 0; c < B; c++) out[at + c] = (decays ? decay * matrix[at + c] : matrix[at + c]) + k * u[c];
+        }
+    });
+}
+
 // gradient[i, j] += sum over positions t of left[t, i] * right[t, j]: the gradient of a weight that a segment's positions share.
-template <class O>
-FWPLAB_INLINE void accumulate_outer(typename O::V* gradient, int rows, int columns, const typename O::V* left, int left_stride,
+template <class O, class Rows, class Columns>
+FWPLAB_INLINE void accumulate_outer(typename O::V* gradient, Rows rows, Columns columns, const typename O::V* left, int left_stride,
                                     const typename O::V* right, int right_stride, int positions) {
     using V = typename O::V;
-    for_blocks<4>(rows, [&](auto height, int i) {
-        for_blocks<O::block / 2>(columns, [&](auto block, int j) {
-            constexpr int A = height, B = block;
+    constexpr int height = sizeof(V) == 64 ? 4 : 2;
+    const auto block_of_rows = [&](auto rows_here, int i) FWPLAB_INLINE_LAMBDA {
+        for_blocks<4>(columns, [&](auto block, int j) FWPLAB_INLINE_LAMBDA {
+            constexpr int A = rows_here, B = block;
             V sum[A][B];
             for (int a = 0; a < A; a++)
                 for (int c = 0; c < B; c++) sum[a][c] = gradient[(i + a) * columns + j + c];
@@ -85,24 +123,26 @@ FWPLAB_INLINE void accumulate_outer(typename O::V* gradient, int rows, int colum
                 const V* x = left + std::ptrdiff_t(t) * left_stride;
                 const V* y = right + std::ptrdiff_t(t) * right_stride + j;
                 for (int a = 0; a < A; a++) {
-                    auto xa = O::left(x, i + a);
+                    const auto xa = O::left(x, i + a);
                     for (int c = 0; c < B; c++) sum[a][c] += xa * y[c];
                 }
             }
             for (int a = 0; a < A; a++)
                 for (int c = 0; c < B; c++) gradient[(i + a) * columns + j + c] = sum[a][c];
         });
-    });
+    };
+    for_blocks<height>(Width<0>(rows), block_of_rows);
 }
 
 // The sum over entries of x * y, in every lane that belongs to the sequence. One factor may be a shared weight.
 template <class O, class Y>
 FWPLAB_INLINE typename O::V dot(const typename O::V* x, const Y* y, int n) {
-    typename O::V even{}, odd{};
+    typename O::V sum[4] = {};
     int c = 0;
-    for (; c + 2 <= n; c += 2) even += x[c] * y[c], odd += x[c + 1] * y[c + 1];
-    if (c < n) even += x[c] * y[c];
-    return O::reduce(even + odd);
+    for (; c + 4 <= n; c += 4)
+        for (int a = 0; a < 4; a++) sum[a] += x[c + a] * y[c + a];
+    for (; c < n; c++) sum[0] += x[c] * y[c];
+    return O::reduce((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
 // x = softmax(x) over d entries, largest entry subtracted first.
@@ -119,47 +159,15 @@ FWPLAB_INLINE void softmax(typename O::V* x, int d) {
         x[c] = exponential(x[c] - largest);
         sum += x[c];
     }
-    V scale = splat<V>(1) / O::reduce(sum);
+    const V scale = splat<V>(1) / O::reduce(sum);
     for (int c = 0; c < n; c++) x[c] *= scale;
 }
 
 // The gradient before the softmax: p * (g - p . g).
 template <class O>
 FWPLAB_INLINE void softmax_backward(typename O::V* out, const typename O::V* p, const typename O::V* gradient, int n) {
-    auto mean = dot<O>(p, gradient, n);
+    const auto mean = dot<O>(p, gradient, n);
     for (int c = 0; c < n; c++) out[c] = p[c] * (gradient[c] - mean);
-}
-
-// In one pass over W and G: sum_q = W o^T; sum_k = G u^T - W v^T; G += q^T o - k^T v; key_G = k_{t-1} G.
-// `left` holds q, k, k_{t-1}, `right` o, v, u; where nothing was read by key (`erases` false) the terms with v are left out.
-template <class O, bool erases>
-FWPLAB_INLINE void pass_back(const typename O::V* W, typename O::V* G, int d, int n, const typename O::V* const (&left)[3],
-                             const typename O::V* const (&right)[3], typename O::V* sum_q, typename O::V* sum_k, typename O::V* key_G) {
-    using V = typename O::V;
-    for (int i = 0; i < O::padded(d); i++) sum_q[i] = sum_k[i] = V{};
-    for_blocks<4>(n, [&](auto block, int j) {
-        constexpr int B = block;
-        V o[B], v[B], u[B], key_sum[B] = {};
-        for (int c = 0; c < B; c++) o[c] = right[0][j + c], v[c] = right[1][j + c], u[c] = right[2][j + c];
-        for (int i = 0; i < d; i++) {
-            const V* w = W + i * n + j;
-            V *g = G + i * n + j, q_part = sum_q[i], k_part = sum_k[i];
-            const auto q = O::left(left[0], i), k = O::left(left[1], i), before = O::left(left[2], i);
-            for (int c = 0; c < B; c++) {
-                q_part += w[c] * o[c];
-                k_part += g[c] * u[c];
-                V moved = g[c] + q * o[c];
-                if constexpr (erases) {
-                    k_part -= w[c] * v[c];
-                    moved -= k * v[c];
-                }
-                g[c] = moved;
-                key_sum[c] += before * moved;
-            }
-            sum_q[i] = q_part, sum_k[i] = k_part;
-        }
-        for (int c = 0; c < B; c++) key_G[j + c] = key_sum[c];
-    });
 }
 
 // A copy of a weight shared by the batch, in the order's own layout: entry (i, j) from base + i * row + j * column.

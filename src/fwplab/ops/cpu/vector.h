@@ -8,6 +8,7 @@
 #include <utility>
 
 #define FWPLAB_INLINE inline __attribute__((always_inline))
+#define FWPLAB_APART __attribute__((noinline))  // what is rare, kept out of the loops and compiled once
 
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
@@ -161,13 +162,13 @@ FWPLAB_INLINE auto join(Q a, Q b, std::index_sequence<i...>) {
 #endif
 }
 
-// A vector of N/4 quads, of the sequences first, first + 4, first + 8, ... whose rows lie `stride` apart.
+// A vector of the quads at `column` of the rows rows[0], rows[4], rows[8], ...
 template <class T, int quads>
-FWPLAB_INLINE Vector<T, 4 * quads> load_quads(const T* p, std::ptrdiff_t stride) {
+FWPLAB_INLINE Vector<T, 4 * quads> load_quads(const T* const* rows, int column) {
     if constexpr (quads == 1) {
-        return load_quad(p);
+        return load_quad(rows[0] + column);
     } else {
-        return join(load_quads<T, quads / 2>(p, stride), load_quads<T, quads / 2>(p + 2 * quads * stride, stride),
+        return join(load_quads<T, quads / 2>(rows, column), load_quads<T, quads / 2>(rows + 2 * quads, column),
                     std::make_index_sequence<4 * quads>{});
     }
 }
@@ -184,10 +185,10 @@ FWPLAB_INLINE Q part(V v, std::index_sequence<i...>) {
 }
 
 template <class T, int quads, int quad = 0>
-FWPLAB_INLINE void store_quads(T* p, std::ptrdiff_t stride, Vector<T, 4 * quads> v) {
+FWPLAB_INLINE void store_quads(T* const* rows, int column, Vector<T, 4 * quads> v) {
     Quad<T> q = part<4 * quad, Quad<T>>(v, std::make_index_sequence<4>{});
-    std::memcpy(p + 4 * quad * stride, &q, sizeof q);
-    if constexpr (quad + 1 < quads) store_quads<T, quads, quad + 1>(p, stride, v);
+    std::memcpy(rows[4 * quad] + column, &q, sizeof q);
+    if constexpr (quad + 1 < quads) store_quads<T, quads, quad + 1>(rows, column, v);
 }
 
 template <int size, bool high>

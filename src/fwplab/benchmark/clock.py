@@ -1,0 +1,84 @@
+"""Time, on a machine that others use too: forms take turns, medians are compared, and the core's peak is measured."""
+
+import ctypes
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from fwplab.ops.cpu import library
+
+PEAK = "peak"
+"""The name under which `medians` reports the peak, in multiply-adds a second."""
+
+
+def medians(
+    forms: Mapping[str, Callable[[], object]], *, rounds: int, least: float = 0.02, dtype: torch.dtype = torch.float32
+) -> dict[str, float]:
+    """Median seconds of one call of each form, and under `PEAK` the core's multiply-adds a second in the same minutes.
+
+    In every round each form runs in its turn, for at least `least` seconds, so that what disturbs the machine
+    disturbs all alike. One call of each comes first, unmeasured.
+    """
+    for form in forms.values():
+        form()
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    peaks: list[float] = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for name, form in forms.items():
+                times[name].append(seconds(form, least))
+            peaks.append(peak(dtype))
+    finally:
+        gc.enable()
+    return {name: statistics.median(values) for name, values in times.items()} | {PEAK: max(peaks)}
+
+
+def seconds(form: Callable[[], object], least: float) -> float:
+    """Seconds of one call, the mean over as many as fill `least` seconds."""
+    calls, start = 0, time.perf_counter()
+    while True:
+        form()
+        calls += 1
+        passed = time.perf_counter() - start
+        if passed >= least:
+            return passed / calls
+
+
+def peak(dtype: torch.dtype = torch.float32, rounds: int = 300_000) -> float:
+    """Multiply-adds a second of one core, in registers alone; not a number where there is no compiled library."""
+    loaded = library.load()
+    if isinstance(loaded, library.Missing):
+        return float("nan")
+    function = loaded.functions.fwplab_multiply_add
+    function.restype, function.argtypes = ctypes.c_double, [ctypes.c_int64, ctypes.c_int64]
+    start = time.perf_counter()
+    done = function(int(dtype == torch.float64), rounds)
+    return float(done) / (time.perf_counter() - start)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """PyTorch and the kernels on `count` threads, and the process on as many cores (where the system can pin)."""
+    before = torch.get_num_threads()
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    try:
+        torch.set_num_threads(count)
+        if cores:
+            os.sched_setaffinity(0, sorted(cores)[-count:])
+        yield
+    finally:
+        torch.set_num_threads(before)
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,244 @@
+"""Forward and backward of every rule against what it replaces, through autograd."""
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwplab import ops
+from fwplab.benchmark import clock, published
+from fwplab.ops import Scan
+
+Inputs = list[Tensor | None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A rule at one shape; `gated` is the delta rule with `log_decay`."""
+
+    operator: str
+    heads: int
+    width: int
+
+    @property
+    def rule(self) -> str:
+        """The rule whose forms these are."""
+        return "delta" if self.operator in {"gated_delta", "signed_delta"} else self.operator
+
+    @property
+    def forms(self) -> Mapping[str, Callable[..., Scan]]:
+        """The rule's forms by backend, and the published-style loop."""
+        own: dict[str, Callable[..., Scan]] = dict(importlib.import_module(f"fwplab.ops.{self.rule}").FORMS)
+        return own | {"published": getattr(published, self.rule)}
+
+    @property
+    def multiply_adds(self) -> float:
+        """Of one step of one head, forward and backward, as the rule's equations need them."""
+        d = self.width
+        return {
+            "linear": 7.0 * d * d,
+            "delta": 10.0 * d * d,
+            "gated_delta": 11.0 * d * d,
+            "signed_delta": 10.0 * d * d,
+            "recurrent_delta": 18.0 * d * d,
+            "srwm": 9.0 * d * (3 * d + 4),
+        }.get(self.operator, math.nan)
+
+
+CASES = tuple(
+    Case(operator, heads, width)
+    for operator, shapes in {
+        "linear": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
+        "delta": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
+        "gated_delta": ((16, 4), (4, 16), (1, 64)),
+        "signed_delta": ((4, 16),),
+        "recurrent_delta": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
+        "srwm": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
+        "elementwise": ((1, 64),),
+    }.items()
+    for heads, width in shapes
+)
+QUICK = tuple(
+    case
+    for case in CASES
+    if (case.operator, case.width)
+    in {("linear", 16), ("delta", 16), ("recurrent_delta", 8), ("recurrent_delta", 16), ("recurrent_delta", 32)}
+    or (case.operator, case.width) in {("srwm", 16), ("elementwise", 64)}
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case, measured. Ratios are times of the other over the time of `backend`; nan where there is no such form.
+
+    `seconds`: median of forward and backward. `peak_fraction`: multiply-adds that the rule needs over those the core
+    could have done. `saved_bytes`: what is kept between forward and backward pass, inputs and results aside;
+    `saved_fraction`: of what the published loop keeps. `error`: why no speed is given.
+    """
+
+    operator: str
+    heads: int
+    width: int
+    batch: int
+    length: int
+    threads: int
+    backend: str
+    seconds: float = math.nan
+    ratio_published_loop: float = math.nan
+    ratio_tuned_loop: float = math.nan
+    ratio_chunk: float = math.nan
+    ratio_lstm: float = math.nan
+    peak_fraction: float = math.nan
+    speedup_all_threads: float = math.nan
+    saved_bytes: int = 0
+    saved_fraction: float = math.nan
+    error: str | None = None
+
+
+def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, backend: str = "auto") -> list[Row]:
+    """A row, on one thread and then on all."""
+    inputs = draw(case, batch, length)
+    name = ops.automatic(case.forms, torch.device("cpu"), torch.float32) if backend == "auto" else backend
+    shape: dict[str, Any] = {"batch": batch, "length": length, "threads": 1, "backend": name}
+    wrong = check(case, name)
+    if wrong:
+        return [Row(case.operator, case.heads, case.width, **shape, error=wrong)]
+    timed = {"own": name, "published": "published"}
+    timed["tuned"] = "loop" if "loop" in case.forms else "reference"
+    if "chunk" in case.forms:
+        timed["chunk"] = "chunk"
+    calls = {label: passes(case.forms[form], inputs) for label, form in timed.items()}
+    calls["lstm"] = lstm_passes(case.heads * case.width, batch, length)
+    with clock.on_threads(1):
+        times = clock.medians(calls, rounds=rounds)
+    speedup = math.nan
+    if clock.cores() > 1:
+        with clock.on_threads(clock.cores()):
+            many = clock.medians({"own": calls["own"]}, rounds=rounds)
+        speedup = times["own"] / many["own"]
+    saved = {label: saved_bytes(case.forms[timed[label]], inputs) for label in ("own", "published")}
+    own = times["own"]
+    row = Row(
+        case.operator,
+        case.heads,
+        case.width,
+        **shape,
+        seconds=own,
+        ratio_published_loop=times["published"] / own,
+        ratio_tuned_loop=times["tuned"] / own,
+        ratio_chunk=times.get("chunk", math.nan) / own,
+        ratio_lstm=times["lstm"] / own,
+        peak_fraction=case.multiply_adds * batch * length * case.heads / own / times[clock.PEAK],
+        speedup_all_threads=speedup,
+        saved_bytes=saved["own"],
+        saved_fraction=saved["own"] / saved["published"],
+    )
+    return [row]
+
+
+def draw(case: Case, batch: int, length: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Inputs:
+    """Inputs as the mixers make them, state last; the first `sequences` of them run along time."""
+    generator = torch.Generator().manual_seed(seed)
+    h, d = case.heads, case.width
+
+    def normal(*shape: int, scale: float = 1.0) -> Tensor:
+        return (torch.randn(*shape, dtype=torch.float64, generator=generator) * scale).to(dtype)
+
+    along = [normal(batch, length, h, d) for _ in range(3)]
+    if case.operator == "linear":
+        return [*along, normal(batch, h, d, d)]
+    if case.rule == "delta":
+        query, key, value = along
+        strength, decay = normal(batch, length, h).sigmoid(), None
+        if case.operator == "signed_delta":
+            query, key = (nn.functional.normalize(tensor, dim=-1) for tensor in (query, key))
+            strength = 2 * strength
+        else:
+            query, key = query.softmax(-1), key.softmax(-1)
+        if case.operator == "gated_delta":
+            decay = nn.functional.logsigmoid(normal(batch, length, h) + 3)
+        return [query, key, value, strength, decay, normal(batch, h, d, d)]
+    scale = d**-0.5
+    if case.operator == "recurrent_delta":
+        slow = [normal(h, d, d, scale=scale) for _ in range(3)] + [normal(h, d, scale=scale)]
+        return [*along, normal(batch, length, h), *slow, normal(batch, h, d, d), normal(batch, h, d)]
+    if case.operator == "srwm":
+        blocks = [normal(h, d, n, scale=scale) for n in (d, d, d, 4)]
+        return [along[0], *(block.expand(batch, *block.shape).contiguous() for block in blocks)]
+    return [*along[:2], normal(h, d), normal(h, d), normal(batch, h, d)]
+
+
+def passes(form: Callable[..., Scan], inputs: Inputs) -> Callable[[], tuple[Tensor, ...]]:
+    """One forward and backward pass: the gradients of all inputs for a fixed gradient of the output."""
+    leaves = [tensor if tensor is None else tensor.clone().requires_grad_() for tensor in inputs]
+    wanted = [leaf for leaf in leaves if leaf is not None]
+    cotangent = torch.randn_like(form(*leaves).output)
+
+    def run() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(form(*leaves).output, wanted, cotangent)
+
+    return run
+
+
+def lstm_passes(width: int, batch: int, length: int) -> Callable[[], tuple[Tensor, ...]]:
+    """The same of PyTorch's LSTM as wide as all heads together."""
+    lstm = nn.LSTM(width, width, batch_first=True)
+    x, cotangent = torch.randn(batch, length, width, requires_grad=True), torch.randn(batch, length, width)
+
+    def run() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(lstm(x)[0], [x, *lstm.parameters()], cotangent)
+
+    return run
+
+
+def saved_bytes(form: Callable[..., Scan], inputs: Inputs) -> int:
+    """Bytes that autograd keeps for the backward pass, the inputs and the output themselves aside."""
+    leaves = [tensor if tensor is None else tensor.clone().requires_grad_() for tensor in inputs]
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        scan = form(*leaves)
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*leaves, scan.output) if tensor is not None}
+    return sum(size for address, size in kept.items() if address not in own)
+
+
+def check(case: Case, backend: str) -> str | None:
+    """Why the form's speed must not be told: what differs from the reference, in results or gradients; else None.
+
+    In float64 to 1e-9 of the largest value; in float32 at most twice the reference loop's own rounding.
+    """
+    form, reference = case.forms[backend], case.forms["reference"]
+    inputs = draw(case, batch=19, length=37, seed=1, dtype=torch.float64)
+    exact = results(reference, inputs, torch.float64)
+    for place, (found, truth) in enumerate(zip(results(form, inputs, torch.float64), exact, strict=True)):
+        if not bool((found - truth).abs().max() <= 1e-9 * truth.abs().max().clamp(min=1e-30)):
+            return f"{backend} differs from the reference in float64 (result {place})"
+    rounded: Inputs = [tensor if tensor is None else tensor.float() for tensor in inputs]
+    exact = results(reference, rounded, torch.float64)
+    loop = results(reference, rounded, torch.float32)
+    for place, (found, own, truth) in enumerate(zip(results(form, rounded, torch.float32), loop, exact, strict=True)):
+        slack = 8 * torch.finfo(torch.float32).eps * truth.abs().max()
+        if not bool((found - truth).abs().max() <= 2 * (own - truth).abs().max() + slack):
+            return f"{backend} rounds more than twice as much as the reference in float32 (result {place})"
+    return None
+
+
+def results(form: Callable[..., Scan], inputs: Inputs, dtype: torch.dtype) -> list[Tensor]:
+    """Output, states and all gradients, in float64 whatever `dtype` computes."""
+    leaves = [tensor if tensor is None else tensor.to(dtype).requires_grad_() for tensor in inputs]
+    scan = form(*leaves)
+    found = [scan.output, *(scan.state if isinstance(scan.state, tuple) else (scan.state,))]
+    generator = torch.Generator().manual_seed(2)
+    cotangents = [torch.randn(t.shape, dtype=torch.float64, generator=generator).to(dtype) for t in found]
+    wanted = [leaf for leaf in leaves if leaf is not None]
+    gradients = torch.autograd.grad(found, wanted, cotangents)
+    return [tensor.detach().double() for tensor in (*found, *gradients)]

@@ -1,0 +1,62 @@
+"""Tokens a second of one long sequence, read in pieces with the state carried on, as a user streams it."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fwplab.benchmark import clock
+from fwplab.benchmark.operators import Case, check, draw
+from fwplab.ops import Scan, automatic
+
+PIECE = 1000
+"""Positions that are read at once: memory does not grow with the sequence."""
+LOOP_LENGTH = 2000
+"""Positions of the tuned loop, whose speed does not depend on the length."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One sequence of one head, forward only, on one thread. `error`: why no speed is given."""
+
+    operator: str
+    width: int
+    length: int
+    backend: str
+    tokens_per_second: float = math.nan
+    ratio_tuned_loop: float = math.nan
+    error: str | None = None
+
+
+def measure(case: Case, lengths: tuple[int, ...], rounds: int = 3, backend: str = "auto") -> list[Stream]:
+    """A row for every length; the median of the rounds."""
+    name = automatic(case.forms, torch.device("cpu"), torch.float32) if backend == "auto" else backend
+    wrong = check(case, name)
+    if wrong:
+        return [Stream(case.operator, case.width, length, name, error=wrong) for length in lengths]
+    inputs = draw(case, 1, PIECE)
+    tuned = "loop" if "loop" in case.forms else "reference"
+    with clock.on_threads(1), torch.no_grad():
+        loop = max(speed(case, case.forms[tuned], inputs, LOOP_LENGTH) for _ in range(rounds))
+        rows = []
+        for length in lengths:
+            speeds = sorted(speed(case, case.forms[name], inputs, length) for _ in range(rounds))
+            middle = speeds[rounds // 2]
+            rows.append(Stream(case.operator, case.width, length, name, middle, middle / loop))
+    return rows
+
+
+def speed(case: Case, form: Callable[..., Scan], inputs: list[Tensor | None], length: int) -> float:
+    """Tokens a second over `length` positions."""
+    count = {"elementwise": 2, "srwm": 1, "recurrent_delta": 4, "linear": 3}.get(case.rule, 5)
+    states = 4 if case.rule == "srwm" else 2 if case.rule == "recurrent_delta" else 1
+    state, slow = tuple(inputs[-states:]), inputs[count:-states]
+    start = time.perf_counter()
+    for first in range(0, length, PIECE):
+        piece = [None if tensor is None else tensor[:, : length - first] for tensor in inputs[:count]]
+        scan = form(*piece, *slow, *state)
+        state = scan.state if isinstance(scan.state, tuple) else (scan.state,)
+    return length / (time.perf_counter() - start)

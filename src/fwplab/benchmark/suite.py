@@ -1,0 +1,87 @@
+"""What `fwplab bench` runs, in its two sizes."""
+
+import dataclasses
+import datetime
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fwplab import ops
+from fwplab.benchmark import clock, operators, streaming, training
+from fwplab.benchmark.operators import Case, Row
+from fwplab.benchmark.streaming import Stream
+from fwplab.benchmark.training import Seeds, Step
+from fwplab.trainer import environment
+
+Result = Row | Stream | Step | Seeds
+
+
+@dataclass(frozen=True)
+class Suite:
+    """`rounds` of every operator case; streams of these lengths; steps of these models; seeds at these batch sizes."""
+
+    cases: tuple[Case, ...]
+    rounds: int
+    streams: tuple[Case, ...]
+    stream_lengths: tuple[int, ...]
+    models: tuple[str, ...]
+    seeds: tuple[str, ...]
+    seed_batches: tuple[int, ...]
+
+
+FULL = Suite(
+    operators.CASES,
+    7,
+    tuple(Case(rule, 1, 16) for rule in ("linear", "delta", "recurrent_delta", "srwm", "elementwise")),
+    (1_000, 10_000, 100_000),
+    training.MODELS,
+    ("recurrent-delta",),
+    (16, 64),
+)
+QUICK = Suite(operators.QUICK, 3, (Case("recurrent_delta", 1, 16),), (10_000,), ("recurrent-delta",), (), ())
+
+
+def work(suite: Suite, only: tuple[str, ...], backend: str) -> Iterator[tuple[str, Callable[[], Sequence[Result]]]]:
+    """The parts of a suite, each with its name, not yet run; `only` restricts it to these operators."""
+    for case in suite.cases:
+        if not only or case.operator in only:
+            name = f"{case.operator} {case.heads}x{case.width}"
+            yield name, partial(operators.measure, case, rounds=suite.rounds, backend=backend)
+    for case in suite.streams:
+        if not only or case.operator in only:
+            yield f"streaming {case.operator}", partial(streaming.measure, case, suite.stream_lengths, backend=backend)
+    if only:
+        return
+    for model in suite.models:
+        yield f"training step of {model}", partial(training.measure_step, model, rounds=suite.rounds)
+    for model in suite.seeds:
+        for batch in suite.seed_batches:
+            yield f"seeds of {model} at batch {batch}", partial(training.measure_seeds, model, batch)
+
+
+def machine() -> dict[str, Any]:
+    """Where and when this was measured."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        **environment("cpu"),
+        "cores": clock.cores(),
+        "peak_multiply_adds_per_second": max(clock.peak() for _ in range(3)),
+        "kernels": ops.info(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def report(results: list[Result]) -> dict[str, Any]:
+    """The JSON of a benchmark: the machine, and rows by kind; what was not measured is null."""
+    kinds = {"rows": Row, "streaming": Stream, "training": Step, "seeds": Seeds}
+    tables = {name: [_plain(result) for result in results if isinstance(result, kind)] for name, kind in kinds.items()}
+    return {"machine": machine(), **tables}
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    values = dataclasses.asdict(result)
+    missing = {name for name, value in values.items() if isinstance(value, float) and math.isnan(value)}
+    return {name: None if name in missing else value for name, value in values.items()}

@@ -1,0 +1,128 @@
+"""`fwplab bench`: how fast the operators are here, beside what they replace."""
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.table import Table
+
+from fwplab.benchmark import suite as suites
+from fwplab.benchmark.operators import CASES, Row
+from fwplab.benchmark.streaming import Stream
+from fwplab.benchmark.suite import Result
+from fwplab.benchmark.training import Seeds, Step
+from fwplab.cli.console import PLAIN_WIDTH
+from fwplab.errors import UserError
+from fwplab.files import replaced
+
+OPERATORS = tuple(dict.fromkeys(case.operator for case in CASES))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measures every operator, streaming, and the training step, forward and backward, medians, on one thread.
+
+    All ratios come from one run in which the forms take turns. A form that fails its check against the float64
+    reference gets no speed, and the exit code is 1. `--quick` takes less than a minute; `--only` names operators;
+    `--json` writes every number to a file.
+    """
+
+    quick: bool = False
+    json: Path | None = None
+    only: tuple[str, ...] = ()
+    backend: str = "auto"
+
+    def __call__(self) -> int:
+        for name in self.only:
+            if name not in OPERATORS:
+                raise UserError(f"no operator {name!r}; choose from: {', '.join(OPERATORS)}")
+        if self.json is not None and not self.json.parent.is_dir():
+            raise UserError(f"no folder {str(self.json.parent)!r} for --json")
+        chosen = suites.QUICK if self.quick else suites.FULL
+        parts = list(suites.work(chosen, self.only, self.backend))
+        results: list[Result] = []
+        with Console(file=sys.stderr).status("") as status:
+            for place, (name, part) in enumerate(parts, start=1):
+                status.update(f"{place} of {len(parts)}: {name}")
+                results += part()
+        report = suites.report(results)
+        if self.json is not None:
+            with replaced(self.json) as temporary:
+                temporary.write_text(json.dumps(report, indent=2) + "\n")
+        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(tables(results, report["machine"]))
+        return 1 if any(isinstance(result, Row | Stream) and result.error for result in results) else 0
+
+
+def tables(results: list[Result], machine: dict[str, object]) -> Group:
+    """What was measured, for a person."""
+    peak = float(str(machine["peak_multiply_adds_per_second"])) / 1e9
+    cores = f"{machine['cores']} cores of {peak:.0f} G multiply-adds a second"
+    line = f"{machine['device']}, {cores}; torch {machine['torch']}"
+    parts = (operator_table(results), stream_table(results), step_table(results), seed_table(results))
+    return Group(line, *(table for table in parts if table.row_count))
+
+
+def operator_table(results: list[Result]) -> Table:
+    """Operators, forward and backward."""
+    table = Table(
+        "operator", "heads x d", title="forward + backward, float32, batch 64, length 100", title_justify="left"
+    )
+    for heading in ("ms", "published loop", "tuned loop", "chunked", "nn.LSTM", "FMA peak", "all threads", "kept MiB"):
+        table.add_column(heading, justify="right")
+    for row in results:
+        if isinstance(row, Row):
+            shape = f"{row.heads} x {row.width}"
+            if row.error:
+                table.add_row(row.operator, shape, "-", f"check failed: {row.error}")
+                continue
+            ratios = (row.ratio_published_loop, row.ratio_tuned_loop, row.ratio_chunk, row.ratio_lstm)
+            table.add_row(
+                row.operator,
+                shape,
+                f"{1000 * row.seconds:.2f}",
+                *map(times, ratios),
+                "" if math.isnan(row.peak_fraction) else f"{100 * row.peak_fraction:.1f} %",
+                times(row.speedup_all_threads),
+                f"{row.saved_bytes / 2**20:.1f}",
+            )
+    return table
+
+
+def stream_table(results: list[Result]) -> Table:
+    """One long sequence."""
+    table = Table("operator", "d", "length", "tokens a second", "tuned loop", title="streaming", title_justify="left")
+    for row in results:
+        if isinstance(row, Stream):
+            speed = f"check failed: {row.error}" if row.error else f"{row.tokens_per_second:,.0f}"
+            table.add_row(row.operator, str(row.width), f"{row.length:,}", speed, times(row.ratio_tuned_loop))
+    return table
+
+
+def step_table(results: list[Result]) -> Table:
+    """The training step."""
+    table = Table("model", "hidden", "batch", "ms a step", "tuned loop", title="training step", title_justify="left")
+    for row in results:
+        if isinstance(row, Step):
+            ratio = times(row.ratio_tuned_loop)
+            table.add_row(row.model, str(row.hidden), str(row.batch), f"{row.milliseconds:.1f}", ratio)
+    return table
+
+
+def seed_table(results: list[Result]) -> Table:
+    """Seeds at once."""
+    table = Table("model", "batch", "processes", "members in each", title="seeds", title_justify="left")
+    table.add_column("seed-steps a second", justify="right")
+    table.add_column("of one alone", justify="right")
+    for row in results:
+        if isinstance(row, Seeds):
+            cells = (row.model, str(row.batch), str(row.processes), str(row.members))
+            table.add_row(*cells, f"{row.seed_steps_per_second:.1f}", times(row.ratio))
+    return table
+
+
+def times(ratio: float) -> str:
+    """A ratio, nothing where there is none."""
+    return "" if math.isnan(ratio) else f"{ratio:.1f}x"

@@ -1,0 +1,66 @@
+"""Long sequences: what undoing updates costs in precision, and what happens where values grow."""
+
+import pytest
+import torch
+from tests.ops.rules import CASES
+from tests.ops.test_rules import run_with_gradients, worst
+
+from fwplab.ops import cpu, delta, linear
+
+
+@pytest.mark.parametrize("shape", [(9, 1000, 1, 8), (3, 1000, 1, 20)], ids=["lanes", "rows"])
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_round_at_most_twice_as_much_as_the_loop(name: str, shape: tuple[int, ...]) -> None:
+    case = CASES[name]
+    inputs = [tensor.float() for tensor in case.draw(*shape, torch.Generator().manual_seed(0))]
+    exact = run_with_gradients(case, inputs, "reference")
+    loop = run_with_gradients(case, inputs, "reference", torch.float32)
+    fast = run_with_gradients(case, inputs, "cpu", torch.float32)
+    for found, own, truth in zip(fast, loop, exact, strict=True):
+        errors, usual = (tensor.sub(truth).flatten(1).norm(dim=1) for tensor in (found, own))
+        summed = 1 if truth.shape[0] == shape[0] else shape[1]  # a slow weight's gradient is a sum over the positions
+        rounding = torch.finfo(torch.float32).eps * truth.flatten(1).norm(dim=1) * summed**0.5
+        assert errors.median() <= 2 * usual.median() + rounding.median()  # a sequence's own luck is not the question
+
+
+@pytest.mark.parametrize("name", ["linear", "delta", "signed_delta", "recurrent_delta", "srwm"])
+def test_ten_thousand_steps_of_growing_values_stay_finite(name: str) -> None:
+    case = CASES[name]
+    inputs = [tensor.float() for tensor in case.draw(2, 10_000, 1, 8, torch.Generator().manual_seed(0))]
+    inputs[0 if name == "srwm" else 2] *= torch.linspace(0.01, 3 if name == "srwm" else 100, 10_000)[:, None, None]
+    if name == "recurrent_delta":  # with stronger feedback the gradient itself grows past what float32 can hold
+        inputs[4:] = [0.1 * tensor for tensor in inputs[4:]]
+    assert all(tensor.isfinite().all() for tensor in run_with_gradients(case, inputs, "cpu", torch.float32))
+
+
+@pytest.mark.parametrize("batch", [17, 4], ids=["lanes", "rows"])
+def test_states_that_undoing_loses_are_rebuilt(batch: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(batch, 40, 1, 8, generator=generator) for _ in range(3))
+    beta = torch.full((batch, 40, 1), 0.7)  # with keys this long a write overshoots: the state grows a millionfold
+    inputs = [query, key, value, beta]
+    before = cpu.info()["rebuilt_segments"]
+    case = CASES["delta"]
+    fast = run_with_gradients(case, inputs, "cpu", torch.float32)
+    assert cpu.info()["rebuilt_segments"] > before
+    exact = run_with_gradients(case, inputs, "reference")
+    loop = run_with_gradients(case, inputs, "reference", torch.float32)
+    assert exact[0].abs().max() > 1e6
+    for place in range(2, 6):  # early gradients are where undoing would have lost all
+        found, own, truth = (tensors[place][:, :3] for tensors in (fast, loop, exact))
+        assert (found - truth).norm() <= 4 * (own - truth).norm() + 1e-6 * truth.norm()
+
+
+def test_ordinary_sequences_are_not_rebuilt() -> None:
+    before = cpu.info()["rebuilt_segments"]
+    for name in ("linear", "delta", "recurrent_delta", "srwm"):
+        run_with_gradients(CASES[name], CASES[name].draw(33, 200, 2, 8, torch.Generator().manual_seed(0)), "cpu")
+    assert cpu.info()["rebuilt_segments"] == before
+
+
+def test_equal_bits_for_a_sequence_in_any_batch() -> None:
+    query, key, value, beta = CASES["delta"].draw(40, 30, 2, 8, torch.Generator().manual_seed(0))
+    whole = delta(query, key, value, beta, backend="cpu").output
+    part = delta(query[:20], key[:20], value[:20], beta[:20], backend="cpu").output
+    assert torch.equal(whole[:20], part)
+    assert worst([linear(query, key, value).output[:20]], [linear(query[:20], key[:20], value[:20]).output]) == 0

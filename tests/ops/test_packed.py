@@ -1,0 +1,99 @@
+"""Packed batches: sequences of unequal lengths one behind the other equal the same sequences each by itself."""
+
+import pytest
+import torch
+from tests.ops.rules import CASES, forms, states
+from tests.ops.test_rules import worst
+from torch import Tensor
+
+from fwplab.errors import UserError
+from fwplab.ops.scan import count_sequences
+
+LENGTHS = {
+    "few": [5, 0, 3],
+    "one": [9],
+    "many": [7, 1, 0, 12, 12, 3, 40, 2, 5, 0, 1, 6, 33, 8, 9, 10, 11, 4, 2, 16, 17, 1],
+    "empty": [0, 0],
+}
+FORMS = [(name, form) for name in CASES for form in ("reference", *forms(name))]
+
+
+def bounds(lengths: list[int]) -> Tensor:
+    """`cu_seqlens` of these lengths."""
+    return torch.tensor([0, *lengths]).cumsum(0)
+
+
+def draw(
+    name: str, lengths: list[int], heads: int, width: int
+) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, ...]]:
+    """Sequences packed into a batch of 1, slow weights, and an initial state of each sequence."""
+    case, generator = CASES[name], torch.Generator().manual_seed(4)
+    inputs = case.draw(1, sum(lengths), heads, width, generator)
+    like = states(case.rule(*case.draw(len(lengths), 2, heads, width, generator), backend="reference"))
+    return inputs[: case.sequences], inputs[case.sequences :], like
+
+
+def gradients(results: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
+    """Of a fixed functional of the results."""
+    generator = torch.Generator().manual_seed(5)
+    total = sum((torch.randn(r.shape, dtype=r.dtype, generator=generator) * r).sum() for r in results)
+    assert isinstance(total, Tensor)
+    return [*results, *torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)]
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize(("name", "form"), FORMS, ids="-".join)
+def test_packed_equals_each_by_itself(name: str, form: str, lengths: str) -> None:
+    case, own = CASES[name], LENGTHS[lengths]
+    for width in (4, 17) if form == "cpu" else (4,):
+        sequences, slow, start = draw(name, own, 2, width)
+        leaves = [tensor.clone().requires_grad_() for tensor in (*sequences, *slow, *start)]
+        along, rest = leaves[: len(sequences)], leaves[len(sequences) : len(leaves) - len(start)]
+        initial = tuple(leaves[-len(start) :])
+        packed = case.rule(
+            *along,
+            *rest,
+            initial_state=initial if len(initial) > 1 else initial[0],
+            cu_seqlens=bounds(own),
+            backend=form,
+        )
+        found = gradients([packed.output, *states(packed)], leaves)
+        scans = []
+        for index, (first, last) in enumerate(zip(bounds(own)[:-1], bounds(own)[1:], strict=True)):
+            state = tuple(tensor[index : index + 1] for tensor in initial)
+            pieces = [tensor[:, first:last] for tensor in along]
+            scans.append(
+                case.rule(*pieces, *rest, initial_state=state if len(state) > 1 else state[0], backend="reference")
+            )
+        together = [torch.cat(parts) for parts in zip(*(states(scan) for scan in scans), strict=True)]
+        output = torch.cat([scan.output for scan in scans], dim=1)
+        assert worst(found, gradients([output, *together], leaves)) < 1e-10
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_sequence_does_not_feel_its_neighbours(name: str) -> None:
+    case, own = CASES[name], LENGTHS["many"]
+    sequences, slow, _ = draw(name, own, 2, 8)
+    first, last = (int(bound) for bound in bounds(own)[6:8])
+    outputs = []
+    for poison in (0.0, torch.nan):
+        sick = [tensor.clone() for tensor in sequences]
+        for tensor in sick:
+            tensor[:, :first] += poison
+            tensor[:, last:] += poison
+        outputs.append(case.rule(*sick, *slow, cu_seqlens=bounds(own)).output[:, first:last])
+    assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize(
+    "bad", [[0, 3], [1, 5], [0, 4, 3, 5], [0.0, 5.0], []], ids=["short", "start", "falling", "real", "none"]
+)
+def test_bounds_that_do_not_fit_are_refused(bad: list[float]) -> None:
+    with pytest.raises(UserError, match="cu_seqlens must be whole numbers"):
+        count_sequences("delta", torch.zeros(1, 5, 1, 2), torch.tensor(bad))
+
+
+def test_a_packed_batch_is_a_batch_of_one() -> None:
+    inputs = CASES["delta"].draw(2, 5, 1, 2, torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match="a batch of 1"):
+        CASES["delta"].rule(*inputs, cu_seqlens=torch.tensor([0, 5]))
