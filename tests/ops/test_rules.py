@@ -1,6 +1,7 @@
 """Every fast form against the reference: outputs, states and all gradients."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from torch.func import vmap
 
 from fwplab import ops
 from fwplab.errors import UserError
+from fwplab.ops import triton
+from fwplab.ops.cpu import library
+from fwplab.ops.scan import warn_once
 
 FAST = [(name, form) for name in CASES for form in forms(name)]
 SHAPES = [(2, 17, 3, 8), (1, 1, 1, 1), (3, 64, 2, 4), (5, 65, 1, 7), (17, 33, 2, 16), (2, 130, 2, 5), (2, 0, 2, 4)]
@@ -62,8 +66,8 @@ def test_fast_form_rounds_no_worse_than_twice_the_reference(name: str, form: str
     own = run_with_gradients(case, inputs, "reference", torch.float32)
     fast = run_with_gradients(case, inputs, form, torch.float32)
     for result, loop, truth in zip(fast, own, exact, strict=True):
-        rounding = torch.finfo(torch.float32).eps * truth.abs().max()
-        assert (result - truth).abs().max() <= 2 * (loop - truth).abs().max() + 4 * rounding
+        rounding = torch.finfo(torch.float32).eps * truth.norm()
+        assert (result - truth).norm() <= 2 * (loop - truth).norm() + 4 * rounding
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
@@ -122,6 +126,40 @@ def test_named_backend_that_cannot_run_raises() -> None:
         ops.srwm(*(tensor.bfloat16() for tensor in inputs), backend="cpu")
 
 
+def test_triton_without_a_gpu_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = CASES["delta"].draw(1, 2, 1, 2, torch.Generator().manual_seed(0))
+    monkeypatch.setitem(triton.FOUND, "why", "there is no CUDA GPU")
+    with pytest.raises(UserError, match="backend 'triton' cannot be used on cpu: there is no CUDA GPU"):
+        ops.delta(*inputs, backend="triton")
+
+
+def test_a_preferred_form_stands_for_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, ran = CASES["srwm"].draw(2, 3, 1, 4, torch.Generator().manual_seed(0)), []
+    rule = importlib.import_module("fwplab.ops.srwm")
+    for form in rule.FORMS:
+
+        def note(*arguments: Tensor, form: str = form, own: Callable[..., ops.Scan] = rule.FORMS[form]) -> ops.Scan:
+            ran.append(form)
+            return own(*arguments)
+
+        monkeypatch.setitem(rule.FORMS, form, note)
+    with ops.prefer("quantum", "loop"):
+        ops.srwm(*inputs)
+        ops.srwm(*inputs, backend="reference")
+    ops.srwm(*inputs)
+    assert ran == ["loop", "reference", "cpu"]
+
+
+def test_auto_without_the_library_warns_once_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = CASES["delta"].draw(2, 3, 1, 4, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(library, "load", lambda: library.Missing("none was built"))
+    warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match="no compiled CPU kernels \\(none was built\\)") as warned:
+        outputs = [ops.delta(*inputs).output for _ in range(2)]
+    assert len(warned) == 1
+    assert worst(outputs[:1], [ops.delta(*inputs, backend="chunk").output]) == 0
+
+
 def golden(name: str) -> dict[str, Tensor]:
     """A file of golden values, its layout `[batch, heads, time, d]` turned into the house's."""
 
@@ -144,11 +182,7 @@ GOLDEN_FILES = {
     "recurrent_delta": "op_rec_delta",
     "srwm": "op_srwm",
 }
-GOLDEN_CASES = [
-    (name, backend)
-    for name in GOLDEN_FILES
-    for backend in ("auto", *importlib.import_module(f"fwplab.ops.{name}").FORMS)
-]
+GOLDEN_CASES = [(name, backend) for name in GOLDEN_FILES for backend in ("auto", "reference", *forms(name))]
 
 
 @pytest.mark.parametrize(("name", "backend"), GOLDEN_CASES, ids="-".join)

@@ -102,7 +102,7 @@ class Row:
 def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, backend: str = "auto") -> list[Row]:
     """A row, on one thread and then on all."""
     inputs = draw(case, batch, length)
-    name = ops.automatic(case.forms, torch.device("cpu"), torch.float32) if backend == "auto" else backend
+    name = ops.automatic(case.rule, case.forms, torch.device("cpu"), torch.float32) if backend == "auto" else backend
     shape: dict[str, Any] = {"batch": batch, "length": length, "threads": 1, "backend": name}
     wrong = check(case, name)
     if wrong:

@@ -33,7 +33,7 @@ class Stream:
 
 def measure(case: Case, lengths: tuple[int, ...], rounds: int = 3, backend: str = "auto") -> list[Stream]:
     """A row for every length; the median of the rounds."""
-    name = automatic(case.forms, torch.device("cpu"), torch.float32) if backend == "auto" else backend
+    name = automatic(case.rule, case.forms, torch.device("cpu"), torch.float32) if backend == "auto" else backend
     wrong = check(case, name)
     if wrong:
         return [Stream(case.operator, case.width, length, name, error=wrong) for length in lengths]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fwplab.ops import cpu
+from fwplab.ops import cpu, triton
 from fwplab.ops.delta import delta
 from fwplab.ops.elementwise import elementwise
 from fwplab.ops.linear import linear
@@ -22,7 +22,7 @@ __all__ = ["RULES", "Scan", "automatic", "delta", "elementwise", "info", "linear
 
 
 def info(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """What is in use and why: the compiled library, and what "auto" takes for every rule on `device`."""
+    """What is in use and why: what "auto" takes for every rule on `device`, the compiled library, and Triton."""
     forms = {rule: importlib.import_module(f"fwplab.ops.{rule}").FORMS for rule in RULES}
-    chosen = {rule: automatic(forms[rule], torch.device(device), dtype) for rule in RULES}
-    return {"auto": chosen, "compiled": cpu.info()}
+    chosen = {rule: automatic(rule, forms[rule], torch.device(device), dtype) for rule in RULES}
+    return {"auto": chosen, "compiled": cpu.info(), "triton": triton.info()}

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fwplab.ops import cpu
+from fwplab.ops import cpu, triton
 from fwplab.ops.linear import from_chunks, to_chunks
 from fwplab.ops.scan import Forms, Scan, count_sequences, run
 
@@ -28,7 +28,7 @@ def delta(
     With keys of length 1 and `beta` in (0, 2) (signed delta rule, arXiv 2411.12537) the transition
     `I - beta k^T k` has eigenvalues in (-1, 1]; nothing else changes.
     State: `W`, `[sequences, heads, key, value]`, zero at the start; `cu_seqlens` as for `linear`. Backends: `cpu`
-    (compiled, for values as wide as keys), `chunk` (WY form), `reference`.
+    (compiled, for values as wide as keys), `chunk` (WY form), `triton` (GPU), `reference`.
     Source: arXiv 2310.16076, equation 8; gated: arXiv 2412.06464, equation 10, in row-vector form; chunkwise:
     arXiv 2406.06484. Raises `UserError` for an unknown backend.
     """
@@ -120,6 +120,20 @@ def compiled(
     return Scan(*cpu.delta(query, key, value, beta, log_decay, state, cu_seqlens))
 
 
-UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk}
+def on_gpu(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    beta: Tensor,
+    log_decay: Tensor | None,
+    state: Tensor,
+    *,
+    cu_seqlens: Tensor | None = None,
+) -> Scan:
+    """The kernels of `fwplab.ops.triton`."""
+    return Scan(*triton.delta(query, key, value, beta, log_decay, state, cu_seqlens))
+
+
+UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk, "triton": on_gpu}
 """The forms for values that are not as wide as the keys."""
 FORMS: Forms = {**UNEQUAL_FORMS, "cpu": compiled}

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fwplab.ops import cpu
+from fwplab.ops import cpu, triton
 from fwplab.ops.scan import Forms, Scan, count_sequences, run
 
 
@@ -23,8 +23,8 @@ def elementwise(
     `zt = tanh(z + w_z c)`, `ft = sigmoid(f + w_f c)`, `c = ft c + (1 - ft) zt`; the outputs are all `c`. `z` and `f`
     are projections of the input with their biases, before tanh and sigmoid.
     State: `c`, `[sequences, heads, d]`, zero at the start; `cu_seqlens` as for `linear`. Backends: `cpu` (compiled),
-    `loop`, `reference`. Source: arXiv 2310.16076, appendix; the cell is that of arXiv 2305.19044. Raises
-    `UserError` for an unknown backend, or `cpu` where it cannot run.
+    `loop`, `triton` (GPU), `reference`. Source: arXiv 2310.16076, appendix; the cell is that of arXiv 2305.19044.
+    Raises `UserError` for an unknown backend, or one that cannot run.
     """
     count = count_sequences("elementwise", z, cu_seqlens)
     if initial_state is None:
@@ -62,4 +62,9 @@ def compiled(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, *, cu
     return Scan(*cpu.elementwise(z, f, w_z, w_f, cell, cu_seqlens))
 
 
-FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled}
+def on_gpu(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
+    """The kernels of `fwplab.ops.triton`."""
+    return Scan(*triton.elementwise(z, f, w_z, w_f, cell, cu_seqlens))
+
+
+FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}

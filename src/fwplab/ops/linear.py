@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from fwplab.ops import cpu
+from fwplab.ops import cpu, triton
 from fwplab.ops.scan import Forms, Scan, count_sequences, run
 
 
@@ -23,7 +23,7 @@ def linear(
     The current token is included; there is no normaliser and no scale, and the feature map is the caller's.
     State: `W`, `[sequences, heads, key, value]`, zero at the start. `cu_seqlens` `[sequences + 1]`: a batch of 1 that
     holds sequences of unequal lengths one behind the other, from each bound to the next. Backends: `cpu`
-    (compiled, for values as wide as keys), `chunk` (matrix products), `reference`.
+    (compiled, for values as wide as keys), `chunk` (matrix products), `triton` (GPU), `reference`.
     Source: arXiv 2310.16076, equations 1 to 3. Raises `UserError` for an unknown backend or bounds that do not fit.
     """
     count = count_sequences("linear", query, cu_seqlens)
@@ -85,6 +85,11 @@ def compiled(query: Tensor, key: Tensor, value: Tensor, state: Tensor, *, cu_seq
     return Scan(*cpu.linear(query, key, value, state, cu_seqlens))
 
 
-UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk}
+def on_gpu(query: Tensor, key: Tensor, value: Tensor, state: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
+    """The kernels of `fwplab.ops.triton`."""
+    return Scan(*triton.linear(query, key, value, state, cu_seqlens))
+
+
+UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk, "triton": on_gpu}
 """The forms for values that are not as wide as the keys."""
 FORMS: Forms = {**UNEQUAL_FORMS, "cpu": compiled}

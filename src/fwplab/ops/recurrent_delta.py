@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fwplab.ops import cpu
+from fwplab.ops import cpu, triton
 from fwplab.ops.delta import step as delta_step
 from fwplab.ops.scan import Forms, Scan, count_sequences, run
 
@@ -29,8 +29,9 @@ def recurrent_delta(
     `beta = sigmoid(b_x + h . r_b)`; then `W += beta k^T (v - k W)` and `o = q W`. The inputs come before softmax and
     sigmoid; the raw `o` is the output, the tanh is on the feedback alone.
     State: `(W [sequences, heads, d, d], o [sequences, heads, d])`, zero at the start; `cu_seqlens` as for `linear`.
-    Backends: `cpu` (compiled), `loop`, `reference`. Source: arXiv 2310.16076, section 2, and the code published with
-    it; the rule is that of arXiv 2106.06295. Raises `UserError` for an unknown backend, or `cpu` where it cannot run.
+    Backends: `cpu` (compiled), `loop`, `triton` (GPU), `reference`. Source: arXiv 2310.16076, section 2, and the code
+    published with it; the rule is that of arXiv 2106.06295. Raises `UserError` for an unknown backend, or one that
+    cannot run.
     """
     count = count_sequences("recurrent_delta", query, cu_seqlens)
     if initial_state is None:
@@ -122,4 +123,24 @@ def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None) -> Scan:
     return Scan(output, (weight, last))
 
 
-FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled}
+def on_gpu(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    beta: Tensor,
+    recurrent_query: Tensor,
+    recurrent_key: Tensor,
+    recurrent_value: Tensor,
+    recurrent_beta: Tensor,
+    weight: Tensor,
+    last: Tensor,
+    *,
+    cu_seqlens: Tensor | None = None,
+) -> Scan:
+    """The kernels of `fwplab.ops.triton`."""
+    slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
+    output, weight, last = triton.recurrent_delta(query, key, value, beta, *slow, weight, last, cu_seqlens)
+    return Scan(output, (weight, last))
+
+
+FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fwplab.errors import UserError
-from fwplab.ops import cpu
+from fwplab.ops import cpu, triton
 
 
 class Scan(NamedTuple):
@@ -29,8 +29,10 @@ class Scan(NamedTuple):
 Forms = Mapping[str, Callable[..., Scan]]
 """A rule's forms by backend. Each takes the sequences, the slow weights and the initial state, in this order."""
 
-PACKED = frozenset({"cpu"})
+PACKED = frozenset({"cpu", "triton"})
 """The backends whose forms take `cu_seqlens` themselves; for the others the sequences run one after the other."""
+
+TRITON_TYPES = frozenset({torch.float32, torch.bfloat16, torch.float64})
 
 
 _preferred: ContextVar[tuple[str, ...]] = ContextVar("preferred", default=())
@@ -105,10 +107,9 @@ def chosen(rule: str, forms: Forms, backend: str, tensor: Tensor) -> str:
     if backend == "auto":
         backend = next((name for name in _preferred.get() if name in forms), "auto")
     if backend == "auto":
-        name = automatic(forms, tensor.device, tensor.dtype)
-        if "cpu" in forms and tensor.device.type == "cpu" and not cpu.available():
+        if tensor.device.type == "cpu" and not cpu.available():
             warn_once(f"fwplab: no compiled CPU kernels ({cpu.info()['why']}); slower PyTorch forms are used")
-        return name
+        return automatic(rule, forms, tensor.device, tensor.dtype)
     if backend not in forms:
         raise UserError(f"{rule} has no backend {backend!r}; choose from: auto, {', '.join(forms)}")
     if backend == "cpu" and not compiled_can_run(tensor.device, tensor.dtype):
@@ -116,13 +117,25 @@ def chosen(rule: str, forms: Forms, backend: str, tensor: Tensor) -> str:
             f"{rule}: backend 'cpu' needs float32 or float64 tensors on the CPU and the compiled library "
             f"(here: {tensor.dtype} on {tensor.device}; library: {cpu.info()['why']}); choose from: auto, reference"
         )
+    if backend == "triton" and (why := triton.checked(rule, tensor.device)):
+        raise UserError(
+            f"{rule}: backend 'triton' cannot be used on {tensor.device}: {why}; choose from: auto, reference"
+        )
     return backend
 
 
-def automatic(forms: Forms, device: torch.device, dtype: torch.dtype) -> str:
-    """What "auto" takes: the compiled kernel where there is one and it runs, else the chunkwise form, else the loop."""
+def automatic(rule: str, forms: Forms, device: torch.device, dtype: torch.dtype) -> str:
+    """What "auto" takes: the kernels for the device where they run, else the chunkwise form, else the loop.
+
+    On a GPU a rule's Triton kernels are first checked against the reference, once a process.
+    """
     if "cpu" in forms and compiled_can_run(device, dtype):
         return "cpu"
+    if "triton" in forms and device.type == "cuda" and dtype in TRITON_TYPES:
+        why = triton.checked(rule, device)
+        if why is None:
+            return "triton"
+        warn_once(f"fwplab: no Triton kernels for {rule} on {device} ({why}); slower PyTorch forms are used")
     return next(name for name in ("chunk", "loop", "reference") if name in forms)
 
 

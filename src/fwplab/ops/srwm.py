@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fwplab.ops import cpu
+from fwplab.ops import cpu, triton
 from fwplab.ops.scan import Forms, Scan, count_sequences, run
 
 
@@ -26,8 +26,8 @@ def srwm(
     update. `w_*` are the values at the start, shared by the batch (`[heads, d, d]`, `w_b` `[heads, d, 4]`) or one
     per sequence (`[sequences, heads, d, d]`); `initial_state`, if given, takes their place.
     State: the four blocks, `[sequences, heads, d, d]` three times and `[sequences, heads, d, 4]`; `cu_seqlens` as for
-    `linear`. Backends: `cpu` (compiled), `loop`, `reference`. Source: arXiv 2310.16076, section 2; the rule is that
-    of arXiv 2202.05780. Raises `UserError` for an unknown backend, or `cpu` where it cannot run.
+    `linear`. Backends: `cpu` (compiled), `loop`, `triton` (GPU), `reference`. Source: arXiv 2310.16076, section 2;
+    the rule is that of arXiv 2202.05780. Raises `UserError` for an unknown backend, or one that cannot run.
     """
     count = count_sequences("srwm", x, cu_seqlens)
     blocks: tuple[Tensor, ...] = initial_state or (w_y, w_q, w_k, w_b)
@@ -81,4 +81,10 @@ def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None) -> Scan:
     return Scan(output, tuple(state))
 
 
-FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled}
+def on_gpu(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
+    """The kernels of `fwplab.ops.triton`."""
+    output, *state = triton.srwm(x, w_y, w_q, w_k, w_b, cu_seqlens)
+    return Scan(output, tuple(state))
+
+
+FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}

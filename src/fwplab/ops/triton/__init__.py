@@ -1,0 +1,158 @@
+"""Triton kernels of the rules, for GPUs; Triton's interpreter runs them on the CPU to test them.
+
+Forward and analytic backward inside PyTorch custom operators (`fwplab::triton_delta` and so on), with
+`torch.func.vmap`, which folds the mapped members into the heads. Inputs float32, bfloat16 or float64; the state and all
+sums are float32, or float64 for float64 inputs. Triton is imported at the first call, not with this package.
+"""
+
+import importlib
+import importlib.util
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fwplab.errors import UserError
+
+__all__ = ["available", "checked", "delta", "elementwise", "info", "linear", "recurrent_delta", "srwm"]
+
+RULES = ("linear", "delta", "recurrent_delta", "srwm", "elementwise")
+
+
+def interpreted() -> bool:
+    """Whether Triton runs its kernels in Python: the environment must say so before Triton is imported."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "yes", "on", "y"}
+
+
+FOUND: dict[str, str | None] = {}
+"""What `missing` found. (`torch.compile` follows a dictionary; it warns of a cached function.)"""
+
+
+def missing() -> str | None:
+    """Why the kernels cannot run here; None if they can."""
+    if "why" not in FOUND:
+        FOUND["why"] = look()
+    return FOUND["why"]
+
+
+def look() -> str | None:
+    """Look for Triton, which is not imported, and for a GPU."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    if not interpreted() and not torch.cuda.is_available():
+        return "there is no CUDA GPU, and TRITON_INTERPRET=1 is not set"
+    return None
+
+
+def available() -> bool:
+    """Whether Triton is installed and there is a GPU, or its interpreter, to run the kernels."""
+    return missing() is None
+
+
+def checked(rule: str, device: torch.device | None = None) -> str | None:
+    """Why the kernels of a rule must not be used on a device: they compute something else than the reference there.
+
+    None if they agree. The check runs once for a device and process, on the GPU in use (or in the interpreter) if no
+    `device` is given; the first time on a machine it waits for the compiler, some seconds for a rule. Where the kernels
+    cannot run at all that is the reason.
+    """
+    if missing() is not None:
+        return missing()
+    from fwplab.ops.triton import self_check
+
+    if device is None:
+        device = torch.device("cpu" if interpreted() else "cuda")
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    return self_check.reason(rule, device)
+
+
+def info() -> dict[str, Any]:
+    """Triton's version, the GPU or the interpreter, why it cannot be used (None if it can), and every rule's check.
+
+    A rule that has not been used yet in this process is not checked for the sake of this answer.
+    """
+    why = missing()
+    if why is not None:
+        return {"available": False, "why": why, "version": None, "device": None, "checks": {}}
+    from fwplab.ops.triton import self_check
+
+    version = importlib.import_module("triton").__version__
+    device = "interpreter" if interpreted() else torch.cuda.get_device_name()
+    checks = {rule: self_check.result(rule) for rule in RULES}
+    return {"available": True, "why": None, "version": version, "device": device, "checks": checks}
+
+
+def linear(
+    query: Tensor, key: Tensor, value: Tensor, weight: Tensor, cu_seqlens: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`(output, W_T)` of the additive rule; `fwplab.ops.linear` has equations and shapes."""
+    require()
+    from fwplab.ops.triton.kernels import linear as kernels
+
+    return kernels.linear(query, key, value, weight, cu_seqlens)
+
+
+def delta(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    beta: Tensor,
+    log_decay: Tensor | None,
+    weight: Tensor,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`(output, W_T)` of the delta rule, gated if there is a `log_decay`; `fwplab.ops.delta` has the equations."""
+    require()
+    from fwplab.ops.triton.kernels import delta as kernels
+
+    return kernels.delta(query, key, value, beta, log_decay, weight, cu_seqlens)
+
+
+def recurrent_delta(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    beta: Tensor,
+    recurrent_query: Tensor,
+    recurrent_key: Tensor,
+    recurrent_value: Tensor,
+    recurrent_beta: Tensor,
+    weight: Tensor,
+    last: Tensor,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`(output, W_T, o_T)` of the recurrent delta rule; `fwplab.ops.recurrent_delta` has equations and shapes."""
+    require()
+    from fwplab.ops.triton.kernels import recurrent_delta as kernels
+
+    slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
+    return kernels.recurrent_delta(query, key, value, beta, *slow, weight, last, cu_seqlens)
+
+
+def srwm(
+    x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, cu_seqlens: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The output and the four rewritten blocks of the self-referential rule; `fwplab.ops.srwm` has the equations."""
+    require()
+    from fwplab.ops.triton.kernels import srwm as kernels
+
+    return kernels.srwm(x, w_y, w_q, w_k, w_b, cu_seqlens)
+
+
+def elementwise(
+    z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`(all c, c_T)` of the element-wise rule; `fwplab.ops.elementwise` has equations and shapes."""
+    require()
+    from fwplab.ops.triton.kernels import elementwise as kernels
+
+    return kernels.elementwise(z, f, w_z, w_f, cell, cu_seqlens)
+
+
+def require() -> None:
+    """A `UserError` where the kernels cannot run."""
+    why = missing()
+    if why is not None:
+        raise UserError(f"the Triton kernels cannot run: {why}; choose from: auto, reference")

@@ -1,0 +1,55 @@
+"""Where there is no GPU, Triton's interpreter runs the kernels: it must be chosen before Triton is imported."""
+
+import os
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from fwplab.ops import triton
+
+if not torch.cuda.is_available():
+    if "triton" in sys.modules and not triton.interpreted():
+        raise RuntimeError(
+            "Triton was imported before these tests could choose its interpreter: set TRITON_INTERPRET=1"
+        )
+    os.environ["TRITON_INTERPRET"] = "1"
+    triton.FOUND.clear()
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from triton.runtime import interpreter
+
+patch_tensor, patch_language, launch = (
+    interpreter._patch_lang_tensor,
+    interpreter._patch_lang,
+    interpreter.GridExecutor.__call__,
+)
+patched: dict[int, Any] = {}
+"""The scopes that are patched during a launch, by the globals of a function of theirs."""
+
+
+def patch_tensor_for_numpy(tensor: Any, *scope: Any) -> None:
+    """Triton before 3.7 turns a bound of `range` into a number in a way that numpy refuses from 2.4 on."""
+    patch_tensor(tensor, *scope)
+    tensor.__index__ = lambda self: int(self.handle.data.item())
+
+
+def call_function(self: Any, *arguments: Any, **options: Any) -> Any:
+    """A function called by a kernel. Triton patches its language anew at each call, which takes 5/6 of the time."""
+    scope = id(self.fn.__globals__)
+    if scope not in patched:
+        patched[scope] = patch_language(self.fn)
+    return self.rewrite()(*arguments, **options)
+
+
+def launch_once_patched(self: Any, *arguments: Any, **options: Any) -> None:
+    """Every launch patches what it needs and restores it."""
+    patched.clear()
+    launch(self, *arguments, **options)
+
+
+interpreter._patch_lang_tensor = patch_tensor_for_numpy
+interpreter.InterpretedFunction.__call__ = call_function
+interpreter.GridExecutor.__call__ = launch_once_patched

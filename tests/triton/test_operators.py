@@ -1,0 +1,135 @@
+"""The kernels as PyTorch operators: opcheck, tapes, errors that name the choices, and what importing costs."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import triton as triton_itself
+import triton.language as tl
+from tests.triton.cases import CASES, draw, kernel
+
+from fwplab.errors import UserError
+from fwplab.ops import triton
+from fwplab.ops.triton.kernels import launch, numerics
+
+NO_TAPE = ("linear", "elementwise")
+
+
+def operator(name: str) -> torch._ops.OpOverload:
+    """The forward operator of a case."""
+    return getattr(torch.ops.fwplab, f"triton_{CASES[name].rule}").default
+
+
+@pytest.mark.parametrize("bounds", [None, torch.tensor([0, 1, 3])], ids=["batch", "packed"])
+@pytest.mark.parametrize("name", ["linear", "delta", "gated_delta", "recurrent_delta", "srwm", "elementwise"])
+def test_operators_pass_opcheck(name: str, bounds: torch.Tensor | None) -> None:
+    importlib.import_module(f"fwplab.ops.triton.kernels.{CASES[name].rule}")
+    arguments = draw(name, 1, 3, 1, 2, sequences=1 if bounds is None else 2)
+    leaves = [None if a is None else a.requires_grad_() for a in arguments]
+    flag = {"linear": (False,), "elementwise": ()}.get(name, (True,))
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    torch.library.opcheck(operator(name), (*leaves, bounds, *flag), test_utils=checks)
+
+
+@pytest.mark.parametrize("name", ["delta", "recurrent_delta", "srwm"])
+def test_no_tape_where_no_gradient_is_asked_for(name: str) -> None:
+    importlib.import_module(f"fwplab.ops.triton.kernels.{name}")
+    arguments, results = draw(name, 1, 3, 1, 2), 1 + CASES[name].states
+    without, kept = (operator(name)(*arguments, None, keep)[results:] for keep in (False, True))
+    assert all(tensor.numel() == 0 for tensor in without)
+    assert any(tensor.numel() > 0 for tensor in kept)
+    leaves = [None if a is None else a.requires_grad_() for a in arguments]
+    output = operator(name)(*leaves, None, False)[0]
+    with pytest.raises(RuntimeError, match="did not keep"):
+        output.sum().backward()
+
+
+def test_compiles_into_one_graph() -> None:
+    query, key, value, state = draw("linear", 1, 3, 1, 2)
+    assert triton.available()
+    compiled = torch.compile(kernel("linear"), backend="eager", fullgraph=True)
+    assert torch.equal(compiled(query, key, value, state)[0], kernel("linear")(query, key, value, state)[0])
+
+
+def test_what_does_not_fit_is_named() -> None:
+    query, key, value, state = draw("linear", 1, 3, 1, 2)
+    with pytest.raises(UserError, match=r"linear: value is \[1, 2, 1, 2\]"):
+        triton.linear(query, key, value[:, :2], state)
+    with pytest.raises(UserError, match="choose from: float32, bfloat16, float64"):
+        triton.linear(query.half(), key.half(), value.half(), state.float())
+    with pytest.raises(UserError, match="float64 for all or none"):
+        triton.linear(query, key.float(), value, state)
+    with pytest.raises(UserError, match="width 1 to 128, not 129"):
+        triton.srwm(*(torch.zeros(1, 1, 1, 129), *(torch.zeros(1, 1, 129, columns) for columns in (129, 129, 129, 4))))
+
+
+def test_where_it_cannot_run_the_error_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton, "missing", lambda: "there is no GPU")
+    assert not triton.available()
+    assert triton.info()["why"] == "there is no GPU"
+    assert triton.checked("linear") == "there is no GPU"
+    with pytest.raises(UserError, match="there is no GPU; choose from: auto, reference"):
+        triton.linear(*draw("linear", 1, 3, 1, 2))
+
+
+def test_importing_the_package_does_not_import_triton() -> None:
+    question = "import sys, fwplab.ops.triton as t; t.available(); print('triton' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
+
+
+def test_saved_rows_never_overlap() -> None:
+    for lengths in ((5, 0, 16, 17, 1, 15), (16, 16), (0,), (33, 31)):
+        bounds = torch.tensor([0, *lengths]).cumsum(0)
+        rows = launch.saved_rows(torch.empty(1, int(bounds[-1]), 1, 1), bounds, 16)
+        first = (start // 16 + index for index, start in enumerate(bounds.tolist()))
+        own = [range(row, row - (-length // 16)) for row, length in zip(first, lengths, strict=False)]
+        taken = [row for each in own for row in each]
+        assert len(taken) == len(set(taken))
+        assert all(row < rows for row in taken)
+
+
+@pytest.mark.parametrize(
+    ("capability", "names"),
+    [("90", ()), ("80", ("linear", "recurrent_delta_backward"))],
+    ids=["Hopper", "Ampere"],
+)
+def test_kernels_compile_for_a_gpu(capability: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    script, environment = Path(__file__).with_name("compile_kernels.py"), dict(os.environ)
+    environment.pop("TRITON_INTERPRET", None)
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    command = [sys.executable, str(script), capability, *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == (len(names) or 9)
+
+
+@triton_itself.jit
+def apply(x, tanh, sigmoid, softmax, BLOCK: tl.constexpr):  # noqa: N803
+    place = tl.arange(0, BLOCK)
+    given = tl.load(x + place)
+    tl.store(tanh + place, numerics.tanh(given))
+    tl.store(sigmoid + place, numerics.sigmoid(given))
+    tl.store(softmax + place, numerics.softmax(given, BLOCK - 1, BLOCK))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_tanh_sigmoid_and_softmax_from_zero_to_infinity(dtype: torch.dtype) -> None:
+    sizes = torch.logspace(-30, 4, 255, dtype=torch.float64)
+    x = torch.cat([-sizes.flip(0), torch.zeros(1), sizes, torch.zeros(1)]).to(dtype)
+    found = [torch.empty_like(x) for _ in range(3)]
+    apply[(1,)](x, *found, BLOCK=512)
+    tiny, rounding = torch.finfo(dtype).tiny, torch.finfo(dtype).eps
+    for result, wanted in zip(found, (x.double().tanh(), x.double().sigmoid()), strict=False):
+        error = (result.double() - wanted).abs()
+        assert bool((error <= 4 * rounding * wanted.abs() + 4 * tiny).all())
+    assert float(found[2].sum()) == pytest.approx(1)
+    assert float(found[2][-1]) == 0
+    x[7] = torch.nan
+    apply[(1,)](x, *found, BLOCK=512)
+    assert found[0][7].isnan()
+    assert found[1][7].isnan()
