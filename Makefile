@@ -1,9 +1,9 @@
-# make install | demo | test: set up a virtual environment, run the quick reproduction, run the test suite.
+# make install | demo | test | bench: set up a virtual environment, reproduce the core of the table, run the tests, measure the speed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check
+.PHONY: install demo test bench check
 
 install: $(VENV)/.installed
 
@@ -16,6 +16,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt setup.py $(wildcard src/fwpla
 
 demo: install
 	$(BIN)/fwplab reproduce irie2023 --quick --out report.html
+
+bench: install
+	$(BIN)/fwplab bench
 
 test: install check
 	$(BIN)/python -m pytest --numprocesses 2

@@ -23,7 +23,7 @@ from fwplab.model import ModelSpec
 from fwplab.population import Population
 from fwplab.record import Progress
 from fwplab.run import PROTOCOLS, Run, from_dict, to_dict
-from fwplab.trainer import RESUME, Training, load_splits, train
+from fwplab.trainer import RESUME, Training, lift, load_splits, train
 
 SPLITS = SplitSpec(train_strings=300, validation_strings=60, test_strings=20, test_lengths=((2, 50), (51, 60)))
 
@@ -55,7 +55,7 @@ def test_stacked_members_learn_as_they_would_alone(name: str) -> None:
 
 
 def test_loop_and_stack_are_the_same_mathematics() -> None:
-    stacked, looped = (train(small_run(population=lift)) for lift in ("stack", "loop"))
+    stacked, looped = (train(small_run(population=way)) for way in ("stack", "loop"))
     for left, right in zip(stacked.members, looped.members, strict=True):
         assert left.checks[-1].bin0_loss == pytest.approx(right.checks[-1].bin0_loss, rel=1e-3)
 
@@ -224,3 +224,12 @@ def test_a_spec_survives_json_and_its_key_is_stable() -> None:
     assert len({small_run(name).key for name in MIXERS.names()}) == len(MIXERS.names())
     with pytest.raises(UserError, match="no field 'sedes'; choose from: language"):
         from_dict(Run, {"sedes": 3})
+
+
+def test_large_batches_on_a_cpu_are_packed_not_stacked() -> None:
+    run = replace(small_run(), protocol=replace(small_run().protocol, batch_size=32))
+    assert lift(run, "cpu")[0] == "loop"
+    assert lift(run, "cuda")[0] == "stack"
+    assert lift(small_run(), "cpu")[0] == "stack"
+    assert lift(replace(run, mixer=MIXERS.load("lstm")()), "cpu")[0] == "stack"
+    assert "packed" in train(run).environment["population"]

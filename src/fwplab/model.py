@@ -56,6 +56,7 @@ class Model(nn.Module):
             raise UserError(
                 f"a residual mixer needs an embedding as wide as its layers: choose {spec.hidden}, not {embedding}"
             )
+        self.packs = mixer.packs
         self.embedding = nn.Embedding(vocabulary, embedding)
         depth = mixer.depth(spec.layers)
         widths = [embedding] + [spec.hidden] * (depth - 1)
@@ -73,19 +74,32 @@ class Model(nn.Module):
         self.final_norm = nn.LayerNorm(spec.hidden) if mixer.final_norm else nn.Identity()
         self.readout = nn.Linear(spec.hidden, classes)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of every position."""
-        return self.scan(tokens)[0]
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits of every position, `[batch, time, classes]`.
+
+        With `lengths` `[batch]` the positions beyond a string's length are padding: their logits mean nothing, and a
+        mixer that packs does no work on them.
+        """
+        if lengths is None or not self.packs:
+            return self.scan(tokens)[0]
+        inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
+        cu_seqlens = functional.pad(lengths.cumsum(0), (1, 0))
+        logits, _ = self.mix(self.embedding(tokens[inside]).unsqueeze(0), cu_seqlens=cu_seqlens)
+        padded = logits.new_zeros(*tokens.shape, logits.shape[-1])
+        return padded.masked_scatter(inside.unsqueeze(-1), logits)
 
     def scan(self, tokens: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
         """Logits of every position and the state after the last; `state` continues a sequence."""
         return self.mix(self.embedding(tokens), state)
 
-    def mix(self, x: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
-        """As `scan`, from embedded tokens `[batch, time, embedding]`."""
+    def mix(
+        self, x: Tensor, state: Sequence[State] | None = None, *, cu_seqlens: Tensor | None = None
+    ) -> tuple[Tensor, list[State]]:
+        """As `scan`, from embedded tokens `[batch, time, embedding]`; `cu_seqlens` as a mixer that packs takes it."""
         after: list[State] = []
+        packed = () if cu_seqlens is None else (cu_seqlens,)
         for layer, (mixer, feed_forward) in enumerate(zip(self.mixers, self.feed_forwards, strict=True)):
-            x, layer_state = mixer(x, state[layer] if state is not None else None)
+            x, layer_state = mixer(x, state[layer] if state is not None else None, *packed)
             x = feed_forward(x)
             after.append(layer_state)
         return self.readout(self.final_norm(x)), after

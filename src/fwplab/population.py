@@ -23,10 +23,12 @@ class Population:
     `lift` and `why`, where a module cannot be vectorised. A single member is never lifted.
     """
 
-    def __init__(self, models: Sequence[Model], lift: Literal["stack", "loop"] = "stack") -> None:
+    def __init__(
+        self, models: Sequence[Model], lift: Literal["stack", "loop"] = "stack", why: str = "asked for"
+    ) -> None:
         self.models = list(models)
         self.lift: Lift = "single" if len(self.models) == 1 else lift
-        self.why = "one member" if self.lift == "single" else f"asked for: {lift}"
+        self.why = "one member" if self.lift == "single" else why
         self.weights: list[Weights] = [dict(model.named_parameters()) for model in self.models]
         if self.lift == "stack":
             self._stack()
@@ -34,14 +36,18 @@ class Population:
     def __len__(self) -> int:
         return len(self.weights)
 
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """Logits `[member, batch, time, classes]` of `[member, batch, time]`, or of `[batch, time]` shared by all."""
+    def __call__(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits `[member, batch, time, classes]` of `[member, batch, time]`, or of `[batch, time]` shared by all.
+
+        `lengths` `[member, batch]` tell members that are not stacked where each string ends, as `Model.forward` does.
+        """
         shared = tokens.dim() == 2
         if self.lift == "stack":
             in_dims = (0, 0, None if shared else 0)
             return vmap(self._functional, in_dims=in_dims)(self._stacked, self._buffers, tokens)
         each = [tokens] * len(self) if shared else tokens.unbind(0)
-        return torch.stack([model(mine) for model, mine in zip(self.models, each, strict=True)])
+        ends = [()] * len(self) if lengths is None else [(mine,) for mine in lengths.unbind(0)]
+        return torch.stack([model(mine, *end) for model, mine, end in zip(self.models, each, ends, strict=True)])
 
     def backward(self, losses: Tensor) -> None:
         """Gradients of each member's own loss, `losses` `[member]`, into the `.grad` of its weights."""

@@ -165,3 +165,18 @@ def test_wrong_shapes_are_one_clear_line() -> None:
 def test_specs_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         MIXERS.load("srwm")().rate_bias = 0.0
+
+
+@pytest.mark.parametrize("name", [name for name in MIXERS.names() if MIXERS.load(name).packs])
+def test_packed_strings_equal_padded_ones(name: str) -> None:
+    model = build(MIXERS.load(name)(), ModelSpec(hidden=8, heads=2), vocabulary=3, classes=2, seed=0).double()
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, 3, (9, 12), generator=generator)
+    lengths = torch.tensor([12, 1, 5, 0, 7, 7, 2, 11, 3])
+    inside = torch.arange(12) < lengths.unsqueeze(1)
+    gradients = []
+    for known in (None, lengths):
+        logits = model(tokens, known)
+        gradients.append([logits[inside], *torch.autograd.grad(logits[inside].square().sum(), model.parameters())])
+    for padded, packed in zip(*gradients, strict=True):
+        torch.testing.assert_close(packed, padded, rtol=1e-9, atol=1e-11)

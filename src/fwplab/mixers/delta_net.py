@@ -19,15 +19,26 @@ class DeltaNet(MixerSpec):
     (arXiv 2310.16076).
     """
 
+    packs = True
+
     def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
         """The layer `x + OutLinear(delta(SlowNet(LayerNorm(x))))`."""
         return _Layer(width, heads, extra=1)
 
 
 class _Layer(FastWeightMixer):
-    def rule(self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, state: State | None) -> Scan:
+    def rule(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *beta: Tensor,
+        state: State | None,
+        cu_seqlens: Tensor | None,
+    ) -> Scan:
         strength = torch.sigmoid(beta[0])
-        return delta(_shares(query), _shares(key), value, strength, initial_state=state[0] if state else None)
+        start = state[0] if state else None
+        return delta(_shares(query), _shares(key), value, strength, initial_state=start, cu_seqlens=cu_seqlens)
 
 
 def _shares(features: Tensor) -> Tensor:

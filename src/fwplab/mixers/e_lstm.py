@@ -19,6 +19,7 @@ class ELSTM(MixerSpec):
 
     feed_forward = "none"
     residual = False
+    packs = True
     one_layer: bool = True
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
@@ -42,10 +43,11 @@ class _Layer(Mixer):
         self.bias_f = nn.Parameter(0.1 * torch.randn(1, width))
         self.output_gate = nn.Linear(input_width + width, width)
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         z = (x @ self.weight_z.T + self.bias_z).unsqueeze(-2)
         f = (x @ self.weight_f.T + self.bias_f).unsqueeze(-2)
-        scan = elementwise(z, f, self.recurrent_z, self.recurrent_f, initial_state=state[0] if state else None)
+        start = state[0] if state else None
+        scan = elementwise(z, f, self.recurrent_z, self.recurrent_f, initial_state=start, cu_seqlens=cu_seqlens)
         cell = scan.output.squeeze(-2)
         gate = torch.sigmoid(self.output_gate(torch.cat([x, cell], dim=-1)))
         return cell * gate, (scan.state,)

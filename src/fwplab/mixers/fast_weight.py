@@ -23,14 +23,22 @@ class FastWeightMixer(Mixer):
         self.slow_net = nn.Linear(width, heads * (3 * self.head_width + extra), bias=False)
         self.out_linear = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         """`[batch, time, width]` to the same shape, and the fast weights after the last position."""
-        scan = self.rule(*self.project(self.layer_norm(x)), state=state)
+        scan = self.rule(*self.project(self.layer_norm(x)), state=state, cu_seqlens=cu_seqlens)
         new_state = scan.state if isinstance(scan.state, tuple) else (scan.state,)
         return x + self.out_linear(scan.output.flatten(-2)), new_state
 
     @abstractmethod
-    def rule(self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, state: State | None) -> Scan:
+    def rule(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *beta: Tensor,
+        state: State | None,
+        cu_seqlens: Tensor | None,
+    ) -> Scan:
         """Runs the rule on SlowNet's output, `[batch, time, heads, d]` each, beta `[batch, time, heads]`."""
 
     def project(self, x: Tensor) -> tuple[Tensor, ...]:

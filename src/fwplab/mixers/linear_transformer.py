@@ -14,11 +14,22 @@ from fwplab.ops import Scan, linear
 class LinearTransformer(MixerSpec):
     """Additive fast weights with the feature map `elu + 1` on query and key, no normaliser (arXiv 2310.16076)."""
 
+    packs = True
+
     def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
         """The layer `x + OutLinear(linear(SlowNet(LayerNorm(x))))`."""
         return _Layer(width, heads)
 
 
 class _Layer(FastWeightMixer):
-    def rule(self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, state: State | None) -> Scan:
-        return linear(elu(query) + 1, elu(key) + 1, value, initial_state=state[0] if state else None)
+    def rule(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *beta: Tensor,
+        state: State | None,
+        cu_seqlens: Tensor | None,
+    ) -> Scan:
+        start = state[0] if state else None
+        return linear(elu(query) + 1, elu(key) + 1, value, initial_state=start, cu_seqlens=cu_seqlens)

@@ -17,7 +17,11 @@ class Mixer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """`x` `[batch, time, width]` to the outputs `[batch, time, width]` and the state after the last position."""
+        """`x` `[batch, time, width]` to the outputs `[batch, time, width]` and the state after the last position.
+
+        A mixer whose spec says `packs` takes a third argument, `cu_seqlens` `[sequences + 1]` or None: the bounds of
+        sequences that lie one behind the other in a batch of 1.
+        """
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:
@@ -36,6 +40,7 @@ class MixerSpec(ABC):
     `feed_forward`: where the block's feed-forward part has its LayerNorm ("pre", "post"), or "none" for no such part.
     `final_norm`: one more LayerNorm before the readout. `residual`: the mixer adds to its input, so that the
     embedding must be as wide as the layers. `constant_memory`: the state does not grow with the sequence.
+    `packs`: the layer takes sequences of unequal lengths one behind the other, so that no work is done on padding.
     `same_start`: all layers start from the weights of the first.
     """
 
@@ -43,6 +48,7 @@ class MixerSpec(ABC):
     final_norm: ClassVar[bool] = False
     residual: ClassVar[bool] = True
     constant_memory: ClassVar[bool] = True
+    packs: ClassVar[bool] = False
     same_start: bool = False
 
     @abstractmethod

@@ -17,6 +17,8 @@ class RecurrentDelta(MixerSpec):
     The recurrent weights start as `N(0, 1/d)`, d the width of a head.
     """
 
+    packs = True
+
     def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
         """The layer `x + OutLinear(recurrent_delta(SlowNet(LayerNorm(x))))`."""
         return _Layer(width, heads)
@@ -31,9 +33,17 @@ class _Layer(FastWeightMixer):
         self.recurrent_value = nn.Parameter(torch.randn(heads, d, d) * scale)
         self.recurrent_beta = nn.Parameter(torch.randn(heads, d) * scale)
 
-    def rule(self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, state: State | None) -> Scan:
+    def rule(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *beta: Tensor,
+        state: State | None,
+        cu_seqlens: Tensor | None,
+    ) -> Scan:
         recurrent = self.recurrent_query, self.recurrent_key, self.recurrent_value, self.recurrent_beta
-        return recurrent_delta(query, key, value, beta[0], *recurrent, initial_state=state)
+        return recurrent_delta(query, key, value, beta[0], *recurrent, initial_state=state, cu_seqlens=cu_seqlens)
 
     def initial_state(self, batch: int) -> State:
         return (*super().initial_state(batch), self.slow_net.weight.new_zeros(batch, self.heads, self.head_width))

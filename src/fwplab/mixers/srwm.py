@@ -18,6 +18,7 @@ class SRWM(MixerSpec):
     LayerNorm; `normalised_residual=True`, the layer returns `LayerNorm(x) + OutLinear(y)` instead of adding to `x`.
     """
 
+    packs = True
     normalised_input: bool = False
     normalised_residual: bool = True
     rate_bias: float = -1.0
@@ -41,10 +42,10 @@ class _Layer(Mixer):
         self.layer_norm = nn.LayerNorm(width)
         self.out_linear = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         normal = self.layer_norm(x)
         heads = (normal if self.spec.normalised_input else x).unflatten(-1, (self.heads, -1))
-        scan = srwm(heads, *self.blocks, initial_state=state)
+        scan = srwm(heads, *self.blocks, initial_state=state, cu_seqlens=cu_seqlens)
         residual = normal if self.spec.normalised_residual else x
         return residual + self.out_linear(scan.output.flatten(-2)), scan.state
 

@@ -1,0 +1,122 @@
+"""The benchmark tells what it should, and no speed of a form that is wrong. Nothing here depends on how fast it is."""
+
+import importlib
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from fwplab.benchmark import clock, operators, streaming, suite, training
+from fwplab.benchmark.operators import CASES, Case
+from fwplab.cli import run
+from fwplab.ops import Scan
+
+SMALL = suite.Suite((Case("delta", 2, 4),), 1, (Case("delta", 1, 4),), (30,), (), (), ())
+
+
+@pytest.mark.parametrize("operator", dict.fromkeys(case.operator for case in CASES))
+def test_the_published_loops_compute_the_rules(operator: str) -> None:
+    assert operators.check(Case(operator, 2, 5), "published") is None
+
+
+@pytest.mark.parametrize("operator", ["linear", "recurrent_delta", "elementwise"])
+def test_a_row_has_its_ratios(operator: str) -> None:
+    (row,) = operators.measure(Case(operator, 2, 4), batch=64, length=20, rounds=1)
+    assert row.error is None
+    assert min(row.seconds, row.ratio_published_loop, row.ratio_tuned_loop, row.ratio_lstm) > 0
+    assert math.isnan(row.ratio_chunk) == (operator != "linear")
+    assert math.isnan(row.peak_fraction) == (operator == "elementwise")
+    assert 0 <= row.saved_fraction < 1
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Makes the compiled delta rule wrong by a thousandth, in its output or in a gradient."""
+    rule = importlib.import_module("fwplab.ops.delta")
+    compiled = rule.FORMS["cpu"]
+
+    def wrong(query: torch.Tensor, *arguments: torch.Tensor) -> Scan:
+        if what == "gradient":
+            query = query + 1e-3 * (query - query.detach())
+        scan = compiled(query, *arguments)
+        return scan._replace(output=1.001 * scan.output) if what == "output" else scan
+
+    monkeypatch.setitem(rule.FORMS, "cpu", wrong)
+
+
+@pytest.mark.parametrize("what", ["output", "gradient"])
+def test_a_wrong_form_gets_no_speed(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    spoil(monkeypatch, what)
+    (row,) = operators.measure(Case("delta", 2, 4), batch=3, length=5, rounds=1)
+    assert "differs from the reference" in (row.error or "")
+    assert math.isnan(row.seconds)
+    assert math.isnan(row.ratio_published_loop)
+    (stream,) = streaming.measure(Case("delta", 1, 4), (20,), rounds=1)
+    assert stream.error == row.error
+    assert math.isnan(stream.tokens_per_second)
+
+
+def test_the_command_writes_every_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(suite, "QUICK", SMALL)
+    file = tmp_path / "bench.json"
+    assert run(["bench", "--quick", "--json", str(file)]) == 0
+    report = json.loads(file.read_text())
+    (row,) = report["rows"]
+    assert {"operator", "heads", "width", "ratio_published_loop", "ratio_tuned_loop", "peak_fraction"} <= set(row)
+    assert (row["operator"], row["heads"], row["width"], row["batch"], row["length"]) == ("delta", 2, 4, 64, 100)
+    assert report["streaming"][0]["length"] == 30
+    assert report["machine"]["kernels"]["auto"]["delta"] == "cpu"
+    table = capsys.readouterr().out
+    assert f"{row['ratio_published_loop']:.1f}x" in table
+    assert f"{100 * row['peak_fraction']:.1f} %" in table
+
+
+def test_the_command_fails_with_a_wrong_form(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(suite, "QUICK", SMALL)
+    spoil(monkeypatch, "output")
+    file = tmp_path / "bench.json"
+    assert run(["bench", "--quick", "--json", str(file)]) == 1
+    assert json.loads(file.read_text())["rows"][0]["seconds"] is None
+    assert "check failed" in capsys.readouterr().out
+
+
+def test_wrong_arguments_name_the_choices(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(["bench", "--only", "quantum"]) == 2
+    assert "choose from: linear, delta" in capsys.readouterr().err
+    assert run(["bench", "--json", str(tmp_path / "nowhere" / "x.json")]) == 2
+    assert "no folder" in capsys.readouterr().err
+
+
+def test_every_part_of_the_full_suite_is_there() -> None:
+    names = [name for name, _ in suite.work(suite.FULL, (), "auto")]
+    assert "recurrent_delta 16x4" in names
+    assert "streaming recurrent_delta" in names
+    assert "training step of recurrent-delta" in names
+    assert len(names) == len(set(names))
+    assert [name for name, _ in suite.work(suite.FULL, ("srwm",), "auto")] == [
+        "srwm 16x4",
+        "srwm 8x8",
+        "srwm 4x16",
+        "srwm 2x32",
+        "srwm 1x64",
+        "streaming srwm",
+    ]
+
+
+def test_the_training_step_is_the_trainers() -> None:
+    (step,) = training.measure_step("linear-transformer", rounds=1, least=0.0)
+    assert step.milliseconds > 0
+    assert step.ratio_tuned_loop > 0
+
+
+def test_forms_take_turns() -> None:
+    order: list[str] = []
+    times = clock.medians({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2, least=0.0)
+    assert order == ["a", "b", "a", "b", "a", "b"]
+    assert set(times) == {"a", "b", clock.PEAK}
+    assert times[clock.PEAK] > 1e8
