@@ -72,6 +72,11 @@ def test_the_command_writes_every_number(
     table = capsys.readouterr().out
     assert f"{row['ratio_published_loop']:.1f}x" in table
     assert f"{100 * row['peak_fraction']:.1f} %" in table
+    assert run(["bench", "--show", str(file)]) == 0
+    assert capsys.readouterr().out == table
+    file.write_text("{}")
+    assert run(["bench", "--show", str(file)]) == 2
+    assert "is no file that fwplab bench --json wrote" in capsys.readouterr().err
 
 
 def test_the_command_fails_with_a_wrong_form(

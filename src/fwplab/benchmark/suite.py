@@ -74,11 +74,30 @@ def machine() -> dict[str, Any]:
     }
 
 
+KINDS: dict[str, type[Row] | type[Stream] | type[Step] | type[Seeds]] = {
+    "rows": Row,
+    "streaming": Stream,
+    "training": Step,
+    "seeds": Seeds,
+}
+
+
 def report(results: list[Result]) -> dict[str, Any]:
     """The JSON of a benchmark: the machine, and rows by kind; what was not measured is null."""
-    kinds = {"rows": Row, "streaming": Stream, "training": Step, "seeds": Seeds}
-    tables = {name: [_plain(result) for result in results if isinstance(result, kind)] for name, kind in kinds.items()}
+    tables = {name: [_plain(result) for result in results if isinstance(result, kind)] for name, kind in KINDS.items()}
     return {"machine": machine(), **tables}
+
+
+def results_of(report: dict[str, Any]) -> list[Result]:
+    """The inverse of `report`."""
+    results: list[Result] = []
+    for table, kind in KINDS.items():
+        for row in report[table]:
+            values: dict[str, Any] = {
+                name: math.nan if value is None and name != "error" else value for name, value in row.items()
+            }
+            results.append(kind(**values))
+    return results
 
 
 def _plain(result: Result) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -14,7 +15,7 @@ from fwplab.benchmark.operators import CASES, Row
 from fwplab.benchmark.streaming import Stream
 from fwplab.benchmark.suite import Result
 from fwplab.benchmark.training import Seeds, Step
-from fwplab.cli.console import PLAIN_WIDTH
+from fwplab.cli.console import emit
 from fwplab.errors import UserError
 from fwplab.files import replaced
 
@@ -27,15 +28,20 @@ class Bench:
 
     All ratios come from one run in which the forms take turns. A form that fails its check against the float64
     reference gets no speed, and the exit code is 1. `--quick` takes less than a minute; `--only` names operators;
-    `--json` writes every number to a file.
+    `--json` writes every number to a file, and `--show` prints such a file instead of measuring.
     """
 
     quick: bool = False
     json: Path | None = None
     only: tuple[str, ...] = ()
+    show: Path | None = None
     backend: str = "auto"
 
     def __call__(self) -> int:
+        if self.show is not None:
+            report = read(self.show)
+            emit(report, as_json=False, text=tables(suites.results_of(report), report["machine"]))
+            return 0
         for name in self.only:
             if name not in OPERATORS:
                 raise UserError(f"no operator {name!r}; choose from: {', '.join(OPERATORS)}")
@@ -52,15 +58,25 @@ class Bench:
         if self.json is not None:
             with replaced(self.json) as temporary:
                 temporary.write_text(json.dumps(report, indent=2) + "\n")
-        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(tables(results, report["machine"]))
+        emit(report, as_json=False, text=tables(results, report["machine"]))
         return 1 if any(isinstance(result, Row | Stream) and result.error for result in results) else 0
+
+
+def read(file: Path) -> dict[str, Any]:
+    """What `--json` wrote; a `UserError` for any other file."""
+    try:
+        report: dict[str, Any] = json.loads(file.read_text())
+        suites.results_of(report)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"--show: {file} is no file that fwplab bench --json wrote ({error})") from error
+    return report
 
 
 def tables(results: list[Result], machine: dict[str, object]) -> Group:
     """What was measured, for a person."""
     peak = float(str(machine["peak_multiply_adds_per_second"])) / 1e9
     cores = f"{machine['cores']} cores of {peak:.0f} G multiply-adds a second"
-    line = f"{machine['device']}, {cores}; torch {machine['torch']}"
+    line = f"{machine['device']}, {cores}; torch {machine['torch']}; {machine['date']}"
     parts = (operator_table(results), stream_table(results), step_table(results), seed_table(results))
     return Group(line, *(table for table in parts if table.row_count))
 
