@@ -29,6 +29,8 @@ def test_a_row_has_its_ratios(operator: str) -> None:
     assert math.isnan(row.ratio_chunk) == (operator != "linear")
     assert math.isnan(row.peak_fraction) == (operator == "elementwise")
     assert 0 <= row.saved_fraction < 1
+    assert row.traffic_bytes > 0
+    assert row.roof_fraction > 0
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, what: str) -> None:

@@ -63,6 +63,14 @@ def peak(dtype: torch.dtype = torch.float32, rounds: int = 300_000) -> float:
     return float(done) / (time.perf_counter() - start)
 
 
+def bandwidth(mebibytes: int = 64, rounds: int = 5) -> float:
+    """Bytes a second that one core reads and writes in a copy too large for its caches."""
+    source = torch.zeros(mebibytes * 2**18)
+    target = torch.empty_like(source)
+    best = min(seconds(lambda: target.copy_(source), 0.0) for _ in range(rounds + 1))
+    return 2 * source.numel() * source.element_size() / best
+
+
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
     """PyTorch and the kernels on `count` threads, and the process on as many cores (where the system can pin)."""

@@ -77,7 +77,10 @@ class Row:
 
     `seconds`: median of forward and backward. `peak_fraction`: multiply-adds that the rule needs over those the core
     could have done. `saved_bytes`: what is kept between forward and backward pass, inputs and results aside;
-    `saved_fraction`: of what the published loop keeps. `error`: why no speed is given.
+    `saved_fraction`: of what the published loop keeps. `traffic_bytes`: the least that moves through memory (inputs
+    read twice, output and gradients written, what is kept written and read); `roof_fraction`: the time that the
+    larger of arithmetic at peak and this traffic at the speed of a copy would take, over the time it took (the
+    roofline). `error`: why no speed is given.
     """
 
     operator: str
@@ -96,6 +99,8 @@ class Row:
     speedup_all_threads: float = math.nan
     saved_bytes: int = 0
     saved_fraction: float = math.nan
+    traffic_bytes: int = 0
+    roof_fraction: float = math.nan
     error: str | None = None
 
 
@@ -115,13 +120,15 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
     calls["lstm"] = lstm_passes(case.heads * case.width, batch, length)
     with clock.on_threads(1):
         times = clock.medians(calls, rounds=rounds)
+        bandwidth = clock.bandwidth()
     speedup = math.nan
     if clock.cores() > 1:
         with clock.on_threads(clock.cores()):
             many = clock.medians({"own": calls["own"]}, rounds=rounds)
         speedup = times["own"] / many["own"]
+    arithmetic = case.multiply_adds * batch * length * case.heads / times[clock.PEAK]
     saved = {label: saved_bytes(case.forms[timed[label]], inputs) for label in ("own", "published")}
-    own = times["own"]
+    own, traffic = times["own"], least_traffic(inputs) + 2 * saved["own"]
     row = Row(
         case.operator,
         case.heads,
@@ -132,10 +139,12 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
         ratio_tuned_loop=times["tuned"] / own,
         ratio_chunk=times.get("chunk", math.nan) / own,
         ratio_lstm=times["lstm"] / own,
-        peak_fraction=case.multiply_adds * batch * length * case.heads / own / times[clock.PEAK],
+        peak_fraction=arithmetic / own,
         speedup_all_threads=speedup,
         saved_bytes=saved["own"],
         saved_fraction=saved["own"] / saved["published"],
+        traffic_bytes=traffic,
+        roof_fraction=max(0.0 if math.isnan(arithmetic) else arithmetic, traffic / bandwidth) / own,
     )
     return [row]
 
@@ -193,6 +202,13 @@ def lstm_passes(width: int, batch: int, length: int) -> Callable[[], tuple[Tenso
         return torch.autograd.grad(lstm(x)[0], [x, *lstm.parameters()], cotangent)
 
     return run
+
+
+def least_traffic(inputs: Inputs) -> int:
+    """Bytes of a forward and a backward pass that no kernel avoids: inputs read in both and their gradients written,
+    the output written and its gradient read."""
+    sizes = [tensor.numel() * tensor.element_size() for tensor in inputs if tensor is not None]
+    return 3 * sum(sizes) + 2 * sizes[0]
 
 
 def saved_bytes(form: Callable[..., Scan], inputs: Inputs) -> int:

@@ -69,6 +69,7 @@ def machine() -> dict[str, Any]:
         **environment("cpu"),
         "cores": clock.cores(),
         "peak_multiply_adds_per_second": max(clock.peak() for _ in range(3)),
+        "copy_bytes_per_second": clock.bandwidth(),
         "kernels": ops.info(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }

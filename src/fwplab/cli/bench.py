@@ -75,7 +75,8 @@ def read(file: Path) -> dict[str, Any]:
 def tables(results: list[Result], machine: dict[str, object]) -> Group:
     """What was measured, for a person."""
     peak = float(str(machine["peak_multiply_adds_per_second"])) / 1e9
-    cores = f"{machine['cores']} cores of {peak:.0f} G multiply-adds a second"
+    memory = float(str(machine["copy_bytes_per_second"])) / 1e9
+    cores = f"{machine['cores']} cores of {peak:.0f} G multiply-adds and {memory:.0f} GB copied a second"
     line = f"{machine['device']}, {cores}; torch {machine['torch']}; {machine['date']}"
     parts = (operator_table(results), stream_table(results), step_table(results), seed_table(results))
     return Group(line, *(table for table in parts if table.row_count))
@@ -86,7 +87,17 @@ def operator_table(results: list[Result]) -> Table:
     table = Table(
         "operator", "heads x d", title="forward + backward, float32, batch 64, length 100", title_justify="left"
     )
-    for heading in ("ms", "published loop", "tuned loop", "chunked", "nn.LSTM", "FMA peak", "all threads", "kept MiB"):
+    for heading in (
+        "ms",
+        "published loop",
+        "tuned loop",
+        "chunked",
+        "nn.LSTM",
+        "FMA peak",
+        "roof",
+        "all threads",
+        "kept MiB",
+    ):
         table.add_column(heading, justify="right")
     for row in results:
         if isinstance(row, Row):
@@ -101,6 +112,7 @@ def operator_table(results: list[Result]) -> Table:
                 f"{1000 * row.seconds:.2f}",
                 *map(times, ratios),
                 "" if math.isnan(row.peak_fraction) else f"{100 * row.peak_fraction:.1f} %",
+                f"{100 * row.roof_fraction:.0f} %",
                 times(row.speedup_all_threads),
                 f"{row.saved_bytes / 2**20:.1f}",
             )
