@@ -62,12 +62,13 @@ CASES = tuple(
     }.items()
     for heads, width in shapes
 )
-QUICK = tuple(
-    case
-    for case in CASES
-    if (case.operator, case.width)
-    in {("linear", 16), ("delta", 16), ("recurrent_delta", 8), ("recurrent_delta", 16), ("recurrent_delta", 32)}
-    or (case.operator, case.width) in {("srwm", 16), ("elementwise", 64)}
+QUICK = (
+    Case("linear", 4, 16),
+    Case("delta", 4, 16),
+    Case("recurrent_delta", 8, 8),
+    Case("recurrent_delta", 4, 16),
+    Case("srwm", 4, 16),
+    Case("elementwise", 1, 64),
 )
 
 
