@@ -33,6 +33,12 @@ class _Layer(FastWeightMixer):
         self.recurrent_value = nn.Parameter(torch.randn(heads, d, d) * scale)
         self.recurrent_beta = nn.Parameter(torch.randn(heads, d) * scale)
 
+    def project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """SlowNet in one product; nothing comes between it and the rule, which reads the parts where they lie."""
+        d = self.head_width
+        query, key, value, beta = self.slow_net(x).unflatten(-1, (self.heads, -1)).split([d, d, d, 1], dim=-1)
+        return query, key, value, beta.squeeze(-1)
+
     def rule(
         self,
         query: Tensor,
