@@ -33,15 +33,14 @@ FWPLAB_INLINE typename O::V pass_back(typename O::V* W, typename O::V* G, Rows d
     constexpr bool erases = writing != Writing::additive, gated = writing == Writing::gated;
     constexpr int columns = sizeof(V) == 64 ? 4 : 2;
     V decay_sum{};
-    for (int i = 0; i < O::padded(d); i++) sum_q[i] = sum_k[i] = V{};
     for_blocks<columns>(n, [&](auto block, int j) FWPLAB_INLINE_LAMBDA {
         constexpr int B = block;
         V o[B], v[B], u[B], key_sum[B] = {}, decay_part[B] = {};
         for (int c = 0; c < B; c++) o[c] = right[0][j + c], v[c] = right[1][j + c], u[c] = right[2][j + c];
         for (int i = 0; i < d; i++) {
             V *w = W + i * n + j, *g = G + i * n + j;
-            V q_part = sum_q[i], k_part = sum_k[i], v_part{};
-            const auto q = O::left(left[0], i), k = O::left(left[1], i), before = O::left(left[2], i);
+            V q_part = j ? sum_q[i] : V{}, k_part = j ? sum_k[i] : V{}, v_part{};
+            const V q = O::entry(left[0], i), k = O::entry(left[1], i), before = O::entry(left[2], i);
             for (int c = 0; c < B; c++) {
                 const V old = w[c] - k * u[c];
                 w[c] = old;
@@ -75,6 +74,7 @@ struct Delta {
     using V = typename O::V;
     static constexpr int M = O::teams, D = O::width;
     static constexpr bool erases = writing != Writing::additive, gated = writing == Writing::gated;
+    static constexpr int interleaved = 2;  // sequences side by side in rows order: W and its gradient stay in the first cache
     static constexpr int ahead = 4;  // steps by which arguments are asked for before they are used
 
     const Problem& problem;
@@ -109,6 +109,7 @@ struct Delta {
                 } else {
                     update_and_read<O, 1, false>(W + m * matrix, d, n, V{}, k_before + m * n, u_m, {q_m}, {o_m});
                 }
+                tape.prefetch(t + 1, 1, m, M);
                 const V b = erases ? O::load_number(walk[4], m) : splat<V>(1), overlap = dot<O>(q_m, k_m, n);
                 if constexpr (gated) {
                     alpha[m] = exponential(O::load_number(walk[5], m));
@@ -120,7 +121,7 @@ struct Delta {
                     o_m[c] += overlap * u_m[c];
                 }
             }
-            if (tape && t % problem.segment == 0) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
+            if (tape && tape.begins_segment(t)) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
             if (tape && erases) std::memcpy(tape.step(t), e, M * n * sizeof(V));
             O::store(walk[3], o, n, d);
         }
@@ -145,8 +146,8 @@ struct Delta {
 
     void backward(const DeltaBackward& a, const Group<O>& group, const Tape<V>& tape, Workspace& space) const {
         const int quantity = M * n, carried = M * matrix + 3 * quantity;
-        V *W = space.take<V>(M * matrix), *G = space.take_zeros<V>(carried), *backup = space.take<V>(carried);
-        V *rest = space.take<V>(7 * quantity), *sums = space.take<V>(2 * O::padded(d));
+        V *W = space.take<V>(M * matrix + apart<V>), *G = space.take_zeros<V>(carried), *backup = space.take<V>(carried);
+        V *rest = space.take<V>(7 * quantity), *sums = space.take_zeros<V>(2 * O::padded(d));
         const Adjoint adjoint{W, G, G + M * matrix, G + M * matrix + quantity, rest, rest + quantity, rest + 2 * quantity, rest + 3 * quantity,
                               rest + 4 * quantity, rest + 5 * quantity, rest + 6 * quantity, sums, sums + O::padded(d)};
         const std::int64_t last = group.length - 1;
@@ -204,6 +205,7 @@ struct Delta {
             for (int c = 0; c < n; c++) key_G[c] += overlap * o[c];  // the gradient of the update
             if constexpr (erases) O::store_number(walk[7], dot<O>(key_G, e + m * n, n), m);
             for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
+            tape.prefetch(t - 2, 0, m, M);
             const V grad_decay = pass_back<O, writing>(x.W + m * matrix, x.G + m * matrix, d, n, decay, {q_m, k_m, k_before + m * n},
                                                        {o, grad_v, u}, x.sum_q, x.sum_k, key_G);
             if constexpr (gated) O::store_number(walk[9], grad_decay, m);

@@ -31,27 +31,29 @@ using Wide = std::conditional_t<quick, Known<32, 64>, Known<>>;
 using NarrowSrwm = std::conditional_t<quick, Known<4, 8>, Known<>>;
 using WideSrwm = std::conditional_t<quick, Known<16, 32, 64>, Known<>>;
 
-// f(order) for the element type and loop order of the problem.
-template <class T, int... narrow, int... wide, class F>
+// f(order) for the element type and loop order of the problem; in rows order one sequence alone or `teams` of them.
+template <class T, int teams, int... narrow, int... wide, class F>
 void with_order(const Problem& problem, Known<narrow...>, Known<wide...>, F&& f) {
     constexpr int N = register_bytes / sizeof(T);
     if (problem.lanes != N || problem.width < 1) throw Unsupported();
     [[maybe_unused]] const auto known = [&](auto order) { return problem.width == decltype(order)::width && (f(order), true); };
     if (problem.teams == 0 && (known(Lanes<T, N, narrow>()) || ...)) return;
-    if (problem.teams == 4 && (known(Rows<T, N, 4, wide>()) || ...)) return;
+    if (problem.teams == teams && (known(Rows<T, N, teams, wide>()) || ...)) return;
     if (problem.teams == 0) return f(Lanes<T, N, 0>());
     if (problem.teams == 1) return f(Rows<T, N, 1, 0>());
-    if (problem.teams == 4) return f(Rows<T, N, 4, 0>());
+    if (problem.teams == teams) return f(Rows<T, N, teams, 0>());
     throw Unsupported();
 }
 
 // The same with the widths that are known for a rule.
 template <template <class> class Rule, class F>
 void with_order(const Problem& problem, F&& f) {
-    constexpr bool srwm = std::is_same_v<Rule<Lanes<float, 4, 4>>, Srwm<Lanes<float, 4, 4>>>;
+    using Example = Rule<Lanes<float, 4, 4>>;
+    constexpr bool srwm = std::is_same_v<Example, Srwm<Lanes<float, 4, 4>>>;
     using Few = std::conditional_t<srwm, NarrowSrwm, Narrow>;
     using Many = std::conditional_t<srwm, WideSrwm, Wide>;
-    problem.is_double ? with_order<double>(problem, Known<>(), Known<>(), f) : with_order<float>(problem, Few(), Many(), f);
+    constexpr int teams = Example::interleaved;
+    problem.is_double ? with_order<double, teams>(problem, Known<>(), Known<>(), f) : with_order<float, teams>(problem, Few(), Many(), f);
 }
 
 template <class F>

@@ -10,6 +10,10 @@ from torch import Tensor
 from fwplab.errors import UserError
 from fwplab.ops.cpu import library
 
+UNDONE = 32
+"""Steps between two saved states where the backward pass undoes the steps: many, for the tape is slow memory,
+but few enough that little is lost by undoing them."""
+
 
 class Problem(ctypes.Structure):
     """`struct Problem` of problem.h."""
@@ -125,8 +129,11 @@ class Plan(NamedTuple):
         return like.new_empty(like.shape[2], size, dtype=torch.uint8)
 
 
-def plan(tensor: Tensor, widest_lanes: int, cu_seqlens: Tensor | None, *, undoes: bool = True) -> Plan:
-    """Lanes order for heads of at most `widest_lanes` and batches that fill half a register or more, else rows order.
+def plan(
+    tensor: Tensor, widest_lanes: int, cu_seqlens: Tensor | None, *, interleaved: int = 2, undoes: bool = True
+) -> Plan:
+    """Lanes order for heads of at most `widest_lanes` and batches that fill half a register or more, else rows order,
+    `interleaved` sequences at a time (the rule's own number in C++).
 
     The choice depends on the shape alone, so the number of threads cannot change a bit of the result. `undoes`:
     whether the rule's backward pass takes its updates back; if not, it holds the states of a whole segment.
@@ -136,16 +143,11 @@ def plan(tensor: Tensor, widest_lanes: int, cu_seqlens: Tensor | None, *, undoes
     if packed is not None:
         batch = packed.lengths.numel()
     lanes = registers() // tensor.element_size()
-    teams = 0 if width <= widest_lanes and 2 * batch > lanes else 4 if batch > 2 else 1
+    teams = 0 if width <= widest_lanes and 2 * batch > lanes else interleaved if 2 * batch > interleaved else 1
     groups = (length,) * -(-batch // (teams or lanes))
     if packed is not None:
         groups = tuple(packed.lengths[packed.longest_first][:: teams or lanes].tolist())
-    return Plan(lanes, teams, segment_length(length) if undoes else 8, groups, packed)
-
-
-def segment_length(length: int) -> int:
-    """Steps between two saved states: few, so that little is lost by undoing them, but more in long sequences."""
-    return 16 if length <= 1024 else 32
+    return Plan(lanes, teams, UNDONE if undoes else 8, groups, packed)
 
 
 def address(tape: Tensor) -> tuple[int | None, int]:

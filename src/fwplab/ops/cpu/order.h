@@ -43,7 +43,11 @@ struct Lanes {
     static FWPLAB_INLINE void set_entry(V* x, int i, V value) { x[i] = value; }
     static FWPLAB_INLINE V reduce(V x) { return x; }
     static FWPLAB_INLINE V reduce_max(V x) { return x; }
+    static FWPLAB_INLINE V inverse(V x) { return splat<V>(1) / x; }
     static FWPLAB_INLINE void fold(V*, int) {}
+    static FWPLAB_INLINE void fold_four(V* out, const V (&x)[4]) {
+        for (int i = 0; i < 4; i++) out[i] = x[i];
+    }
     static FWPLAB_INLINE void mask(V*, int, T) {}
     static T total(const V* x, int i) { return sum_lanes(x[i])[0]; }
 
@@ -114,6 +118,7 @@ struct Rows {
     static FWPLAB_INLINE void set_entry(V* x, int i, V value) { reinterpret_cast<T*>(x)[i] = value[0]; }
     static FWPLAB_INLINE V reduce(V x) { return sum_lanes(x); }
     static FWPLAB_INLINE V reduce_max(V x) { return max_lanes(x); }
+    static FWPLAB_INLINE V inverse(V x) { return splat<V>(1 / x[0]); }  // of what is the same in every lane
     static T total(const V* x, int i) { return left(x, i); }
 
     // padded(n) vectors become the vectors(n) of their sums.
@@ -121,9 +126,25 @@ struct Rows {
         for (int c = 0; c < vectors(n); c++) x[c] = fold_rows<N / 2>(x + c * N);
     }
 
+    // A quantity of four entries, the sums of the four vectors.
+    static FWPLAB_INLINE void fold_four(V* out, const V (&x)[4]) {
+        if constexpr (N >= 4) {
+            out[0] = permute<First<N, 4>>(sum_quads<N / 2>(fold_rows<2>(x)), V{});
+        } else {
+            for (int i = 0; i < 4; i++) set_entry(out, i, sum_lanes(x[i]));
+        }
+    }
+
     // The entries after the end set to `value`.
     static FWPLAB_INLINE void mask(V* x, int n, T value) {
         for (int i = n; i < padded(n); i++) reinterpret_cast<T*>(x)[i] = value;
+    }
+
+    // Less than a register.
+    static FWPLAB_INLINE void copy_few(T* to, const T* from, int n) {
+        int i = 0;
+        for (; i + 4 <= n; i += 4) std::memcpy(to + i, from + i, 4 * sizeof(T));
+        for (; i < n; i++) to[i] = from[i];
     }
 
     static FWPLAB_INLINE void load(V* out, int team_stride, const T* const* from, int n) {
@@ -133,7 +154,7 @@ struct Rows {
                 if ((c + 1) * N <= n) {
                     std::memcpy(&v, from[m] + c * N, sizeof v);
                 } else {
-                    for (int i = c * N; i < n; i++) v[i - c * N] = from[m][i];
+                    copy_few(reinterpret_cast<T*>(&v), from[m] + c * N, n - c * N);
                 }
                 out[m * team_stride + c] = v;
             }
@@ -147,7 +168,7 @@ struct Rows {
                 if ((c + 1) * N <= n) {
                     std::memcpy(to[m] + c * N, &v, sizeof v);
                 } else {
-                    for (int i = c * N; i < n; i++) to[m][i] = v[i - c * N];
+                    copy_few(to[m] + c * N, reinterpret_cast<const T*>(&v), n - c * N);
                 }
             }
         }

@@ -75,11 +75,13 @@ FWPLAB_INLINE void update_and_read(typename O::V* matrix, Rows rows, Columns col
         for (int c = 0; c < B; c++) u[c] = update[j + c];
         for_rows<U>(rows, [&](int i, int a) FWPLAB_INLINE_LAMBDA {
             V* row = matrix + std::ptrdiff_t(i) * columns + j;
-            const auto k = O::left(key, i);
+            const V k = O::entry(key, i);
+            V x[R];  // before anything is written, so that they stay in registers
+            for (int r = 0; r < R; r++) x[r] = O::entry(left[r], i);
             for (int c = 0; c < B; c++) {
                 const V w = (decays ? decay * row[c] : row[c]) + k * u[c];
                 row[c] = w;
-                for (int r = 0; r < R; r++) sum[a][r][c] += O::left(left[r], i) * w;
+                for (int r = 0; r < R; r++) sum[a][r][c] += x[r] * w;
             }
         });
         for (int r = 0; r < R; r++) {
@@ -134,33 +136,46 @@ FWPLAB_INLINE void accumulate_outer(typename O::V* gradient, Rows rows, Columns 
     for_blocks<height>(Width<0>(rows), block_of_rows);
 }
 
-// The sum over entries of x * y, in every lane that belongs to the sequence. One factor may be a shared weight.
+// The sum over vectors of x * y, lane by lane. One factor may be a shared weight.
 template <class O, class Y>
-FWPLAB_INLINE typename O::V dot(const typename O::V* x, const Y* y, int n) {
+FWPLAB_INLINE typename O::V partial_dot(const typename O::V* x, const Y* y, int n) {
     typename O::V sum[4] = {};
     int c = 0;
     for (; c + 4 <= n; c += 4)
         for (int a = 0; a < 4; a++) sum[a] += x[c + a] * y[c + a];
     for (; c < n; c++) sum[0] += x[c] * y[c];
-    return O::reduce((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-// x = softmax(x) over d entries, largest entry subtracted first.
-template <class O>
-FWPLAB_INLINE void softmax(typename O::V* x, int d) {
+// The sum over entries, in every lane that belongs to the sequence.
+template <class O, class Y>
+FWPLAB_INLINE typename O::V dot(const typename O::V* x, const Y* y, int n) {
+    return O::reduce(partial_dot<O>(x, y, n));
+}
+
+// x = softmax(x) over d entries for every x given, largest entry subtracted first. They go side by side through every stage, so that one
+// hides the latency of another.
+template <class O, int count>
+FWPLAB_INLINE void softmax(typename O::V* const (&x)[count], int d) {
     using V = typename O::V;
     using T = typename O::Scalar;
     const int n = O::vectors(d);
-    O::mask(x, d, -std::numeric_limits<T>::infinity());
-    V largest = x[0], sum{};
-    for (int c = 1; c < n; c++) largest = x[c] > largest ? x[c] : largest;
-    largest = O::reduce_max(largest);
-    for (int c = 0; c < n; c++) {
-        x[c] = exponential(x[c] - largest);
-        sum += x[c];
+    V largest[count], sum[count] = {};
+    for (int r = 0; r < count; r++) {
+        O::mask(x[r], d, -std::numeric_limits<T>::infinity());
+        largest[r] = x[r][0];
+        for (int c = 1; c < n; c++) largest[r] = x[r][c] > largest[r] ? x[r][c] : largest[r];
     }
-    const V scale = splat<V>(1) / O::reduce(sum);
-    for (int c = 0; c < n; c++) x[c] *= scale;
+    for (int r = 0; r < count; r++) largest[r] = O::reduce_max(largest[r]);
+    for (int r = 0; r < count; r++) {
+        for (int c = 0; c < n; c++) {
+            x[r][c] = exponential(x[r][c] - largest[r]);
+            sum[r] += x[r][c];
+        }
+    }
+    for (int r = 0; r < count; r++) sum[r] = O::inverse(O::reduce(sum[r]));
+    for (int r = 0; r < count; r++)
+        for (int c = 0; c < n; c++) x[r][c] *= sum[r];
 }
 
 // The gradient before the softmax: p * (g - p . g).

@@ -25,6 +25,7 @@ struct RecurrentDelta {
     using V = typename O::V;
     using Weight = typename O::Weight;
     static constexpr int M = O::teams, D = O::width;
+    static constexpr int interleaved = 4;  // sequences side by side in rows order: the slow weights are read once for all
     static constexpr int ahead = 2;  // steps by which arguments are asked for before they are used
 
     const Problem& problem;
@@ -69,16 +70,21 @@ struct RecurrentDelta {
             for (int m = 0; m < M; m++)
                 for (int c = 0; c < n; c++) now[m * slot + 3 * n + c] = tanh(o[m * n + c]);
             multiply<O, M>(now, slot, now + 3 * n, slot, feedback, d, wide);
+            V* addresses[2 * M];
             for (int m = 0; m < M; m++) {
-                V *q = now + m * slot, *k = q + n, *h = q + 3 * n;
-                softmax<O>(q, d);
-                softmax<O>(k, d);
+                addresses[2 * m] = now + m * slot;
+                addresses[2 * m + 1] = now + m * slot + n;
+            }
+            softmax<O>(addresses, d);
+            for (int m = 0; m < M; m++) {
+                V* h = now + m * slot + 3 * n;
                 h[n] = sigmoid(O::load_number(walk[3], m) + dot<O>(h, feedback_beta, n));
                 if (problem.lengths) h[n] *= O::present(walk.active(), m);  // a sequence that has ended writes nothing
             }
             for (int m = 0; m < M; m++) {
                 V *q = now + m * slot, *k = q + n, *e = k + n, *u_m = u + m * n, *o_m = o + m * n;
                 update_and_read<O, 2, false>(W + m * matrix, d, n, V{}, k_before + m * slot, u_m, {k, q}, {read, o_m});
+                tape.prefetch(t + 1, 1, m, M);
                 const V overlap = dot<O>(q, k, n), b = q[4 * n];
                 for (int c = 0; c < n; c++) {
                     e[c] -= read[c];
@@ -86,7 +92,7 @@ struct RecurrentDelta {
                     o_m[c] += overlap * u_m[c];
                 }
             }
-            if (tape && t % problem.segment == 0) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
+            if (tape && tape.begins_segment(t)) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
             O::store(walk[4], o, n, d);
             k_before = now + n;
         }
@@ -116,8 +122,8 @@ struct RecurrentDelta {
     void backward(const RecurrentDeltaBackward& a, const Group<O>& group, const Tape<V>& tape, T* slow_gradient, Workspace& space) const {
         const Transposed slow = transposed(a, group.head, space);
         const int quantity = M * n, carried = M * matrix + 2 * quantity;
-        V *W = space.take<V>(M * matrix), *G = space.take_zeros<V>(carried), *backup = space.take<V>(carried);
-        V *rest = space.take<V>(2 * quantity), *sums = space.take<V>(2 * O::padded(d));
+        V *W = space.take<V>(M * matrix + apart<V>), *G = space.take_zeros<V>(carried), *backup = space.take<V>(carried);
+        V *rest = space.take<V>(2 * quantity), *sums = space.take_zeros<V>(2 * O::padded(d));
         const Adjoint adjoint{W, G, G + M * matrix, G + M * matrix + quantity, rest, rest + quantity, sums, sums + O::padded(d),
                               space.take_zeros<V>(d * wide + n)};
         V *grads = space.take<V>(problem.segment * M * grad_size), *states = nullptr;
@@ -182,6 +188,7 @@ struct RecurrentDelta {
         for (int c = 0; c < n; c++) key_G[c] += overlap * o[c];  // the gradient of the update
         grad[3 * n] = dot<O>(key_G, e, n) * b * (splat<V>(1) - b);
         for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
+        tape.prefetch(t - 2, 0, m, M);
         pass_back<O, Writing::erasing>(adjoint.W + m * matrix, adjoint.G + m * matrix, d, n, V{}, {q, k, k_before}, {o, grad_v, u}, sum_q, sum_k,
                                        key_G);
         O::fold(sum_q, d);

@@ -21,6 +21,7 @@ from fwplab.ops.cpu.kernels import (
 from fwplab.ops.folding import fold, unfold
 
 WIDEST_LANES = 16
+INTERLEAVED = 4
 HEAD_AXES = (2, 2, 2, 2, 0, 0, 0, 0, 1, 1)
 """Where each tensor of the forward operator has its heads."""
 
@@ -47,6 +48,11 @@ def last_outputs(output: Tensor, initial: Tensor, cu_seqlens: Tensor | None) -> 
     return torch.where(empty, initial, output[0, (ends - 1).clamp(min=0)])
 
 
+def cut(like: Tensor, cu_seqlens: Tensor | None) -> Plan:
+    """The plan for sequences like this one."""
+    return plan(like, WIDEST_LANES, cu_seqlens, interleaved=INTERLEAVED)
+
+
 def room(query: Tensor, own: Plan) -> Tensor:
     """The tape: each step's `[q | k | e | h | b]` and W at the segments' ends."""
     vectors = own.vectors(query.shape[-1])
@@ -70,7 +76,7 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output, last W, and if `keep` the tape that the backward pass reads (else it is empty)."""
     batch, length, heads, width = query.shape
-    own = plan(query, WIDEST_LANES, cu_seqlens)
+    own = cut(query, cu_seqlens)
     sequences = own.sequences(batch)
     check(
         "recurrent_delta",
@@ -98,7 +104,7 @@ def forward(
 @forward.register_fake
 def _(query: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *_, initial_weight, _, cu_seqlens, keep = arguments
-    tape = unknown_tape(query, keep, lambda: room(query, plan(query, WIDEST_LANES, None)), cu_seqlens)
+    tape = unknown_tape(query, keep, lambda: room(query, cut(query, None)), cu_seqlens)
     return query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape), tape
 
 
@@ -131,7 +137,7 @@ def backward(
     cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of query, key, value, beta, `[R_q; R_k; R_v; r_b]` in one tensor by rows, `W_0` and `o_0`."""
-    own = plan(grad_output, WIDEST_LANES, cu_seqlens)
+    own = cut(grad_output, cu_seqlens)
     grad_output, grad_last_weight, tape = with_rows(grad_output), with_rows(grad_last_weight), tape.contiguous()
     slow = [with_rows(t) for t in (recurrent_query, recurrent_key, recurrent_value, recurrent_beta)]
     gradients = gradients_like(grad_output, grad_last_weight)

@@ -18,12 +18,31 @@ struct Tape {
     V* start;
     std::int64_t segment, segments, length;
     int matrix, slot;  // vectors of W and of a step, all teams
+    int weight_step = int(matrix / segment);
 
     V* weight(std::int64_t s) const { return start + s * matrix; }
     V* step(std::int64_t t) const { return start + (segments + 1) * matrix + t * slot; }
     std::int64_t vectors() const { return (segments + 1) * matrix + length * slot; }
     explicit operator bool() const { return start; }
+
+    bool begins_segment(std::int64_t t) const { return std::uint32_t(t) % std::uint32_t(segment) == 0; }  // 32 bits divide faster
+
+    // Asks for one of `shares` parts of what step t will use of the tape: its slot, and of the saved W as much as comes to a step, of the
+    // one where its segment ends (edge 1) or begins (0). The memory is slow, and the processor's own foresight ends with a page.
+    FWPLAB_INLINE void prefetch(std::int64_t t, int edge, int share, int shares) const {
+        if (!start || t < 0 || t >= length) return;
+        constexpr int line = sizeof(V) < 64 ? 64 / sizeof(V) : 1;
+        const int part = slot / shares, weight_part = weight_step / shares;
+        const V *own = step(t) + share * part, *saved = weight(edge) + t * weight_step + share * weight_part;
+        for (int c = 0; c < part; c += line) __builtin_prefetch(own + c, 0, 3);
+        for (int c = 0; c < weight_part; c += line) __builtin_prefetch(saved + c, 0, 2);
+    }
 };
+
+// Vectors left free between W and its gradient. They are walked side by side, and a load waits for a store just before it to any address
+// with the same last 12 bits: neither a page nor some rows of a page should lie between the two.
+template <class V>
+constexpr int apart = 2304 / sizeof(V);
 
 // How many segments were walked again since the library was loaded.
 inline std::atomic<std::int64_t>& rebuilt_segments() {

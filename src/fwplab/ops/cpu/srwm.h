@@ -24,6 +24,7 @@ struct Srwm {
     using V = typename O::V;
     static constexpr int M = O::teams, D = O::width, rates = 4;
     static constexpr int known_columns = D ? 3 * O::vectors(D) + O::vectors(rates) : 0;
+    static constexpr int interleaved = 2;  // sequences side by side in rows order: W and its gradient stay in the first cache
     static constexpr int ahead = 2;  // steps by which arguments are asked for before they are used
 
     const Problem& problem;
@@ -75,13 +76,17 @@ struct Srwm {
             for (int m = 0; m < M; m++)
                 update_and_read<O, 1, false>(W + m * matrix, d, columns, V{}, k_before + m * slot, u + m * columns, {x + m * n},
                                              {now + m * slot});
-            if (tape && t % problem.segment == 0) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
+            if (tape && tape.begins_segment(t)) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
             O::store(walk[1], now, slot, d);
+            V* addresses[2 * M];
+            for (int m = 0; m < M; m++) {
+                addresses[2 * m] = now + m * slot + n;
+                addresses[2 * m + 1] = now + m * slot + 2 * n;
+            }
+            softmax<O>(addresses, d);
             for (int m = 0; m < M; m++) {
                 V* row = now + m * slot;
                 for (int c = 0; c < n; c++) row[c] = x[m * n + c];
-                softmax<O>(row + n, d);
-                softmax<O>(row + 2 * n, d);
                 for (int c = 3 * n; c < columns; c++) row[c] = sigmoid(row[c]);
                 if (problem.lengths)  // a sequence that has ended writes nothing
                     for (int c = 3 * n; c < columns; c++) row[c] *= O::present(walk.active(), m);
@@ -90,6 +95,7 @@ struct Srwm {
                 V *row = now + m * slot, *q = row + n, *k = row + 2 * n, *r = row + columns;
                 for (int c = 0; c < n; c++) moved[c] = q[c] - k[c];
                 for (int c = 0; c < columns; c++) r[c] = V{};
+                tape.prefetch(t + 1, 1, m, M);
                 multiply<O, 1>(r, 0, moved, 0, W + m * matrix, d, columns);
                 scale_blocks(u + m * columns, r, row + 3 * n);
             }
@@ -106,7 +112,7 @@ struct Srwm {
         V* key_G;      // k_t G, and
         V* G_update;   // G (b r)^T, both made while G was last written
         V* z;          // gradients of [y | q | k | b]
-        V *u, *u_before, *grad_r, *moved, *sum;  // of one team, but for u
+        V *u, *u_before, *grad_r, *moved, *sum;
         V* grad_x;
     };
 
@@ -114,10 +120,9 @@ struct Srwm {
         const std::int64_t length = group.length;
         const int padded = O::padded(d), carried = M * (matrix + columns + padded);
         V *W = space.take<V>(M * matrix), *G = space.take_zeros<V>(carried), *backup = space.take<V>(carried), *states = nullptr;
-        V* rest = space.take_zeros<V>(2 * M * columns + 2 * columns + n + padded + M * padded);
-        const Adjoint adjoint{W, G, G + M * matrix, G + M * (matrix + columns), rest, rest + M * columns, rest + 2 * M * columns,
-                              rest + (2 * M + 1) * columns, rest + (2 * M + 2) * columns, rest + (2 * M + 2) * columns + n,
-                              rest + (2 * M + 2) * columns + n + padded};
+        const auto rows = [&](int vectors) { return space.take_zeros<V>(M * vectors); };
+        const Adjoint adjoint{W, G, G + M * matrix, G + M * (matrix + columns), rows(columns), rows(columns), rows(columns), rows(columns),
+                              rows(n), rows(padded), rows(padded)};
         const Strided* places[] = {&a.grad_output, &a.x};
         Walk<O, 2, 1 << 1> walk(group, places, length - 1, -1);
         load_matrix(group, G, a.grad_last_weight);
@@ -129,7 +134,7 @@ struct Srwm {
                     if (from) std::memcpy(W, from + (t - begin) * M * matrix, M * matrix * sizeof(V));
                     walk.prefetch(ahead, d);
                     O::load(adjoint.z, columns, walk[0], d);
-                    for (int m = 0; m < M; m++) step_back(t, m, tape, adjoint);
+                    step_back(t, tape, adjoint);
                     O::store(walk[1], adjoint.grad_x, padded, d);
                 }
             },
@@ -160,47 +165,56 @@ struct Srwm {
         O::fold(sum, d);
     }
 
-    // One step of one team. On entry the y block of z is the output's gradient.
-    FWPLAB_INLINE void step_back(std::int64_t t, int m, const Tape<V>& tape, const Adjoint& x) const {
-        const V *now = tape.step(t) + m * slot, *q = now + n, *k = now + 2 * n, *rate = now + 3 * n, *r = now + columns;
+    // One step, all teams. On entry the y block of z is the output's gradient. The teams go side by side through every stage, so that one
+    // hides the latency of another.
+    FWPLAB_INLINE void step_back(std::int64_t t, const Tape<V>& tape, const Adjoint& x) const {
+        const V* now = tape.step(t);
         const V* before = t > 0 ? now - M * slot : now;  // at t = 0 what is made of it is not used
-        V *z = x.z + m * columns, *key_G = x.key_G + m * columns, *G_update = x.G_update + m * O::padded(d), *u = x.u + m * columns;
-        for (int j = 0; j < 4; j++) {
-            const int width = j < 3 ? int(n) : columns - 3 * n;
-            O::set_entry(z + 3 * n, j, dot<O>(key_G + j * n, r + j * n, width));
+        for (int m = 0; m < M; m++) {
+            const V *rate = now + m * slot + 3 * n, *r = now + m * slot + columns;
+            V *z = x.z + m * columns, *key_G = x.key_G + m * columns, products[4];
+            for (int j = 0; j < 3; j++) products[j] = partial_dot<O>(key_G + j * n, r + j * n, n);
+            products[3] = partial_dot<O>(key_G + 3 * n, r + 3 * n, columns - 3 * n);
+            O::fold_four(z + 3 * n, products);
+            for (int c = 3 * n; c < columns; c++) z[c] *= rate[c - 3 * n] * (splat<V>(1) - rate[c - 3 * n]);
+            scale_blocks(x.u + m * columns, r, rate);
+            scale_blocks(x.grad_r + m * columns, key_G, rate);
         }
-        for (int c = 3 * n; c < columns; c++) z[c] *= now[c] * (splat<V>(1) - now[c]);
-        scale_blocks(x.grad_r, key_G, rate);
-        scale_blocks(u, r, rate);
-        scale_blocks(x.u_before, before + columns, before + 3 * n);
-        undo_and_sum(x.W + m * matrix, k, u, x.grad_r, x.sum);
-        for (int c = 0; c < n; c++) {
-            x.moved[c] = q[c] - k[c];
-            G_update[c] -= x.sum[c];
+        for (int m = 0; m < M; m++) {
+            tape.prefetch(t - 2, 0, m, M);
+            undo_and_sum(x.W + m * matrix, now + m * slot + 2 * n, x.u + m * columns, x.grad_r + m * columns, x.sum + m * O::padded(d));
         }
-        softmax_backward<O>(z + n, q, x.sum, n);
-        softmax_backward<O>(z + 2 * n, k, G_update, n);
-        pass_back(x.W + m * matrix, x.G + m * matrix, {x.moved, now, before + 2 * n}, {x.grad_r, z, x.u_before},
-                  x.grad_x + m * O::padded(d), G_update, key_G);
-        O::fold(x.grad_x + m * O::padded(d), d);
-        O::fold(G_update, d);
+        for (int m = 0; m < M; m++) {
+            const V *q = now + m * slot + n, *k = q + n, *sum = x.sum + m * O::padded(d);
+            V *z = x.z + m * columns, *G_update = x.G_update + m * O::padded(d), *moved = x.moved + m * n;
+            for (int c = 0; c < n; c++) {
+                moved[c] = q[c] - k[c];
+                G_update[c] -= sum[c];
+            }
+            softmax_backward<O>(z + n, q, sum, n);
+            softmax_backward<O>(z + 2 * n, k, G_update, n);
+            scale_blocks(x.u_before + m * columns, before + m * slot + columns, before + m * slot + 3 * n);
+        }
+        for (int m = 0; m < M; m++)
+            pass_back(x.W + m * matrix, x.G + m * matrix, {x.moved + m * n, now + m * slot, before + m * slot + 2 * n},
+                      {x.grad_r + m * columns, x.z + m * columns, x.u_before + m * columns}, x.grad_x + m * O::padded(d),
+                      x.G_update + m * O::padded(d), x.key_G + m * columns);
     }
 
     // W set back to before the update, W -= k^T u, and sum = W row^T.
     FWPLAB_INLINE void undo_and_sum(V* W, const V* k, const V* u, const V* row, V* sum) const {
-        for (int i = 0; i < O::padded(d); i++) sum[i] = V{};
         for_blocks<4>(columns, [&](auto block, int j) FWPLAB_INLINE_LAMBDA {
             constexpr int B = block;
             V update[B], factor[B];
             for (int c = 0; c < B; c++) update[c] = u[j + c], factor[c] = row[j + c];
             for (int i = 0; i < d; i++) {
-                V *w = W + i * columns + j, even{}, odd{};
+                V *w = W + i * columns + j, even = j ? sum[i] : V{}, odd{};
                 const auto key = O::left(k, i);
                 for (int c = 0; c < B; c++) {
                     w[c] -= key * update[c];
                     (c % 2 ? odd : even) += w[c] * factor[c];
                 }
-                sum[i] += even + odd;
+                sum[i] = even + odd;
             }
         });
         O::fold(sum, d);
@@ -209,15 +223,14 @@ struct Srwm {
     // In one pass over W and G: sum_x = W z^T; G += (q - k)^T r + x^T z; and of the new G what the step before wants, k G and G (b r)^T.
     FWPLAB_INLINE void pass_back(const V* W, V* G, const V* const (&left)[3], const V* const (&right)[3], V* sum_x, V* G_update,
                                  V* key_G) const {
-        for (int i = 0; i < O::padded(d); i++) sum_x[i] = G_update[i] = V{};
         for_blocks<sizeof(V) == 64 ? 4 : 2>(columns, [&](auto block, int j) FWPLAB_INLINE_LAMBDA {
             constexpr int B = block;
             V r[B], z[B], u[B], key_sum[B] = {};
             for (int c = 0; c < B; c++) r[c] = right[0][j + c], z[c] = right[1][j + c], u[c] = right[2][j + c];
             for (int i = 0; i < d; i++) {
                 const V* w = W + i * columns + j;
-                V *g = G + i * columns + j, x_part = sum_x[i], u_part = G_update[i];
-                const auto moved = O::left(left[0], i), x = O::left(left[1], i), before = O::left(left[2], i);
+                V *g = G + i * columns + j, x_part = j ? sum_x[i] : V{}, u_part = j ? G_update[i] : V{};
+                const V moved = O::entry(left[0], i), x = O::entry(left[1], i), before = O::entry(left[2], i);
                 for (int c = 0; c < B; c++) {
                     x_part += w[c] * z[c];
                     const V next = g[c] + moved * r[c] + x * z[c];
@@ -229,6 +242,8 @@ struct Srwm {
             }
             for (int c = 0; c < B; c++) key_G[j + c] = key_sum[c];
         });
+        O::fold(sum_x, d);
+        O::fold(G_update, d);
     }
 
     // W after every step of a segment, by the additions of the forward pass.

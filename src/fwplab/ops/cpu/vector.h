@@ -91,6 +91,11 @@ struct Crossed {  // the opposite halves of the two
     static constexpr int at(int lane) { return lane & half ? size + (lane ^ half) : lane ^ half; }
 };
 
+template <int size, int count>
+struct First {  // the first lanes of a, the others from b
+    static constexpr int at(int lane) { return lane < count ? lane : size + lane; }
+};
+
 // The sum of all lanes, in every lane.
 template <int half, class V>
 FWPLAB_INLINE V sum_lanes(V x) {
@@ -135,6 +140,16 @@ FWPLAB_INLINE V fold_rows(const V* rows) {
             folded[m] = permute<Kept<size, half>>(a, b) + permute<Crossed<size, half>>(a, b);
         }
         return fold_rows<half / 2>(folded);
+    }
+}
+
+// The same for four vectors: once folded, each quad of the result holds its own share of the four sums.
+template <int half, class V>
+FWPLAB_INLINE V sum_quads(V x) {
+    if constexpr (half < 4) {
+        return x;
+    } else {
+        return sum_quads<half / 2>(x + permute<Swapped<half>>(x, x));
     }
 }
 
