@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from fwplab.errors import UserError
 from fwplab.mixers import Mixer, MixerSpec, State
+from fwplab.ops import packs
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,11 @@ class Model(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits of every position, `[batch, time, classes]`.
 
-        With `lengths` `[batch]` the positions beyond a string's length are padding: their logits mean nothing, and a
-        mixer that packs does no work on them.
+        With `lengths` `[batch]` the positions beyond a string's length are padding: their logits mean nothing, and
+        where mixer and kernels pack strings no work is done on them.
         """
-        if lengths is None or not self.packs:
+        weight = self.embedding.weight
+        if lengths is None or not (self.packs and packs(weight.device, weight.dtype)):
             return self.scan(tokens)[0]
         inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
         cu_seqlens = functional.pad(lengths.cumsum(0), (1, 0))

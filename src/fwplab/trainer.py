@@ -317,7 +317,8 @@ def lift(run: Run, device: str) -> tuple[Literal["stack", "loop"], str]:
     overhead of every operation counts, and loses a sixth (batch 32) to a third (batch 64) against members one after
     the other whose batches are packed, because a stack works on padding. On a GPU stacking is everything.
     """
-    if run.population == "stack" and device == "cpu" and run.mixer.packs and run.protocol.batch_size >= PACKED_FROM:
+    packed = run.mixer.packs and ops.packs(torch.device(device), torch.float32)
+    if run.population == "stack" and packed and run.protocol.batch_size >= PACKED_FROM:
         return "loop", f"packed batches of {PACKED_FROM} or more are faster on a CPU"
     return run.population, f"asked for: {run.population}"
 

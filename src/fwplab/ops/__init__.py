@@ -13,12 +13,24 @@ from fwplab.ops.delta import delta
 from fwplab.ops.elementwise import elementwise
 from fwplab.ops.linear import linear
 from fwplab.ops.recurrent_delta import recurrent_delta
-from fwplab.ops.scan import Scan, automatic, prefer
+from fwplab.ops.scan import Scan, automatic, packs, prefer
 from fwplab.ops.srwm import srwm
 
 RULES = ("linear", "delta", "recurrent_delta", "srwm", "elementwise")
 
-__all__ = ["RULES", "Scan", "automatic", "delta", "elementwise", "info", "linear", "prefer", "recurrent_delta", "srwm"]
+__all__ = [
+    "RULES",
+    "Scan",
+    "automatic",
+    "delta",
+    "elementwise",
+    "info",
+    "linear",
+    "packs",
+    "prefer",
+    "recurrent_delta",
+    "srwm",
+]
 
 
 def info(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, Any]:

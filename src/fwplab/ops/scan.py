@@ -139,6 +139,11 @@ def automatic(rule: str, forms: Forms, device: torch.device, dtype: torch.dtype)
     return next(name for name in ("chunk", "loop", "reference") if name in forms)
 
 
+def packs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether "auto" takes a packed batch of sequences in one call there, rather than one sequence after the other."""
+    return compiled_can_run(device, dtype) and PACKED.issuperset(_preferred.get())
+
+
 def compiled_can_run(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the compiled kernels take tensors of this kind on this machine."""
     return device.type == "cpu" and dtype in (torch.float32, torch.float64) and cpu.available()
