@@ -64,13 +64,14 @@ def work(suite: Suite, only: tuple[str, ...], backend: str) -> Iterator[tuple[st
 
 def machine() -> dict[str, Any]:
     """Where and when this was measured."""
+    used = ops.info()
     return {
         "date": datetime.date.today().isoformat(),
         **environment("cpu"),
         "cores": clock.cores(),
         "peak_multiply_adds_per_second": max(clock.peak() for _ in range(3)),
         "copy_bytes_per_second": clock.bandwidth(),
-        "kernels": ops.info(),
+        "kernels": {"auto": used["auto"], "variant": used["compiled"]["variant"], "why": used["compiled"]["why"]},
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
