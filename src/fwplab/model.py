@@ -81,7 +81,7 @@ class Model(nn.Module):
         With `lengths` `[batch]` the positions beyond a string's length are padding: their logits mean nothing, and
         where mixer and kernels pack strings no work is done on them.
         """
-        weight = self.embedding.weight
+        weight = self.readout.weight
         if lengths is None or not (self.packs and packs(weight.device, weight.dtype)):
             return self.scan(tokens)[0]
         inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
