@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import fwplab
 from fwplab import ops
 from fwplab.checkpoint import Checkpoint, checkpoint_path, read_tensors, same, save_checkpoint, write_tensors
 from fwplab.corpora import corpus_splits
+from fwplab.environment import environment
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, right_and_loss, score
 from fwplab.languages import language
@@ -313,9 +312,9 @@ class Training:
 def lift(run: Run, device: str) -> tuple[Literal["stack", "loop"], str]:
     """How the members of a run are trained together, and why.
 
-    Measured on two cores (`fwplab bench`): a stack of four gains up to a fifth at batches of 8 and 16, where the
-    overhead of every operation counts, and loses a sixth (batch 32) to a third (batch 64) against members one after
-    the other whose batches are packed, because a stack works on padding. On a GPU stacking is everything.
+    Measured by `benchmarks/packing.py`: at batches of 8 and 16, where the overhead of every operation counts, a stack
+    is the faster; from 32 on it loses to members one after the other whose batches are packed, because it works on
+    padding. On a GPU stacking is everything.
     """
     packed = run.mixer.packs and ops.packs(torch.device(device), torch.float32)
     if run.population == "stack" and packed and run.protocol.batch_size >= PACKED_FROM:
@@ -336,30 +335,6 @@ def named_splits(splits: Splits) -> list[tuple[Where, Dataset]]:
     """The splits that are scored, each with its name and its range of lengths."""
     bins = [((name, *_range(data)), data) for name, data in (("bin0", splits.bin0), ("bin1", splits.bin1))]
     return bins + [(("test", *lengths), data) for lengths, data in splits.tests.items()]
-
-
-def environment(device: str) -> dict[str, str]:
-    """Versions and machine, as a record keeps them."""
-    return {
-        "fwplab": fwplab.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": _device_name(device),
-        "threads": str(torch.get_num_threads()),
-        "operators": ", ".join(f"{rule}: {form}" for rule, form in ops.info(device)["auto"].items()),
-    }
-
-
-def _device_name(device: str) -> str:
-    if device != "cpu":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
 
 
 def _merit(rule: Rule, check: Check) -> tuple[float, ...]:

@@ -116,6 +116,13 @@ def test_no_tape_where_no_gradient_is_asked_for() -> None:
     assert forward(*inputs, None, weight, None, True)[2].numel() > 0
 
 
+def test_a_backward_pass_without_its_tape_is_an_error() -> None:
+    for name, arguments in (OPERATORS[rule] for rule in ("delta", "recurrent_delta", "srwm")):
+        output = getattr(torch.ops.fwplab, name).default(*arguments[:-1], False)[0]
+        with pytest.raises(RuntimeError, match="did not keep"):
+            output.sum().backward()
+
+
 def test_a_variant_that_cannot_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(library.CHOICE, "v9")
     library.load.cache_clear()

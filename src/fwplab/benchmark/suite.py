@@ -14,7 +14,7 @@ from fwplab.benchmark import clock, operators, streaming, training
 from fwplab.benchmark.operators import Case, Row
 from fwplab.benchmark.streaming import Stream
 from fwplab.benchmark.training import Seeds, Step
-from fwplab.trainer import environment
+from fwplab.environment import environment
 
 Result = Row | Stream | Step | Seeds
 

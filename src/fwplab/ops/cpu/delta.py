@@ -10,6 +10,7 @@ from fwplab.ops.cpu.kernels import (
     address,
     call,
     check,
+    kept,
     needs_tape,
     plan,
     sequence,
@@ -143,7 +144,7 @@ def backward(
     rule, own = rule_name(beta, log_decay), cut(query, log_decay, cu_seqlens)
     gradients = gradients_like(query, beta, log_decay, grad_last_weight)
     inputs = [*map(with_rows, (grad_output, query, key, value)), beta, log_decay]
-    grad_last_weight, tape = with_rows(grad_last_weight), tape.contiguous()
+    grad_last_weight, tape = with_rows(grad_last_weight), kept(tape, grad_output)
     places = [*map(sequence, inputs), state(grad_last_weight), *map(sequence, gradients[:5]), state(gradients[5])]
     call(f"{rule}_backward", own.problem(query), places, *address(tape))
     return gradients

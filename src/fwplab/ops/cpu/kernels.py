@@ -155,6 +155,14 @@ def address(tape: Tensor) -> tuple[int | None, int]:
     return (tape.data_ptr(), tape.shape[1]) if tape.numel() else (None, 0)
 
 
+def kept(tape: Tensor, grad_output: Tensor) -> Tensor:
+    """The tape for a backward pass, which without one is a forward pass called with `keep=False` for tensors that need
+    gradients."""
+    if grad_output.numel() and not tape.numel():
+        raise RuntimeError("the forward pass did not keep what the backward pass reads")
+    return tape.contiguous()
+
+
 def unknown_tape(like: Tensor, keep: bool, cut: Callable[[], Tensor], cu_seqlens: Tensor | None) -> Tensor:
     """A tape without values, for tracing: its size for a packed batch depends on the lengths."""
     if not keep:

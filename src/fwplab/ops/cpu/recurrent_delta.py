@@ -10,6 +10,7 @@ from fwplab.ops.cpu.kernels import (
     address,
     call,
     check,
+    kept,
     needs_tape,
     plan,
     sequence,
@@ -138,7 +139,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of query, key, value, beta, `[R_q; R_k; R_v; r_b]` in one tensor by rows, `W_0` and `o_0`."""
     own = cut(grad_output, cu_seqlens)
-    grad_output, grad_last_weight, tape = with_rows(grad_output), with_rows(grad_last_weight), tape.contiguous()
+    grad_output, grad_last_weight, tape = with_rows(grad_output), with_rows(grad_last_weight), kept(tape, grad_output)
     slow = [with_rows(t) for t in (recurrent_query, recurrent_key, recurrent_value, recurrent_beta)]
     gradients = gradients_like(grad_output, grad_last_weight)
     *sequences, slow_gradient, initial_weight, initial_output = gradients

@@ -10,6 +10,7 @@ from fwplab.ops.cpu.kernels import (
     address,
     call,
     check,
+    kept,
     needs_tape,
     plan,
     sequence,
@@ -88,7 +89,7 @@ def backward(
     """The gradients of x and the four blocks at the start, from those of the output and the four blocks at the end."""
     own = plan(grad_output, WIDEST_LANES, cu_seqlens)
     grad_output, *last = map(with_rows, (grad_output, grad_y, grad_q, grad_k, grad_b))
-    tape, gradients = tape.contiguous(), results_like(grad_output, grad_y)
+    tape, gradients = kept(tape, grad_output), results_like(grad_output, grad_y)
     places = [sequence(grad_output), *map(state, last), sequence(gradients[0]), *map(state, gradients[1:])]
     call("srwm_backward", own.problem(grad_output), places, *address(tape))
     return gradients

@@ -1,0 +1,33 @@
+"""Kernels in the cache and out of it, and what a pass costs that computes nothing.
+
+`python benchmarks/cache.py` prints, for forward and backward through autograd on one core, nanoseconds for a position of
+one head of one sequence: 16 sequences of one head (in the cache) and 64 of all heads; and microseconds of the least
+pass, a sequence of one position, which is taken off both. The three take turns; medians.
+"""
+
+from fwplab.benchmark import clock
+from fwplab.benchmark.operators import Case, draw, passes
+
+CASES = (
+    Case("linear", 4, 16),
+    Case("delta", 4, 16),
+    Case("recurrent_delta", 8, 8),
+    Case("recurrent_delta", 4, 16),
+    Case("srwm", 4, 16),
+)
+LENGTH, ROUNDS = 100, 21
+
+if __name__ == "__main__":
+    print("operator         shape   in cache  full batch  share  smallest pass")
+    with clock.on_threads(1):
+        for case in CASES:
+            one, form = Case(case.operator, 1, case.width), case.forms["cpu"]
+            inputs = {"least": draw(one, 1, 1), "inside": draw(one, 16, LENGTH), "full": draw(case, 64, LENGTH)}
+            times = clock.medians({name: passes(form, tensors) for name, tensors in inputs.items()}, rounds=ROUNDS)
+            inside = (times["inside"] - times["least"]) / (16 * LENGTH)
+            full = (times["full"] - times["least"]) / (64 * LENGTH * case.heads)
+            shape = f"{case.heads}x{case.width}"
+            print(
+                f"{case.operator:16} {shape:6} {1e9 * inside:6.0f} ns   {1e9 * full:6.0f} ns   {inside / full:.2f} "
+                f"{1e6 * times['least']:8.0f} us"
+            )

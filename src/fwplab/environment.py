@@ -1,0 +1,34 @@
+"""Versions and machine."""
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import fwplab
+from fwplab import ops
+
+
+def environment(device: str) -> dict[str, str]:
+    """Versions and machine, as a record keeps them."""
+    return {
+        "fwplab": fwplab.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": _device_name(device),
+        "threads": str(torch.get_num_threads()),
+        "operators": ", ".join(f"{rule}: {form}" for rule, form in ops.info(device)["auto"].items()),
+    }
+
+
+def _device_name(device: str) -> str:
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
