@@ -1,6 +1,6 @@
 """Kernels in the cache and out of it, and what a pass costs that computes nothing.
 
-`python benchmarks/cache.py` prints, for forward and backward through autograd on one core, nanoseconds for a position of
+`python benchmarks/cache.py` prints, for forward and backward by autograd on one core, nanoseconds for a position of
 one head of one sequence: 16 sequences of one head (in the cache) and 64 of all heads; and microseconds of the least
 pass, a sequence of one position, which is taken off both. The three take turns; medians.
 """
