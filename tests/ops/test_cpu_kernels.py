@@ -1,18 +1,21 @@
 """The compiled kernels as PyTorch operators: every width and batch, any threads, strides, NaN kept apart."""
 
 import importlib
+from collections.abc import Callable
+from typing import Any, TypeGuard
 
 import pytest
 import torch
 from tests.ops.rules import CASES
 from tests.ops.test_rules import run_with_gradients, worst
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwplab import ops
 from fwplab.errors import UserError
 from fwplab.ops import cpu
 from fwplab.ops.cpu import library
-from fwplab.ops.cpu.kernels import needs_tape
+from fwplab.ops.operator import needs_tape, ordinary
 
 WIDTHS = (1, 3, 4, 7, 8, 16, 17, 33)
 BATCHES = (1, 2, 5, 8, 16, 17, 33, 64)
@@ -114,6 +117,63 @@ def test_no_tape_where_no_gradient_is_asked_for() -> None:
     assert not needs_tape(*inputs)
     assert forward(*inputs, None, weight, None, False)[2].numel() == 0
     assert forward(*inputs, None, weight, None, True)[2].numel() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("width", [4, 8, 16])
+@pytest.mark.parametrize("name", ["linear", "delta", "signed_delta"])
+def test_heads_side_by_side_over_several_segments(name: str, width: int, dtype: torch.dtype) -> None:
+    tolerance = 2e-4 if dtype == torch.float32 else 1e-10
+    for heads in (1, 3, 5):
+        inputs = CASES[name].draw(2, 70, heads, width, torch.Generator().manual_seed(0))
+        exact = run_with_gradients(CASES[name], inputs, "reference")
+        assert worst(run_with_gradients(CASES[name], inputs, "cpu", dtype), exact) < tolerance
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_short_way_past_the_dispatcher_gives_the_same_bits(name: str) -> None:
+    operator, arguments = OPERATORS[name]
+    kernel = importlib.import_module(f"fwplab.ops.cpu.{operator}").forward
+
+    def run(call: Callable[..., tuple[Tensor, ...]]) -> list[Tensor]:
+        leaves = [x.detach().clone().requires_grad_() if _differentiable(x) else x for x in arguments]
+        results = call(*leaves)[:2]
+        wanted = [leaf for leaf in leaves if _differentiable(leaf)]
+        return [*results, *torch.autograd.grad(sum(r.square().sum() for r in results), wanted)]
+
+    short, long = run(kernel), run(getattr(torch.ops.fwplab, operator).default)
+    assert all(torch.equal(a, b) for a, b in zip(short, long, strict=True))
+    assert ordinary(arguments)
+    assert "Direct" in str(kernel(*arguments)[0].grad_fn)
+
+
+def _differentiable(argument: object) -> TypeGuard[Tensor]:
+    return isinstance(argument, Tensor) and argument.is_floating_point()
+
+
+def test_what_knows_the_operators_meets_them() -> None:
+    inputs = draw("delta", 3, 5, 2, 4)
+    met = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            met.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    with Watch():
+        ops.delta(*inputs, backend="cpu")
+    assert "fwplab.delta.default" in met
+    stacked = [torch.stack([tensor, tensor]) for tensor in inputs]
+    mapped = torch.vmap(lambda *tensors: ops.delta(*tensors, backend="cpu").output)(*stacked)
+    assert torch.equal(mapped[0], ops.delta(*inputs, backend="cpu").output)
+
+
+def test_second_derivatives_are_refused() -> None:
+    inputs = [tensor.requires_grad_() for tensor in draw("delta", 3, 5, 2, 4)]
+    output = ops.delta(*inputs, backend="cpu").output.square().sum()
+    (gradient,) = torch.autograd.grad(output, inputs[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
 
 
 def test_a_backward_pass_without_its_tape_is_an_error() -> None:

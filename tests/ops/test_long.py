@@ -8,7 +8,7 @@ from tests.ops.test_rules import run_with_gradients, worst
 from fwplab.ops import cpu, delta, linear
 
 
-@pytest.mark.parametrize("shape", [(9, 1000, 1, 8), (3, 1000, 1, 20)], ids=["lanes", "rows"])
+@pytest.mark.parametrize("shape", [(9, 1000, 1, 8), (9, 1000, 1, 6), (3, 1000, 1, 20)], ids=["held", "lanes", "rows"])
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_round_at_most_twice_as_much_as_the_loop(name: str, shape: tuple[int, ...]) -> None:
     case = CASES[name]
@@ -33,16 +33,16 @@ def test_ten_thousand_steps_of_growing_values_stay_finite(name: str) -> None:
     assert all(tensor.isfinite().all() for tensor in run_with_gradients(case, inputs, "cpu", torch.float32))
 
 
-@pytest.mark.parametrize("batch", [17, 4], ids=["lanes", "rows"])
-def test_states_that_undoing_loses_are_rebuilt(batch: int) -> None:
+@pytest.mark.parametrize(("batch", "width"), [(17, 7), (4, 7), (4, 8)], ids=["lanes", "rows", "held"])
+def test_states_that_undoing_would_lose_are_not_lost(batch: int, width: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(batch, 40, 1, 8, generator=generator) for _ in range(3))
+    query, key, value = (torch.randn(batch, 40, 1, width, generator=generator) for _ in range(3))
     beta = torch.full((batch, 40, 1), 0.7)  # with keys this long a write overshoots: the state grows a millionfold
     inputs = [query, key, value, beta]
     before = cpu.info()["rebuilt_segments"]
     case = CASES["delta"]
     fast = run_with_gradients(case, inputs, "cpu", torch.float32)
-    assert cpu.info()["rebuilt_segments"] > before
+    assert (cpu.info()["rebuilt_segments"] > before) == (width == 7)  # what is held in registers is never undone
     exact = run_with_gradients(case, inputs, "reference")
     loop = run_with_gradients(case, inputs, "reference", torch.float32)
     assert exact[0].abs().max() > 1e6
@@ -54,7 +54,7 @@ def test_states_that_undoing_loses_are_rebuilt(batch: int) -> None:
 def test_ordinary_sequences_are_not_rebuilt() -> None:
     before = cpu.info()["rebuilt_segments"]
     for name in ("linear", "delta", "recurrent_delta", "srwm"):
-        run_with_gradients(CASES[name], CASES[name].draw(33, 200, 2, 8, torch.Generator().manual_seed(0)), "cpu")
+        run_with_gradients(CASES[name], CASES[name].draw(33, 200, 2, 7, torch.Generator().manual_seed(0)), "cpu")
     assert cpu.info()["rebuilt_segments"] == before
 
 

@@ -18,7 +18,7 @@ struct DeltaForward {
 };
 
 struct DeltaBackward {
-    Strided grad_output, query, key, value, beta, log_decay, grad_last_weight;
+    Strided grad_output, query, key, value, beta, log_decay, weight, grad_last_weight;
     Strided grad_query, grad_key, grad_value, grad_beta, grad_log_decay, grad_weight;  // to be written
 };
 

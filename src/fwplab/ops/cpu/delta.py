@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 from fwplab.ops.cpu.kernels import (
+    Order,
     Plan,
     address,
     call,
     check,
     kept,
-    needs_tape,
     plan,
     sequence,
     state,
     unknown_tape,
-    with_rows,
 )
 from fwplab.ops.folding import fold, unfold
+from fwplab.ops.operator import kernel, needs_tape, with_rows
 
 WIDEST_LANES = 16
 FORWARD_AXES = (2, 2, 2, 2, 2, 1)
@@ -57,17 +57,22 @@ def rule_name(beta: Tensor | None, log_decay: Tensor | None) -> str:
 
 
 def cut(query: Tensor, log_decay: Tensor | None, cu_seqlens: Tensor | None) -> Plan:
-    """How the work is divided; a decay is not undone."""
-    return plan(query, WIDEST_LANES, cu_seqlens, undoes=log_decay is None)
+    """How the work is divided; a decay is not undone, and needs W and its gradient at once."""
+    return plan(query, WIDEST_LANES, cu_seqlens, undoes=log_decay is None, holds=log_decay is None)
 
 
 def room(query: Tensor, beta: Tensor | None, own: Plan) -> Tensor:
-    """The tape: each step's error, for the rules that have one, and W at the segments' ends."""
+    """The tape: each step's error, for the rules that have one, and W at the segments' ends; held, with errors only."""
+    if own.order == Order.HELD:
+        batch, length, heads, width = query.shape
+        positions = 0 if beta is None else batch * length
+        numbers = (positions + -(-positions // own.segment) * width) * width
+        return query.new_empty(heads, numbers * query.element_size(), dtype=torch.uint8)
     vectors = own.vectors(query.shape[-1])
     return own.tape(query, matrix=query.shape[-1] * vectors, slot=0 if beta is None else vectors)
 
 
-@torch.library.custom_op("fwplab::delta", mutates_args=(), device_types="cpu")
+@kernel("fwplab::delta")
 def forward(
     query: Tensor,
     key: Tensor,
@@ -128,7 +133,7 @@ def gradients_like(
     )
 
 
-@torch.library.custom_op("fwplab::delta_backward", mutates_args=(), device_types="cpu")
+@kernel("fwplab::delta_backward")
 def backward(
     grad_output: Tensor,
     query: Tensor,
@@ -136,6 +141,7 @@ def backward(
     value: Tensor,
     beta: Tensor | None,
     log_decay: Tensor | None,
+    initial_weight: Tensor,
     grad_last_weight: Tensor,
     tape: Tensor,
     cu_seqlens: Tensor | None,
@@ -144,8 +150,10 @@ def backward(
     rule, own = rule_name(beta, log_decay), cut(query, log_decay, cu_seqlens)
     gradients = gradients_like(query, beta, log_decay, grad_last_weight)
     inputs = [*map(with_rows, (grad_output, query, key, value)), beta, log_decay]
-    grad_last_weight, tape = with_rows(grad_last_weight), kept(tape, grad_output)
-    places = [*map(sequence, inputs), state(grad_last_weight), *map(sequence, gradients[:5]), state(gradients[5])]
+    states = [with_rows(initial_weight), with_rows(grad_last_weight)]
+    if beta is not None or own.order != Order.HELD:
+        tape = kept(tape, grad_output)
+    places = [*map(sequence, inputs), *map(state, states), *map(sequence, gradients[:5]), state(gradients[5])]
     call(f"{rule}_backward", own.problem(query), places, *address(tape))
     return gradients
 
@@ -158,6 +166,7 @@ def _(
     value: Tensor,
     beta: Tensor | None,
     log_decay: Tensor | None,
+    initial_weight: Tensor,
     grad_last_weight: Tensor,
     tape: Tensor,
     cu_seqlens: Tensor | None,
@@ -178,7 +187,7 @@ def differentiate(
     grad_output = query.new_zeros(query.shape) if grad_output is None else grad_output
     grad_last_weight = weight.new_zeros(weight.shape) if grad_last_weight is None else grad_last_weight
     *found, grad_beta, grad_log_decay, grad_weight = backward(
-        grad_output, *sequences, grad_last_weight, tape, cu_seqlens
+        grad_output, *sequences, weight, grad_last_weight, tape, cu_seqlens
     )
     numbers = None if beta is None else grad_beta, None if log_decay is None else grad_log_decay
     return (*found, *numbers, grad_weight, None, None)
@@ -196,9 +205,9 @@ def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[T
 
 @backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
-    axes = (2, 2, 2, 2, 2, 2, 1, 0)
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:8], dims[:8], axes, strict=True)]
-    results = backward(*tensors, arguments[8])
+    axes = (2, 2, 2, 2, 2, 2, 1, 1, 0)
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:9], dims[:9], axes, strict=True)]
+    results = backward(*tensors, arguments[9])
     missing = {place for place, tensor in ((3, arguments[4]), (4, arguments[5])) if tensor is None}
     heads = tuple(None if place in missing else axis for place, axis in enumerate((2, 2, 2, 2, 2, 1)))
     return unfold(results, heads, info.batch_size)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwplab.ops.cpu.kernels import Plan, Strided, call, check, packing, registers, with_rows
+from fwplab.ops.cpu.kernels import Order, Plan, Strided, call, check, packing, registers
 from fwplab.ops.folding import fold, unfold
+from fwplab.ops.operator import kernel, with_rows
 
 
 def elementwise(
@@ -33,10 +34,10 @@ def place(tensor: Tensor) -> Strided:
 def cut(z: Tensor, cu_seqlens: Tensor | None) -> Plan:
     """One task a sequence and run of channels."""
     packed = None if cu_seqlens is None else packing(cu_seqlens)
-    return Plan(registers() // z.element_size(), teams=1, segment=1, groups=(z.shape[1],), packing=packed)
+    return Plan(Order.ROWS, registers() // z.element_size(), teams=1, segment=1, groups=(z.shape[1],), packing=packed)
 
 
-@torch.library.custom_op("fwplab::elementwise", mutates_args=(), device_types="cpu")
+@kernel("fwplab::elementwise")
 def forward(
     z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -62,7 +63,7 @@ def _(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: 
     return torch.empty_like(z, memory_format=torch.contiguous_format), cell.new_empty(cell.shape)
 
 
-@torch.library.custom_op("fwplab::elementwise_backward", mutates_args=(), device_types="cpu")
+@kernel("fwplab::elementwise_backward")
 def backward(
     grad_output: Tensor,
     grad_last: Tensor,

@@ -5,6 +5,7 @@
 // have are added in a fixed order. So the bits are the same for any number of threads.
 #include "delta.h"
 #include "elementwise.h"
+#include "held.h"
 #include "peak.h"
 #include "recurrent_delta.h"
 #include "srwm.h"
@@ -22,14 +23,36 @@ constexpr int register_bytes = 16;
 
 struct Unsupported {};
 
-// The widths of common heads that are compiled in, in float32, where speed is asked for: in lanes order and in rows order.
+// The widths of common heads that are compiled in, in float32, where speed is asked for.
 template <int... widths>
 using Known = std::integer_sequence<int, widths...>;
 constexpr bool quick = register_bytes >= 32;  // the smallest registers belong to processors that nobody trains on
-using Narrow = std::conditional_t<quick, Known<4, 8, 16>, Known<>>;
-using Wide = std::conditional_t<quick, Known<32, 64>, Known<>>;
-using NarrowSrwm = std::conditional_t<quick, Known<4, 8>, Known<>>;
-using WideSrwm = std::conditional_t<quick, Known<16, 32, 64>, Known<>>;
+template <int... widths>
+using Quick = std::conditional_t<quick, Known<widths...>, Known<>>;
+
+// In lanes and in rows order, by rule. What is held in registers needs no other order.
+template <class Rule>
+struct Common {
+    using Narrow = Quick<4, 8, 16>;
+    using Wide = Quick<32, 64>;
+};
+template <class O>
+struct Common<Delta<O, Writing::additive>> {
+    using Narrow = std::conditional_t<register_bytes == 32, Known<16>, Known<>>;
+    using Wide = Quick<32, 64>;
+};
+template <class O>
+struct Common<Delta<O, Writing::erasing>> : Common<Delta<O, Writing::additive>> {};
+template <class O>
+struct Common<RecurrentDelta<O>> {
+    using Narrow = std::conditional_t<register_bytes == 32, Known<4, 8, 16>, Quick<4, 8>>;
+    using Wide = std::conditional_t<register_bytes == 32, Known<32, 64>, Quick<16, 32, 64>>;
+};
+template <class O>
+struct Common<Srwm<O>> {
+    using Narrow = Quick<4, 8>;
+    using Wide = Quick<16, 32, 64>;
+};
 
 // f(order) for the element type and loop order of the problem; in rows order one sequence alone or `teams` of them.
 template <class T, int teams, int... narrow, int... wide, class F>
@@ -37,23 +60,25 @@ void with_order(const Problem& problem, Known<narrow...>, Known<wide...>, F&& f)
     constexpr int N = register_bytes / sizeof(T);
     if (problem.lanes != N || problem.width < 1) throw Unsupported();
     [[maybe_unused]] const auto known = [&](auto order) { return problem.width == decltype(order)::width && (f(order), true); };
-    if (problem.teams == 0 && (known(Lanes<T, N, narrow>()) || ...)) return;
-    if (problem.teams == teams && (known(Rows<T, N, teams, wide>()) || ...)) return;
-    if (problem.teams == 0) return f(Lanes<T, N, 0>());
-    if (problem.teams == 1) return f(Rows<T, N, 1, 0>());
-    if (problem.teams == teams) return f(Rows<T, N, teams, 0>());
-    throw Unsupported();
+    if (problem.order == lanes_order) {
+        if (!(known(Lanes<T, N, narrow>()) || ...)) f(Lanes<T, N, 0>());
+    } else if (problem.order == rows_order && problem.teams == teams) {
+        if (!(known(Rows<T, N, teams, wide>()) || ...)) f(Rows<T, N, teams, 0>());
+    } else if (problem.order == rows_order && problem.teams == 1) {
+        f(Rows<T, N, 1, 0>());
+    } else {
+        throw Unsupported();
+    }
 }
 
-// The same with the widths that are known for a rule.
+// The same with the widths that are common for a rule.
 template <template <class> class Rule, class F>
 void with_order(const Problem& problem, F&& f) {
     using Example = Rule<Lanes<float, 4, 4>>;
-    constexpr bool srwm = std::is_same_v<Example, Srwm<Lanes<float, 4, 4>>>;
-    using Few = std::conditional_t<srwm, NarrowSrwm, Narrow>;
-    using Many = std::conditional_t<srwm, WideSrwm, Wide>;
+    using Widths = Common<Example>;
     constexpr int teams = Example::interleaved;
-    problem.is_double ? with_order<double, teams>(problem, Known<>(), Known<>(), f) : with_order<float, teams>(problem, Few(), Many(), f);
+    problem.is_double ? with_order<double, teams>(problem, Known<>(), Known<>(), f)
+                      : with_order<float, teams>(problem, typename Widths::Narrow(), typename Widths::Wide(), f);
 }
 
 template <class F>
@@ -130,6 +155,63 @@ int backward(const Problem& problem, const Arguments& a, void* tape, std::int64_
     });
 }
 
+// f(rule) for the rule in held order: heads no wider than a register.
+template <bool erases, class F>
+void with_held(const Problem& problem, F&& f) {
+    const auto widths = [&](auto number) {
+        using T = decltype(number);
+        constexpr int N = register_bytes / sizeof(T);
+        if (problem.width == 4 && N >= 4) return f(HeldDelta<T, 4, erases>{problem});
+        if constexpr (N >= 8) {
+            if (problem.width == 8) return f(HeldDelta<T, 8, erases>{problem});
+        }
+        if constexpr (N >= 16) {
+            if (problem.width == 16) return f(HeldDelta<T, 16, erases>{problem});
+        }
+        throw Unsupported();
+    };
+    problem.is_double ? widths(double()) : widths(float());
+}
+
+// f(rule, number of heads, tape, b, h, workspace) for all heads of all sequences. The tape, if any, has `bytes` for each head.
+template <bool erases, class F>
+int held(const Problem& problem, void* tape, std::int64_t bytes, F&& f) {
+    return guarded([&] {
+        with_held<erases>(problem, [&](auto rule) {
+            using Rule = decltype(rule);
+            constexpr int M = Rule::side_by_side;
+            const auto own = rule.tape(tape, bytes);
+            // A thread takes all heads of a sequence, whose rows share cache lines, unless that leaves threads without work.
+            const std::int64_t together = problem.batch < 4 * problem.threads ? M : problem.heads;
+            const std::int64_t bundles = (problem.heads + together - 1) / together;
+            parallel(problem.batch * bundles, problem.threads, [&](std::int64_t task, Workspace& space) {
+                const std::int64_t b = task / bundles, first = task % bundles * together;
+                const std::int64_t end = first + together < problem.heads ? first + together : problem.heads;
+                std::int64_t h = first;
+                for (; h + M <= end; h += M, space.reset()) f(rule, std::integral_constant<int, M>(), own, b, h, space);
+                for (; h < end; h++, space.reset()) f(rule, std::integral_constant<int, 1>(), own, b, h, space);
+            });
+        });
+    });
+}
+
+// The rules that have a held order as well.
+template <template <class> class Rule, bool erases>
+int narrow_forward(const Problem& problem, const DeltaForward& a, void* tape, std::int64_t bytes) {
+    if (problem.order != held_order) return forward<Rule>(problem, a, tape, bytes);
+    return held<erases>(problem, tape, bytes, [&](const auto& rule, auto heads, const auto& own, std::int64_t b, std::int64_t h, Workspace&) {
+        rule.template forward<heads>(a, own, b, h);
+    });
+}
+
+template <template <class> class Rule, bool erases>
+int narrow_backward(const Problem& problem, const DeltaBackward& a, void* tape, std::int64_t bytes) {
+    if (problem.order != held_order) return backward<Rule>(problem, a, tape, bytes);
+    return held<erases>(problem, tape, bytes, [&](const auto& rule, auto heads, const auto& own, std::int64_t b, std::int64_t h, Workspace& space) {
+        rule.template backward<heads>(a, own, b, h, space);
+    });
+}
+
 template <class O>
 using Additive = Delta<O, Writing::additive>;
 template <class O>
@@ -159,25 +241,21 @@ FWPLAB_EXPORT double fwplab_multiply_add(std::int64_t is_double, std::int64_t ro
 // How many segments' states had to be rebuilt since the library was loaded, because undoing their updates lost too much.
 FWPLAB_EXPORT std::int64_t fwplab_rebuilt_segments() { return rebuilt_segments(); }
 
-#define FWPLAB_RULE(name, Rule, Arguments)                                                                                        \
-    FWPLAB_EXPORT int fwplab_##name##_forward(const Problem* problem, const Arguments##Forward* a, void* tape, std::int64_t bytes) { \
-        return forward<Rule>(*problem, *a, tape, bytes);                                                                          \
-    }
-#define FWPLAB_RULE_BACK(name, Rule, Arguments)                                                                                     \
-    FWPLAB_EXPORT int fwplab_##name##_backward(const Problem* problem, const Arguments##Backward* a, void* tape, std::int64_t bytes) { \
-        return backward<Rule>(*problem, *a, tape, bytes);                                                                           \
+// The tape, if any, has `bytes` for each head.
+#define FWPLAB_RULE(name, pass, run, Arguments)                                                                                   \
+    FWPLAB_EXPORT int fwplab_##name##_##pass(const Problem* problem, const Arguments* a, void* tape, std::int64_t bytes) {         \
+        return run(*problem, *a, tape, bytes);                                                                                    \
     }
 
-// The tape, if any, has `bytes` for each head.
-FWPLAB_RULE(linear, Additive, Delta)
-FWPLAB_RULE_BACK(linear, Additive, Delta)
-FWPLAB_RULE(delta, Erasing, Delta)
-FWPLAB_RULE_BACK(delta, Erasing, Delta)
-FWPLAB_RULE(gated_delta, Gated, Delta)
-FWPLAB_RULE_BACK(gated_delta, Gated, Delta)
-FWPLAB_RULE(srwm, Srwm, Srwm)
-FWPLAB_RULE_BACK(srwm, Srwm, Srwm)
-FWPLAB_RULE(recurrent_delta, RecurrentDelta, RecurrentDelta)
+FWPLAB_RULE(linear, forward, (narrow_forward<Additive, false>), DeltaForward)
+FWPLAB_RULE(linear, backward, (narrow_backward<Additive, false>), DeltaBackward)
+FWPLAB_RULE(delta, forward, (narrow_forward<Erasing, true>), DeltaForward)
+FWPLAB_RULE(delta, backward, (narrow_backward<Erasing, true>), DeltaBackward)
+FWPLAB_RULE(gated_delta, forward, forward<Gated>, DeltaForward)
+FWPLAB_RULE(gated_delta, backward, backward<Gated>, DeltaBackward)
+FWPLAB_RULE(srwm, forward, forward<Srwm>, SrwmForward)
+FWPLAB_RULE(srwm, backward, backward<Srwm>, SrwmBackward)
+FWPLAB_RULE(recurrent_delta, forward, forward<RecurrentDelta>, RecurrentDeltaForward)
 
 // `slow_gradients`: [heads, 3 d d + d], the gradients of R_q, R_k, R_v and r_b of every head.
 FWPLAB_EXPORT int fwplab_recurrent_delta_backward(const Problem* problem, const RecurrentDeltaBackward* a, void* tape, std::int64_t bytes,

@@ -1,6 +1,7 @@
 """Calls into the compiled library: the structures of `problem.h`, where a tensor lies, and the choice of loop order."""
 
 import ctypes
+import enum
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,14 +16,20 @@ UNDONE = 32
 but few enough that little is lost by undoing them."""
 
 
+class Order(enum.IntEnum):
+    """How W lies in registers: the same entry of many sequences, some entries of one sequence, or a whole W at once."""
+
+    LANES = 0
+    ROWS = 1
+    HELD = 2
+
+
 class Problem(ctypes.Structure):
     """`struct Problem` of problem.h."""
 
     _fields_ = (
-        *(
-            (name, ctypes.c_int64)
-            for name in ("batch", "length", "heads", "width", "is_double", "lanes", "teams", "segment", "threads")
-        ),
+        *((name, ctypes.c_int64) for name in ("batch", "length", "heads", "width", "is_double")),
+        *((name, ctypes.c_int64) for name in ("order", "lanes", "teams", "segment", "threads")),
         *((name, ctypes.c_void_p) for name in ("longest_first", "starts", "lengths")),
     )
 
@@ -42,12 +49,13 @@ def sequence(tensor: Tensor | None) -> Strided:
     """`[batch, time, heads, ...]`; nowhere, if the rule has no such argument."""
     if tensor is None:
         return Strided(None, 0, 0, 0)
-    return Strided(tensor.data_ptr(), tensor.stride(0), tensor.stride(1), tensor.stride(2))
+    return Strided(tensor.data_ptr(), *tensor.stride()[:3])
 
 
 def state(tensor: Tensor) -> Strided:
     """`[batch, heads, rows, columns]`, or `[batch, heads, d]`, which has one row."""
-    return Strided(tensor.data_ptr(), tensor.stride(0), tensor.stride(2) if tensor.dim() == 4 else 0, tensor.stride(1))
+    batch, head, *rest = tensor.stride()
+    return Strided(tensor.data_ptr(), batch, rest[0] if len(rest) == 2 else 0, head)
 
 
 def weight(tensor: Tensor) -> Strided:
@@ -67,16 +75,6 @@ def check(rule: str, like: Tensor, **expected: tuple[Tensor, tuple[int, ...]]) -
             )
 
 
-def needs_tape(*arguments: Tensor | None) -> bool:
-    """Whether a backward pass may follow."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in arguments)
-
-
-def with_rows(tensor: Tensor) -> Tensor:
-    """The tensor, copied only if its last dimension is not contiguous."""
-    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
-
-
 class Packing(NamedTuple):
     """A packed batch for the library: sequences from the longest to the shortest, where each starts and its length."""
 
@@ -93,9 +91,10 @@ def packing(cu_seqlens: Tensor) -> Packing:
 
 
 class Plan(NamedTuple):
-    """How a recurrence is cut: registers of `lanes` numbers; `teams` 0 for lanes order, else rows order; a state saved
-    every `segment` steps; and for each group of sequences that are worked on together the length of its longest."""
+    """How a recurrence is cut: the loop order; registers of `lanes` numbers; `teams` sequences interleaved; a state
+    saved every `segment` steps; and for each group of sequences that share registers the length of its longest."""
 
+    order: Order
     lanes: int
     teams: int
     segment: int
@@ -108,13 +107,13 @@ class Plan(NamedTuple):
 
     def vectors(self, n: int) -> int:
         """Vectors for a quantity of `n` numbers."""
-        return n if self.teams == 0 else -(-n // self.lanes)
+        return n if self.order == Order.LANES else -(-n // self.lanes)
 
     def problem(self, tensor: Tensor) -> Problem:
         """The description for the library; `tensor` is `[batch, time, heads, d]`."""
         batch, length, heads, width = tensor.shape
         is_double = int(tensor.dtype == torch.float64)
-        rest = self.lanes, self.teams, self.segment, torch.get_num_threads()
+        rest = self.order, self.lanes, self.teams, self.segment, torch.get_num_threads()
         if self.packing is None:
             return Problem(batch, length, heads, width, is_double, *rest)
         batch, length = self.sequences(batch), max(self.groups, default=0)
@@ -124,15 +123,26 @@ class Plan(NamedTuple):
         """Room `[heads, bytes]` for what the backward pass needs: for each group a matrix before each segment and at
         the end, and a slot for each step, both in vectors."""
         segments = sum(-(-length // self.segment) + 1 for length in self.groups)
-        vectors = max(self.teams, 1) * (segments * matrix + sum(self.groups) * slot)
+        vectors = self.teams * (segments * matrix + sum(self.groups) * slot)
         size = vectors * self.lanes * like.element_size()
         return like.new_empty(like.shape[2], size, dtype=torch.uint8)
 
 
+HELD_WIDTHS = (4, 8, 16)
+"""Heads for which the library has the held order, where such a row fits a register."""
+
+
 def plan(
-    tensor: Tensor, widest_lanes: int, cu_seqlens: Tensor | None, *, interleaved: int = 2, undoes: bool = True
+    tensor: Tensor,
+    widest_lanes: int,
+    cu_seqlens: Tensor | None,
+    *,
+    interleaved: int = 2,
+    undoes: bool = True,
+    holds: bool = False,
 ) -> Plan:
-    """Lanes order for heads of at most `widest_lanes` and batches that fill half a register or more, else rows order,
+    """Held order where the rule `holds` a whole W in registers and the head is narrow enough. Else lanes order for
+    heads of at most `widest_lanes` and batches that fill half a register or more, and rows order for the others,
     `interleaved` sequences at a time (the rule's own number in C++).
 
     The choice depends on the shape alone, so the number of threads cannot change a bit of the result. `undoes`:
@@ -143,11 +153,16 @@ def plan(
     if packed is not None:
         batch = packed.lengths.numel()
     lanes = registers() // tensor.element_size()
-    teams = 0 if width <= widest_lanes and 2 * batch > lanes else interleaved if 2 * batch > interleaved else 1
-    groups = (length,) * -(-batch // (teams or lanes))
+    order, teams, together = Order.ROWS, interleaved if 2 * batch > interleaved else 1, 1
+    if holds and width in HELD_WIDTHS and width <= lanes:
+        order, teams = Order.HELD, 1
+    elif width <= widest_lanes and 2 * batch > lanes:
+        order, teams, together = Order.LANES, 1, lanes
+    together = max(together, teams)
+    groups = (length,) * -(-batch // together)
     if packed is not None:
-        groups = tuple(packed.lengths[packed.longest_first][:: teams or lanes].tolist())
-    return Plan(lanes, teams, UNDONE if undoes else 8, groups, packed)
+        groups = tuple(packed.lengths[packed.longest_first][::together].tolist())
+    return Plan(order, lanes, teams, UNDONE if undoes else 8, groups, packed)
 
 
 def address(tape: Tensor) -> tuple[int | None, int]:

@@ -41,15 +41,22 @@ struct Lanes {
     static FWPLAB_INLINE V left(const V* x, int i) { return x[i]; }
     static FWPLAB_INLINE V entry(const V* x, int i) { return x[i]; }
     static FWPLAB_INLINE void set_entry(V* x, int i, V value) { x[i] = value; }
-    static FWPLAB_INLINE V reduce(V x) { return x; }
-    static FWPLAB_INLINE V reduce_max(V x) { return x; }
+    static constexpr int numbers = 1;
+    template <class Fold = Sum>
+    static FWPLAB_INLINE V reduce(V x) {
+        return x;
+    }
+    template <class Fold = Sum, int count>
+    static FWPLAB_INLINE void reduce(V (&)[count]) {}
+    static FWPLAB_INLINE void fold_numbers(V (&)[1]) {}
+    static FWPLAB_INLINE void spread(V (&)[1]) {}
     static FWPLAB_INLINE V inverse(V x) { return splat<V>(1) / x; }
     static FWPLAB_INLINE void fold(V*, int) {}
     static FWPLAB_INLINE void fold_four(V* out, const V (&x)[4]) {
         for (int i = 0; i < 4; i++) out[i] = x[i];
     }
     static FWPLAB_INLINE void mask(V*, int, T) {}
-    static T total(const V* x, int i) { return sum_lanes(x[i])[0]; }
+    static T total(const V* x, int i) { return fold_lanes(x[i])[0]; }
 
     // n numbers of every sequence.
     static FWPLAB_INLINE void load(V* out, int, const T* const* from, int n) {
@@ -85,6 +92,7 @@ struct Lanes {
     }
 
     // One number of every sequence.
+    static FWPLAB_INLINE V load_numbers(const T* const* from, int) { return load_number(from, 0); }
     static FWPLAB_INLINE V load_number(const T* const* from, int) {
         V v{};
         for (int lane = 0; lane < N; lane++) v[lane] = *from[lane];
@@ -116,8 +124,38 @@ struct Rows {
     static FWPLAB_INLINE T left(const V* x, int i) { return reinterpret_cast<const T*>(x)[i]; }
     static FWPLAB_INLINE V entry(const V* x, int i) { return splat<V>(reinterpret_cast<const T*>(x)[i]); }
     static FWPLAB_INLINE void set_entry(V* x, int i, V value) { reinterpret_cast<T*>(x)[i] = value[0]; }
-    static FWPLAB_INLINE V reduce(V x) { return sum_lanes(x); }
-    static FWPLAB_INLINE V reduce_max(V x) { return max_lanes(x); }
+    template <class Fold = Sum>
+    static FWPLAB_INLINE V reduce(V x) {
+        return fold_lanes<Fold>(x);
+    }
+    // Each of the vectors becomes its own sum; four at once cost hardly more than one.
+    template <class Fold = Sum, int count>
+    static FWPLAB_INLINE void reduce(V (&x)[count]) {
+        int i = 0;
+        if constexpr (N >= 4) {
+            for (; i + 4 <= count; i += 4) spread_four(x + i, fwplab::fold_four<Fold>(x + i));
+        }
+        for (; i < count; i++) x[i] = fold_lanes<Fold>(x[i]);
+    }
+
+    // One number of every team: in every quad of a single vector if there are four teams, else a vector for each.
+    static constexpr bool quads = N >= 4 && M == 4;
+    static constexpr int numbers = quads ? 1 : M;
+    static FWPLAB_INLINE void fold_numbers(V (&x)[M]) {
+        if constexpr (quads) {
+            x[0] = fwplab::fold_four(x);
+        } else {
+            reduce(x);
+        }
+    }
+    // A vector for each team, its number in all lanes.
+    static FWPLAB_INLINE void spread(V (&x)[M]) {
+        if constexpr (quads) spread_four(x, x[0]);
+    }
+    static FWPLAB_INLINE void spread_four(V* out, V x) {
+        out[0] = permute<Spread<0>>(x, x), out[1] = permute<Spread<1>>(x, x);
+        out[2] = permute<Spread<2>>(x, x), out[3] = permute<Spread<3>>(x, x);
+    }
     static FWPLAB_INLINE V inverse(V x) { return splat<V>(1 / x[0]); }  // of what is the same in every lane
     static T total(const V* x, int i) { return left(x, i); }
 
@@ -129,9 +167,9 @@ struct Rows {
     // A quantity of four entries, the sums of the four vectors.
     static FWPLAB_INLINE void fold_four(V* out, const V (&x)[4]) {
         if constexpr (N >= 4) {
-            out[0] = permute<First<N, 4>>(sum_quads<N / 2>(fold_rows<2>(x)), V{});
+            out[0] = permute<First<N, 4>>(fwplab::fold_four(x), V{});
         } else {
-            for (int i = 0; i < 4; i++) set_entry(out, i, sum_lanes(x[i]));
+            for (int i = 0; i < 4; i++) set_entry(out, i, fold_lanes(x[i]));
         }
     }
 
@@ -175,8 +213,18 @@ struct Rows {
     }
 
     static FWPLAB_INLINE V load_number(const T* const* from, int team) { return splat<V>(*from[team]); }
+    static FWPLAB_INLINE V load_numbers(const T* const* from, int place) {
+        if constexpr (!quads) return load_number(from, place);
+        V x{};
+        for (int m = 0; m < M; m++) x[m] = *from[m];
+        return permute<Repeated<4>>(x, x);
+    }
     static FWPLAB_INLINE void store_number(T* const* to, V x, int team) { *to[team] = x[0]; }
-    static FWPLAB_INLINE V present(int active, int team) { return splat<V>(T(team < active)); }
+    static FWPLAB_INLINE V present(int active, int place) {
+        V x{};
+        for (int lane = 0; lane < N; lane++) x[lane] = (quads ? lane % 4 : place) < active;
+        return x;
+    }
 };
 
 }  // namespace fwplab

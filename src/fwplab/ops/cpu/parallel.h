@@ -10,6 +10,9 @@
 #include <system_error>
 #include <thread>
 #include <vector>
+#if defined(__unix__) || defined(__APPLE__)
+#include <dlfcn.h>
+#endif
 
 namespace fwplab {
 
@@ -90,9 +93,34 @@ inline WorkspacePool& workspace_pool() {
     return pool;
 }
 
-// task(index, workspace) for every index below `tasks`, on at most `threads` threads, the caller's among them. Which thread takes a
-// task is left to chance, so a task's result must depend on its index alone. Threads start with the call and end with it: that costs
-// some ten microseconds each and leaves nothing behind that a fork could break.
+// The entry of the OpenMP threads that PyTorch works with, if the process has them. For milliseconds after each of its own parallel
+// operations they wait by spinning: threads of ours would share the cores with them, while these take up work at once.
+using OpenMP = void (*)(void (*work)(void*), void* data, unsigned threads, unsigned flags);
+inline OpenMP open_mp() {
+#if defined(__unix__) || defined(__APPLE__)
+    static const OpenMP entry = reinterpret_cast<OpenMP>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+    return entry;
+#else
+    return nullptr;
+#endif
+}
+
+// work() on at most so many threads, the caller's among them.
+template <class Work>
+void on_threads(std::int64_t threads, Work& work) {
+    if (threads > 1 && open_mp()) return open_mp()([](void* data) { (*static_cast<Work*>(data))(); }, &work, unsigned(threads), 0);
+    std::vector<std::thread> helpers;
+    try {
+        for (std::int64_t i = 1; i < threads; i++) helpers.emplace_back([&work] { work(); });
+    } catch (const std::system_error&) {
+        // The system grants no more threads: those that run, the caller's at least, do all the work.
+    }
+    work();
+    for (std::thread& helper : helpers) helper.join();
+}
+
+// task(index, workspace) for every index below `tasks`. Which thread takes a task is left to chance, so a task's result must depend on
+// its index alone.
 template <class F>
 void parallel(std::int64_t tasks, std::int64_t threads, F&& task) {
     std::atomic<std::int64_t> next{0};
@@ -109,14 +137,7 @@ void parallel(std::int64_t tasks, std::int64_t threads, F&& task) {
             out_of_memory = true;
         }
     };
-    std::vector<std::thread> helpers;
-    try {
-        for (std::int64_t i = 1; i < (threads < tasks ? threads : tasks); i++) helpers.emplace_back(work);
-    } catch (const std::system_error&) {
-        // The system grants no more threads: those that run, the caller's at least, do all the tasks.
-    }
-    work();
-    for (std::thread& helper : helpers) helper.join();
+    on_threads(threads < tasks ? threads : tasks, work);
     if (out_of_memory) throw std::bad_alloc();
 }
 

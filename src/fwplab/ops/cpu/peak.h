@@ -17,7 +17,7 @@ double multiply_add(std::int64_t rounds, T* sink) {
         for (int i = 0; i < registers; i++) sum[i] = sum[i] * x + y;
     V total{};
     for (int i = 0; i < registers; i++) total += sum[i];
-    *sink = sum_lanes(total)[0];
+    *sink = fold_lanes(total)[0];
     return double(rounds) * registers * N;
 }
 

@@ -6,19 +6,23 @@
 
 namespace fwplab {
 
+// How W lies in registers; order.h and held.h tell more.
+enum Order : std::int64_t { lanes_order, rows_order, held_order };
+
 struct Problem {
     std::int64_t batch;   // sequences
     std::int64_t length;  // of the longest
     std::int64_t heads, width;
     std::int64_t is_double;
+    std::int64_t order;
     std::int64_t lanes;    // numbers in one register
-    std::int64_t teams;    // 0: lanes order; else rows order with that many sequences interleaved
+    std::int64_t teams;    // sequences interleaved in rows order
     std::int64_t segment;  // steps between two saved states
     std::int64_t threads;
     // Of a packed batch, else null: the sequences from the longest to the shortest, and by sequence where it starts and its length.
     const std::int64_t *longest_first, *starts, *lengths;
 
-    std::int64_t sequences() const { return teams ? teams : lanes; }
+    std::int64_t sequences() const { return order == rows_order ? teams : lanes; }
     std::int64_t groups() const { return (batch + sequences() - 1) / sequences(); }
     std::int64_t element_bytes() const { return is_double ? 8 : 4; }
     std::int64_t longest(std::int64_t group) const { return lengths ? lengths[longest_first[group * sequences()]] : length; }
@@ -110,7 +114,7 @@ class Walk {
 
     // Asks for what the walk comes to in `ahead` steps, where a register's sequences are too many streams for the processor to foresee.
     FWPLAB_INLINE void prefetch(int ahead, int n) const {
-        if constexpr (S < 8) return;
+        if constexpr (S < 4) return;
         constexpr int line = 64 / sizeof(T);
         for (int i = 0; i < count; i++)
             for (int s = 0; s < S; s++)

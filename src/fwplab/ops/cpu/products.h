@@ -164,25 +164,29 @@ FWPLAB_INLINE void softmax(typename O::V* const (&x)[count], int d) {
     for (int r = 0; r < count; r++) {
         O::mask(x[r], d, -std::numeric_limits<T>::infinity());
         largest[r] = x[r][0];
-        for (int c = 1; c < n; c++) largest[r] = x[r][c] > largest[r] ? x[r][c] : largest[r];
+        for (int c = 1; c < n; c++) largest[r] = larger(x[r][c], largest[r]);
     }
-    for (int r = 0; r < count; r++) largest[r] = O::reduce_max(largest[r]);
+    O::template reduce<Largest>(largest);
     for (int r = 0; r < count; r++) {
         for (int c = 0; c < n; c++) {
             x[r][c] = exponential(x[r][c] - largest[r]);
             sum[r] += x[r][c];
         }
     }
-    for (int r = 0; r < count; r++) sum[r] = O::inverse(O::reduce(sum[r]));
+    O::reduce(sum);
+    for (int r = 0; r < count; r++) sum[r] = O::inverse(sum[r]);
     for (int r = 0; r < count; r++)
         for (int c = 0; c < n; c++) x[r][c] *= sum[r];
 }
 
-// The gradient before the softmax: p * (g - p . g).
-template <class O>
-FWPLAB_INLINE void softmax_backward(typename O::V* out, const typename O::V* p, const typename O::V* gradient, int n) {
-    const auto mean = dot<O>(p, gradient, n);
-    for (int c = 0; c < n; c++) out[c] = p[c] * (gradient[c] - mean);
+// The gradients before the softmax: p * (g - p . g) for every pair given.
+template <class O, int count>
+FWPLAB_INLINE void softmax_backward(typename O::V* const (&gradient)[count], const typename O::V* const (&p)[count], int n) {
+    typename O::V mean[count];
+    for (int r = 0; r < count; r++) mean[r] = partial_dot<O>(p[r], gradient[r], n);
+    O::reduce(mean);
+    for (int r = 0; r < count; r++)
+        for (int c = 0; c < n; c++) gradient[r][c] = p[r][c] * (gradient[r][c] - mean[r]);
 }
 
 // A copy of a weight shared by the batch, in the order's own layout: entry (i, j) from base + i * row + j * column.

@@ -76,20 +76,28 @@ struct RecurrentDelta {
                 addresses[2 * m + 1] = now + m * slot + n;
             }
             softmax<O>(addresses, d);
+            V b[M], overlap[M];
             for (int m = 0; m < M; m++) {
-                V* h = now + m * slot + 3 * n;
-                h[n] = sigmoid(O::load_number(walk[3], m) + dot<O>(h, feedback_beta, n));
-                if (problem.lengths) h[n] *= O::present(walk.active(), m);  // a sequence that has ended writes nothing
+                const V *q = now + m * slot, *h = q + 3 * n;
+                b[m] = partial_dot<O>(h, feedback_beta, n);
+                overlap[m] = partial_dot<O>(q, q + n, n);
             }
+            O::fold_numbers(b);
+            O::reduce(overlap);
+            for (int i = 0; i < O::numbers; i++) {
+                b[i] = sigmoid(O::load_numbers(walk[3], i) + b[i]);
+                if (problem.lengths) b[i] *= O::present(walk.active(), i);  // a sequence that has ended writes nothing
+            }
+            O::spread(b);
             for (int m = 0; m < M; m++) {
                 V *q = now + m * slot, *k = q + n, *e = k + n, *u_m = u + m * n, *o_m = o + m * n;
                 update_and_read<O, 2, false>(W + m * matrix, d, n, V{}, k_before + m * slot, u_m, {k, q}, {read, o_m});
                 tape.prefetch(t + 1, 1, m, M);
-                const V overlap = dot<O>(q, k, n), b = q[4 * n];
+                q[4 * n] = b[m];
                 for (int c = 0; c < n; c++) {
                     e[c] -= read[c];
-                    u_m[c] = b * e[c];
-                    o_m[c] += overlap * u_m[c];
+                    u_m[c] = b[m] * e[c];
+                    o_m[c] += overlap[m] * u_m[c];
                 }
             }
             if (tape && tape.begins_segment(t)) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
@@ -141,7 +149,7 @@ struct RecurrentDelta {
                     walk.prefetch(ahead, d);
                     O::load(adjoint.grad_output, n, walk[0], d);
                     for (int c = 0; c < quantity; c++) adjoint.o[c] += adjoint.grad_output[c];
-                    for (int m = 0; m < M; m++) step_back(t, m, tape, adjoint, grad + m * grad_size);
+                    step_back(t, tape, adjoint, grad);
                     for (int j = 0; j < 3; j++) O::store(walk[1 + j], grad + j * n, grad_size, d);
                     for (int m = 0; m < M; m++) O::store_number(walk[4], grad[m * grad_size + 3 * n], m);
                     feed_back(tape.step(t), grad, adjoint.o, slow);
@@ -177,28 +185,49 @@ struct RecurrentDelta {
         return out;
     }
 
-    // One step of one team: from the adjoint after the step to the one before it and the gradients [q_x | k_x | v_x | b_x].
-    FWPLAB_INLINE void step_back(std::int64_t t, int m, const Tape<V>& tape, const Adjoint& adjoint, V* grad) const {
-        const V *q = tape.step(t) + m * slot, *k = q + n, *e = k + n, b = q[4 * n];
-        const V* k_before = t > 0 ? k - M * slot : k;  // at t = 0 what is made of it is not used
-        V *grad_q = grad, *grad_k = grad + n, *grad_v = grad + 2 * n, *u = adjoint.u + m * n, *sum_q = adjoint.sum_q, *sum_k = adjoint.sum_k;
-        V *o = adjoint.o + m * n, *key_G = adjoint.key_G + m * n;
-        for (int c = 0; c < n; c++) u[c] = b * e[c];
-        const V overlap = dot<O>(q, k, n), kept = dot<O>(u, o, n);
-        for (int c = 0; c < n; c++) key_G[c] += overlap * o[c];  // the gradient of the update
-        grad[3 * n] = dot<O>(key_G, e, n) * b * (splat<V>(1) - b);
-        for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
-        tape.prefetch(t - 2, 0, m, M);
-        pass_back<O, Writing::erasing>(adjoint.W + m * matrix, adjoint.G + m * matrix, d, n, V{}, {q, k, k_before}, {o, grad_v, u}, sum_q, sum_k,
-                                       key_G);
-        O::fold(sum_q, d);
-        O::fold(sum_k, d);
-        for (int c = 0; c < n; c++) {
-            sum_q[c] += kept * k[c];
-            sum_k[c] += kept * q[c];
+    // One step: from the adjoint after it to the one before it and the gradients [q_x | k_x | v_x | b_x].
+    FWPLAB_INLINE void step_back(std::int64_t t, const Tape<V>& tape, const Adjoint& adjoint, V* grads) const {
+        const V* now = tape.step(t);
+        V overlap[M], kept[M], grad_b[M];
+        for (int m = 0; m < M; m++) {
+            const V *q = now + m * slot, *e = q + 2 * n;
+            V* u = adjoint.u + m * n;
+            for (int c = 0; c < n; c++) u[c] = q[4 * n] * e[c];
+            overlap[m] = partial_dot<O>(q, q + n, n);
+            kept[m] = partial_dot<O>(u, adjoint.o + m * n, n);
         }
-        softmax_backward<O>(grad_q, q, sum_q, n);
-        softmax_backward<O>(grad_k, k, sum_k, n);
+        O::reduce(overlap);
+        O::reduce(kept);
+        for (int m = 0; m < M; m++) {
+            const V *e = now + m * slot + 2 * n, b = e[2 * n];
+            V *key_G = adjoint.key_G + m * n, *grad_v = grads + m * grad_size + 2 * n;
+            for (int c = 0; c < n; c++) key_G[c] += overlap[m] * adjoint.o[m * n + c];  // the gradient of the update
+            grad_b[m] = partial_dot<O>(key_G, e, n);
+            for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
+        }
+        O::reduce(grad_b);
+        for (int m = 0; m < M; m++) {
+            const V *q = now + m * slot, *k = q + n, b = q[4 * n];
+            const V* k_before = t > 0 ? k - M * slot : k;  // at t = 0 what is made of it is not used
+            V *grad_q = grads + m * grad_size, *grad_k = grad_q + n, *grad_v = grad_k + n;
+            grad_v[n] = grad_b[m] * b * (splat<V>(1) - b);
+            tape.prefetch(t - 2, 0, m, M);
+            pass_back<O, Writing::erasing>(adjoint.W + m * matrix, adjoint.G + m * matrix, d, n, V{}, {q, k, k_before},
+                                           {adjoint.o + m * n, grad_v, adjoint.u + m * n}, adjoint.sum_q, adjoint.sum_k, adjoint.key_G + m * n);
+            O::fold(adjoint.sum_q, d);
+            O::fold(adjoint.sum_k, d);
+            for (int c = 0; c < n; c++) {
+                grad_q[c] = adjoint.sum_q[c] + kept[m] * k[c];
+                grad_k[c] = adjoint.sum_k[c] + kept[m] * q[c];
+            }
+        }
+        V* gradients[2 * M];
+        const V* addresses[2 * M];
+        for (int m = 0; m < M; m++) {
+            gradients[2 * m] = grads + m * grad_size, gradients[2 * m + 1] = gradients[2 * m] + n;
+            addresses[2 * m] = now + m * slot, addresses[2 * m + 1] = addresses[2 * m] + n;
+        }
+        softmax_backward<O>(gradients, addresses, n);
     }
 
     // The gradient of the output before: h fed back [q_x | k_x | v_x | b_x], and h is its tanh.

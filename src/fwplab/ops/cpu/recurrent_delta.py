@@ -11,17 +11,16 @@ from fwplab.ops.cpu.kernels import (
     call,
     check,
     kept,
-    needs_tape,
     plan,
+    registers,
     sequence,
     state,
     unknown_tape,
     weight,
-    with_rows,
 )
 from fwplab.ops.folding import fold, unfold
+from fwplab.ops.operator import kernel, needs_tape, with_rows
 
-WIDEST_LANES = 16
 INTERLEAVED = 4
 HEAD_AXES = (2, 2, 2, 2, 0, 0, 0, 0, 1, 1)
 """Where each tensor of the forward operator has its heads."""
@@ -50,8 +49,8 @@ def last_outputs(output: Tensor, initial: Tensor, cu_seqlens: Tensor | None) -> 
 
 
 def cut(like: Tensor, cu_seqlens: Tensor | None) -> Plan:
-    """The plan for sequences like this one."""
-    return plan(like, WIDEST_LANES, cu_seqlens, interleaved=INTERLEAVED)
+    """The plan for sequences like this one: in lanes order as long as W and its gradient stay in the first cache."""
+    return plan(like, 16 if registers() < 64 else 8, cu_seqlens, interleaved=INTERLEAVED)
 
 
 def room(query: Tensor, own: Plan) -> Tensor:
@@ -60,7 +59,7 @@ def room(query: Tensor, own: Plan) -> Tensor:
     return own.tape(query, matrix=query.shape[-1] * vectors, slot=4 * vectors + 1)
 
 
-@torch.library.custom_op("fwplab::recurrent_delta", mutates_args=(), device_types="cpu")
+@kernel("fwplab::recurrent_delta")
 def forward(
     query: Tensor,
     key: Tensor,
@@ -126,7 +125,7 @@ def gradients_like(sequence: Tensor, weight: Tensor) -> Gradients:
     )
 
 
-@torch.library.custom_op("fwplab::recurrent_delta_backward", mutates_args=(), device_types="cpu")
+@kernel("fwplab::recurrent_delta_backward")
 def backward(
     grad_output: Tensor,
     grad_last_weight: Tensor,

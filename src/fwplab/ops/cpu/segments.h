@@ -64,7 +64,7 @@ FWPLAB_APART bool recovered(const typename O::V* W, const typename O::V* saved, 
         residual = difference == difference ? residual : difference;
         scale = size > scale ? size : scale;
     }
-    const V bound = tolerance * O::reduce_max(scale);
+    const V bound = tolerance * O::template reduce<Largest>(scale);
     for (int lane = 0; lane < O::lanes; lane++)
         if (!(residual[lane] <= bound[lane])) return false;
     return true;
@@ -77,7 +77,7 @@ FWPLAB_APART typename O::V largest_product(const typename O::V* key, const typen
     V k{}, u{};
     for (int c = 0; c < key_vectors; c++) k = magnitude(key[c]) > k ? magnitude(key[c]) : k;
     for (int c = 0; c < update_vectors; c++) u = magnitude(update[c]) > u ? magnitude(update[c]) : u;
-    return O::reduce_max(k) * O::reduce_max(u);
+    return O::template reduce<Largest>(k) * O::template reduce<Largest>(u);
 }
 
 // The segments from the last to the first, by what the rule gives: `steps(begin, end, states)`, back from end - 1 to begin, undoing from

@@ -184,17 +184,21 @@ struct Srwm {
             tape.prefetch(t - 2, 0, m, M);
             undo_and_sum(x.W + m * matrix, now + m * slot + 2 * n, x.u + m * columns, x.grad_r + m * columns, x.sum + m * O::padded(d));
         }
+        V* gradients[2 * M];
+        const V* addresses[2 * M];
         for (int m = 0; m < M; m++) {
-            const V *q = now + m * slot + n, *k = q + n, *sum = x.sum + m * O::padded(d);
-            V *z = x.z + m * columns, *G_update = x.G_update + m * O::padded(d), *moved = x.moved + m * n;
+            const V *q = now + m * slot + n, *k = q + n, *sum = x.sum + m * O::padded(d), *G_update = x.G_update + m * O::padded(d);
+            V *z = x.z + m * columns, *moved = x.moved + m * n;
             for (int c = 0; c < n; c++) {
                 moved[c] = q[c] - k[c];
-                G_update[c] -= sum[c];
+                z[n + c] = sum[c];
+                z[2 * n + c] = G_update[c] - sum[c];
             }
-            softmax_backward<O>(z + n, q, sum, n);
-            softmax_backward<O>(z + 2 * n, k, G_update, n);
+            gradients[2 * m] = z + n, gradients[2 * m + 1] = z + 2 * n;
+            addresses[2 * m] = q, addresses[2 * m + 1] = k;
             scale_blocks(x.u_before + m * columns, before + m * slot + columns, before + m * slot + 3 * n);
         }
+        softmax_backward<O>(gradients, addresses, n);
         for (int m = 0; m < M; m++)
             pass_back(x.W + m * matrix, x.G + m * matrix, {x.moved + m * n, now + m * slot, before + m * slot + 2 * n},
                       {x.grad_r + m * columns, x.z + m * columns, x.u_before + m * columns}, x.grad_x + m * O::padded(d),

@@ -11,14 +11,13 @@ from fwplab.ops.cpu.kernels import (
     call,
     check,
     kept,
-    needs_tape,
     plan,
     sequence,
     state,
     unknown_tape,
-    with_rows,
 )
 from fwplab.ops.folding import fold, unfold
+from fwplab.ops.operator import kernel, needs_tape, with_rows
 
 WIDEST_LANES = 8
 RATES = 4
@@ -52,7 +51,7 @@ def room(x: Tensor, own: Plan) -> Tensor:
     return own.tape(x, matrix=x.shape[-1] * columns, slot=2 * columns)
 
 
-@torch.library.custom_op("fwplab::srwm", mutates_args=(), device_types="cpu")
+@kernel("fwplab::srwm")
 def forward(
     x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, cu_seqlens: Tensor | None, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -76,7 +75,7 @@ def _(x: Tensor, w_y: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return *results_like(x, w_y), tape
 
 
-@torch.library.custom_op("fwplab::srwm_backward", mutates_args=(), device_types="cpu")
+@kernel("fwplab::srwm_backward")
 def backward(
     grad_output: Tensor,
     grad_y: Tensor,

@@ -5,7 +5,11 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <utility>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #define FWPLAB_INLINE inline __attribute__((always_inline))
 #define FWPLAB_APART __attribute__((noinline))  // what is rare, kept out of the loops and compiled once
@@ -35,7 +39,7 @@ struct Real<float> {
     static constexpr int mantissa = 23, bias = 127, degree = 7;
     static constexpr float rounding = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer kept in the low bits
     static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
-    static constexpr float smallest = -87.0f, largest = 88.0f;
+    static constexpr float nothing = -127 * 0.6931471805599453f;
 };
 
 template <>
@@ -44,7 +48,7 @@ struct Real<double> {
     static constexpr int mantissa = 52, bias = 1023, degree = 13;
     static constexpr double rounding = 6755399441055744.0;  // 1.5 * 2^52
     static constexpr double ln2_high = 6.93145751953125e-1, ln2_low = 1.42860682030941723212e-6;
-    static constexpr double smallest = -708.0, largest = 709.0;
+    static constexpr double nothing = -1023 * 0.6931471805599453;
 };
 
 template <class V>
@@ -96,39 +100,56 @@ struct First {  // the first lanes of a, the others from b
     static constexpr int at(int lane) { return lane < count ? lane : size + lane; }
 };
 
+// The larger, entry by entry; y where one of them is NaN. Compilers take two or three instructions for the comparison and the choice.
+template <class V>
+FWPLAB_INLINE V larger(V x, V y) {
+    [[maybe_unused]] constexpr bool single = std::is_same_v<typename VectorTraits<V>::Scalar, float>;
+#if defined(__SSE2__)
+    if constexpr (sizeof(V) == 16 && single) return V(_mm_max_ps(__m128(x), __m128(y)));
+    if constexpr (sizeof(V) == 16 && !single) return V(_mm_max_pd(__m128d(x), __m128d(y)));
+#endif
+#if defined(__AVX__)
+    if constexpr (sizeof(V) == 32 && single) return V(_mm256_max_ps(__m256(x), __m256(y)));
+    if constexpr (sizeof(V) == 32 && !single) return V(_mm256_max_pd(__m256d(x), __m256d(y)));
+#endif
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64 && single) return V(_mm512_max_ps(__m512(x), __m512(y)));
+    if constexpr (sizeof(V) == 64 && !single) return V(_mm512_max_pd(__m512d(x), __m512d(y)));
+#endif
+    return x > y ? x : y;
+}
+
+struct Sum {
+    template <class V>
+    static FWPLAB_INLINE V of(V x, V y) {
+        return x + y;
+    }
+};
+
+struct Largest {
+    template <class V>
+    static FWPLAB_INLINE V of(V x, V y) {
+        return larger(x, y);
+    }
+};
+
 // The sum of all lanes, in every lane.
-template <int half, class V>
-FWPLAB_INLINE V sum_lanes(V x) {
+template <int half, class Fold, class V>
+FWPLAB_INLINE V fold_lanes(V x) {
     if constexpr (half == 0) {
         return x;
     } else {
-        return sum_lanes<half / 2>(x + permute<Swapped<half>>(x, x));
+        return fold_lanes<half / 2, Fold>(Fold::of(x, permute<Swapped<half>>(x, x)));
     }
 }
 
-template <class V>
-FWPLAB_INLINE V sum_lanes(V x) {
-    return sum_lanes<VectorTraits<V>::size / 2>(x);
-}
-
-// The largest of all lanes, in every lane.
-template <int half, class V>
-FWPLAB_INLINE V max_lanes(V x) {
-    if constexpr (half == 0) {
-        return x;
-    } else {
-        V y = permute<Swapped<half>>(x, x);
-        return max_lanes<half / 2>(x > y ? x : y);
-    }
-}
-
-template <class V>
-FWPLAB_INLINE V max_lanes(V x) {
-    return max_lanes<VectorTraits<V>::size / 2>(x);
+template <class Fold = Sum, class V>
+FWPLAB_INLINE V fold_lanes(V x) {
+    return fold_lanes<VectorTraits<V>::size / 2, Fold>(x);
 }
 
 // Sums of as many vectors as they have lanes: lane l of the result is the sum of the lanes of rows[l].
-template <int half, class V>
+template <int half, class Fold = Sum, class V>
 FWPLAB_INLINE V fold_rows(const V* rows) {
     if constexpr (half == 0) {
         return rows[0];
@@ -137,21 +158,37 @@ FWPLAB_INLINE V fold_rows(const V* rows) {
         V folded[half];
         for (int m = 0; m < half; m++) {
             V a = rows[m], b = rows[m + half];
-            folded[m] = permute<Kept<size, half>>(a, b) + permute<Crossed<size, half>>(a, b);
+            folded[m] = Fold::of(permute<Kept<size, half>>(a, b), permute<Crossed<size, half>>(a, b));
         }
-        return fold_rows<half / 2>(folded);
+        return fold_rows<half / 2, Fold>(folded);
     }
 }
 
-// The same for four vectors: once folded, each quad of the result holds its own share of the four sums.
-template <int half, class V>
-FWPLAB_INLINE V sum_quads(V x) {
+// The same of all quads of a vector, in every quad.
+template <int half, class Fold = Sum, class V>
+FWPLAB_INLINE V fold_quads(V x) {
     if constexpr (half < 4) {
         return x;
     } else {
-        return sum_quads<half / 2>(x + permute<Swapped<half>>(x, x));
+        return fold_quads<half / 2, Fold>(Fold::of(x, permute<Swapped<half>>(x, x)));
     }
 }
+
+// The sums of four vectors, in every quad.
+template <class Fold = Sum, class V>
+FWPLAB_INLINE V fold_four(const V* rows) {
+    return fold_quads<VectorTraits<V>::size / 2, Fold>(fold_rows<2, Fold>(rows));
+}
+
+template <int count>
+struct Repeated {  // the first lanes of a again and again
+    static constexpr int at(int lane) { return lane % count; }
+};
+
+template <int entry>
+struct Spread {  // one entry of every quad in all its places
+    static constexpr int at(int lane) { return (lane & ~3) + entry; }
+};
 
 // ---- quads: four consecutive numbers of one sequence; the unit of a transposition
 
@@ -255,14 +292,11 @@ struct Exponential {
     }
 };
 
-// exp(x) for x <= 88 (float) or 709 (double); zero where it would be denormal.
+// exp(x) for x <= 88 (float) or 709 (double). Where it would be denormal it is zero: at `nothing` the scale's bits are those of zero.
 template <class V>
 FWPLAB_INLINE V exponential(V x) {
-    using R = Real<typename VectorTraits<V>::Scalar>;
-    V low = splat<V>(R::smallest), high = splat<V>(R::largest);
-    V clamped = x < low ? low : x;
-    Exponential<V> e(clamped > high ? high : clamped);
-    return x < low ? V{} : e.scale * e.p + e.scale;
+    Exponential<V> e(larger(splat<V>(Real<typename VectorTraits<V>::Scalar>::nothing), x));
+    return e.scale * e.p + e.scale;
 }
 
 template <class V>

@@ -23,6 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fwplab.ops.folding import fold, unfold
+from fwplab.ops.operator import needs_tape, with_rows
 from fwplab.ops.triton.kernels.chunks import (
     decays,
     dot,
@@ -43,12 +44,10 @@ from fwplab.ops.triton.kernels.launch import (
     check_width,
     computed,
     launch,
-    needs_tape,
     saved_rows,
     sequences,
     strides,
     tiling,
-    with_rows,
 )
 from fwplab.ops.triton.kernels.numerics import sequence_bounds
 

@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fwplab.ops.folding import fold, unfold
+from fwplab.ops.operator import with_rows
 from fwplab.ops.triton.kernels.launch import (
     Mapped,
     block,
@@ -23,7 +24,6 @@ from fwplab.ops.triton.kernels.launch import (
     launch,
     sequences,
     strides,
-    with_rows,
 )
 from fwplab.ops.triton.kernels.numerics import load_row, sequence_bounds, sigmoid, store_row, tanh
 

@@ -44,20 +44,10 @@ def check_width(rule: str, *widths: int) -> None:
         raise UserError(f"{rule}: backend 'triton' takes heads of width 1 to 128, not {max(widths)}")
 
 
-def needs_tape(*arguments: Tensor | None) -> bool:
-    """Whether a backward pass may follow."""
-    return torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in arguments)
-
-
 def check_tape(kept: bool) -> None:
     """A backward pass without its tape is a forward pass called with `keep=False` for tensors that need gradients."""
     if not kept:
         raise RuntimeError("the forward pass did not keep what the backward pass reads")
-
-
-def with_rows(tensor: Tensor) -> Tensor:
-    """The tensor, copied only if its last dimension is not contiguous."""
-    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
 
 
 def strides(tensor: Tensor) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fwplab.ops.folding import fold, unfold
+from fwplab.ops.operator import with_rows
 from fwplab.ops.triton.kernels.chunks import (
     dot,
     load_block,
@@ -32,7 +33,6 @@ from fwplab.ops.triton.kernels.launch import (
     sequences,
     strides,
     tiling,
-    with_rows,
 )
 from fwplab.ops.triton.kernels.numerics import sequence_bounds
 

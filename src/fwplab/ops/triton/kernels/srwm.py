@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fwplab.ops.folding import fold, unfold
+from fwplab.ops.operator import needs_tape, with_rows
 from fwplab.ops.triton.kernels.launch import (
     Mapped,
     block,
@@ -26,11 +27,9 @@ from fwplab.ops.triton.kernels.launch import (
     compute_type,
     computed,
     launch,
-    needs_tape,
     saved_rows,
     sequences,
     strides,
-    with_rows,
 )
 from fwplab.ops.triton.kernels.numerics import (
     left_multiply,

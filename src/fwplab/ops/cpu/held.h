@@ -1,0 +1,245 @@
+// The additive and the erasing rule for heads no wider than a register: W stays in registers through the whole sequence, a register for
+// each of its rows, so that only the arguments move. One head needs half of the registers, or so many adjacent heads together.
+//
+// The backward pass is three walks, none of which undoes anything. A sum over the columns of a matrix would be a sum across a register;
+// instead it is a product with the transpose, which is carried through the sequence in the same way. With u = b e (additive: e = u = v)
+// and x' the gradient of x:
+//   back, G:       G += q^T o';    u' = k G;     v' = b u';  b' = u' . e;    G -= k^T v'
+//   back, G^T:     G^T += o'^T q;  k' = u G^T;               G^T -= v'^T k
+//   forth, W^T:    k' -= v' W^T;   W^T += u^T k;             q' = o' W^T
+// (additive: what comes from reading by key, b' and the terms with -, is left out). The tape keeps e.
+//
+// Erasing corrects what rounding does to W and G, but not to their transposes, whose updates come from the other walk. So these begin
+// anew from W and G after every `segment` steps: the tape keeps W there too.
+#pragma once
+
+#include "delta.h"
+
+namespace fwplab {
+
+// The same pointer, of which the compiler no longer knows what lies there: it would keep D broadcast numbers in registers from one use to
+// the next, where multiply-adds take them from memory at no cost.
+template <class T>
+FWPLAB_INLINE T* forgotten(T* p) {
+    asm("" : "+r"(p));
+    return p;
+}
+
+template <class T, int D>
+struct HeldMatrix {
+    using V = Vector<T, D>;
+    V row[D];
+
+    // From and to memory whose rows lie `step` numbers apart.
+    FWPLAB_INLINE void load(const T* from, std::int64_t step = D) {
+        for (int i = 0; i < D; i++) std::memcpy(row + i, from + i * step, sizeof(V));
+    }
+    FWPLAB_INLINE void store(T* to, std::int64_t step = D) const {
+        for (int i = 0; i < D; i++) std::memcpy(to + i * step, row + i, sizeof(V));
+    }
+    FWPLAB_INLINE void load_transposed(const T* from, std::int64_t step = D) {
+        T entries[D * D];
+        for (int i = 0; i < D; i++)
+            for (int j = 0; j < D; j++) entries[j * D + i] = from[i * step + j];
+        load(forgotten(entries));
+    }
+
+    // x times this matrix.
+    FWPLAB_INLINE V product(const T* x) const {
+        x = forgotten(x);
+        V sum[4];
+        for (int a = 0; a < 4; a++) sum[a] = x[a] * row[a];
+#pragma GCC unroll 16
+        for (int i = 4; i < D; i++) sum[i % 4] += x[i] * row[i];
+        return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    }
+
+    // This matrix becomes itself plus x^T y.
+    FWPLAB_INLINE void add(const T* x, V y) {
+        x = forgotten(x);
+#pragma GCC unroll 16
+        for (int i = 0; i < D; i++) row[i] += x[i] * y;
+    }
+};
+
+// One argument of adjacent heads, of a single sequence.
+template <class T, int D>
+struct Along {
+    using V = Vector<T, D>;
+    T* start;
+    std::int64_t step, head;
+
+    Along(const Strided& argument, const Problem& problem, std::int64_t b, std::int64_t h)
+        : start(problem.starts ? argument.at<T>(0, problem.starts[b], h) : argument.at<T>(b, 0, h)), step(argument.row), head(argument.head) {}
+
+    // Position t of the head m places on.
+    FWPLAB_INLINE T* at(std::int64_t t, int m) const { return start + t * step + m * head; }
+    FWPLAB_INLINE V load(std::int64_t t, int m) const {
+        V x;
+        std::memcpy(&x, at(t, m), sizeof x);
+        return x;
+    }
+    FWPLAB_INLINE void store(std::int64_t t, int m, V x) const { std::memcpy(at(t, m), &x, sizeof x); }
+
+    // Asks for position t of all these heads: their lines lie too far apart for the processor's own foresight.
+    FWPLAB_INLINE void prefetch(std::int64_t t) const { __builtin_prefetch(start + t * step); }
+    FWPLAB_INLINE void prefetch_for_writing(std::int64_t t) const { __builtin_prefetch(start + t * step, 1); }
+};
+
+template <class T, int D, bool erases>
+struct HeldDelta {
+    using V = Vector<T, D>;
+    using Argument = Along<T, D>;
+    using Matrix = HeldMatrix<T, D>;
+    static constexpr int side_by_side = 16 / D;  // heads, to hide each other's latency
+    static constexpr int ahead = 8;              // steps by which arguments are asked for before they are used
+
+    // What the forward pass keeps, if anything: e at every position of all sequences, and W where a segment of a sequence begins.
+    struct Tape {
+        Strided errors, states;
+    };
+
+    const Problem& problem;
+
+    // The tape, if any, of `bytes` for each head.
+    Tape tape(void* start, std::int64_t bytes) const {
+        const std::int64_t head = bytes / std::int64_t(sizeof(T)), last = problem.batch - 1;
+        const std::int64_t positions = last < 0 ? 0 : position(last, length(last));
+        return {{start, problem.length * D, D, head}, {start ? static_cast<T*>(start) + positions * D : nullptr, 0, D * D, head}};
+    }
+
+    // Position t of sequence b among those of all sequences.
+    std::int64_t position(std::int64_t b, std::int64_t t) const { return (problem.starts ? problem.starts[b] : b * problem.length) + t; }
+
+    // W before position t, the first of a segment. No two sequences' segments of a common length begin in the same stretch of that length.
+    T* kept(const Tape& tape, std::int64_t b, std::int64_t t, std::int64_t h) const {
+        return tape.states.template at<T>(0, position(b, t) / problem.segment, h);
+    }
+
+    std::int64_t length(std::int64_t b) const { return problem.lengths ? problem.lengths[b] : problem.length; }
+    std::int64_t end_of(std::int64_t begin, std::int64_t b) const {
+        const std::int64_t rest = length(b) - begin;
+        return begin + (erases && rest > problem.segment ? problem.segment : rest);
+    }
+    std::int64_t segments(std::int64_t b) const { return erases ? (length(b) + problem.segment - 1) / problem.segment : length(b) > 0; }
+
+    // M heads from h on, of sequence b.
+    template <int M>
+    FWPLAB_APART void forward(const DeltaForward& a, const Tape& tape, std::int64_t b, std::int64_t h) const {
+        const Argument query(a.query, problem, b, h), key(a.key, problem, b, h), value(a.value, problem, b, h), beta(a.beta, problem, b, h);
+        const Argument output(a.output, problem, b, h), errors(tape.errors, problem, b, h);
+        const bool keeps = erases && tape.errors.data;
+        Matrix W[M];
+        for (int m = 0; m < M; m++) W[m].load(a.weight.at<T>(b, 0, h + m), a.weight.row);
+        for (std::int64_t s = 0; s < segments(b); s++) {
+            const std::int64_t begin = s * problem.segment, end = end_of(begin, b);
+            for (int m = 0; m < M && keeps && s; m++) W[m].store(kept(tape, b, begin, h + m));
+            for (std::int64_t t = begin; t < end; t++) {
+                if constexpr (erases) {
+                    for (const Argument* x : {&query, &key, &value}) x->prefetch(t + ahead);
+                    for (const Argument* x : {&output, &errors}) x->prefetch_for_writing(t + ahead);
+                }
+                for (int m = 0; m < M; m++) {
+                    V u = value.load(t, m);
+                    if constexpr (erases) {
+                        u -= W[m].product(key.at(t, m));
+                        if (keeps) errors.store(t, m, u);
+                        u *= *beta.at(t, m);
+                    }
+                    W[m].add(key.at(t, m), u);
+                    output.store(t, m, W[m].product(query.at(t, m)));
+                }
+            }
+        }
+        for (int m = 0; m < M; m++) W[m].store(a.last_weight.at<T>(b, 0, h + m), a.last_weight.row);
+    }
+
+    template <int M>
+    FWPLAB_APART void backward(const DeltaBackward& a, const Tape& tape, std::int64_t b, std::int64_t h, Workspace& space) const {
+        T* G = space.take<T>(M * segments(b) * D * D);  // of each segment that follows another, where it begins
+        back_by_key<M>(a, tape, b, h, G);
+        back_by_value<M>(a, tape, b, h, G);
+        forth_by_value<M>(a, tape, b, h);
+    }
+
+    template <int M>
+    FWPLAB_INLINE void back_by_key(const DeltaBackward& a, const Tape& tape, std::int64_t b, std::int64_t h, T* kept_G) const {
+        const Argument query(a.query, problem, b, h), key(a.key, problem, b, h), beta(a.beta, problem, b, h);
+        const Argument errors(tape.errors, problem, b, h), grad_output(a.grad_output, problem, b, h);
+        const Argument grad_value(a.grad_value, problem, b, h), grad_beta(a.grad_beta, problem, b, h);
+        Matrix G[M];
+        for (int m = 0; m < M; m++) G[m].load(a.grad_last_weight.at<T>(b, 0, h + m), a.grad_last_weight.row);
+        for (std::int64_t s = segments(b) - 1; s >= 0; s--) {
+            const std::int64_t begin = s * problem.segment;
+            for (std::int64_t t = end_of(begin, b) - 1; t >= begin; t--) {
+                for (const Argument* x : {&query, &key, &grad_output}) x->prefetch(t - ahead);
+                if constexpr (erases) errors.prefetch(t - ahead);
+                grad_value.prefetch_for_writing(t - ahead);
+                for (int m = 0; m < M; m++) {
+                    G[m].add(query.at(t, m), grad_output.load(t, m));
+                    V v = G[m].product(key.at(t, m));
+                    if constexpr (erases) {
+                        *grad_beta.at(t, m) = fold_lanes(v * errors.load(t, m))[0];
+                        v *= *beta.at(t, m);
+                        G[m].add(key.at(t, m), -v);
+                    }
+                    grad_value.store(t, m, v);
+                }
+            }
+            for (int m = 0; m < M && s; m++) G[m].store(kept_G + (s * M + m) * D * D);
+        }
+        for (int m = 0; m < M; m++) G[m].store(a.grad_weight.at<T>(b, 0, h + m), a.grad_weight.row);
+    }
+
+    template <int M>
+    FWPLAB_INLINE void back_by_value(const DeltaBackward& a, const Tape& tape, std::int64_t b, std::int64_t h, const T* kept_G) const {
+        const Argument query(a.query, problem, b, h), key(a.key, problem, b, h), beta(a.beta, problem, b, h);
+        const Argument written(erases ? tape.errors : a.value, problem, b, h), grad_output(a.grad_output, problem, b, h);
+        const Argument grad_value(a.grad_value, problem, b, h), grad_key(a.grad_key, problem, b, h);
+        Matrix G[M];
+        for (int m = 0; m < M; m++) G[m].load_transposed(a.grad_last_weight.at<T>(b, 0, h + m), a.grad_last_weight.row);
+        for (std::int64_t s = segments(b) - 1; s >= 0; s--) {
+            const std::int64_t begin = s * problem.segment;
+            for (std::int64_t t = end_of(begin, b) - 1; t >= begin; t--) {
+                grad_key.prefetch_for_writing(t - ahead);
+                for (int m = 0; m < M; m++) {
+                    G[m].add(grad_output.at(t, m), query.load(t, m));
+                    V k = G[m].product(written.at(t, m));
+                    if constexpr (erases) {
+                        k *= *beta.at(t, m);
+                        G[m].add(grad_value.at(t, m), -key.load(t, m));
+                    }
+                    grad_key.store(t, m, k);
+                }
+            }
+            for (int m = 0; m < M && s; m++) G[m].load_transposed(kept_G + (s * M + m) * D * D);
+        }
+    }
+
+    template <int M>
+    FWPLAB_INLINE void forth_by_value(const DeltaBackward& a, const Tape& tape, std::int64_t b, std::int64_t h) const {
+        const Argument key(a.key, problem, b, h), beta(a.beta, problem, b, h), written(erases ? tape.errors : a.value, problem, b, h);
+        const Argument grad_output(a.grad_output, problem, b, h), grad_value(a.grad_value, problem, b, h);
+        const Argument grad_query(a.grad_query, problem, b, h), grad_key(a.grad_key, problem, b, h);
+        Matrix W[M];
+        for (int m = 0; m < M; m++) W[m].load_transposed(a.weight.at<T>(b, 0, h + m), a.weight.row);
+        for (std::int64_t s = 0; s < segments(b); s++) {
+            const std::int64_t begin = s * problem.segment, end = end_of(begin, b);
+            for (int m = 0; m < M && s; m++) W[m].load_transposed(kept(tape, b, begin, h + m));
+            for (std::int64_t t = begin; t < end; t++) {
+                grad_query.prefetch_for_writing(t + ahead);
+                for (int m = 0; m < M; m++) {
+                    V k = key.load(t, m);
+                    if constexpr (erases) {
+                        grad_key.store(t, m, grad_key.load(t, m) - W[m].product(grad_value.at(t, m)));
+                        k *= *beta.at(t, m);
+                    }
+                    W[m].add(written.at(t, m), k);
+                    grad_query.store(t, m, W[m].product(grad_output.at(t, m)));
+                }
+            }
+        }
+    }
+};
+
+}  // namespace fwplab
