@@ -2,8 +2,8 @@
 
 C++ behind a plain C interface, called through `ctypes` inside PyTorch custom operators (`fwplab::delta`,
 `fwplab::recurrent_delta`, `fwplab::srwm`, `fwplab::elementwise`): forward, analytic backward, `torch.compile` and
-`torch.func.vmap`, which folds the mapped members into the heads. float32 and float64; a result's bits do not depend on
-the number of threads.
+`torch.func.vmap`, which folds the mapped members into the heads (`fwplab.ops.operator` has the way there). float32 and
+float64; a result's bits do not depend on the number of threads.
 """
 
 import torch

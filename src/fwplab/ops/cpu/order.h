@@ -1,11 +1,12 @@
-// The two loop orders, as policies. A rule is written once, in vectors, and an order says what lies side by side in one register:
-// `Lanes` the same entry of N sequences, `Rows` N consecutive entries of one sequence (and `teams` such sequences interleaved).
+// Two of the three loop orders, as policies (the third is held.h). A rule is written once, in vectors, and an order says what lies side by
+// side in one register: `Lanes` the same entry of N sequences, `Rows` N consecutive entries of one sequence (and `teams` such sequences
+// interleaved).
 //
 //                          Lanes                       Rows
 // a quantity of d entries  d vectors                   ceil(d / N) vectors for each team, zeros after the end
 // left(x, i)               vector: entry i             number: entry i, broadcast where it is used
 // Weight (shared by batch) number, broadcast           vector of N columns
-// sum over the entries     entry by entry              the same, then over the lanes
+// reduce(x)                nothing: an entry is a sum  each vector becomes its own sum, in every lane
 // total(x, i)              entry i of all sequences    entry i
 #pragma once
 
