@@ -1,6 +1,9 @@
 """The compiled kernels as PyTorch operators: every width and batch, any threads, strides, NaN kept apart."""
 
 import importlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
@@ -166,6 +169,25 @@ def test_what_knows_the_operators_meets_them() -> None:
     stacked = [torch.stack([tensor, tensor]) for tensor in inputs]
     mapped = torch.vmap(lambda *tensors: ops.delta(*tensors, backend="cpu").output)(*stacked)
     assert torch.equal(mapped[0], ops.delta(*inputs, backend="cpu").output)
+
+
+FORKS = """
+import os, signal, torch
+from fwplab import ops
+torch.set_num_threads(2)
+inputs = [torch.randn(64, 20, 2, 4) for _ in range(3)]
+before = ops.linear(*inputs, backend="cpu").output
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os._exit(0 if torch.equal(ops.linear(*inputs, backend="cpu").output, before) else 1)
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    assert subprocess.run([sys.executable, "-c", FORKS], check=False, timeout=120).returncode == 0
 
 
 def test_second_derivatives_are_refused() -> None:

@@ -12,6 +12,7 @@
 #include <vector>
 #if defined(__unix__) || defined(__APPLE__)
 #include <dlfcn.h>
+#include <unistd.h>
 #endif
 
 namespace fwplab {
@@ -94,12 +95,14 @@ inline WorkspacePool& workspace_pool() {
 }
 
 // The entry of the OpenMP threads that PyTorch works with, if the process has them. For milliseconds after each of its own parallel
-// operations they wait by spinning: threads of ours would share the cores with them, while these take up work at once.
+// operations they wait by spinning: threads of ours would share the cores with them, while these take up work at once. A process that was
+// forked off has lost them, and would wait for them for ever.
 using OpenMP = void (*)(void (*work)(void*), void* data, unsigned threads, unsigned flags);
 inline OpenMP open_mp() {
 #if defined(__unix__) || defined(__APPLE__)
     static const OpenMP entry = reinterpret_cast<OpenMP>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-    return entry;
+    static const pid_t found_by = getpid();
+    return found_by == getpid() ? entry : nullptr;
 #else
     return nullptr;
 #endif
