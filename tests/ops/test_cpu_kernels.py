@@ -171,6 +171,26 @@ def test_what_knows_the_operators_meets_them() -> None:
     assert torch.equal(mapped[0], ops.delta(*inputs, backend="cpu").output)
 
 
+COMPILED = """
+import sys, torch
+from tests.ops.rules import CASES
+for name, case in CASES.items():
+    inputs = case.draw(3, 5, 2, 4, torch.Generator().manual_seed(0))
+    plain, traced = ([tensor.clone().requires_grad_() for tensor in inputs] for _ in range(2))
+    loss = lambda *tensors: case.rule(*tensors).output.square().sum()
+    loss(*plain).backward()
+    torch.compiler.reset()
+    torch.compile(loss, backend="aot_eager", fullgraph=True)(*traced).backward()
+    assert all(torch.allclose(a.grad, b.grad, rtol=1e-12) for a, b in zip(traced, plain)), name
+"""
+
+
+def test_a_compiled_program_holds_each_operator_in_one_graph() -> None:
+    """In a process of its own: the type checks of the test run cannot be traced."""
+    ran = subprocess.run([sys.executable, "-c", COMPILED], check=False, timeout=300, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
 FORKS = """
 import os, signal, torch
 from fwplab import ops

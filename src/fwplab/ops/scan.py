@@ -48,6 +48,11 @@ def prefer(*backends: str) -> Iterator[None]:
         _preferred.reset(before)
 
 
+def preferred() -> tuple[str, ...]:
+    """What `prefer` has set; nothing inside `torch.compile`, which cannot follow a context variable."""
+    return () if torch.compiler.is_compiling() else _preferred.get()
+
+
 def run(
     rule: str,
     forms: Forms,
@@ -105,7 +110,7 @@ def chosen(rule: str, forms: Forms, backend: str, tensor: Tensor) -> str:
     A named form that does not exist or cannot run is an error, never a silent replacement.
     """
     if backend == "auto":
-        backend = next((name for name in _preferred.get() if name in forms), "auto")
+        backend = next((name for name in preferred() if name in forms), "auto")
     if backend == "auto":
         if tensor.device.type == "cpu" and not cpu.available():
             warn_once(f"fwplab: no compiled CPU kernels ({cpu.info()['why']}); slower PyTorch forms are used")

@@ -22,6 +22,9 @@ def available() -> bool:
     return isinstance(library.load(), library.Library)
 
 
+torch.compiler.assume_constant_result(available)  # it looks at files and the processor, which cannot be traced
+
+
 def info() -> dict[str, str | int | None]:
     """The variant in use (None where there is none), why, its path, the threads a call may take, and how many segments'
     states the backward passes have rebuilt since it was loaded because undoing updates would have lost too much."""
