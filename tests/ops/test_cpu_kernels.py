@@ -225,6 +225,15 @@ def test_a_backward_pass_without_its_tape_is_an_error() -> None:
             output.sum().backward()
 
 
+@pytest.mark.parametrize("width", [4, 5], ids=["held", "lanes"])
+def test_a_tape_of_another_size_is_an_error(width: int) -> None:
+    query, key, value, beta = draw("delta", 9, 5, 2, width)
+    weight, backward = query.new_zeros(9, 2, width, width), torch.ops.fwplab.delta_backward.default
+    tape = torch.zeros(2, 64, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="no code for this problem"):
+        backward(query, query, key, value, beta, None, weight, weight, tape, None)
+
+
 def test_a_variant_that_cannot_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(library.CHOICE, "v9")
     library.load.cache_clear()

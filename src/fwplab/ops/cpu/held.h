@@ -101,11 +101,13 @@ struct HeldDelta {
 
     const Problem& problem;
 
-    // The tape, if any, of `bytes` for each head.
-    Tape tape(void* start, std::int64_t bytes) const {
-        const std::int64_t head = bytes / std::int64_t(sizeof(T)), last = problem.batch - 1;
-        const std::int64_t positions = last < 0 ? 0 : position(last, length(last));
-        return {{start, problem.length * D, D, head}, {start ? static_cast<T*>(start) + positions * D : nullptr, 0, D * D, head}};
+    // Positions of all sequences, and a head's numbers on the tape.
+    std::int64_t positions() const { return problem.batch ? position(problem.batch - 1, length(problem.batch - 1)) : 0; }
+    std::int64_t tape_size() const { return (positions() + (positions() + problem.segment - 1) / problem.segment * D) * D; }
+
+    Tape tape(void* start) const {
+        T* states = start ? static_cast<T*>(start) + positions() * D : nullptr;
+        return {{start, problem.length * D, D, tape_size()}, {states, 0, D * D, tape_size()}};
     }
 
     // Position t of sequence b among those of all sequences.

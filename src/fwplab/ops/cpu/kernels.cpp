@@ -173,14 +173,16 @@ void with_held(const Problem& problem, F&& f) {
     problem.is_double ? widths(double()) : widths(float());
 }
 
-// f(rule, number of heads, tape, b, h, workspace) for all heads of all sequences. The tape, if any, has `bytes` for each head.
+// f(rule, number of heads, tape, b, h, workspace) for all heads of all sequences. The tape, if any, has `bytes` for each head; the callers' size
+// must be the kernels' own.
 template <bool erases, class F>
 int held(const Problem& problem, void* tape, std::int64_t bytes, F&& f) {
     return guarded([&] {
         with_held<erases>(problem, [&](auto rule) {
             using Rule = decltype(rule);
             constexpr int M = Rule::side_by_side;
-            const auto own = rule.tape(tape, bytes);
+            if (tape && bytes != rule.tape_size() * problem.element_bytes()) throw Unsupported();
+            const auto own = rule.tape(tape);
             // A thread takes all heads of a sequence, whose rows share cache lines, unless that leaves threads without work.
             const std::int64_t together = problem.batch < 4 * problem.threads ? M : problem.heads;
             const std::int64_t bundles = (problem.heads + together - 1) / together;

@@ -12,8 +12,8 @@ from fwplab.errors import UserError
 from fwplab.ops.cpu import library
 
 UNDONE = 32
-"""Steps between two saved states where the backward pass undoes the steps: many, for the tape is slow memory,
-but few enough that little is lost by undoing them."""
+"""Steps between two saved states where the backward pass undoes the steps, or carries transposes beside what it holds:
+many, for the tape is slow memory, but few enough that rounding takes little."""
 
 
 class Order(enum.IntEnum):
