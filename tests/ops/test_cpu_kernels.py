@@ -191,6 +191,11 @@ def test_a_compiled_program_holds_each_operator_in_one_graph() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_importing_the_operators_does_not_import_a_compiler() -> None:
+    code = "import sys, fwplab.ops; raise SystemExit('triton' in sys.modules or 'torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
+
+
 FORKS = """
 import os, signal, torch
 from fwplab import ops

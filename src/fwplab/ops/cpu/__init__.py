@@ -22,7 +22,9 @@ def available() -> bool:
     return isinstance(library.load(), library.Library)
 
 
-torch.compiler.assume_constant_result(available)  # it looks at files and the processor, which cannot be traced
+# It looks at files and the processor, which cannot be traced. This is all that `torch.compiler.assume_constant_result`
+# does, but calling that imports the compiler and with it Triton, which takes seconds.
+available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def info() -> dict[str, str | int | None]:
