@@ -312,8 +312,8 @@ class Training:
 def lift(run: Run, device: str) -> tuple[Literal["stack", "loop"], str]:
     """How the members of a run are trained together, and why.
 
-    Measured by `benchmarks/packing.py`: at batches of 8 and 16, where the overhead of every operation counts, a stack
-    is the faster; from 32 on it loses to members one after the other whose batches are packed, because it works on
+    Measured by `benchmarks/packing.py`: at a batch of 8, where the overhead of every operation counts, a stack is no
+    slower, and at 16 it depends on the model; from 32 on it loses to members one after the other whose batches are packed, because it works on
     padding. On a GPU stacking is everything.
     """
     packed = run.mixer.packs and ops.packs(torch.device(device), torch.float32)
