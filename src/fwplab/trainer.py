@@ -313,8 +313,8 @@ def lift(run: Run, device: str) -> tuple[Literal["stack", "loop"], str]:
     """How the members of a run are trained together, and why.
 
     Measured by `benchmarks/packing.py`: at a batch of 8, where the overhead of every operation counts, a stack is no
-    slower, and at 16 it depends on the model; from 32 on it loses to members one after the other whose batches are packed, because it works on
-    padding. On a GPU stacking is everything.
+    slower, and at 16 it depends on the model; from 32 on it loses to members one after the other whose batches are
+    packed, because it works on padding. On a GPU stacking is everything.
     """
     packed = run.mixer.packs and ops.packs(torch.device(device), torch.float32)
     if run.population == "stack" and packed and run.protocol.batch_size >= PACKED_FROM:
