@@ -236,3 +236,22 @@ def test_large_batches_on_a_cpu_are_packed_not_stacked() -> None:
         assert lift(run, "cpu")[0] == "stack"
     assert lift(replace(run, mixer=MIXERS.load("lstm")()), "cpu")[0] == "stack"
     assert "packed" in train(run).environment["population"]
+
+
+def test_the_oracle_sees_the_reported_strings_and_the_schedule_sets_the_rate() -> None:
+    protocol = replace(small_run().protocol, stop="every_rule", oracle=True, schedule="cosine")
+    training = Training(small_run(protocol=protocol), "cpu")
+    rates = []
+    while training.learning:
+        training.step()
+        rates.append(training.optimiser.param_groups[0]["lr"] if training.learning else None)
+        if training.check_is_due():
+            training.check()
+    assert rates == [pytest.approx(3e-3 * protocol.rate_factor(step)) for step in range(12)]
+    record = training.record()
+    for member in record.members:
+        best = max(check.oracle_accuracy or 0.0 for check in member.checks)
+        score_of = member.score("oracle", "test", 2)
+        assert score_of is not None
+        assert score_of.accuracy == best
+        assert set(member.selected) == {"paper", "strict", "last", "oracle"}

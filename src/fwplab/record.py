@@ -11,7 +11,10 @@ Status = Literal["solved", "budget", "diverged"]
 
 @dataclass(frozen=True)
 class Check:
-    """One look at a member during training; accuracies are shares of whole strings that are right everywhere."""
+    """One look at a member during training; accuracies are shares of whole strings that are right everywhere.
+
+    `oracle_accuracy` is that of the strings that are reported, None where the protocol does not look at them.
+    """
 
     step: int
     train_loss: float
@@ -19,6 +22,7 @@ class Check:
     bin0_accuracy: float
     bin1_loss: float
     bin1_accuracy: float
+    oracle_accuracy: float | None = None
 
 
 @dataclass(frozen=True)

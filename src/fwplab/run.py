@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -18,25 +19,38 @@ from fwplab.model import Model, ModelSpec, build
 FORMAT = 1
 """Part of every key; raised when a change makes the same spec mean another computation."""
 
-Rule = Literal["paper", "strict", "last"]
-RULES: tuple[Rule, ...] = ("paper", "strict", "last")
+SCHEDULES = ("constant", "cosine")
+
+Rule = Literal["paper", "strict", "last", "oracle"]
+RULES: tuple[Rule, ...] = ("paper", "strict", "last", "oracle")
 """Which checkpoint of a run is read: the best mean of Bin0 and Bin1 (the paper's rule, which sees the longer strings),
-the best on in-distribution validation alone, or the last."""
+the best on in-distribution validation alone, the last, or the best on the very strings that are reported (which no
+honest number may use: it says how much there is to gain from selection)."""
+
+Stop = Literal["both_bins", "in_distribution", "every_rule"]
+STOPS: tuple[Stop, ...] = ("both_bins", "in_distribution", "every_rule")
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How a run is trained, stopped and read.
 
-    `selection` is the rule that speaks for the run. `stop`: "both_bins" ends a member when Bin0 and Bin1 are both
-    right to the last string, "in_distribution" when Bin0 alone has been so for `patience` checks in a row (Bin1 is
-    then never looked at by anything but the record). Checks happen every `check_every` steps and at each epoch's end.
+    `selection` is the rule that speaks for the run. `stop`: "both_bins" ends a member when Bin0 and Bin1 have both
+    been right to the last string for `patience` checks in a row, "in_distribution" when Bin0 alone has been so (Bin1
+    is then never looked at by anything but the record), "every_rule" when the first has happened once and the second
+    too; there the rules "strict" and "last" read nothing after the check at which "in_distribution" would have ended,
+    so that one training serves them all and none sees another's strings. `oracle` also scores the strings beyond
+    training length that are reported, for the rule of that name alone. Checks happen every `check_every` steps and
+    at each epoch's end.
+    `schedule`: the learning rate stays ("constant"), or falls to zero over `max_steps` as half a cosine ("cosine").
     """
 
     selection: Rule = "paper"
-    stop: Literal["both_bins", "in_distribution"] = "both_bins"
+    stop: Stop = "both_bins"
     patience: int = 1
+    oracle: bool = False
     max_steps: int = 5_000
+    schedule: Literal["constant", "cosine"] = "constant"
     batch_size: int = 64
     check_every: int = 50
     beta1: float = 0.9
@@ -50,6 +64,20 @@ class Protocol:
                 raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
         if self.max_steps < 0:
             raise UserError(f"max_steps must not be negative: {self.max_steps}")
+        for name, choices in (("selection", self.rules), ("stop", STOPS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in choices:
+                raise UserError(f"unknown {name} {getattr(self, name)!r}; choose from: {', '.join(choices)}")
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules under which the run can be read."""
+        return RULES if self.oracle else tuple(rule for rule in RULES if rule != "oracle")
+
+    def rate_factor(self, step: int) -> float:
+        """What the learning rate of the step after `step` others is multiplied by, in (0, 1]."""
+        if self.schedule == "constant":
+            return 1.0
+        return (1 + math.cos(math.pi * step / self.max_steps)) / 2
 
 
 PROTOCOLS: dict[str, Protocol] = {

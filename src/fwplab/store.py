@@ -20,7 +20,7 @@ from fwplab.files import home
 from fwplab.record import Chance, Check, Member, Record, Score, SplitSummary
 from fwplab.run import Run, from_dict, to_dict
 
-SCHEMA = 1
+SCHEMA = 2
 BUSY_SECONDS = 60
 
 metadata = MetaData()
@@ -46,7 +46,7 @@ _NESTED = {"checks", "selected", "scores"}  # fields of a member that have table
 
 def _rows(name: str, kind: type, *more: Column[Any]) -> Table:
     """A table of one dataclass, a row for each place it has in a record."""
-    types: dict[Any, type] = {int: Integer, float: Float}
+    types: dict[Any, type] = {int: Integer, float: Float, float | None: Float}
     columns: list[Column[Any]] = [
         Column(f.name, types.get(f.type, String)) for f in fields(kind) if f.name not in _NESTED
     ]
@@ -229,9 +229,12 @@ def _record(connection: sql.Connection, head: sql.Row[Any]) -> Record:
         return [dict(row._mapping) for row in connection.execute(query)]
 
     def parts(kind: type[Part], table: Table, *where: sql.ColumnElement[bool]) -> tuple[Part, ...]:
-        names = [f.name for f in fields(kind) if f.name not in _NESTED]  # type: ignore[arg-type]
-        found = ({n: math.nan if row[n] is None else row[n] for n in names} for row in rows(table, *where))
-        return tuple(kind(**values) for values in found)
+        shown = {f.name: f.type for f in fields(kind) if f.name not in _NESTED}  # type: ignore[arg-type]
+        found = rows(table, *where)
+        return tuple(
+            kind(**{n: math.nan if row[n] is None and t is float else row[n] for n, t in shown.items()})
+            for row in found
+        )
 
     people = [
         Member(

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fwplab import ops
-from fwplab.checkpoint import Checkpoint, checkpoint_path, read_tensors, same, save_checkpoint, write_tensors
+from fwplab.checkpoint import Checkpoint, checkpoint_path, read_tensors, save_checkpoint, write_tensors
 from fwplab.corpora import corpus_splits
 from fwplab.environment import environment
 from fwplab.errors import UserError
@@ -22,18 +21,9 @@ from fwplab.languages import language
 from fwplab.languages.dataset import IGNORE, Dataset
 from fwplab.languages.splits import Splits, make_splits
 from fwplab.population import Population, Weights
-from fwplab.record import (
-    Chance,
-    Check,
-    Member,
-    MemberProgress,
-    Progress,
-    Record,
-    Score,
-    SplitSummary,
-    Status,
-)
-from fwplab.run import RULES, Rule, Run, to_dict
+from fwplab.record import Chance, Check, Member, Progress, Record, Score, SplitSummary
+from fwplab.run import Protocol, Run, to_dict
+from fwplab.selection import Apprentice
 
 RESUME = "resume.safetensors"
 SAVE_EVERY_SECONDS = 10.0
@@ -43,31 +33,6 @@ PACKED_FROM = 32
 
 Observer = Callable[[Progress], None]
 Moments = dict[str, dict[str, Tensor]]
-
-
-@dataclass
-class Apprentice:
-    """A member while it learns."""
-
-    seed: int
-    learning_rate: float
-    status: Status | None = None
-    steps: int = 0
-    train_loss: float = math.nan
-    checks: list[Check] = field(default_factory=list)
-    chosen: dict[Rule, tuple[int, Weights]] = field(default_factory=dict)
-    perfect_checks: int = 0
-
-    def progress(self) -> MemberProgress:
-        """What an observer sees."""
-        last = self.checks[-1] if self.checks else None
-        return MemberProgress(
-            self.seed,
-            None if math.isnan(self.train_loss) else self.train_loss,
-            last.bin0_accuracy if last else None,
-            last.bin1_accuracy if last else None,
-            self.status,
-        )
 
 
 def train(run: Run, *, folder: Path | None = None, device: str = "cpu", observe: Observer | None = None) -> Record:
@@ -138,6 +103,8 @@ class Training:
                 member.status = "diverged"
                 for w in weights.values():
                     w.grad = None
+        for group, member in zip(self.optimiser.param_groups, members, strict=True):
+            group["lr"] = member.learning_rate * self.run.protocol.rate_factor(self.step_number - 1)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self._dismiss(members)
@@ -152,32 +119,15 @@ class Training:
         members = self.learning
         if not members:
             return
-        results = [score(self.population, data, self.device) for data in (self.splits.bin0, self.splits.bin1)]
-        sizes = [len(self.splits.bin0.lengths), len(self.splits.bin1.lengths)]
+        looked_at = [self.splits.bin0, self.splits.bin1, *reported(self.run.protocol, self.splits)]
+        sizes = [len(data.lengths) for data in looked_at]
+        results = [score(self.population, data, self.device) for data in looked_at]
         for index, member in enumerate(members):
-            (bin0, loss0), (bin1, loss1) = (
-                (right[index].item() / size, loss[index].item())
-                for (right, loss), size in zip(results, sizes, strict=True)
-            )
-            check = Check(self.step_number, member.train_loss, loss0, bin0, loss1, bin1)
-            self._choose(member, check, self.population.weights[index])
+            shares = [right[index].item() / size for (right, _), size in zip(results, sizes, strict=True)]
+            loss0, loss1 = (loss[index].item() for _, loss in results[:2])
+            check = Check(self.step_number, member.train_loss, loss0, shares[0], loss1, *shares[1:])
+            member.take(check, self.population.weights[index], self.run.protocol)
         self._dismiss(members)
-
-    def _choose(self, member: Apprentice, check: Check, weights: Weights) -> None:
-        copy: Weights | None = None
-        for rule in RULES:
-            best = max((_merit(rule, earlier) for earlier in member.checks), default=(-math.inf,))
-            if rule not in member.chosen or _merit(rule, check) > best:
-                copy = copy or same(weights)
-                member.chosen[rule] = (check.step, copy)
-        member.checks.append(check)
-        protocol = self.run.protocol
-        perfect = check.bin0_accuracy == 1 and (protocol.stop == "in_distribution" or check.bin1_accuracy == 1)
-        member.perfect_checks = member.perfect_checks + 1 if perfect else 0
-        if member.perfect_checks >= protocol.patience:
-            member.status = "solved"
-        elif self.step_number >= protocol.max_steps:
-            member.status = "budget"
 
     def _dismiss(self, members: list[Apprentice]) -> None:
         """Takes members that got a status out of the population."""
@@ -337,13 +287,12 @@ def named_splits(splits: Splits) -> list[tuple[Where, Dataset]]:
     return bins + [(("test", *lengths), data) for lengths, data in splits.tests.items()]
 
 
-def _merit(rule: Rule, check: Check) -> tuple[float, ...]:
-    """What a rule maximises; the first check that reaches the maximum is kept."""
-    if rule == "paper":
-        return (check.bin0_accuracy + check.bin1_accuracy,)
-    if rule == "strict":
-        return (check.bin0_accuracy, -check.bin0_loss)
-    return (check.step,)
+def reported(protocol: Protocol, splits: Splits) -> list[Dataset]:
+    """The strings that the oracle sees: the test set of Bin1's lengths, or the first there is."""
+    tests = splits.tests
+    if not protocol.oracle or not tests:
+        return []
+    return [tests[protocol.splits.longer_lengths if protocol.splits.longer_lengths in tests else next(iter(tests))]]
 
 
 def _order(seed: int, epoch: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
