@@ -10,7 +10,7 @@ import pytest
 from tests.test_store import RUN, record_of
 from tests.test_trainer import small_run
 
-from fwplab.engine import plan, train_all
+from fwplab.engines import Local, plan, train_all
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
 from fwplab.record import Progress, Record
@@ -58,8 +58,8 @@ def test_records_come_in_the_order_of_the_runs_and_only_once(workers: int) -> No
     heard: list[Progress] = []
     with Store() as store:
         store.save(record_of(RUNS[2]))
-        found = train_all([*RUNS, RUNS[0]], store, workers=workers, observe=heard.append, task=quick)
-        again = train_all(RUNS, store, workers=workers, task=fails)
+        found = train_all([*RUNS, RUNS[0]], store, Local(workers), observe=heard.append, task=quick)
+        again = train_all(RUNS, store, Local(workers), task=fails)
     assert [record.run for record in found] == [*RUNS, RUNS[0]]
     assert again == found[:3]
     assert sorted(progress.key for progress in heard) == sorted(run.key for run in RUNS[:2])
@@ -67,42 +67,42 @@ def test_records_come_in_the_order_of_the_runs_and_only_once(workers: int) -> No
 
 def test_a_dead_worker_is_replaced(home: Path) -> None:
     with Store() as store:
-        found = train_all(RUNS, store, workers=2, task=dies_once)
+        found = train_all(RUNS, store, Local(2), task=dies_once)
     assert [record.run for record in found] == RUNS
     assert len(list((home / "runs" / RUNS[1].key).iterdir())) == 2
 
 
 def test_three_deaths_of_one_run_are_told() -> None:
     with Store() as store, pytest.raises(RuntimeError, match=r"srwm on parity .* died 3 times, last with exit code -9"):
-        train_all(RUNS, store, workers=2, task=dies_always)
+        train_all(RUNS, store, Local(2), task=dies_always)
 
 
 def test_errors_of_workers_reach_the_driver() -> None:
     with Store() as store:
         with pytest.raises(RuntimeError, match="ZeroDivisionError: the reason"):
-            train_all(RUNS, store, workers=2, task=fails)
+            train_all(RUNS, store, Local(2), task=fails)
         with pytest.raises(UserError, match="choose from: this, that"):
-            train_all(RUNS, store, workers=2, task=is_wrong)
+            train_all(RUNS, store, Local(2), task=is_wrong)
         with pytest.raises(UserError, match="workers must be"):
-            train_all(RUNS, store, workers=0)
+            Local(0)
 
 
 def test_real_training_is_the_same_in_one_process_and_in_two(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [small_run(seeds=(0,)), small_run(MIXERS.names()[0], seeds=(1,))]
     with Store() as store:
-        here = train_all(runs, store, workers=1)
+        here = train_all(runs, store, Local(1))
     monkeypatch.setenv("FWPLAB_HOME", str(home.parent / "other"))
     with Store() as store:
-        there = train_all(runs, store, workers=2)
+        there = train_all(runs, store, Local(2))
     assert [record.members for record in here] == [record.members for record in there]
     assert not list((home / "runs").glob("*/resume.safetensors"))
 
 
-def test_plan_splits_the_missing_seeds_over_the_workers() -> None:
+def test_plan_splits_the_missing_seeds_into_groups() -> None:
     with Store() as store:
-        assert [run.seeds for run in plan(RUN, store, 2, "cpu")] == [(0, 2), (1, 3)]
-        assert [run.seeds for run in plan(RUN, store, 2, "cuda")] == [RUN.seeds]
+        assert [run.seeds for run in plan(RUN, store, 2)] == [(0, 2), (1, 3)]
+        assert [run.seeds for run in plan(RUN, store, 1)] == [RUN.seeds]
         store.save(record_of(replace(RUN, seeds=(1, 2))))
-        assert [run.seeds for run in plan(RUN, store, 8, "cpu")] == [(0,), (3,)]
+        assert [run.seeds for run in plan(RUN, store, 8)] == [(0,), (3,)]
         store.save(record_of(RUN))
-        assert plan(RUN, store, 2, "cpu") == []
+        assert plan(RUN, store, 2) == []

@@ -1,7 +1,8 @@
 """What a run leaves behind: everything that people look at is read from here."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fwplab.run import Rule, Run
@@ -104,6 +105,27 @@ class Record:
     chance: tuple[Chance, ...]
     environment: dict[str, str]
     seconds: float
+
+
+def merge(records: Sequence[Record]) -> Record:
+    """One record of the members of several that have their spec in common; by seed, times added up.
+
+    What differs in the environments is written one after the other.
+    """
+    members = sorted((member for record in records for member in record.members), key=lambda member: member.seed)
+    names = dict.fromkeys(name for record in records for name in record.environment)
+    seen = {name: dict.fromkeys(r.environment[name] for r in records if name in r.environment) for name in names}
+    return replace(
+        records[0],
+        run=replace(
+            records[0].run,
+            seeds=tuple(member.seed for member in members),
+            learning_rates=tuple(member.learning_rate for member in members),
+        ),
+        members=tuple(members),
+        environment={name: "; ".join(values) for name, values in seen.items()},
+        seconds=sum({record.run.key: record.seconds for record in records}.values()),
+    )
 
 
 @dataclass(frozen=True)

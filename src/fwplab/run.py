@@ -16,10 +16,11 @@ from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model import Model, ModelSpec, build
 
-FORMAT = 1
-"""Part of every key; raised when a change makes the same spec mean another computation."""
+FORMAT = 2
+"""Part of every key; raised when a change makes the same spec mean another computation, a new default above all."""
 
-SCHEDULES = ("constant", "cosine")
+Schedule = Literal["constant", "cosine"]
+SCHEDULES: tuple[Schedule, ...] = ("constant", "cosine")
 
 Rule = Literal["paper", "strict", "last", "oracle"]
 RULES: tuple[Rule, ...] = ("paper", "strict", "last", "oracle")
@@ -50,7 +51,7 @@ class Protocol:
     patience: int = 1
     oracle: bool = False
     max_steps: int = 5_000
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     batch_size: int = 64
     check_every: int = 50
     beta1: float = 0.9
@@ -116,8 +117,11 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Sixteen hexadecimal digits of the spec's SHA-256; the same on every machine and in every session."""
-        text = json.dumps({"format": FORMAT, **to_dict(self)}, sort_keys=True)
+        """Sixteen hexadecimal digits of the spec's SHA-256; the same on every machine and in every session.
+
+        Fields that have their default value are left out, so that a field that is added later changes no key.
+        """
+        text = json.dumps({"format": FORMAT, **to_dict(self, defaults=False)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -139,19 +143,27 @@ class Run:
         return build(self.mixer, self.model, len(spoken.symbols) + 1, len(spoken.classes), seed)
 
 
-def to_dict(spec: Any) -> Any:
-    """Plain JSON values of a spec; a mixer is written with its name."""
+def to_dict(spec: Any, *, defaults: bool = True) -> Any:
+    """Plain JSON values of a spec; a mixer is written with its name, and fields that have their default value too
+    unless `defaults` says otherwise."""
     if isinstance(spec, MixerSpec):
-        return {"name": MIXERS.name_of(type(spec)), **_fields(spec)}
+        return {"name": MIXERS.name_of(type(spec)), **_fields(spec, defaults)}
     if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
-        return _fields(spec)
+        return _fields(spec, defaults)
     if isinstance(spec, tuple | list):
-        return [to_dict(item) for item in spec]
+        return [to_dict(item, defaults=defaults) for item in spec]
     return spec
 
 
-def _fields(spec: Any) -> dict[str, Any]:
-    return {f.name: to_dict(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
+def _fields(spec: Any, defaults: bool) -> dict[str, Any]:
+    shown = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if defaults or not _is_default(f, spec)}
+    return {name: to_dict(value, defaults=defaults) for name, value in shown.items()}
+
+
+def _is_default(one: dataclasses.Field[Any], spec: Any) -> bool:
+    factory = one.default_factory
+    default = one.default if factory is dataclasses.MISSING else factory()
+    return bool(getattr(spec, one.name) == default)
 
 
 Spec = TypeVar("Spec")

@@ -6,7 +6,7 @@ SQLAlchemy because the same tables then live in a server database, by URL alone.
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,11 +112,21 @@ class Store:
             found = connection.execute(sql.select(versions.c.schema)).scalars().all()
             if not found:
                 connection.execute(versions.insert().values(schema=SCHEMA))
-        if found and found != [SCHEMA]:
+        self.check_version(found or [SCHEMA], self.url)
+
+    def check_version(self, found: Sequence[int], where: str) -> None:
+        """A `UserError` for records of another schema than this version's."""
+        if list(found) != [SCHEMA]:
+            other = found[0] if found else "?"
             raise UserError(
-                f"{self.url} has records of schema {found[0]}, this version of fwplab writes {SCHEMA}; "
-                f"choose another FWPLAB_HOME"
+                f"{where} has records of schema {other}, this version of fwplab writes {SCHEMA}; "
+                "choose another FWPLAB_HOME"
             )
+
+    def rows(self, query: sql.Select[Any]) -> list[dict[str, Any]]:
+        """Plain rows of a query over the tables of this module."""
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
 
     def save(self, record: Record) -> None:
         """Writes a record in one transaction; one that is there already stays as it is."""
@@ -154,6 +164,10 @@ class Store:
                     if wanted.get(member.seed) == member.learning_rate:
                         found.setdefault(member.seed, (member, record))
         return {seed: found[seed] for seed in run.seeds if seed in found}
+
+    def found(self, run: Run) -> list[Record]:
+        """What is finished of `run`: a record for each member, with that member alone."""
+        return [replace(record, members=(member,)) for member, record in self.members(run).values()]
 
     def missing(self, run: Run) -> Run | None:
         """The part of `run` that is still to be trained, None if there is none."""

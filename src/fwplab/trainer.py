@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,9 @@ from fwplab.corpora import corpus_splits
 from fwplab.environment import environment
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, right_and_loss, score
-from fwplab.languages import language
+from fwplab.languages import LANGUAGES, language
 from fwplab.languages.dataset import IGNORE, Dataset
-from fwplab.languages.splits import Splits, make_splits
+from fwplab.languages.splits import Splits, SplitSpec, make_splits
 from fwplab.population import Population, Weights
 from fwplab.record import Chance, Check, Member, Progress, Record, Score, SplitSummary
 from fwplab.run import Protocol, Run, to_dict
@@ -277,8 +278,13 @@ Where = tuple[str, int, int]
 
 def load_splits(run: Run) -> Splits:
     """The strings that a run is trained and judged on."""
-    spoken, spec = language(run.language), run.protocol.splits
-    return corpus_splits(run.corpus, spoken, spec) if run.corpus else make_splits(spoken, spec)
+    return _splits(run.language, run.corpus, run.protocol.splits)
+
+
+@lru_cache(maxsize=len(LANGUAGES.names()))  # a worker trains seed after seed of the same cells
+def _splits(name: str, corpus: str | None, spec: SplitSpec) -> Splits:
+    spoken = language(name)
+    return corpus_splits(corpus, spoken, spec) if corpus else make_splits(spoken, spec)
 
 
 def named_splits(splits: Splits) -> list[tuple[Where, Dataset]]:

@@ -1,4 +1,4 @@
-"""The command line: `fwplab train | evaluate | reproduce | report | runs | mixers | languages | corpus | bench`."""
+"""The command line: `fwplab train | evaluate | study | reproduce | report | runs`, and what they need."""
 
 import os
 import sys
@@ -12,7 +12,9 @@ from fwplab.cli.console import parse
 from fwplab.cli.corpus import Corpus
 from fwplab.cli.languages import Languages
 from fwplab.cli.mixers import Mixers
-from fwplab.cli.training import Evaluate, Report, Reproduce, Runs, Train
+from fwplab.cli.report import Report, Reproduce
+from fwplab.cli.study import StudyCommand
+from fwplab.cli.training import Evaluate, Runs, Train
 from fwplab.errors import UserError
 
 COMMANDS: dict[str, Any] = {
@@ -21,12 +23,13 @@ COMMANDS: dict[str, Any] = {
     "reproduce": Reproduce,
     "report": Report,
     "runs": Runs,
+    "study": StudyCommand,
     "mixers": Mixers,
     "languages": Languages,
     "corpus": Corpus,
     "bench": Bench,
 }
-LISTED_BY_DEFAULT = ("mixers", "languages")
+LISTED_BY_DEFAULT = ("study", "mixers", "languages")
 """Groups that list what they have when no action is named."""
 DESCRIPTION = "What can a sequence model compute? Formal languages, fast weight programmers, seeds and intervals."
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +15,7 @@ from tyro.conf import Positional
 from fwplab.checkpoint import checkpoint_path, load_checkpoint
 from fwplab.cli.console import emit
 from fwplab.corpora import reference
-from fwplab.engine import plan, train_all, usable_cores
+from fwplab.engines import Local, plan, train_all
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, first_errors
 from fwplab.languages import Language, language
@@ -26,12 +24,10 @@ from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model import ModelSpec
 from fwplab.progress import ProgressView
 from fwplab.record import Record
-from fwplab.report import write_report
 from fwplab.run import PROTOCOLS, Protocol, Run, mixer_from_dict
 from fwplab.statistics import wilson
 from fwplab.store import Store, folder_of
-from fwplab.studies import STUDIES
-from fwplab.table import Row, render_terminal, row, to_json
+from fwplab.table import render_terminal, row, to_json
 from fwplab.trainer import load_splits
 
 
@@ -70,13 +66,12 @@ class Train:
     def __call__(self) -> int:
         run = self.run()
         check_device(self.device)
-        workers = self.workers if self.workers is not None else len(usable_cores())
+        engine = Local(self.workers, self.device)
         with Store() as store:
-            runs = plan(run, store, workers, self.device)
+            runs = plan(run, store, engine.workers if self.device == "cpu" else 1)
             with ProgressView(runs) as view:
-                train_all(runs, store, workers=workers, device=self.device, observe=view.observe)
-            found = store.members(run)
-            records = [replace(record, members=(member,)) for member, record in found.values()]
+                train_all(runs, store, engine, observe=view.observe)
+            records = store.found(run)
         rule = run.protocol.selection
         summary = row(records, rule, "")
         checkpoints = {
@@ -251,63 +246,6 @@ def _evaluation_table(facts: dict[str, Any]) -> Table:
             "none" if first is None else f"position {first + 1:.0f}",
         )
     return table
-
-
-@dataclass(frozen=True)
-class Reproduce:
-    """Trains what a study asks for, prints its table, and writes its report."""
-
-    study: Positional[str]
-    quick: bool = False
-    """A part of the study that takes minutes."""
-    out: Path = Path("report.html")
-    """Where the report goes."""
-    workers: int | None = None
-    device: str = "cpu"
-    json: bool = False
-
-    def __call__(self) -> int:
-        study = STUDIES.load(self.study)()
-        check_device(self.device)
-        runs = study.runs(quick=self.quick)
-        workers = self.workers if self.workers is not None else len(usable_cores())
-        with Store() as store, ProgressView([run for run in runs if not store.has(run.key)]) as view:
-            records = train_all(runs, store, workers=workers, device=self.device, observe=view.observe)
-        return publish(study.title, study.question, study.rows(records), records, self.out, as_json=self.json)
-
-
-@dataclass(frozen=True)
-class Report:
-    """Writes the report of a study from the records that are there, without training."""
-
-    study: Positional[str] = "irie2023"
-    quick: bool = False
-    out: Path = Path("report.html")
-    json: bool = False
-
-    def __call__(self) -> int:
-        study = STUDIES.load(self.study)()
-        with Store() as store:
-            loaded = [store.load(run.key) for run in study.runs(quick=self.quick)]
-        records = [record for record in loaded if record is not None]
-        if not records:
-            flag = " --quick" if self.quick else ""
-            raise UserError(f"no run of this study is finished; first: fwplab reproduce {self.study}{flag}")
-        return publish(study.title, study.question, study.rows(records), records, self.out, as_json=self.json)
-
-
-def publish(
-    title: str, question: str, rows: Sequence[Row], records: Sequence[Record], out: Path, *, as_json: bool
-) -> int:
-    """Writes the report, and prints the table."""
-    command = shlex.join(["fwplab", *sys.argv[1:]])
-    order = {(row.language, row.mixer): place for place, row in enumerate(rows)}
-    records = sorted(records, key=lambda record: order[record.run.language, record.run.mixer_name])
-    write_report(records, rows, out, title=title, command=command, question=question)
-    emit({"rows": to_json(rows), "report": str(out)}, as_json=as_json, text=render_terminal(rows))
-    if not as_json:
-        print(f"report: {out}")
-    return 0
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,73 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from fwplab.record import Record
-from fwplab.run import Run
-from fwplab.table import Row
+from rich.console import RenderableType
+
+from fwplab.record import Record, merge
+from fwplab.run import Rule, Run
+from fwplab.store import Store, restricted
+from fwplab.table import render_terminal, to_json
 
 
 class Study(ABC):
-    """A question asked of many runs. `title` heads the report, `question` says what is asked and of whom."""
+    """A question asked of many runs. `title` heads the report, `question` says what is asked and of whom.
+
+    `records_of` names the study whose runs these are, where it is not this one; `columns` are the facts of a row that
+    stand in the LaTeX table.
+    """
 
     title: ClassVar[str]
     question: ClassVar[str]
+    seeds: ClassVar[int] = 5
+    records_of: ClassVar[str | None] = None
+    columns: ClassVar[tuple[str, ...]] = (
+        *("language", "mixer", "claim", "solved", "seeds", "interval"),
+        *("bin0.median", "bin0.best", "bin1.median", "bin1.best", "chance.bin1", "parameters", "max_steps"),
+    )
 
     @abstractmethod
-    def runs(self, *, quick: bool) -> list[Run]:
-        """The runs that answer the question, the longest first; `quick` asks for minutes rather than hours."""
+    def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
+        """A run for each cell with all its seeds, the longest first; `quick` asks for minutes rather than hours."""
 
     @abstractmethod
-    def rows(self, records: Iterable[Record]) -> Sequence[Row]:
-        """The table, from the records of these runs."""
+    def rows(self, records: Iterable[Record], rule: Rule) -> Sequence[Any]:
+        """The table, from the records of these runs, read under a selection rule."""
+
+    def render(self, rows: Sequence[Any]) -> RenderableType:
+        """The table for a terminal."""
+        return render_terminal(rows)
+
+    def facts(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """The table as plain JSON values."""
+        return to_json(rows)
+
+
+def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:
+    """A record for each run with all its members that the stores hold; none for a run of which they hold nothing."""
+    records = []
+    for run in runs:
+        members: dict[int, Record] = {}
+        for store in stores:
+            for record in store.found(run):
+                members.setdefault(record.members[0].seed, record)
+        if members:
+            records.append(merge(list(members.values())))
+    return records
+
+
+def unfinished(runs: Iterable[Run], stores: Sequence[Store], *, whole: bool) -> list[Run]:
+    """What is left to train: `whole`, all missing members of a cell in one program; else one by one, every cell's
+    first seed before any second, so that the table fills evenly."""
+    left = []
+    for run in runs:
+        missing: Run | None = run
+        for store in stores:
+            missing = store.missing(missing) if missing is not None else None
+        if missing is not None:
+            left.append(missing)
+    if whole:
+        return left
+    singles = [(run.seeds.index(seed), restricted(run, (seed,))) for run in left for seed in run.seeds]
+    return [run for _, run in sorted(singles, key=lambda single: single[0])]

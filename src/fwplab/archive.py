@@ -1,0 +1,78 @@
+"""Records as Parquet: a folder with one file for each table of the store, for anybody's data frames and for shipping.
+
+Parquet through pyarrow because every data tool reads it, it keeps types, and a study's curves take a few hundred
+kilobytes. The records of the baseline studies are shipped in `fwplab/baselines/<study>/`.
+"""
+
+from collections.abc import Collection, Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import sqlalchemy as sql
+
+from fwplab.errors import UserError
+from fwplab.files import replaced
+from fwplab.store import Store, metadata, runs, versions
+
+MEMORY = "sqlite:///:memory:"
+TYPES = {sql.Integer: pyarrow.int64(), sql.Float: pyarrow.float64(), sql.String: pyarrow.string()}
+
+
+def write_archive(stores: Sequence[Store], keys: Collection[str], folder: Path) -> None:
+    """Writes `folder/<table>.parquet` for every table: the runs with these keys, each from the first store with it."""
+    owners = {key: store for store in reversed(stores) for key in keys if store.has(key)}
+    for table in metadata.sorted_tables:
+        rows: list[dict[str, Any]] = []
+        for key in sorted(owners) if table is not versions else []:
+            column = table.c.key if table is runs else table.c.run
+            rows += owners[key].rows(sql.select(table).where(column == key).order_by(*table.primary_key.columns))
+        if table is versions:
+            rows = stores[0].rows(sql.select(table))
+        _write(rows, _schema(table), folder / f"{table.name}.parquet")
+
+
+def open_archive(folder: Path) -> Store:
+    """A store in memory with what `write_archive` wrote; a `UserError` for anything else."""
+    store = Store(MEMORY)
+    try:
+        with store.engine.begin() as connection:
+            for table in metadata.sorted_tables:
+                rows = _read(folder / f"{table.name}.parquet")
+                if table is versions:
+                    store.check_version([row["schema"] for row in rows], str(folder))
+                elif rows:
+                    connection.execute(table.insert(), rows)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def shipped(study: str) -> Store:
+    """The records of a study that come with the package; an empty store if it ships none."""
+    place = files("fwplab") / "baselines" / study
+    if not place.is_dir():
+        return Store(MEMORY)
+    with as_file(place) as folder:
+        return open_archive(folder)
+
+
+def _schema(table: sql.Table) -> pyarrow.Schema:
+    kinds = {c.name: next(t for kind, t in TYPES.items() if isinstance(c.type, kind)) for c in table.columns}
+    return pyarrow.schema(list(kinds.items()))
+
+
+def _write(rows: list[dict[str, Any]], schema: pyarrow.Schema, path: Path) -> None:
+    with replaced(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), temporary, compression="zstd")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise UserError(f"{path} is no table of records ({error})") from error
+    return found

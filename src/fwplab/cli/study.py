@@ -1,0 +1,226 @@
+"""`fwplab study`: what is asked, training it, how far it is, its table, and its records for other tools."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.table import Table
+from tyro.conf import Positional, subcommand
+
+from fwplab.archive import shipped, write_archive
+from fwplab.cli.console import emit
+from fwplab.cli.training import check_device
+from fwplab.engines import engine_named, train_all
+from fwplab.errors import UserError
+from fwplab.export import scores, to_latex, write_csv, write_parquet
+from fwplab.files import replaced
+from fwplab.languages import LANGUAGES, language
+from fwplab.mixers import MIXERS
+from fwplab.progress import ProgressView
+from fwplab.record import Record
+from fwplab.run import Rule, Run
+from fwplab.store import Store
+from fwplab.studies import STUDIES, Study
+from fwplab.studies.study import finished, unfinished
+
+FORMATS = ("csv", "parquet", "latex", "records")
+
+
+@dataclass(frozen=True)
+class ListStudies:
+    """All studies, with the question that each asks."""
+
+    json: bool = False
+
+    def __call__(self) -> int:
+        facts = []
+        table = Table("study", "runs", "question", box=None)
+        for name in STUDIES.names():
+            study = STUDIES.load(name)()
+            facts.append({"name": name, "title": study.title, "question": study.question})
+            table.add_row(name, str(sum(len(run.seeds) for run in study.runs(quick=False))), study.question)
+        emit(facts, as_json=self.json, text=table)
+        return 0
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Which part of a study."""
+
+    name: Positional[str]
+    quick: bool = False
+    """The part that takes minutes."""
+    seeds: int | None = None
+    """How many seeds a cell; the study's own number where none is given."""
+    languages: tuple[str, ...] = ()
+    """These languages alone."""
+    mixers: tuple[str, ...] = ()
+    """These mixers alone."""
+
+    def study(self) -> Study:
+        return STUDIES.load(self.name)()
+
+    def runs(self) -> list[Run]:
+        """The cells that are meant."""
+        if self.seeds is not None and self.seeds < 1:
+            raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
+        languages = {language(name).name for name in self.languages}
+        mixers = {MIXERS.name_of(MIXERS.load(name)) for name in self.mixers}
+        found = [
+            run
+            for run in self.study().runs(quick=self.quick, seeds=self.seeds)
+            if run.language in (languages or LANGUAGES.names()) and run.mixer_name in (mixers or MIXERS.names())
+        ]
+        if not found:
+            raise UserError(
+                f"{self.name} asks nothing of these languages and mixers; see: fwplab study status {self.name}"
+            )
+        return found
+
+    def shipped(self) -> Store:
+        """The records that come with the package."""
+        study = self.study()
+        return shipped(study.records_of or STUDIES.name_of(type(study)))
+
+    def records(self) -> list[Record]:
+        """What is finished; a `UserError` that says how to begin where nothing is."""
+        with Store() as own, self.shipped() as others:
+            records = finished(self.runs(), (own, others))
+        if not records:
+            flag = " --quick" if self.quick else ""
+            raise UserError(f"no run of this study is finished; first: fwplab study run {self.name}{flag}")
+        return records
+
+
+@dataclass(frozen=True)
+class RunStudy(Selected):
+    """Trains what is not finished yet, here or on a cluster; killed at any instant, it goes on where it stopped."""
+
+    engine: str = "local"
+    """local: processes on this machine's cores; ray: a Ray cluster."""
+    address: str | None = None
+    """The cluster's address, or auto; none starts one on this machine."""
+    workers: int | None = None
+    """Runs at a time; as many as there are cores where none is given."""
+    device: str = "cpu"
+    json: bool = False
+
+    def __call__(self) -> int:
+        train_study(self, self.engine, self.address, self.workers, self.device)
+        return show(self, "paper", as_json=self.json)
+
+
+def train_study(part: Selected, engine: str, address: str | None, workers: int | None, device: str) -> None:
+    """Trains what a part of a study still lacks."""
+    check_device(device)
+    chosen = engine_named(engine, address=address, workers=workers, device=device)
+    with Store() as own, part.shipped() as others:
+        runs = unfinished(part.runs(), (own, others), whole=device != "cpu")
+        with ProgressView(runs) as view:
+            train_all(runs, own, chosen, observe=view.observe)
+
+
+@dataclass(frozen=True)
+class StatusStudy(Selected):
+    """How many seeds of every cell are finished, and in which state they ended."""
+
+    json: bool = False
+
+    def __call__(self) -> int:
+        runs = self.runs()
+        with Store() as own, self.shipped() as others:
+            records = [finished([run], (own, others)) for run in runs]
+        facts: list[dict[str, Any]] = []
+        table = Table("language", "mixer", "finished", "solved", "budget", "diverged", "hours", box=None)
+        for run, found in zip(runs, records, strict=True):
+            ends = [member.status for record in found for member in record.members]
+            fact = {
+                "language": run.language,
+                "mixer": run.mixer_name,
+                "asked": len(run.seeds),
+                "finished": len(ends),
+                **{status: ends.count(status) for status in ("solved", "budget", "diverged")},
+                "seconds": sum(record.seconds for record in found),
+            }
+            facts.append(fact)
+            counts = [str(fact[status]) for status in ("solved", "budget", "diverged")]
+            hours = f"{sum(record.seconds for record in found) / 3600:.2f}"
+            table.add_row(run.language, run.mixer_name, f"{len(ends)} of {len(run.seeds)}", *counts, hours)
+        emit(facts, as_json=self.json, text=table)
+        return 0
+
+
+@dataclass(frozen=True)
+class ShowStudy(Selected):
+    """The table of a study, from finished records, one's own and those that come with the package."""
+
+    rule: Rule = "paper"
+    """Which checkpoint speaks for a run: paper, strict, last or oracle."""
+    json: bool = False
+
+    def __call__(self) -> int:
+        return show(self, self.rule, as_json=self.json)
+
+
+def show(part: Selected, rule: Rule, *, as_json: bool) -> int:
+    """Prints the table of a part of a study."""
+    study = part.study()
+    rows = study.rows(part.records(), rule)
+    emit(study.facts(rows), as_json=as_json, text=study.render(rows))
+    return 0
+
+
+@dataclass(frozen=True)
+class ExportStudy(Selected):
+    """Writes a study for other tools: every score as CSV or Parquet, the table as LaTeX, or the records themselves."""
+
+    out: Path = Path()
+    """The file to write; a folder for records."""
+    format: str = "csv"
+    """csv, parquet, latex or records."""
+    rule: Rule = "paper"
+    """For latex: which checkpoint speaks for a run."""
+
+    def __call__(self) -> int:
+        if self.format not in FORMATS:
+            raise UserError(f"unknown format {self.format!r}; choose from: {', '.join(FORMATS)}")
+        if self.out == Path():
+            raise UserError(f"--out is missing: the {'folder' if self.format == 'records' else 'file'} to write")
+        records = self.records()
+        if self.format == "latex":
+            study = self.study()
+            facts = study.facts(study.rows(records, self.rule))
+            text = to_latex(facts, study.columns, f"{study.title}. Selection rule: {self.rule}.")
+            with replaced(self.out) as temporary:
+                temporary.write_text(text + "\n", "utf-8")
+        elif self.format == "records":
+            self._write_records()
+        else:
+            (write_csv if self.format == "csv" else write_parquet)(scores(records), self.out)
+        print(self.out)
+        return 0
+
+    def _write_records(self) -> None:
+        with Store() as own, self.shipped() as others:
+            stores = (own, others)
+            keys = {record.run.key for run in self.runs() for store in stores for record in store.found(run)}
+            write_archive(stores, keys, self.out)
+
+
+Action = (
+    Annotated[ListStudies, subcommand("list")]
+    | Annotated[RunStudy, subcommand("run")]
+    | Annotated[StatusStudy, subcommand("status")]
+    | Annotated[ShowStudy, subcommand("show")]
+    | Annotated[ExportStudy, subcommand("export")]
+)
+
+
+@dataclass(frozen=True)
+class StudyCommand:
+    """The studies: list, run, status, show, export."""
+
+    action: Action = ListStudies()
+
+    def __call__(self) -> int:
+        return self.action()

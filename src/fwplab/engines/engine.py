@@ -1,0 +1,33 @@
+"""What every engine is: it maps training over runs, wherever the workers are."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+
+from fwplab.record import Progress, Record
+from fwplab.run import Run
+
+DEATHS_ALLOWED = 3
+"""Workers that one run may cost before the driver gives up."""
+
+Observer = Callable[[Progress], None]
+Task = Callable[..., Record]
+"""`task(run, folder=..., device=..., observe=...)`, as `fwplab.trainer.train`."""
+
+
+class TrainingError(RuntimeError):
+    """Training raised, or took too many workers with it."""
+
+    def __init__(self, run: Run, what: str) -> None:
+        super().__init__(f"{run.mixer_name} on {run.language} (run {run.key}) {what}")
+
+
+class Engine(ABC):
+    """Maps a task over runs."""
+
+    @abstractmethod
+    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Record]:
+        """The record of every run as soon as it is there, in any order.
+
+        A worker that dies is replaced, and its run goes on from its checkpoint; `TrainingError` after `DEATHS_ALLOWED`
+        deaths of one run, or where the task raises. A `UserError` of the task is raised as it is.
+        """

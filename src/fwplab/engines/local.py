@@ -1,0 +1,167 @@
+"""Training in this process, or in processes that share the cores."""
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import torch
+
+from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError
+from fwplab.errors import UserError
+from fwplab.record import Record
+from fwplab.run import Run
+from fwplab.store import folder_of
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+class Local(Engine):
+    """Worker processes, each pinned to its share of the cores and at one run at a time.
+
+    A worker lives until there is nothing left to do, because starting one costs seconds. With one worker, or one
+    run, everything happens in this process.
+    """
+
+    def __init__(self, workers: int | None = None, device: str = "cpu") -> None:
+        self.workers = len(usable_cores()) if workers is None else workers
+        if self.workers < 1:
+            raise UserError(f"workers must be a positive whole number, not {workers}")
+        self.device = device
+
+    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Record]:
+        """As `Engine.map`."""
+        size = min(self.workers, len(runs))
+        return _Crew(size, self.device, observe, task).work(runs) if size > 1 else self._here(task, runs, observe)
+
+    def _here(self, task: Task, runs: Sequence[Run], observe: Observer | None) -> Iterator[Record]:
+        """In this process, on one thread, so that the bits are those of a worker."""
+        for run in runs:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                record = task(run, folder=folder_of(run), device=self.device, observe=observe)
+            finally:
+                torch.set_num_threads(threads)
+            yield record
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    cores: list[int]
+    run: Run | None = None
+
+
+class _Crew:
+    """The worker processes of one map."""
+
+    def __init__(self, size: int, device: str, observe: Observer | None, task: Task) -> None:
+        self.context = multiprocessing.get_context("spawn")
+        self.shares = [usable_cores()[place::size] or usable_cores() for place in range(size)]
+        self.device, self.observe, self.task = device, observe, task
+        self.workers: dict[Connection, _Worker] = {}
+        self.deaths: dict[str, int] = {}
+
+    def work(self, runs: Sequence[Run]) -> Iterator[Record]:
+        waiting = list(runs)
+        try:
+            for share in self.shares:
+                self._give(self._hire(share), waiting)
+            while self.workers:
+                for ready in wait(list(self.workers)):
+                    assert isinstance(ready, Connection)
+                    record = self._hear(ready, waiting)
+                    if record is not None:
+                        yield record
+        finally:
+            for worker in self.workers.values():
+                worker.process.kill()
+                worker.process.join()
+
+    def _hire(self, cores: list[int]) -> Connection:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=_work, args=(theirs, cores, self.device, self.task), daemon=True)
+        process.start()
+        theirs.close()
+        self.workers[ours] = _Worker(process, cores)
+        return ours
+
+    def _give(self, worker: Connection, waiting: list[Run]) -> None:
+        """The next run, or leave to go."""
+        run = waiting.pop(0) if waiting else None
+        try:
+            worker.send(run)
+        except OSError:  # it died between two runs
+            if run is not None:
+                waiting.insert(0, run)
+        else:
+            self.workers[worker].run = run
+
+    def _hear(self, ready: Connection, waiting: list[Run]) -> Record | None:
+        run = self.workers[ready].run
+        try:
+            kind, content = ready.recv()
+        except (EOFError, OSError):
+            self._bury(ready, waiting)
+            return None
+        assert run is not None
+        if kind == "progress":
+            if self.observe:
+                self.observe(content)
+        elif kind == "wrong":
+            raise UserError(content)
+        elif kind == "failed":
+            raise TrainingError(run, f"failed:\n{content}")
+        else:
+            self._give(ready, waiting)
+            record: Record = content
+            return record
+        return None
+
+    def _bury(self, ready: Connection, waiting: list[Run]) -> None:
+        """A worker has gone: because it was told so, or it died and is replaced while there is work."""
+        worker = self.workers.pop(ready)
+        worker.process.join()
+        ready.close()
+        if worker.run is not None:
+            key = worker.run.key
+            self.deaths[key] = self.deaths.get(key, 0) + 1
+            if self.deaths[key] >= DEATHS_ALLOWED:
+                code = worker.process.exitcode
+                raise TrainingError(
+                    worker.run, f"failed: its worker died {DEATHS_ALLOWED} times, last with exit code {code}"
+                )
+            waiting.insert(0, worker.run)
+        if waiting:
+            self._give(self._hire(worker.cores), waiting)
+
+
+def _work(pipe: Connection, cores: list[int], device: str, task: Task) -> None:
+    """A worker's life: runs come, records go, None ends it."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    torch.set_num_threads(1)
+
+    def say(kind: str, content: Any) -> None:
+        pipe.send((kind, content))
+
+    try:
+        while (run := pipe.recv()) is not None:
+            record = task(run, folder=folder_of(run), device=device, observe=lambda progress: say("progress", progress))
+            say("record", record)
+    except UserError as error:
+        say("wrong", str(error))
+    except (KeyboardInterrupt, EOFError):
+        pass  # the driver has heard it too, and ends this process; or the driver has gone
+    except BaseException:  # its text is all that the driver can be told
+        say("failed", traceback.format_exc())

@@ -1,0 +1,139 @@
+"""Training on a Ray cluster."""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError
+from fwplab.errors import UserError
+from fwplab.files import home
+from fwplab.record import Record
+from fwplab.run import Run
+from fwplab.store import folder_of
+
+try:
+    import ray
+except ModuleNotFoundError as error:
+    raise UserError("the ray engine needs Ray; install it: pip install 'fwplab[ray]'") from error
+
+AHEAD = 2
+"""Runs handed to the cluster for each that it can do at a time: enough that no worker waits, few enough that a driver
+with tens of thousands of runs stays small."""
+HEAR_EVERY_SECONDS = 0.5
+
+
+class Ray(Engine):
+    """Tasks of a Ray cluster: each takes a core, or with `device="cuda"` a share of a GPU.
+
+    `address` is a running cluster's, or "auto"; without one a cluster is started on this machine with `workers` cores.
+    Checkpoints go to this process's `FWPLAB_HOME`: on more than one machine it must be a folder that they share, or
+    runs of a lost machine begin anew.
+    """
+
+    def __init__(
+        self, address: str | None = None, workers: int | None = None, device: str = "cpu", gpus_a_run: float = 1.0
+    ) -> None:
+        if workers is not None and workers < 1:
+            raise UserError(f"workers must be a positive whole number, not {workers}")
+        self.address, self.workers, self.device, self.gpus_a_run = address, workers, device, gpus_a_run
+
+    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Record]:
+        """As `Engine.map`; the driver alone writes records."""
+        if not runs:
+            return
+        ours = not ray.is_initialized()
+        if ours:
+            self._start()
+        try:
+            yield from _Driver(self, task, observe).work(runs)
+        finally:
+            if ours:
+                ray.shutdown()
+
+    def _start(self) -> None:
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU keeps what it sees
+        options: dict[str, Any] = {"address": self.address} if self.address else {"num_cpus": self.workers}
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"no Ray cluster at {self.address or 'this machine'}: {str(error).splitlines()[0]}"
+            ) from error
+
+
+class _Driver:
+    """Keeps the cluster busy and hears what comes back."""
+
+    def __init__(self, engine: Ray, task: Task, observe: Observer | None) -> None:
+        self.task, self.device, self.observe = ray.put(task), engine.device, observe
+        gpus = engine.gpus_a_run if engine.device.startswith("cuda") else 0
+        # Ray starts a dead worker again; a task that raises is our own business.
+        self.remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=DEATHS_ALLOWED - 1, retry_exceptions=False)(
+            _work
+        )
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        slots = resources.get("GPU" if gpus else "CPU", 1.0) / (gpus or 1)
+        self.limit = max(1, int(engine.workers or slots)) * AHEAD
+        self.board: Any = ray.remote(num_cpus=0)(_Board).remote() if observe else None
+
+    def work(self, runs: Sequence[Run]) -> Iterator[Record]:
+        waiting, busy = deque(runs), dict[Any, Run]()
+        try:
+            while waiting or busy:
+                while waiting and len(busy) < self.limit:
+                    run = waiting.popleft()
+                    busy[self.remote.remote(self.task, run, str(home()), self.device, self.board)] = run
+                ready, _ = ray.wait(list(busy), timeout=HEAR_EVERY_SECONDS)
+                self._hear()
+                for done in ready:
+                    yield self._take(done, busy.pop(done))
+        finally:
+            for left in busy:
+                ray.cancel(left, force=True)
+
+    def _take(self, done: Any, run: Run) -> Record:
+        try:
+            kind, content = ray.get(done)
+        except ray.exceptions.WorkerCrashedError as error:
+            raise TrainingError(run, f"failed: its worker died {DEATHS_ALLOWED} times") from error
+        except ray.exceptions.RayError as error:
+            raise TrainingError(run, f"failed:\n{error}") from error
+        if kind == "wrong":
+            raise UserError(content)
+        record: Record = content
+        return record
+
+    def _hear(self) -> None:
+        if self.observe and self.board:
+            for progress in ray.get(self.board.news.remote()):
+                self.observe(progress)
+
+
+class _Board:
+    """Where workers write how far they are, the last word of each run."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, Any] = {}
+
+    def tell(self, progress: Any) -> None:
+        self.latest[progress.key] = progress
+
+    def news(self) -> list[Any]:
+        told, self.latest = list(self.latest.values()), {}
+        return told
+
+
+def _work(task: Task, run: Run, fwplab_home: str, device: str, board: Any) -> tuple[str, Any]:
+    os.environ["FWPLAB_HOME"] = fwplab_home
+    torch.set_num_threads(1)
+    folder: Path = folder_of(run)
+    observe = None if board is None else board.tell.remote
+    try:
+        return "record", task(run, folder=folder, device=device, observe=observe)
+    except UserError as error:
+        return "wrong", str(error)
