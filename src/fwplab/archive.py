@@ -17,6 +17,7 @@ from fwplab.errors import UserError
 from fwplab.files import replaced
 from fwplab.store import Store, metadata, runs, versions
 
+TABLES = [versions, *(table for table in metadata.sorted_tables if table is not versions)]
 MEMORY = "sqlite:///:memory:"
 TYPES = {sql.Integer: pyarrow.int64(), sql.Float: pyarrow.float64(), sql.String: pyarrow.string()}
 
@@ -24,7 +25,7 @@ TYPES = {sql.Integer: pyarrow.int64(), sql.Float: pyarrow.float64(), sql.String:
 def write_archive(stores: Sequence[Store], keys: Collection[str], folder: Path) -> None:
     """Writes `folder/<table>.parquet` for every table: the runs with these keys, each from the first store with it."""
     owners = {key: store for store in reversed(stores) for key in keys if store.has(key)}
-    for table in metadata.sorted_tables:
+    for table in TABLES:
         rows: list[dict[str, Any]] = []
         for key in sorted(owners) if table is not versions else []:
             column = table.c.key if table is runs else table.c.run
@@ -39,7 +40,7 @@ def open_archive(folder: Path) -> Store:
     store = Store(MEMORY)
     try:
         with store.engine.begin() as connection:
-            for table in metadata.sorted_tables:
+            for table in TABLES:
                 rows = _read(folder / f"{table.name}.parquet")
                 if table is versions:
                     store.check_version([row["schema"] for row in rows], str(folder))

@@ -1,11 +1,13 @@
 """Records in an embedded database: SQLite through SQLAlchemy.
 
 SQLite because it ships with Python, needs no server, and survives a kill at any instant (a record is one transaction);
-SQLAlchemy because the same tables then live in a server database, by URL alone.
+SQLAlchemy because the same tables then live in a server database, by the URL in `FWPLAB_STORE` alone.
 """
 
 import json
 import math
+import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
@@ -22,6 +24,8 @@ from fwplab.run import Run, from_dict, to_dict
 
 SCHEMA = 2
 BUSY_SECONDS = 60
+RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Waits between attempts to reach a database server: about two minutes, a restart."""
 
 metadata = MetaData()
 
@@ -78,9 +82,9 @@ class Store:
     """The finished runs. Close it, or use it as a context manager."""
 
     def __init__(self, url: str | None = None) -> None:
-        self.url = url or f"sqlite:///{home() / 'records.sqlite'}"
+        self.url = url or os.environ.get("FWPLAB_STORE") or f"sqlite:///{home() / 'records.sqlite'}"
         try:
-            self.engine = sql.create_engine(self.url)
+            self.engine = sql.create_engine(self.url, pool_pre_ping=True)
         except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ModuleNotFoundError) as error:
             raise UserError(f"{self.url!r} is no database URL that can be used here ({error})") from error
         if self.engine.dialect.name == "sqlite":
@@ -90,7 +94,7 @@ class Store:
         except sql.exc.DBAPIError as error:
             self.close()
             raise UserError(
-                f"{self.url} cannot be used as a store ({error.orig}); choose another FWPLAB_HOME"
+                f"{self.url} cannot be used as a store ({_line(error)}); choose another FWPLAB_HOME or FWPLAB_STORE"
             ) from error
         except UserError:
             self.close()
@@ -129,7 +133,27 @@ class Store:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def save(self, record: Record) -> None:
-        """Writes a record in one transaction; one that is there already stays as it is."""
+        """Writes a record in one transaction; one that is there already stays as it is.
+
+        A server that does not answer is asked again for a while: it may be restarting. A `UserError` if it stays away
+        or there is no room; the record is then trained again from its checkpoint, which is still there.
+        """
+        for wait in (*RETRY_SECONDS, None):
+            try:
+                self._insert(record)
+            except sql.exc.IntegrityError:
+                if not self.has(record.run.key):  # else another driver was faster
+                    raise
+            except sql.exc.OperationalError as error:
+                if wait is None or self.engine.dialect.name == "sqlite":
+                    raise UserError(
+                        f"{self.url} takes no record ({_line(error)}); the same command goes on where this one stopped"
+                    ) from error
+                time.sleep(wait)
+                continue
+            return
+
+    def _insert(self, record: Record) -> None:
         key = record.run.key
         with self.engine.begin() as connection:
             if connection.execute(sql.select(runs.c.key).where(runs.c.key == key)).first():
@@ -190,6 +214,10 @@ def restricted(run: Run, seeds: tuple[int, ...]) -> Run:
 def _cell(run: Run) -> Run:
     """What members of several runs have in common that may stand in one row."""
     return replace(run, seeds=(0,), learning_rates=(1.0,), population="stack")
+
+
+def _line(error: sql.exc.DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0]
 
 
 def _durable(connection: Any, _: object) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -146,11 +147,20 @@ class _Crew:
             self._give(self._hire(worker.cores), waiting)
 
 
+def _end_with_the_driver() -> None:
+    """A driver that was killed leaves nobody who works beside the one that is started in its place."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
+
+
 def _work(pipe: Connection, cores: list[int], device: str, task: Task) -> None:
     """A worker's life: runs come, records go, None ends it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
 
     def say(kind: str, content: Any) -> None:
         pipe.send((kind, content))

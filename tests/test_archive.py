@@ -1,0 +1,68 @@
+"""Records as Parquet: what goes in comes out, and what is no archive is named."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from tests.test_store import RUN, record_of
+
+from fwplab.archive import open_archive, shipped, write_archive
+from fwplab.errors import UserError
+from fwplab.store import SCHEMA, Store, metadata
+from fwplab.studies import STUDIES
+
+OTHER = replace(RUN, learning_rates=(2e-3,))
+
+
+def test_records_survive_and_the_first_store_wins(tmp_path: Path) -> None:
+    with Store("sqlite:///:memory:") as first, Store("sqlite:///:memory:") as second:
+        first.save(record_of(RUN))
+        second.save(replace(record_of(RUN), seconds=99.0))
+        second.save(record_of(OTHER))
+        write_archive([first, second], [RUN.key, OTHER.key, "nowhere"], tmp_path)
+        finished = {row["key"]: row["finished"] for row in [*first.rows(_runs()), *second.rows(_runs())][::-1]}
+    with open_archive(tmp_path) as found:
+        assert {record.run.key: record for record in found.records()} == {
+            RUN.key: record_of(RUN),
+            OTHER.key: record_of(OTHER),
+        }
+        assert {row["key"]: row["finished"] for row in found.rows(_runs())} == finished
+
+
+def _runs():  # type: ignore[no-untyped-def]
+    return metadata.tables["runs"].select()
+
+
+def test_the_tables_are_those_of_the_store(tmp_path: Path) -> None:
+    with Store() as store:
+        store.save(record_of(RUN))
+        write_archive([store], [RUN.key], tmp_path)
+    assert {path.stem for path in tmp_path.iterdir() if path.is_file()} == set(metadata.tables)
+    scores = pyarrow.parquet.read_table(tmp_path / "scores.parquet").to_pylist()
+    assert len(scores) == 8
+    assert {row["run"] for row in scores} == {RUN.key}
+
+
+def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"versions.parquet is no table of records"):
+        open_archive(tmp_path)
+    with Store() as store:
+        store.save(record_of(RUN))
+        write_archive([store], [RUN.key], tmp_path)
+    versions = pyarrow.table({"schema": [SCHEMA + 1]})
+    pyarrow.parquet.write_table(versions, tmp_path / "versions.parquet")
+    with pytest.raises(UserError, match=f"records of schema {SCHEMA + 1}, this version of fwplab writes {SCHEMA}"):
+        open_archive(tmp_path)
+    (tmp_path / "versions.parquet").write_text("nonsense")
+    with pytest.raises(UserError, match=r"versions.parquet is no table of records"):
+        open_archive(tmp_path)
+
+
+@pytest.mark.parametrize("name", STUDIES.names())
+def test_shipped_records_are_those_of_the_study(name: str) -> None:
+    """Every shipped record belongs to a cell that the study still asks for."""
+    study = STUDIES.load(name)()
+    with shipped(name) as store:
+        asked = {replace(run, seeds=(0,), learning_rates=(1.0,)) for run in study.runs(quick=False)}
+        assert all(replace(r.run, seeds=(0,), learning_rates=(1.0,)) in asked for r in store.records())

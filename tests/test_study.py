@@ -1,0 +1,175 @@
+"""Studies: what they ask, what is left of it, and their tables from records alone."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from tests.test_store import record_of
+
+from fwplab.cli import run as command
+from fwplab.errors import UserError
+from fwplab.languages import LANGUAGES
+from fwplab.mixers import MIXERS
+from fwplab.recipes import Recipe, recipe, write_recipe
+from fwplab.record import Chance, Record, Score, SplitSummary, merge
+from fwplab.run import Run, from_dict
+from fwplab.store import Store, restricted
+from fwplab.studies import STUDIES
+from fwplab.studies.irie2023 import LANGUAGES as PAPER_LANGUAGES
+from fwplab.studies.irie2023 import MODELS, Irie2023
+from fwplab.studies.study import finished, unfinished
+
+CELLS = [(language, model) for language in PAPER_LANGUAGES for model in MODELS]
+
+
+def answered(run: Run, right: int) -> Record:
+    """A record of a run, every member with this many of 60 strings right in both bins."""
+    record = record_of(run)
+    scores = tuple(Score("paper", split, low, high, 60, right) for split, low, high in PARTS)
+    splits = tuple(SplitSummary(split, low, high, 60, 60, 0) for split, low, high in PARTS)
+    chances = tuple(Chance(split, low, high, 0.0, 0.1) for split, low, high in PARTS)
+    members = tuple(replace(member, scores=scores) for member in record.members)
+    return replace(record, members=members, splits=splits, chance=chances)
+
+
+PARTS = (("bin0", 2, 50), ("bin1", 51, 100), ("test", 51, 100))
+
+
+@pytest.mark.parametrize("name", STUDIES.names())
+def test_a_study_asks_for_distinct_cells_with_several_seeds(name: str) -> None:
+    study = STUDIES.load(name)()
+    assert study.title
+    assert study.question.strip().endswith("?")
+    for quick in (True, False):
+        runs = study.runs(quick=quick)
+        assert len({run.key for run in runs}) == len(runs)
+        assert all(len(run.seeds) >= 3 for run in runs)
+        assert {run.seeds for run in study.runs(quick=quick, seeds=2)} == {(0, 1)}
+
+
+@pytest.mark.parametrize(("language", "model"), CELLS)
+def test_every_cell_has_a_recipe_that_trains(language: str, model: str) -> None:
+    found = recipe(language, model)
+    run = found.run((0, 1))
+    assert (run.language, run.mixer_name, run.seeds) == (language, model, (0, 1))
+    assert (run.protocol.stop, run.protocol.oracle) == ("every_rule", True)
+    assert run.protocol.max_steps == found.max_steps
+    assert run.build(0).parameter_count() > 0
+    assert found.found_by
+
+
+def test_models_of_one_language_train_equally_long() -> None:
+    """A failure is trained as long as a success: the same strings, within a factor of two."""
+    for language in PAPER_LANGUAGES:
+        strings = {model: recipe(language, model).max_steps * recipe(language, model).batch_size for model in MODELS}
+        assert max(strings.values()) <= 2 * min(strings.values()), (language, strings)
+
+
+def test_a_recipe_survives_json_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    written = replace(recipe("parity", "srwm"), mixer=MIXERS.load("srwm")(rate_bias=-2.0), found_by="a search")
+    write_recipe(written, tmp_path / "srwm.json")
+    assert from_dict(Recipe, json.loads((tmp_path / "srwm.json").read_text())) == written
+    with pytest.raises(UserError, match="no recipe for softmax-attention on parity; make one: fwplab search"):
+        recipe("parity", "softmax-attention")
+
+
+def test_what_is_left_comes_seed_by_seed_and_whole_on_a_gpu() -> None:
+    runs = Irie2023().runs(quick=False)[:3]
+    with Store() as own, Store("sqlite:///:memory:") as others:
+        own.save(record_of(restricted(runs[0], (1, 3))))
+        others.save(record_of(restricted(runs[0], (0, 3))))
+        others.save(record_of(runs[1]))
+        left = unfinished(runs, (own, others), whole=False)
+        assert [(run.mixer_name, run.seeds) for run in left] == [
+            *[(MODELS[0], (2,)), (MODELS[2], (0,)), (MODELS[0], (4,))],
+            *[(MODELS[2], (seed,)) for seed in range(1, 5)],
+        ]
+        assert unfinished(runs, (own, others), whole=True) == [restricted(runs[0], (2, 4)), runs[2]]
+        found = finished(runs, (own, others))
+    assert [record.run.seeds for record in found] == [(0, 1, 3), (0, 1, 2, 3, 4)]
+    assert [len(record.members) for record in found] == [3, 5]
+
+
+def test_merging_adds_times_and_keeps_every_machine() -> None:
+    run = Irie2023().runs(quick=False)[0]
+    one, two = record_of(restricted(run, (2,))), record_of(restricted(run, (0,)))
+    merged = merge([one, replace(two, environment={"torch": "2.9", "chip": "x"})])
+    assert merged.run.seeds == (0, 2)
+    assert merged.seconds == 3.0
+    assert merged.environment == {"torch": "2.13.0; 2.9", "chip": "x"}
+
+
+def test_the_command_line_reads_records_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    solved, failed = (recipe("parity", model).run((0, 1)) for model in ("recurrent-delta", "linear-transformer"))
+    part = ["irie2023", "--languages", "parity", "--mixers", "recurrent-delta", "linear-transformer", "--seeds", "2"]
+    with Store() as store:
+        store.save(answered(solved, 60))
+        store.save(answered(restricted(failed, (0,)), 20))
+
+    assert command(["study", "show", *part, "--json"]) == 0
+    rows = {row["mixer"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (rows["recurrent-delta"]["solved"], rows["recurrent-delta"]["seeds"]) == (2, 2)
+    assert rows["recurrent-delta"]["verdict"] == "reproduced"
+    assert rows["linear-transformer"]["solved"] == 0
+    assert rows["linear-transformer"]["language"] == "parity"
+
+    assert command(["study", "status", *part, "--json"]) == 0
+    status = {each["mixer"]: each for each in json.loads(capsys.readouterr().out)}
+    assert (status["recurrent-delta"]["finished"], status["recurrent-delta"]["asked"]) == (2, 2)
+    assert status["linear-transformer"]["finished"] >= 1
+
+    for name, read in (("csv", pyarrow.csv.read_csv), ("parquet", pyarrow.parquet.read_table)):
+        assert command(["study", "export", *part, "--format", name, "--out", str(tmp_path / name)]) == 0
+        table = read(tmp_path / name).to_pylist()
+        assert {row["accuracy"] for row in table if row["mixer"] == "recurrent-delta"} == {1.0}
+        assert all(row["chance_symbolwise"] == 0.1 for row in table if row["mixer"] == "recurrent-delta")
+    assert command(["study", "export", *part, "--format", "latex", "--out", str(tmp_path / "table.tex")]) == 0
+    latex = (tmp_path / "table.tex").read_text()
+    assert latex.count(r"\\") == 3
+    assert r"recurrent-delta & solves & 2 & 2" in latex
+    capsys.readouterr()
+
+
+def test_exported_records_can_be_shown_elsewhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = recipe("aa_star", "srwm").run((0, 1, 2, 3, 4, 5, 6))  # two seeds more than are shipped
+    with Store() as store:
+        store.save(answered(run, 60))
+    part = ["irie2023", "--languages", "aa_star", "--mixers", "srwm", "--seeds", "7"]
+    assert command(["study", "export", *part, "--format", "records", "--out", str(tmp_path / "records")]) == 0
+    from fwplab.archive import open_archive
+
+    with open_archive(tmp_path / "records") as found:
+        assert [member.seed for record in found.records() for member in record.members] == list(range(7))
+    capsys.readouterr()
+
+
+WRONG = {
+    "study": (["study", "show", "irie2024"], "choose from: irie2023"),
+    "rule": (["study", "show", "irie2023", "--rule", "best"], "oracle"),
+    "nothing": (["study", "show", "irie2023", "--quick"], "first: fwplab study run irie2023 --quick"),
+    "language": (["study", "status", "irie2023", "--languages", "dyck_7"], "dyck_1"),
+    "seeds": (["study", "run", "irie2023", "--seeds", "0"], "positive whole number"),
+    "engine": (["study", "run", "irie2023", "--engine", "spark"], "choose from: local, ray"),
+    "address": (["study", "run", "irie2023", "--address", "auto"], "--engine ray"),
+    "format": (["study", "export", "irie2023", "--format", "xls", "--out", "x"], "csv, parquet, latex, records"),
+    "out": (["study", "export", "irie2023"], "--out is missing"),
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
+def test_wrong_input_is_one_line_and_2(arguments: tuple[list[str], str], capsys: pytest.CaptureFixture[str]) -> None:
+    words, named = arguments
+    assert command(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.strip().splitlines()) == 1
+    assert named in said.err
+
+
+def test_all_languages_are_asked() -> None:
+    assert set(PAPER_LANGUAGES) == set(LANGUAGES.names())
