@@ -55,7 +55,10 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
     """One safetensors file with `facts` as JSON in its header."""
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replaced(path) as temporary:
-        save_file(whole, temporary, metadata={"fwplab": json.dumps(facts)})
+        try:
+            save_file(whole, temporary, metadata={"fwplab": json.dumps(facts)})
+        except SafetensorError as error:  # the disk is full
+            raise UserError(f"cannot write {path}: {error}; the same command goes on where this one stopped") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

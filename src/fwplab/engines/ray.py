@@ -2,6 +2,7 @@
 
 import logging
 import os
+import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -92,6 +93,7 @@ class _Driver:
                 self._hear()
                 for done in ready:
                     yield self._take(done, busy.pop(done))
+            self._hear()
         finally:
             for left in busy:
                 ray.cancel(left, force=True)
@@ -101,10 +103,10 @@ class _Driver:
             kind, content = ray.get(done)
         except ray.exceptions.WorkerCrashedError as error:
             raise TrainingError(run, f"failed: its worker died {DEATHS_ALLOWED} times") from error
-        except ray.exceptions.RayError as error:
-            raise TrainingError(run, f"failed:\n{error}") from error
         if kind == "wrong":
             raise UserError(content)
+        if kind == "failed":
+            raise TrainingError(run, f"failed:\n{content}")
         record: Record = content
         return record
 
@@ -137,3 +139,5 @@ def _work(task: Task, run: Run, fwplab_home: str, device: str, board: Any) -> tu
         return "record", task(run, folder=folder, device=device, observe=observe)
     except UserError as error:
         return "wrong", str(error)
+    except Exception:  # its text is all that the driver can be told
+        return "failed", traceback.format_exc()

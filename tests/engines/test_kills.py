@@ -1,0 +1,212 @@
+"""Whatever is killed, and whenever: no finished run is lost or run twice, and the end has the bits of an undisturbed run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.test_trainer import small_run
+
+from fwplab import trainer
+from fwplab.engines import Local, engine_named, train_all
+from fwplab.errors import UserError
+from fwplab.record import Member, Progress, Record
+from fwplab.run import Run
+from fwplab.store import Store, folder_of
+
+RUNS = [small_run(name, seeds=(seed,)) for name in ("recurrent-delta", "e-lstm") for seed in (0, 1)]
+
+
+def slowly(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    """`train`, saving at every check, with time to be killed between two; notes who trains what."""
+    trainer.SAVE_EVERY_SECONDS = trainer.REPORT_EVERY_SECONDS = 0.0
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"pid-{os.getpid()}").touch()
+
+    def wait(progress: Progress) -> None:
+        time.sleep(0.05)
+        if observe:
+            observe(progress)
+
+    record = trainer.train(run, folder=folder, device=device, observe=wait)
+    (folder / f"finished-{time.monotonic_ns()}").touch()
+    return record
+
+
+def dies_in_the_middle(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    """As `slowly`, but its first process kills itself once a checkpoint is written."""
+
+    def die(progress: Progress) -> None:
+        if (folder / trainer.RESUME).exists() and len(list(folder.glob("pid-*"))) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if observe:
+            observe(progress)
+
+    return slowly(run, folder=folder, device=device, observe=die)
+
+
+def members(records: list[Record]) -> dict[str, tuple[Member, ...]]:
+    return {record.run.key: record.members for record in records}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Member, ...]]:
+    """What comes out when nobody is killed."""
+    with Store("sqlite:///:memory:") as store, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FWPLAB_HOME", str(tmp_path_factory.mktemp("undisturbed")))
+        return members(train_all(RUNS, store, Local(1)))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A real Ray cluster on this machine with two workers, apart from every driver."""
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    settings = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_AUTH_MODE": "disabled"}
+    port = 20_000 + os.getpid() % 20_000
+    start = [*ray, "start", "--head", "--num-cpus=2", f"--port={port}", "--include-dashboard=false"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**settings, "PYTHONPATH": os.pathsep.join(sys.path)}.items():
+            patch.setenv(name, value)
+        subprocess.run([*start, "--disable-usage-stats"], check=True, stdout=subprocess.DEVNULL)
+        yield f"127.0.0.1:{port}"
+        subprocess.run([*ray, "stop", "--force"], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(params=["local", "ray"])
+def engine_options(request: pytest.FixtureRequest) -> dict[str, str | int | None]:
+    """The engines, each with two workers."""
+    if request.param == "ray":
+        return {"name": "ray", "address": request.getfixturevalue("cluster")}
+    return {"name": "local", "workers": 2}
+
+
+def test_a_worker_killed_in_the_middle(
+    engine_options: dict[str, str], undisturbed: dict[str, tuple[Member, ...]]
+) -> None:
+    heard: list[Progress] = []
+    with Store() as store:
+        found = train_all(RUNS, store, engine_named(**engine_options), observe=heard.append, task=dies_in_the_middle)
+    assert members(found) == undisturbed
+    assert {progress.key for progress in heard} == set(undisturbed)
+    for run in RUNS:
+        assert len(list(folder_of(run).glob("pid-*"))) == 2
+        assert len(list(folder_of(run).glob("finished-*"))) == 1
+
+
+DRIVER = """
+import json, sys
+from tests.engines.test_kills import RUNS, slowly
+from fwplab.engines import engine_named, train_all
+from fwplab.store import Store
+if __name__ == "__main__":
+    engine = engine_named(**json.loads(sys.argv[1]))
+    with Store() as store:
+        train_all(RUNS, store, engine, observe=lambda p: print(p.key, flush=True), task=slowly)
+"""
+
+
+def test_a_driver_killed_and_started_again(
+    engine_options: dict[str, str], undisturbed: dict[str, tuple[Member, ...]], tmp_path: Path
+) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    arguments = [sys.executable, str(script), json.dumps(engine_options)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    kills = 0
+    while True:
+        with Store() as store:
+            there = {run.key: set(folder_of(run).glob("*-*")) for run in RUNS if store.has(run.key)}
+        with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as driver:
+            assert driver.stdout is not None
+            news = [line for _, line in zip(range(4), driver.stdout, strict=False)]
+            if kills < 2:
+                driver.kill()
+                kills += len(news) > 0
+            elif driver.wait() == 0:
+                break
+        for run in RUNS:  # what was in the store when this driver began, it has not touched
+            if run.key in there:
+                assert set(folder_of(run).glob("*-*")) == there[run.key]
+    assert kills == 2
+    with Store() as store:
+        assert members(store.records()) == undisturbed
+
+
+def test_workers_end_with_their_driver(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    arguments = [sys.executable, str(script), json.dumps({"name": "local", "workers": 2})]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        driver.stdout.readline()
+        driver.kill()
+    workers = [int(path.name.removeprefix("pid-")) for run in RUNS for path in folder_of(run).glob("pid-*")]
+    assert workers
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+FULL_DISK = """
+import resource, signal, sys
+from tests.engines.test_kills import RUNS, slowly
+from fwplab.engines import Local, train_all
+from fwplab.errors import UserError
+from fwplab.store import Store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    with Store() as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+        train_all(RUNS[:1], store, Local(1), task=slowly)
+except UserError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize("room", [20_000, 120_000])
+def test_a_full_disk(room: int, undisturbed: dict[str, tuple[Member, ...]], tmp_path: Path) -> None:
+    """No file may grow beyond `room` bytes: the checkpoints do not fit, or the store does not."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    script = tmp_path / "full.py"
+    script.write_text(FULL_DISK)
+    ended = subprocess.run([sys.executable, str(script), str(room)], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, len(ended.stdout.strip().splitlines())) == (2, 1), ended.stdout + ended.stderr
+    assert not list(folder_of(RUNS[0]).glob(".*"))  # nothing half-written is left
+    with Store() as store:
+        assert not store.has(RUNS[0].key)
+        found = train_all(RUNS[:1], store, Local(1))
+        assert members(found) == {RUNS[0].key: undisturbed[RUNS[0].key]}
+
+
+def test_a_run_that_kills_every_worker_is_given_up(engine_options: dict[str, str]) -> None:
+    with Store() as store, pytest.raises(RuntimeError, match="its worker died 3 times"):
+        train_all(RUNS[:2], store, engine_named(**engine_options), task=dies_always)
+
+
+def test_what_a_worker_raises_reaches_the_driver(engine_options: dict[str, str]) -> None:
+    with Store() as store:
+        with pytest.raises(RuntimeError, match="ZeroDivisionError: the reason"):
+            train_all(RUNS[:2], store, engine_named(**engine_options), task=fails)
+        with pytest.raises(UserError, match="choose from: this, that"):
+            train_all(RUNS[:2], store, engine_named(**engine_options), task=is_wrong)
+
+
+def dies_always(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def fails(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    raise ZeroDivisionError("the reason")
+
+
+def is_wrong(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    raise UserError("choose from: this, that")
