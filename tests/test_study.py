@@ -72,7 +72,9 @@ def test_a_recipe_survives_json_and_a_missing_one_is_named(tmp_path: Path) -> No
     written = replace(recipe("parity", "srwm"), mixer=MIXERS.load("srwm")(rate_bias=-2.0), found_by="a search")
     write_recipe(written, tmp_path / "srwm.json")
     assert from_dict(Recipe, json.loads((tmp_path / "srwm.json").read_text())) == written
-    with pytest.raises(UserError, match="no recipe for softmax-attention on parity; make one: fwplab search"):
+    with pytest.raises(
+        UserError, match="no recipe for softmax-attention on parity; make one: fwplab search --language parity"
+    ):
         recipe("parity", "softmax-attention")
 
 

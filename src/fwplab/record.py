@@ -130,10 +130,11 @@ def merge(records: Sequence[Record]) -> Record:
 
 @dataclass(frozen=True)
 class MemberProgress:
-    """Where one member stands: its last loss and accuracies (None before the first check), its status once it ended."""
+    """Where one member stands: its last losses and accuracies (None before there are any), its status once it ended."""
 
     seed: int
     train_loss: float | None
+    bin0_loss: float | None
     bin0_accuracy: float | None
     bin1_accuracy: float | None
     status: Status | None

@@ -67,6 +67,7 @@ class Apprentice:
         return MemberProgress(
             self.seed,
             None if math.isnan(self.train_loss) else self.train_loss,
+            last.bin0_loss if last else None,
             last.bin0_accuracy if last else None,
             last.bin1_accuracy if last else None,
             self.status,

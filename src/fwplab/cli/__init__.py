@@ -13,6 +13,7 @@ from fwplab.cli.corpus import Corpus
 from fwplab.cli.languages import Languages
 from fwplab.cli.mixers import Mixers
 from fwplab.cli.report import Report, Reproduce
+from fwplab.cli.search import SearchCommand
 from fwplab.cli.study import StudyCommand
 from fwplab.cli.training import Evaluate, Runs, Train
 from fwplab.errors import UserError
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Any] = {
     "report": Report,
     "runs": Runs,
     "study": StudyCommand,
+    "search": SearchCommand,
     "mixers": Mixers,
     "languages": Languages,
     "corpus": Corpus,

@@ -48,7 +48,7 @@ def recipe(language: str, mixer: str) -> Recipe:
     place = files("fwplab") / "recipes" / language / f"{mixer}.json"
     if not place.is_file():
         raise UserError(
-            f"no recipe for {mixer} on {language}; make one: fwplab search {language} {mixer} --write-recipe"
+            f"no recipe for {mixer} on {language}; make one: fwplab search --language {language} --mixer {mixer}"
         )
     return from_dict(Recipe, json.loads(place.read_text("utf-8")))
 

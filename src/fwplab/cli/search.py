@@ -1,0 +1,129 @@
+"""`fwplab search`: finds a recipe for a cell."""
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from rich.table import Table
+
+from fwplab.cli.console import emit
+from fwplab.engines import usable_cores
+from fwplab.errors import UserError
+from fwplab.languages import language
+from fwplab.mixers import MIXERS
+from fwplab.recipes import write_recipe
+
+if TYPE_CHECKING:
+    from fwplab.search import Search
+
+
+@dataclass(frozen=True)
+class SearchCommand:
+    """Searches width, depth, heads, rate and batch for a mixer on a language, on strings and seeds of its own.
+
+    Killed and started again it goes on; several of the same command share one search, also from several machines
+    with `--storage`.
+    """
+
+    language: str
+    """Name of a language: fwplab languages."""
+    mixer: str
+    """Name of a mixer: fwplab mixers."""
+    trials: int = 20
+    """How many trials the search shall have, those of earlier sittings included."""
+    strings: int = 300_000
+    """Strings that each member of a trial is trained on."""
+    members: int = 2
+    """Seeds of a trial."""
+    objective: Literal["paper", "strict"] = "paper"
+    """paper: the best mean of Bin0 and Bin1; strict: the in-distribution loss."""
+    hidden: tuple[int, ...] = (32, 64)
+    layers: tuple[int, ...] = (1, 2)
+    head_width: tuple[int, ...] = (2, 4, 8, 16)
+    learning_rate: tuple[float, float] = (1e-3, 1e-2)
+    """Lowest and highest."""
+    batch_size: tuple[int, ...] = (32, 64)
+    storage: str | None = None
+    """URL of a database for the trials; one in FWPLAB_HOME where none is given."""
+    workers: int | None = None
+    """Processes; the number of usable cores where none is given."""
+    write_recipe: Path | None = None
+    """File to write the winner to, as a recipe."""
+    json: bool = False
+
+    def __call__(self) -> int:
+        from fwplab.search import open_search, trials_of  # needs an optional extra
+
+        search, workers = self.search(), self._workers()
+        if workers == 1:
+            _work(search, self.trials, self.storage, None)
+        else:
+            self._share(search, workers)
+        study = open_search(search, self.storage)
+        rows = trials_of(study)
+        best = rows[0] if rows and rows[0]["value"] is not None else None
+        if self.write_recipe is not None and best is not None:
+            write_recipe(search.recipe(study), self.write_recipe)
+        facts = {
+            "search": search.name,
+            "language": search.language,
+            "mixer": search.mixer,
+            "objective": search.objective,
+            "best": best,
+            "trials": rows,
+        }
+        emit(facts, as_json=self.json, text=_table(search.name, rows))
+        return 0
+
+    def search(self) -> "Search":
+        """The search that the options spell."""
+        from fwplab.search import Search, Space
+
+        for name in ("trials", "strings", "members"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
+        space = Space(self.hidden, self.layers, self.head_width, self.learning_rate, self.batch_size)
+        mixer = MIXERS.name_of(MIXERS.load(self.mixer))
+        return Search(language(self.language).name, mixer, space, self.strings, self.members, self.objective)
+
+    def _workers(self) -> int:
+        workers = len(usable_cores()) if self.workers is None else self.workers
+        if workers < 1:
+            raise UserError(f"workers must be a positive whole number, not {workers}")
+        return workers
+
+    def _share(self, search: "Search", workers: int) -> None:
+        from fwplab.search import open_search
+
+        open_search(search, self.storage)  # the tables are made once, before everybody asks for them
+        shares = [usable_cores()[place::workers] or usable_cores() for place in range(workers)]
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            parts = [pool.submit(_work, search, self.trials, self.storage, share) for share in shares]
+            try:
+                for part in parts:
+                    part.result()
+            except BrokenProcessPool as error:
+                raise UserError("a worker died; the same command goes on where this one stopped") from error
+
+
+def _work(search: "Search", trials: int, storage: str | None, cores: list[int] | None) -> None:
+    from fwplab.search import work
+
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    torch.set_num_threads(1)
+    work(search, trials, url=storage)
+
+
+def _table(name: str, rows: list[dict[str, object]]) -> Table:
+    table = Table("trial", "state", "value", "parameters", title=name, box=None, title_justify="left")
+    for row in rows:
+        value, parameters = row["value"], row["parameters"]
+        shown = " ".join(f"{k}={v:.3g}" for k, v in sorted(parameters.items())) if isinstance(parameters, dict) else ""
+        table.add_row(str(row["number"]), str(row["state"]), f"{value:.4f}" if isinstance(value, float) else "-", shown)
+    return table

@@ -1,0 +1,197 @@
+"""Which width, depth, heads, rate and batch does a cell need? Optuna's search, on strings and seeds of its own.
+
+Optuna because its trials live in a database: many workers share a search, and one that was killed goes on.
+"""
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fwplab.errors import UserError
+from fwplab.files import home
+from fwplab.languages.splits import SplitSpec
+from fwplab.mixers import MIXERS
+from fwplab.model import ModelSpec
+from fwplab.recipes import Recipe
+from fwplab.record import Progress, Record
+from fwplab.run import Protocol, Run, to_dict
+from fwplab.store import folder_of
+from fwplab.trainer import RESUME, train
+
+try:
+    import optuna
+except ModuleNotFoundError as error:
+    raise UserError("fwplab search needs Optuna; install it: pip install 'fwplab[search]'") from error
+
+FIRST_SEED = 1_000
+"""Seeds from here on belong to searches: no table reports them."""
+SPLIT_SEED = 1_000
+"""The strings of searches; a unary language has but one set of strings, which every search and table must share."""
+HEARTBEAT_SECONDS = 60
+RETRIES = 3
+
+Objective = Literal["paper", "strict"]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search may choose from. Heads are chosen by their width; those that do not fit a layer are left out."""
+
+    hidden: tuple[int, ...] = (32, 64)
+    layers: tuple[int, ...] = (1, 2)
+    head_width: tuple[int, ...] = (2, 4, 8, 16)
+    learning_rate: tuple[float, float] = (1e-3, 1e-2)
+    batch_size: tuple[int, ...] = (32, 64)
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "head_width", "batch_size"):
+            if not getattr(self, name) or min(getattr(self, name)) < 1:
+                raise UserError(f"{name}: choose one or more positive whole numbers")
+        low, high = self.learning_rate
+        if not 0 < low <= high:
+            raise UserError(f"learning rates from {low} to {high}: choose 0 < lowest <= highest")
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search: of which cell, over what, for how long.
+
+    A trial trains `members` seeds for `strings` strings each, as long for every choice, and counts by their mean:
+    "paper", the best mean of Bin0 and Bin1 of each; "strict", the lowest in-distribution loss of each, negative.
+    A trial whose in-distribution loss is worse than the median of others at the same point ends there.
+    """
+
+    language: str
+    mixer: str
+    space: Space = field(default_factory=Space)
+    strings: int = 300_000
+    members: int = 2
+    objective: Objective = "paper"
+    checks: int = 20
+
+    @property
+    def name(self) -> str:
+        """The same for the same search, so that every worker and every sitting finds it again."""
+        text = json.dumps(to_dict(self), sort_keys=True)
+        return f"{self.language}/{self.mixer}/{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def run(self, trial: optuna.trial.BaseTrial) -> Run:
+        """The run that a trial asks for."""
+        space = self.space
+        hidden = trial.suggest_categorical("hidden", space.hidden)
+        width = trial.suggest_categorical("head_width", space.head_width)
+        batch = trial.suggest_categorical("batch_size", space.batch_size)
+        model = ModelSpec(hidden, trial.suggest_categorical("layers", space.layers), max(1, hidden // width))
+        rate = trial.suggest_float("learning_rate", *space.learning_rate, log=True)
+        steps = max(1, self.strings // batch)
+        protocol = Protocol(
+            selection=self.objective,
+            stop="both_bins" if self.objective == "paper" else "in_distribution",
+            patience=1 if self.objective == "paper" else 10,
+            max_steps=steps,
+            schedule="cosine",
+            batch_size=batch,
+            check_every=max(1, steps // self.checks),
+            splits=SplitSpec(validation_strings=500, test_lengths=(), seed=SPLIT_SEED),
+        )
+        seeds = tuple(range(FIRST_SEED, FIRST_SEED + self.members))
+        return Run(self.language, MIXERS.load(self.mixer)(), seeds, (rate,), model, protocol)
+
+    def recipe(self, study: optuna.Study) -> Recipe:
+        """The winner, with what it was compared to."""
+        best = study.best_trial
+        run = self.run(optuna.trial.FixedTrial(best.params))
+        states = [trial.state for trial in study.trials]
+        complete, pruned = (states.count(getattr(optuna.trial.TrialState, name)) for name in ("COMPLETE", "PRUNED"))
+        return Recipe(
+            language=self.language,
+            mixer=run.mixer,
+            model=run.model,
+            learning_rate=run.learning_rates[0],
+            batch_size=run.protocol.batch_size,
+            max_steps=run.protocol.max_steps,
+            found_by=(
+                f"search {self.name}: {complete} trials to the end and {pruned} pruned, of {self.members} seeds and "
+                f"{self.strings} strings each, over {json.dumps(to_dict(self.space))}; value {best.value:.4f} "
+                f"({self.objective}), seeds from {FIRST_SEED} on and strings of split seed {SPLIT_SEED}; "
+                f"optuna {optuna.__version__}, TPE"
+            ),
+        )
+
+
+def open_search(search: Search, url: str | None = None) -> optuna.Study:
+    """The search with all its trials so far; by default in a database of its own in `FWPLAB_HOME`."""
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    with warnings.catch_warnings():  # heartbeats and two switches of the sampler: "may change", which a pin answers
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = optuna.storages.RDBStorage(
+            url or f"sqlite:///{home() / 'searches.sqlite'}",
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+        )
+        return optuna.create_study(
+            storage=storage,
+            study_name=search.name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=search.checks // 4),
+        )
+
+
+def work(
+    search: Search, trials: int, *, url: str | None = None, observe: Callable[[Progress], None] | None = None
+) -> None:
+    """Adds trials until the search has so many that ended; any number of processes may do so at a time."""
+    study = open_search(search, url)
+    ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    if len(study.get_trials(deepcopy=False, states=ended)) < trials:
+        stop = optuna.study.MaxTrialsCallback(trials, states=ended)
+        study.optimize(lambda trial: _value(search, trial, observe), callbacks=[stop])
+
+
+def _value(search: Search, trial: optuna.Trial, observe: Callable[[Progress], None] | None) -> float:
+    run = search.run(trial)
+    folder = folder_of(run)  # of the run, not of the trial: one that was killed goes on from its checkpoint
+    told: set[int] = set()
+
+    def report(progress: Progress) -> None:
+        if observe:
+            observe(progress)
+        losses = [member.bin0_loss for member in progress.members if member.bin0_loss is not None]
+        place = progress.step // run.protocol.check_every
+        if losses and place and place not in told:
+            told.add(place)
+            trial.report(-sum(losses) / len(losses), place)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+    record = train(run, folder=folder, observe=report)
+    (folder / RESUME).unlink(missing_ok=True)
+    return value(search, record)
+
+
+def value(search: Search, record: Record) -> float:
+    """What a trial counts; a member that diverged before its first look at the bins counts nothing (or minus 10)."""
+    if search.objective == "strict":
+        return _mean([max((-c.bin0_loss for c in m.checks), default=-10.0) for m in record.members])
+    means = [max(((c.bin0_accuracy + c.bin1_accuracy) / 2 for c in m.checks), default=0.0) for m in record.members]
+    return _mean(means)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def trials_of(study: optuna.Study) -> list[dict[str, Any]]:
+    """The trials as plain values, the best first, those that did not reach their end last."""
+    rows = [
+        {"number": t.number, "state": t.state.name.lower(), "value": t.value if t.state.name == "COMPLETE" else None}
+        | {"parameters": dict(t.params)}
+        for t in study.trials
+    ]
+    return sorted(rows, key=lambda row: -1e9 if row["value"] is None else row["value"], reverse=True)

@@ -1,0 +1,129 @@
+"""The search: it finds what is there, shares its trials, goes on after a kill, and keeps away from what is reported."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from tests.test_store import RUN, record_of
+
+from fwplab.cli import run as command
+from fwplab.recipes import Recipe, recipe
+from fwplab.record import Check
+from fwplab.run import from_dict
+from fwplab.search import FIRST_SEED, SPLIT_SEED, Search, Space, open_search, trials_of, value, work
+from fwplab.studies.irie2023 import LANGUAGES, MODELS
+
+SPACE = Space(hidden=(8,), layers=(1,), head_width=(4, 8), learning_rate=(1e-3, 1e-2), batch_size=(32,))
+SEARCH = Search("aa_star", "recurrent-delta", SPACE, strings=640, members=1, checks=4)
+
+FEW = ["--hidden", "8", "--layers", "1", "--head-width", "4", "8", "--batch-size", "32", "--strings", "640"]
+
+
+def test_a_search_finds_its_trials_again_and_its_winner_is_a_recipe(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["search", "--language", "aa_star", "--mixer", "recurrent_delta", *FEW, "--members", "1", "--json"]
+    assert command([*words, "--trials", "2", "--workers", "1"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert command([*words, "--trials", "4", "--workers", "2", "--write-recipe", str(tmp_path / "r.json")]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert first["search"] == second["search"]
+    assert len(second["trials"]) >= 4
+    assert all(trial in second["trials"] for trial in first["trials"])
+    values = [trial["value"] for trial in second["trials"] if trial["value"] is not None]
+    assert values == sorted(values, reverse=True)
+    assert second["best"]["value"] == values[0]
+    written = from_dict(Recipe, json.loads((tmp_path / "r.json").read_text()))
+    assert written.learning_rate == second["best"]["parameters"]["learning_rate"]
+    assert written.model.hidden // written.model.heads == second["best"]["parameters"]["head_width"]
+    assert second["search"] in written.found_by
+    assert f"{values[0]:.4f}" in written.found_by
+    assert written.run((0,)).key
+
+
+def test_searches_share_no_seed_and_no_split_with_a_table() -> None:
+    run = SEARCH.run(optuna.trial.FixedTrial(PARAMETERS))
+    reported = [recipe(language, model).run((0, 1, 2, 3, 4)) for language in LANGUAGES for model in MODELS]
+    assert min(run.seeds) >= FIRST_SEED > max(max(each.seeds) for each in reported)
+    assert run.protocol.splits.seed == SPLIT_SEED
+    assert SPLIT_SEED not in {each.protocol.splits.seed for each in reported}
+
+
+PARAMETERS = {"hidden": 8, "head_width": 4, "batch_size": 32, "layers": 1, "learning_rate": 3e-3}
+
+
+def test_every_trial_sees_as_many_strings() -> None:
+    for batch in (32, 64):
+        wide = replace(SEARCH, space=replace(SPACE, batch_size=(32, 64)))
+        protocol = wide.run(optuna.trial.FixedTrial({**PARAMETERS, "batch_size": batch})).protocol
+        assert protocol.max_steps * protocol.batch_size == SEARCH.strings
+
+
+def test_what_a_trial_counts() -> None:
+    checks = (Check(1, 0.1, 0.5, 0.8, 0.5, 0.2), Check(2, 0.1, 0.3, 0.6, 0.5, 0.6))
+    member = replace(record_of(RUN).members[0], checks=checks)
+    lost = replace(member, checks=())
+    record = replace(record_of(RUN), members=(member, lost))
+    assert value(SEARCH, record) == pytest.approx((0.6 + 0.0) / 2)
+    assert value(replace(SEARCH, objective="strict"), record) == pytest.approx((-0.3 - 10) / 2)
+
+
+def test_another_space_is_another_search() -> None:
+    names = {SEARCH.name, replace(SEARCH, strings=64).name, replace(SEARCH, space=Space()).name}
+    assert len(names) == 3
+    assert SEARCH.name == replace(SEARCH).name
+
+
+KILLED = """
+import fwplab.search as search
+from tests.test_search import SEARCH
+search.HEARTBEAT_SECONDS = 1
+if __name__ == "__main__":
+    search.work(SEARCH, 3, observe=lambda p: print(p.step, flush=True))
+"""
+
+
+def test_a_killed_trial_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+    monkeypatch.setattr("fwplab.search.HEARTBEAT_SECONDS", 1)
+    (dead,) = open_search(SEARCH).trials
+    assert dead.state == optuna.trial.TrialState.RUNNING
+    time.sleep(3)  # until the heart is known to have stopped
+    work(SEARCH, 3)
+    trials = open_search(SEARCH).trials
+    assert [trial.state.name for trial in trials].count("FAIL") == 1
+    again = [trial for trial in trials if trial.params == dead.params and trial.state.name in ("COMPLETE", "PRUNED")]
+    assert len(again) == 1
+    assert len(trials_of(open_search(SEARCH))) == 4
+
+
+WRONG = {
+    "trials": (["--trials", "0"], "trials must be a positive"),
+    "objective": (["--objective", "best"], "strict"),
+    "space": (["--hidden", "0"], "positive whole numbers"),
+    "rates": (["--learning-rate", "0.1", "0.01"], "0 < lowest <= highest"),
+    "workers": (["--workers", "0"], "workers must be"),
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
+def test_wrong_input_is_one_line_and_2(arguments: tuple[list[str], str], capsys: pytest.CaptureFixture[str]) -> None:
+    words, named = arguments
+    assert command(["search", "--language", "parity", "--mixer", "srwm", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.strip().splitlines()) == 1
+    assert named in said.err
