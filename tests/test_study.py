@@ -20,6 +20,7 @@ from fwplab.store import Store, restricted
 from fwplab.studies import STUDIES
 from fwplab.studies.irie2023 import LANGUAGES as PAPER_LANGUAGES
 from fwplab.studies.irie2023 import MODELS, Irie2023
+from fwplab.studies.selection import Selection
 from fwplab.studies.study import finished, unfinished
 
 CELLS = [(language, model) for language in PAPER_LANGUAGES for model in MODELS]
@@ -86,8 +87,8 @@ def test_what_is_left_comes_seed_by_seed_and_whole_on_a_gpu() -> None:
         others.save(record_of(runs[1]))
         left = unfinished(runs, (own, others), whole=False)
         assert [(run.mixer_name, run.seeds) for run in left] == [
-            *[(MODELS[0], (2,)), (MODELS[2], (0,)), (MODELS[0], (4,))],
-            *[(MODELS[2], (seed,)) for seed in range(1, 5)],
+            *[(MODELS[2], (0,)), (MODELS[2], (1,)), (MODELS[0], (2,)), (MODELS[2], (2,))],
+            *[(MODELS[2], (3,)), (MODELS[0], (4,)), (MODELS[2], (4,))],
         ]
         assert unfinished(runs, (own, others), whole=True) == [restricted(runs[0], (2, 4)), runs[2]]
         found = finished(runs, (own, others))
@@ -175,3 +176,23 @@ def test_wrong_input_is_one_line_and_2(arguments: tuple[list[str], str], capsys:
 
 def test_all_languages_are_asked() -> None:
     assert set(PAPER_LANGUAGES) == set(LANGUAGES.names())
+
+
+def test_selection_reads_the_same_runs_under_every_rule() -> None:
+    run = recipe("parity", "srwm").run((0, 1))
+    right = {"paper": (60, 30), "strict": (40, 20), "last": (10, 10), "oracle": (20, 45)}
+    scores = tuple(
+        Score(rule, split, low, high, 60, {"bin0": 60, "bin1": bin1, "test": test if high > 50 else 60}[split])
+        for rule, (bin1, test) in right.items()
+        for split, low, high in (*PARTS, ("test", 2, 50), ("test", 101, 200))
+    )
+    record = answered(run, 0)
+    splits = (*record.splits, SplitSummary("test", 2, 50, 60, 60, 0), SplitSummary("test", 101, 200, 60, 60, 0))
+    members = tuple(replace(member, scores=scores) for member in record.members)
+    (cell,) = Selection().rows([replace(record, members=members, splits=splits)])
+    (fact,) = Selection().facts([cell])
+    assert {rule: fact[rule]["unseen"] for rule in right} == {rule: test / 60 for rule, (_, test) in right.items()}
+    assert {rule: fact[rule]["longer"] for rule in right} == {rule: bin1 / 60 for rule, (bin1, _) in right.items()}
+    assert [fact[rule]["solved"] for rule in right] == [2, 0, 0, 0]
+    assert (fact["gain_paper"], fact["gain_oracle"]) == (pytest.approx(10 / 60), pytest.approx(25 / 60))
+    assert fact["chance"] == 0.1

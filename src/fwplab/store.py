@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +78,9 @@ def folder_of(run: Run) -> Path:
     return home() / "runs" / run.key
 
 
+Found = TypeVar("Found")
+
+
 class Store:
     """The finished runs. Close it, or use it as a context manager."""
 
@@ -129,29 +132,35 @@ class Store:
 
     def rows(self, query: sql.Select[Any]) -> list[dict[str, Any]]:
         """Plain rows of a query over the tables of this module."""
-        with self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+
+        def read() -> list[dict[str, Any]]:
+            with self.engine.connect() as connection:
+                return [dict(row) for row in connection.execute(query).mappings()]
+
+        return self._patiently(read)
 
     def save(self, record: Record) -> None:
-        """Writes a record in one transaction; one that is there already stays as it is.
+        """Writes a record in one transaction; one that is there already stays as it is."""
+        try:
+            self._patiently(lambda: self._insert(record))
+        except sql.exc.IntegrityError:
+            if not self.has(record.run.key):  # else another driver was faster
+                raise
 
-        A server that does not answer is asked again for a while: it may be restarting. A `UserError` if it stays away
-        or there is no room; the record is then trained again from its checkpoint, which is still there.
-        """
-        for wait in (*RETRY_SECONDS, None):
+    def _patiently(self, work: Callable[[], Found]) -> Found:
+        """A server that does not answer is asked again for a while: it may be restarting. A `UserError` if it stays
+        away or there is no room; what was trained is still in its checkpoint."""
+        for wait in RETRY_SECONDS if self.engine.dialect.name != "sqlite" else ():
             try:
-                self._insert(record)
-            except sql.exc.IntegrityError:
-                if not self.has(record.run.key):  # else another driver was faster
-                    raise
-            except sql.exc.OperationalError as error:
-                if wait is None or self.engine.dialect.name == "sqlite":
-                    raise UserError(
-                        f"{self.url} takes no record ({_line(error)}); the same command goes on where this one stopped"
-                    ) from error
+                return work()
+            except sql.exc.OperationalError:
                 time.sleep(wait)
-                continue
-            return
+        try:
+            return work()
+        except sql.exc.OperationalError as error:
+            raise UserError(
+                f"{self.url} does not answer ({_line(error)}); the same command goes on where this one stopped"
+            ) from error
 
     def _insert(self, record: Record) -> None:
         key = record.run.key
@@ -165,8 +174,7 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether this run is finished."""
-        with self.engine.connect() as connection:
-            return connection.execute(sql.select(runs.c.key).where(runs.c.key == key)).first() is not None
+        return bool(self.rows(sql.select(runs.c.key).where(runs.c.key == key)))
 
     def load(self, key: str) -> Record | None:
         """The record of one run, None if it is not finished."""
@@ -200,6 +208,9 @@ class Store:
         return restricted(run, seeds) if seeds else None
 
     def _select(self, *where: sql.ColumnElement[bool]) -> list[Record]:
+        return self._patiently(lambda: self._read(*where))
+
+    def _read(self, *where: sql.ColumnElement[bool]) -> list[Record]:
         with self.engine.connect() as connection:
             heads = connection.execute(sql.select(runs).where(*where).order_by(runs.c.finished, runs.c.key)).all()
             return [_record(connection, head) for head in heads]

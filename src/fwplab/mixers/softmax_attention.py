@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
 
@@ -37,9 +38,13 @@ class CausalAttention(Mixer):
         past = state[0].shape[1] if state else 0
         if state:
             key, value = torch.cat([state[0], key], dim=1), torch.cat([state[1], value], dim=1)
-        positions = torch.arange(key.shape[1], device=key.device)
-        hidden = positions > positions[past:].unsqueeze(-1)
-        # Written out: torch's fused attention has no batching rule, so that populations would be looped.
+        if torch._C._functorch.peek_interpreter_stack() is None:
+            q, k, v = (part.transpose(1, 2) for part in (query, key, value))
+            mask = None if past == 0 else _visible(key, past)
+            fused = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0)
+            return fused.transpose(1, 2).flatten(-2), (key, value)
+        # Written out for populations: the fused form has no batching rule, so that they would be looped.
+        hidden = ~_visible(key, past)
         scores = torch.einsum("bthd,bshd->bhts", query * self.head_width**-0.5, key)
         attention = scores.masked_fill(hidden, -torch.inf).softmax(-1)
         return torch.einsum("bhts,bshd->bthd", attention, value).flatten(-2), (key, value)
@@ -48,6 +53,12 @@ class CausalAttention(Mixer):
         """No keys, no values."""
         none = self.out_linear.weight.new_zeros(batch, 0, self.heads, self.head_width)
         return none, none
+
+
+def _visible(key: Tensor, past: int) -> Tensor:
+    """What each new position sees, `[new, all]`: itself and all before it."""
+    positions = torch.arange(key.shape[1], device=key.device)
+    return positions <= positions[past:].unsqueeze(-1)
 
 
 class _Layer(CausalAttention):

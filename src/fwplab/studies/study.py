@@ -61,14 +61,14 @@ def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:
 def unfinished(runs: Iterable[Run], stores: Sequence[Store], *, whole: bool) -> list[Run]:
     """What is left to train: `whole`, all missing members of a cell in one program; else one by one, every cell's
     first seed before any second, so that the table fills evenly."""
-    left = []
+    left, singles = [], []
     for run in runs:
         missing: Run | None = run
         for store in stores:
             missing = store.missing(missing) if missing is not None else None
         if missing is not None:
             left.append(missing)
+            singles += [(run.seeds.index(seed), restricted(run, (seed,))) for seed in missing.seeds]
     if whole:
         return left
-    singles = [(run.seeds.index(seed), restricted(run, (seed,))) for run in left for seed in run.seeds]
     return [run for _, run in sorted(singles, key=lambda single: single[0])]
