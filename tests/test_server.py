@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.engines.test_engines import trained
 from tests.engines.test_kills import RUNS, members, slowly
 from tests.test_store import RUN, record_of
 
 from fwplab import store as stores
 from fwplab.archive import open_archive, write_archive
 from fwplab.cli import run as command
-from fwplab.engines import Local, train_all
+from fwplab.engines import Local
 from fwplab.errors import UserError
 from fwplab.store import Store
 
@@ -77,7 +78,7 @@ def test_records_survive_a_restart_between_and_in_the_middle(server: Server, hom
 def test_a_study_goes_on_through_a_restart(server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Store("sqlite:///:memory:") as quiet, pytest.MonkeyPatch.context() as patch:
         patch.setenv("FWPLAB_HOME", str(home.parent / "quiet"))
-        expected = members(train_all(RUNS, quiet, Local(1)))
+        expected = members(trained(RUNS, quiet, Local(1)))
     monkeypatch.setenv("FWPLAB_STORE", server.url)
 
     def restart() -> None:
@@ -90,7 +91,7 @@ def test_a_study_goes_on_through_a_restart(server: Server, home: Path, monkeypat
     restarts = threading.Thread(target=restart)
     restarts.start()
     with Store() as store:
-        found = train_all(RUNS, store, Local(2), task=slowly)
+        found = trained(RUNS, store, Local(2), task=slowly)
     restarts.join()
     assert members(found) == expected
     for run in RUNS:

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+from functools import cache
 from importlib import metadata
 from types import ModuleType
 from typing import Generic, TypeVar
@@ -14,6 +15,11 @@ from typing import Generic, TypeVar
 from fwplab.errors import UserError
 
 Base = TypeVar("Base")
+
+
+@cache  # it reads every installed package: 10 ms, and specs are written by name thousands of times
+def _installed(group: str) -> metadata.EntryPoints:
+    return metadata.entry_points(group=group)
 
 
 class Catalogue(Generic[Base]):
@@ -72,7 +78,7 @@ class Catalogue(Generic[Base]):
         return {self._spelled(s): s for s in stems if not s.startswith("_") and s not in self.besides}
 
     def _entry_points(self) -> dict[str, metadata.EntryPoint]:
-        return {self._spelled(point.name): point for point in metadata.entry_points(group=self.package)}
+        return {self._spelled(point.name): point for point in _installed(self.package)}
 
     def _only_class(self, module: ModuleType) -> type[Base]:
         found = [

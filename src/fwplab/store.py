@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -176,6 +176,10 @@ class Store:
         """Whether this run is finished."""
         return bool(self.rows(sql.select(runs.c.key).where(runs.c.key == key)))
 
+    def keys(self) -> set[str]:
+        """The keys of all finished runs."""
+        return {row["key"] for row in self.rows(sql.select(runs.c.key))}
+
     def load(self, key: str) -> Record | None:
         """The record of one run, None if it is not finished."""
         found = self._select(runs.c.key == key)
@@ -253,7 +257,7 @@ def _run_row(record: Record) -> dict[str, Any]:
 
 def _part_rows(record: Record) -> list[tuple[Table, list[dict[str, Any]]]]:
     def plain(items: Iterable[Any], **more: Any) -> list[dict[str, Any]]:
-        rows = [{name: v for name, v in asdict(item).items() if name not in _NESTED} for item in items]
+        rows = [{f.name: getattr(item, f.name) for f in fields(item) if f.name not in _NESTED} for item in items]
         return [{"place": place, **more, **_without_nan(row)} for place, row in enumerate(rows)]
 
     heads = plain(record.members)

@@ -2,15 +2,16 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.test_store import RUN, record_of
 from tests.test_trainer import small_run
 
-from fwplab.engines import Local, plan, train_all
+from fwplab.engines import Engine, Local, plan, train_all
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
 from fwplab.record import Progress, Record
@@ -18,6 +19,13 @@ from fwplab.run import Run
 from fwplab.store import Store
 
 RUNS = [replace(RUN, learning_rates=(rate,)) for rate in (1e-3, 2e-3, 3e-3)]
+
+
+def trained(runs: Sequence[Run], store: Store, engine: Engine, **options: Any) -> list[Record]:
+    """The records of runs in their order, once they are trained."""
+    train_all(runs, store, engine, **options)
+    found = [store.load(run.key) for run in runs]
+    return [record for record in found if record is not None]
 
 
 def count(folder: Path) -> int:
@@ -58,8 +66,8 @@ def test_records_come_in_the_order_of_the_runs_and_only_once(workers: int) -> No
     heard: list[Progress] = []
     with Store() as store:
         store.save(record_of(RUNS[2]))
-        found = train_all([*RUNS, RUNS[0]], store, Local(workers), observe=heard.append, task=quick)
-        again = train_all(RUNS, store, Local(workers), task=fails)
+        found = trained([*RUNS, RUNS[0]], store, Local(workers), observe=heard.append, task=quick)
+        again = trained(RUNS, store, Local(workers), task=fails)
     assert [record.run for record in found] == [*RUNS, RUNS[0]]
     assert again == found[:3]
     assert sorted(progress.key for progress in heard) == sorted(run.key for run in RUNS[:2])
@@ -67,7 +75,7 @@ def test_records_come_in_the_order_of_the_runs_and_only_once(workers: int) -> No
 
 def test_a_dead_worker_is_replaced(home: Path) -> None:
     with Store() as store:
-        found = train_all(RUNS, store, Local(2), task=dies_once)
+        found = trained(RUNS, store, Local(2), task=dies_once)
     assert [record.run for record in found] == RUNS
     assert len(list((home / "runs" / RUNS[1].key).iterdir())) == 2
 
@@ -90,10 +98,10 @@ def test_errors_of_workers_reach_the_driver() -> None:
 def test_real_training_is_the_same_in_one_process_and_in_two(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [small_run(seeds=(0,)), small_run(MIXERS.names()[0], seeds=(1,))]
     with Store() as store:
-        here = train_all(runs, store, Local(1))
+        here = trained(runs, store, Local(1))
     monkeypatch.setenv("FWPLAB_HOME", str(home.parent / "other"))
     with Store() as store:
-        there = train_all(runs, store, Local(2))
+        there = trained(runs, store, Local(2))
     assert [record.members for record in here] == [record.members for record in there]
     assert not list((home / "runs").glob("*/resume.safetensors"))
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.engines.test_engines import trained
 from tests.test_trainer import small_run
 
 from fwplab import trainer
@@ -59,7 +60,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Mem
     """What comes out when nobody is killed."""
     with Store("sqlite:///:memory:") as store, pytest.MonkeyPatch.context() as patch:
         patch.setenv("FWPLAB_HOME", str(tmp_path_factory.mktemp("undisturbed")))
-        return members(train_all(RUNS, store, Local(1)))
+        return members(trained(RUNS, store, Local(1)))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_a_worker_killed_in_the_middle(
 ) -> None:
     heard: list[Progress] = []
     with Store() as store:
-        found = train_all(RUNS, store, engine_named(**engine_options), observe=heard.append, task=dies_in_the_middle)
+        found = trained(RUNS, store, engine_named(**engine_options), observe=heard.append, task=dies_in_the_middle)
     assert members(found) == undisturbed
     assert {progress.key for progress in heard} == set(undisturbed)
     for run in RUNS:
@@ -183,7 +184,7 @@ def test_a_full_disk(room: int, undisturbed: dict[str, tuple[Member, ...]], tmp_
     assert not list(folder_of(RUNS[0]).glob(".*"))  # nothing half-written is left
     with Store() as store:
         assert not store.has(RUNS[0].key)
-        found = train_all(RUNS[:1], store, Local(1))
+        found = trained(RUNS[:1], store, Local(1))
         assert members(found) == {RUNS[0].key: undisturbed[RUNS[0].key]}
 
 

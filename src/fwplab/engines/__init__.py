@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from fwplab.engines.engine import Engine, Observer, Task, TrainingError
 from fwplab.engines.local import Local, usable_cores
 from fwplab.errors import UserError
-from fwplab.record import Record
 from fwplab.run import Run
 from fwplab.store import Store, folder_of, restricted
 from fwplab.trainer import RESUME, train
@@ -39,14 +38,13 @@ def plan(run: Run, store: Store, groups: int) -> list[Run]:
 
 def train_all(
     runs: Sequence[Run], store: Store, engine: Engine, *, observe: Observer | None = None, task: Task = train
-) -> list[Record]:
-    """The records of `runs`, in their order; runs that the store holds are not trained again.
+) -> None:
+    """Fills the store with the records of `runs`; those that it holds are not trained again.
 
-    The store is written here alone, each record as soon as it comes.
+    The store is written here alone, each record as soon as it comes, and none is kept in memory.
     """
-    waiting = [run for run in dict.fromkeys(runs) if not store.has(run.key)]
+    there = store.keys()
+    waiting = [run for run in dict.fromkeys(runs) if run.key not in there]
     for record in engine.map(task, waiting, observe):
         store.save(record)
         (folder_of(record.run) / RESUME).unlink(missing_ok=True)
-    found = [store.load(run.key) for run in runs]
-    return [record for record in found if record is not None]

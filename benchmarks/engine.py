@@ -1,0 +1,142 @@
+"""What the engines cost: 10,000 empty runs through the real ones, and 1,000 workers by simulation.
+
+    python benchmarks/engine.py [--runs 10000] [--engines local ray]
+
+An empty run trains nothing and returns a record with 100 looks at the bins. The simulation takes the driver's own
+times (to hear a progress, to take and to save a record) from measurements of this very run and asks at which length of
+a run a single driver with 1,000 workers has no time left.
+"""
+
+import argparse
+import heapq
+import pickle
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fwplab.engines import engine_named, train_all
+from fwplab.mixers import MIXERS
+from fwplab.record import Chance, Check, Member, MemberProgress, Progress, Record, Score, SplitSummary
+from fwplab.run import RULES, Run
+from fwplab.store import Store
+from fwplab.trainer import REPORT_EVERY_SECONDS
+
+CHECKS = 100
+WINDOWS = (("bin0", 2, 50), ("bin1", 51, 100), ("test", 51, 100), ("test", 101, 200), ("test", 201, 500))
+
+
+def empty(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    """A record as large as a real one, at once."""
+    checks = tuple(Check(50 * n, 0.1, 0.1, 0.5, 0.1, 0.5, 0.5) for n in range(CHECKS))
+    scores = tuple(Score(rule, *window, 1000, 500) for rule in RULES for window in WINDOWS)
+    selected: dict[str, int] = dict.fromkeys(RULES, 50)
+    member = Member(run.seeds[0], run.learning_rates[0], "budget", 50 * CHECKS, checks, selected, scores)
+    splits = tuple(SplitSummary(*window, 1000, 1000, 0) for window in WINDOWS)
+    chances = tuple(Chance(*window, 0.0, 0.1) for window in WINDOWS)
+    return Record(run, (member,), 17_000, 512, splits, chances, {"torch": "-"}, 0.0)
+
+
+def runs(number: int) -> list[Run]:
+    """As many different runs."""
+    return [Run("parity", MIXERS.load("srwm")(), (seed,)) for seed in range(number)]
+
+
+def through(name: str, number: int, workers: int) -> dict[str, float]:
+    """Empty runs through a real engine and into a real store."""
+    with tempfile.TemporaryDirectory() as folder, Store(f"sqlite:///{folder}/records.sqlite") as store:
+        engine = engine_named(name, workers=workers)
+        started = time.perf_counter()
+        train_all(runs(1), store, engine, task=empty)  # processes and modules
+        ready = time.perf_counter()
+        train_all(runs(number)[1:], store, engine, task=empty)
+        seconds = time.perf_counter() - ready
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"start_seconds": ready - started, "runs_a_second": (number - 1) / seconds, "driver_mib": memory}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of the driver for each thing that it does."""
+
+    progress: float
+    record: float
+
+
+def measured_costs(samples: int = 300) -> Costs:
+    """Unpickling a progress; unpickling and saving a record."""
+    member = MemberProgress(0, 0.1, 0.1, 0.5, 0.5, None)
+    news = pickle.dumps(("progress", Progress("0" * 16, 100, 1000, (member,) * 5)))
+    whole = empty(runs(1)[0], folder=Path(), device="cpu", observe=None)
+    records = [pickle.dumps(replace(whole, run=run)) for run in runs(samples)]
+    with tempfile.TemporaryDirectory() as folder, Store(f"sqlite:///{folder}/records.sqlite") as store:
+        progress = statistics.median(_seconds(lambda: pickle.loads(news)) for _ in range(samples))
+        record = statistics.median(_seconds(lambda each=each: store.save(pickle.loads(each))) for each in records)
+    return Costs(progress, record)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def simulate(workers: int, run_seconds: float, costs: Costs, horizon_runs: int = 5) -> dict[str, float]:
+    """A driver that serves one message at a time, workers that report and finish; all begin at random times.
+
+    `busy`: the driver's share of time at work. `waiting`: how long a finished worker waits for its next run, in
+    seconds, the median over the second half.
+    """
+    queue: list[tuple[float, int, str]] = []
+    for worker in range(workers):
+        offset = run_seconds * worker / workers
+        heapq.heappush(queue, (offset + run_seconds, worker, "record"))
+        heapq.heappush(queue, (offset + REPORT_EVERY_SECONDS, worker, "progress"))
+    free_at = busy = 0.0
+    end, waits = horizon_runs * run_seconds, []
+    finishes: dict[int, float] = {worker: run_seconds * (1 + worker / workers) for worker in range(workers)}
+    while queue and queue[0][0] < end:
+        at, worker, kind = heapq.heappop(queue)
+        cost = costs.record if kind == "record" else costs.progress
+        free_at = max(free_at, at) + cost
+        busy += cost
+        if kind == "record":
+            waits.append(free_at - at)
+            finishes[worker] = free_at + run_seconds
+            heapq.heappush(queue, (finishes[worker], worker, "record"))
+            heapq.heappush(queue, (free_at + REPORT_EVERY_SECONDS, worker, "progress"))
+        elif at + REPORT_EVERY_SECONDS < finishes[worker]:
+            heapq.heappush(queue, (at + REPORT_EVERY_SECONDS, worker, "progress"))
+    return {"busy": min(1.0, busy / end), "waiting": statistics.median(waits[len(waits) // 2 :])}
+
+
+def main() -> None:
+    """Prints everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--engines", nargs="+", default=["local", "ray"])
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    for name in options.engines:
+        found = through(name, options.runs, options.workers)
+        print(
+            f"{name}: {options.runs:,} empty runs on {options.workers} workers: {found['runs_a_second']:.0f} runs/s, "
+            f"{found['start_seconds']:.1f} s to start, driver {found['driver_mib']:.0f} MiB at most"
+        )
+    costs = measured_costs()
+    print(f"driver: {1e6 * costs.progress:.0f} us a progress, {1e3 * costs.record:.1f} ms a record (SQLite, fsync)")
+    print("1,000 workers by simulation:")
+    for seconds in (1, 3, 10, 30, 100, 300):
+        state = simulate(1_000, seconds, costs)
+        busy, waiting = 100 * state["busy"], state["waiting"]
+        print(f"  runs of {seconds:>3} s: driver busy {busy:5.1f} %, a finished worker waits {waiting:.2f} s")
+    news = 1_000 / REPORT_EVERY_SECONDS * costs.progress
+    bound = (1 - news) / costs.record
+    print(f"it saturates at {bound:.0f} records/s, which are runs of {1_000 / bound:.0f} s on 1,000 workers")
+
+
+if __name__ == "__main__":
+    main()
