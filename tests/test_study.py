@@ -14,12 +14,13 @@ from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS
 from fwplab.recipes import Recipe, recipe, write_recipe
-from fwplab.record import Chance, Record, Score, SplitSummary, merge
+from fwplab.record import Chance, Check, Record, Score, SplitSummary, merge
 from fwplab.run import Run, from_dict
 from fwplab.store import Store, restricted
 from fwplab.studies import STUDIES
 from fwplab.studies.irie2023 import LANGUAGES as PAPER_LANGUAGES
 from fwplab.studies.irie2023 import MODELS, Irie2023
+from fwplab.studies.robustness import Robustness
 from fwplab.studies.selection import Selection
 from fwplab.studies.study import finished, unfinished
 
@@ -196,3 +197,21 @@ def test_selection_reads_the_same_runs_under_every_rule() -> None:
     assert [fact[rule]["solved"] for rule in right] == [2, 0, 0, 0]
     assert (fact["gain_paper"], fact["gain_oracle"]) == (pytest.approx(10 / 60), pytest.approx(25 / 60))
     assert fact["chance"] == 0.1
+
+
+def test_robustness_counts_what_never_solved_and_what_diverged() -> None:
+    run = Robustness().runs(quick=False)[4]
+    run = restricted(run, (0, 1, 2, 3))
+    checks = [Check(50 * n, 0.1, 0.1, 1.0, 0.1, 1.0 if n == 3 else 0.5) for n in (1, 2, 3)]
+    unsolved = [replace(check, bin1_accuracy=0.5) for check in checks]
+    ends = [("solved", checks), ("solved", checks[2:]), ("budget", unsolved), ("diverged", unsolved[:1])]
+    members = tuple(
+        replace(member, status=status, checks=tuple(seen), steps=seen[-1].step)  # type: ignore[arg-type]
+        for member, (status, seen) in zip(answered(run, 30).members, ends, strict=True)
+    )
+    (cell,) = Robustness().rows([replace(answered(run, 30), members=members)])
+    (fact,) = Robustness().facts([cell])
+    assert (fact["solved"], fact["diverged"], fact["diverged_at"]) == (2, 1, (50,))
+    assert fact["steps_until"] == {"0.25": 150, "0.5": 150, "0.75": None}
+    assert (fact["mixer"], fact["initialisation"], fact["learning_rate"]) == ("recurrent-delta", "xavier", 3e-3)
+    assert fact["longer"] == 0.5

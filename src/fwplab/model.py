@@ -9,24 +9,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fwplab.errors import UserError
+from fwplab.initialisation import INITIALISATIONS, Initialisation, initialise
 from fwplab.mixers import Mixer, MixerSpec, State
 from fwplab.ops import packs
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The shape of a model; `embedding` is the width of the embedding where it is not `hidden` (LSTM, e-LSTM)."""
+    """The shape of a model, and how its mixers start.
+
+    `embedding` is the width of the embedding where it is not `hidden` (LSTM, e-LSTM).
+    """
 
     hidden: int = 32
     layers: int = 2
     heads: int = 4
     feed_forward_factor: int = 2
     embedding: int | None = None
+    initialisation: Initialisation = "own"
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "feed_forward_factor"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
+        if self.initialisation not in INITIALISATIONS:
+            choices = ", ".join(INITIALISATIONS)
+            raise UserError(f"unknown initialisation {self.initialisation!r}; choose from: {choices}")
 
 
 class FeedForward(nn.Module):
@@ -68,6 +76,7 @@ class Model(nn.Module):
             else FeedForward(spec.hidden, spec.feed_forward_factor, mixer.feed_forward)
             for _ in range(depth)
         )
+        initialise(self.mixers, spec.initialisation)
         if mixer.same_start:
             for layer in range(1, depth):
                 self.mixers[layer].load_state_dict(self.mixers[0].state_dict())

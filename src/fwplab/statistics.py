@@ -36,6 +36,33 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
     return low, high
 
 
+def survival(times: Sequence[float], ended: Sequence[bool]) -> list[tuple[float, float]]:
+    """The Kaplan-Meier estimate of the share that has not ended, after each time at which one ended.
+
+    `S(t) = prod over t_i <= t of (1 - d_i / n_i)`, `d_i` the endings at `t_i` and `n_i` those still watched then; a run
+    that was not seen to end (`ended` false) is watched until its time. Source: Kaplan and Meier, JASA 53 (1958).
+
+    >>> survival([1, 2, 2, 3], [True, True, False, False])
+    [(1, 0.75), (2, 0.5)]
+    """
+    curve, share = [], 1.0
+    for time in sorted({time for time, end in zip(times, ended, strict=True) if end}):
+        watched = sum(other >= time for other in times)
+        endings = sum(other == time and end for other, end in zip(times, ended, strict=True))
+        share *= 1 - endings / watched
+        curve.append((time, share))
+    return curve
+
+
+def time_until(share: float, curve: Sequence[tuple[float, float]]) -> float | None:
+    """The first time at which at least `share` has ended by a curve of `survival`; None if that is not reached.
+
+    >>> time_until(0.5, [(1, 0.75), (2, 0.5)]), time_until(0.9, [(1, 0.75), (2, 0.5)])
+    (2, None)
+    """
+    return next((time for time, left in curve if 1 - left >= share - 1e-12), None)
+
+
 @dataclass(frozen=True)
 class Spread:
     """The lowest, the median and the best of several seeds."""
