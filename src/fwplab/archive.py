@@ -41,7 +41,10 @@ def open_archive(folder: Path) -> Store:
     try:
         with store.engine.begin() as connection:
             for table in TABLES:
-                rows = _read(folder / f"{table.name}.parquet")
+                path = folder / f"{table.name}.parquet"
+                if table is not versions and not path.exists():  # a former version had no such table
+                    continue
+                rows = _read(path)
                 if table is versions:
                     store.check_version([row["schema"] for row in rows], str(folder))
                 elif rows:

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fwplab.languages.dataset import IGNORE, Dataset
+from fwplab.mixers import State
 from fwplab.model import Model
 
 TOKENS_AT_ONCE = 50_000
@@ -61,20 +63,38 @@ def first_errors(model: Model, data: Dataset, device: str = "cpu", chunk: int = 
     length, for every mixer whose own state does not.
     """
     errors: list[int | None] = [None] * len(data)
+    for piece in streamed(model, data, device, chunk):
+        labels = torch.from_numpy(data.labels[piece.rows, piece.positions]).to(device)
+        wrong = (piece.logits.argmax(-1) != labels) & (labels != IGNORE)
+        for row in wrong.any(-1).nonzero().flatten().tolist():
+            place = piece.rows.start + row
+            if errors[place] is None:
+                errors[place] = piece.positions.start + int(wrong[row].int().argmax())
+    return errors
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some positions of some strings, what the model says there, and its state after them, a layer each."""
+
+    rows: slice
+    positions: slice
+    logits: Tensor
+    state: list[State]
+
+
+@torch.no_grad()
+def streamed(model: Model, data: Dataset, device: str = "cpu", chunk: int = STREAM_CHUNK) -> Iterator[Piece]:
+    """The strings in pieces of `chunk` positions, each from the state that the one before it left."""
     rows_at_once = max(1, TOKENS_AT_ONCE // chunk)
     for begin in range(0, len(data), rows_at_once):
-        rows = slice(begin, begin + rows_at_once)
+        rows = slice(begin, min(begin + rows_at_once, len(data)))
         longest = int(data.lengths[rows].max())
         state = model.initial_state(len(data.lengths[rows]))
         for start in range(0, longest, chunk):
-            part = slice(start, min(start + chunk, longest))
-            logits, state = model.scan(torch.from_numpy(data.tokens[rows, part]).to(device), state)
-            labels = torch.from_numpy(data.labels[rows, part]).to(device)
-            wrong = (logits.argmax(-1) != labels) & (labels != IGNORE)
-            for row in wrong.any(-1).nonzero().flatten().tolist():
-                if errors[begin + row] is None:
-                    errors[begin + row] = start + int(wrong[row].int().argmax())
-    return errors
+            positions = slice(start, min(start + chunk, longest))
+            logits, state = model.scan(torch.from_numpy(data.tokens[rows, positions]).to(device), state)
+            yield Piece(rows, positions, logits, state)
 
 
 def chance(train: Dataset, data: Dataset) -> tuple[float, float]:

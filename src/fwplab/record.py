@@ -47,6 +47,17 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """What a study found out later about the checkpoint that a rule chose: a named value at one length of string."""
+
+    study: str
+    rule: Rule
+    length: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Chance:
     """What guessing scores on a split: always the majority label, and the best label for each symbol alone."""
 
@@ -69,6 +80,7 @@ class Member:
     checks: tuple[Check, ...]
     selected: dict[str, int]
     scores: tuple[Score, ...]
+    measured: tuple[Measurement, ...] = ()
 
     def score(self, rule: Rule, split: str, shortest: int | None = None) -> Score | None:
         """The score of one split under one rule, None where the member never had such a checkpoint."""
@@ -76,6 +88,11 @@ class Member:
             if score.rule == rule and score.split == split and shortest in (None, score.shortest):
                 return score
         return None
+
+    def measurement(self, study: str, rule: Rule, length: int, name: str) -> float | None:
+        """The value that a study measured, None where it has not."""
+        wanted = study, rule, length, name
+        return next((m.value for m in self.measured if (m.study, m.rule, m.length, m.name) == wanted), None)
 
 
 @dataclass(frozen=True)

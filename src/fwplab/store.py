@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Tab
 
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.record import Chance, Check, Member, Record, Score, SplitSummary
+from fwplab.record import Chance, Check, Measurement, Member, Record, Score, SplitSummary
 from fwplab.run import Run, from_dict, to_dict
 
 SCHEMA = 2
@@ -45,7 +45,7 @@ runs = Table(
 )
 
 
-_NESTED = {"checks", "selected", "scores"}  # fields of a member that have tables or a text of their own
+_NESTED = {"checks", "selected", "scores", "measured"}  # fields of a member that have tables or a text of their own
 
 
 def _rows(name: str, kind: type, *more: Column[Any]) -> Table:
@@ -68,9 +68,10 @@ def _rows(name: str, kind: type, *more: Column[Any]) -> Table:
 members = _rows("members", Member, Column("selected", Text, nullable=False))
 checks = _rows("checks", Check, Column("member", Integer, primary_key=True))
 scores = _rows("scores", Score, Column("member", Integer, primary_key=True))
+measurements = _rows("measurements", Measurement, Column("member", Integer, primary_key=True))
 splits = _rows("splits", SplitSummary)
 chance = _rows("chance", Chance)
-PARTS = (members, checks, scores, splits, chance)
+PARTS = (members, checks, scores, measurements, splits, chance)
 
 
 def folder_of(run: Run) -> Path:
@@ -146,6 +147,27 @@ class Store:
         except sql.exc.IntegrityError:
             if not self.has(record.run.key):  # else another driver was faster
                 raise
+
+    def measure(self, key: str, seed: int, found: Sequence[Measurement]) -> None:
+        """Adds what a study measured of one member; what it measured of it before is replaced."""
+        studies = {measurement.study for measurement in found}
+
+        def write() -> None:
+            with self.engine.begin() as connection:
+                mine = sql.and_(members.c.run == key, members.c.seed == seed)
+                place = connection.execute(sql.select(members.c.place).where(mine)).scalar_one()
+                ours = sql.and_(measurements.c.run == key, measurements.c.member == place)
+                connection.execute(measurements.delete().where(ours, measurements.c.study.in_(studies)))
+                last = connection.execute(sql.select(sql.func.max(measurements.c.place)).where(ours)).scalar()
+                first = 0 if last is None else last + 1
+                rows = [
+                    {"run": key, "member": place, "place": first + index, **_without_nan(asdict(measurement))}
+                    for index, measurement in enumerate(found)
+                ]
+                connection.execute(measurements.insert(), rows)
+
+        if found:
+            self._patiently(write)
 
     def _patiently(self, work: Callable[[], Found]) -> Found:
         """A server that does not answer is asked again for a while: it may be restarting. A `UserError` if it stays
@@ -267,6 +289,7 @@ def _part_rows(record: Record) -> list[tuple[Table, list[dict[str, Any]]]]:
         (members, heads),
         (checks, [row for m, member in enumerate(record.members) for row in plain(member.checks, member=m)]),
         (scores, [row for m, member in enumerate(record.members) for row in plain(member.scores, member=m)]),
+        (measurements, [row for m, member in enumerate(record.members) for row in plain(member.measured, member=m)]),
         (splits, plain(record.splits)),
         (chance, plain(record.chance)),
     ]
@@ -302,6 +325,7 @@ def _record(connection: sql.Connection, head: sql.Row[Any]) -> Record:
             checks=parts(Check, checks, checks.c.member == row["place"]),
             selected=json.loads(row["selected"]),
             scores=parts(Score, scores, scores.c.member == row["place"]),
+            measured=parts(Measurement, measurements, measurements.c.member == row["place"]),
         )
         for row in rows(members)
     ]

@@ -1,9 +1,12 @@
 """`fwplab study`: what is asked, training it, how far it is, its table, and its records for other tools."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from tyro.conf import Positional, subcommand
 
@@ -21,7 +24,7 @@ from fwplab.record import Record
 from fwplab.run import Rule, Run
 from fwplab.store import Store
 from fwplab.studies import STUDIES, Study
-from fwplab.studies.study import finished, unfinished
+from fwplab.studies.study import finished, measure, unfinished, unmeasured
 
 FORMATS = ("csv", "parquet", "latex", "records")
 
@@ -107,7 +110,21 @@ class RunStudy(Selected):
 
     def __call__(self) -> int:
         train_study(self, self.engine, self.address, self.workers, self.device)
+        if self.study().measures:
+            self._measure()
         return show(self, "paper", as_json=self.json)
+
+    def _measure(self) -> None:
+        """The study looks at what has been trained on this machine."""
+        study = self.study()
+        name = STUDIES.name_of(type(study))
+        chosen = engine_named(self.engine, address=self.address, workers=self.workers, device=self.device)
+        with Store() as store:
+            runs = unmeasured(self.runs(), store, name)
+            results = chosen.map(partial(measure, name=name, study=study), runs)
+            for key, found in track(results, "measuring", len(runs), console=Console(stderr=True)):
+                for seed, measurements in found.items():
+                    store.measure(key, seed, measurements)
 
 
 def train_study(part: Selected, engine: str, address: str | None, workers: int | None, device: str) -> None:
@@ -202,8 +219,10 @@ class ExportStudy(Selected):
 
     def _write_records(self) -> None:
         with Store() as own, self.shipped() as others:
-            stores = (own, others)
-            keys = {record.run.key for run in self.runs() for store in stores for record in store.found(run)}
+            stores, keys = (own, others), set()
+            for run in self.runs():
+                by_seed = {r.members[0].seed: r.run.key for store in reversed(stores) for r in store.found(run)}
+                keys.update(by_seed.values())
             write_archive(stores, keys, self.out)
 
 

@@ -2,16 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from fwplab.record import Progress, Record
+from fwplab.record import Progress
 from fwplab.run import Run
 
 DEATHS_ALLOWED = 3
 """Workers that one run may cost before the driver gives up."""
 
 Observer = Callable[[Progress], None]
-Task = Callable[..., Record]
-"""`task(run, folder=..., device=..., observe=...)`, as `fwplab.trainer.train`."""
+Task = Callable[..., Any]
+"""`task(run, folder=..., device=..., observe=...)`, as `fwplab.trainer.train`; what it returns can be pickled."""
 
 
 class TrainingError(RuntimeError):
@@ -25,8 +26,8 @@ class Engine(ABC):
     """Maps a task over runs."""
 
     @abstractmethod
-    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Record]:
-        """The record of every run as soon as it is there, in any order.
+    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Any]:
+        """What the task makes of every run (training: a record) as soon as it is there, in any order.
 
         A worker that dies is replaced, and its run goes on from its checkpoint; `TrainingError` after `DEATHS_ALLOWED`
         deaths of one run, or where the task raises. A `UserError` of the task is raised as it is.

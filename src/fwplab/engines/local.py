@@ -14,7 +14,6 @@ import torch
 
 from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError
 from fwplab.errors import UserError
-from fwplab.record import Record
 from fwplab.run import Run
 from fwplab.store import folder_of
 
@@ -39,21 +38,21 @@ class Local(Engine):
             raise UserError(f"workers must be a positive whole number, not {workers}")
         self.device = device
 
-    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Record]:
+    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Any]:
         """As `Engine.map`."""
         size = min(self.workers, len(runs))
         return _Crew(size, self.device, observe, task).work(runs) if size > 1 else self._here(task, runs, observe)
 
-    def _here(self, task: Task, runs: Sequence[Run], observe: Observer | None) -> Iterator[Record]:
+    def _here(self, task: Task, runs: Sequence[Run], observe: Observer | None) -> Iterator[Any]:
         """In this process, on one thread, so that the bits are those of a worker."""
         for run in runs:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
-                record = task(run, folder=folder_of(run), device=self.device, observe=observe)
+                made = task(run, folder=folder_of(run), device=self.device, observe=observe)
             finally:
                 torch.set_num_threads(threads)
-            yield record
+            yield made
 
 
 @dataclass
@@ -73,7 +72,7 @@ class _Crew:
         self.workers: dict[Connection, _Worker] = {}
         self.deaths: dict[str, int] = {}
 
-    def work(self, runs: Sequence[Run]) -> Iterator[Record]:
+    def work(self, runs: Sequence[Run]) -> Iterator[Any]:
         waiting = list(runs)
         try:
             for share in self.shares:
@@ -81,9 +80,9 @@ class _Crew:
             while self.workers:
                 for ready in wait(list(self.workers)):
                     assert isinstance(ready, Connection)
-                    record = self._hear(ready, waiting)
-                    if record is not None:
-                        yield record
+                    result = self._hear(ready, waiting)
+                    if result is not None:
+                        yield result[0]
         finally:
             for worker in self.workers.values():
                 worker.process.kill()
@@ -108,7 +107,7 @@ class _Crew:
         else:
             self.workers[worker].run = run
 
-    def _hear(self, ready: Connection, waiting: list[Run]) -> Record | None:
+    def _hear(self, ready: Connection, waiting: list[Run]) -> tuple[Any] | None:
         run = self.workers[ready].run
         try:
             kind, content = ready.recv()
@@ -125,8 +124,7 @@ class _Crew:
             raise TrainingError(run, f"failed:\n{content}")
         else:
             self._give(ready, waiting)
-            record: Record = content
-            return record
+            return (content,)
         return None
 
     def _bury(self, ready: Connection, waiting: list[Run]) -> None:
@@ -167,8 +165,8 @@ def _work(pipe: Connection, cores: list[int], device: str, task: Task) -> None:
 
     try:
         while (run := pipe.recv()) is not None:
-            record = task(run, folder=folder_of(run), device=device, observe=lambda progress: say("progress", progress))
-            say("record", record)
+            made = task(run, folder=folder_of(run), device=device, observe=lambda progress: say("progress", progress))
+            say("made", made)
     except UserError as error:
         say("wrong", str(error))
     except (KeyboardInterrupt, EOFError):

@@ -13,7 +13,6 @@ import torch
 from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.record import Record
 from fwplab.run import Run
 from fwplab.store import folder_of
 
@@ -43,7 +42,7 @@ class Ray(Engine):
             raise UserError(f"workers must be a positive whole number, not {workers}")
         self.address, self.workers, self.device, self.gpus_a_run = address, workers, device, gpus_a_run
 
-    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Record]:
+    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Any]:
         """As `Engine.map`; the driver alone writes records."""
         if not runs:
             return
@@ -82,7 +81,7 @@ class _Driver:
         self.limit = max(1, int(engine.workers or slots)) * AHEAD
         self.board: Any = ray.remote(num_cpus=0)(_Board).remote() if observe else None
 
-    def work(self, runs: Sequence[Run]) -> Iterator[Record]:
+    def work(self, runs: Sequence[Run]) -> Iterator[Any]:
         waiting, busy = deque(runs), dict[Any, Run]()
         try:
             while waiting or busy:
@@ -98,7 +97,7 @@ class _Driver:
             for left in busy:
                 ray.cancel(left, force=True)
 
-    def _take(self, done: Any, run: Run) -> Record:
+    def _take(self, done: Any, run: Run) -> Any:
         try:
             kind, content = ray.get(done)
         except ray.exceptions.WorkerCrashedError as error:
@@ -107,8 +106,7 @@ class _Driver:
             raise UserError(content)
         if kind == "failed":
             raise TrainingError(run, f"failed:\n{content}")
-        record: Record = content
-        return record
+        return content
 
     def _hear(self) -> None:
         if self.observe and self.board:
@@ -136,7 +134,7 @@ def _work(task: Task, run: Run, fwplab_home: str, device: str, board: Any) -> tu
     folder: Path = folder_of(run)
     observe = None if board is None else board.tell.remote
     try:
-        return "record", task(run, folder=folder, device=device, observe=observe)
+        return "made", task(run, folder=folder, device=device, observe=observe)
     except UserError as error:
         return "wrong", str(error)
     except Exception:  # its text is all that the driver can be told

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fwplab.mixers.mixer import Mixer, MixerSpec, State
+from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat
 from fwplab.ops import elementwise
 
 
@@ -51,6 +51,9 @@ class _Layer(Mixer):
         cell = scan.output.squeeze(-2)
         gate = torch.sigmoid(self.output_gate(torch.cat([x, cell], dim=-1)))
         return cell * gate, (scan.state,)
+
+    def saturation(self, state: State) -> Tensor:
+        return flat(state[0])  # a mean of values that went through tanh
 
     def initial_state(self, batch: int) -> State:
         return (self.bias_z.new_zeros(batch, 1, self.width),)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fwplab.mixers.mixer import Mixer, MixerSpec, State
+from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class _Layer(Mixer):
         hidden, cell = state or self.initial_state(x.shape[0])
         output, (hidden, cell) = self.cell(x, (hidden.unsqueeze(0), cell.unsqueeze(0)))
         return output, (hidden.squeeze(0), cell.squeeze(0))
+
+    def saturation(self, state: State) -> Tensor:
+        return flat(state[1].tanh())
 
     def initial_state(self, batch: int) -> State:
         zeros = next(self.cell.parameters()).new_zeros(batch, self.cell.hidden_size)

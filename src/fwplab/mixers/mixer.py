@@ -27,6 +27,10 @@ class Mixer(nn.Module, ABC):
     def initial_state(self, batch: int) -> State:
         """The state before the first position."""
 
+    def saturation(self, state: State) -> Tensor | None:
+        """The share of units whose `tanh` is flat in this state, beyond 0.99, `[batch]`; None without such units."""
+        return None
+
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One position: `x` `[batch, width]` to the output `[batch, width]` and the new state."""
         output, state = self(x.unsqueeze(1), state)
@@ -58,6 +62,11 @@ class MixerSpec(ABC):
     def depth(self, layers: int) -> int:
         """How many layers the model really gets when `layers` are asked for."""
         return layers
+
+
+def flat(squashed: Tensor) -> Tensor:
+    """The share of values in (-1, 1) beyond 0.99, `[batch]` of `[batch, ...]`."""
+    return (squashed.abs() > 0.99).flatten(1).float().mean(1)
 
 
 def head_width(width: int, heads: int) -> int:

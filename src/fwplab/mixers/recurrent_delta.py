@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.mixers.fast_weight import FastWeightMixer
-from fwplab.mixers.mixer import MixerSpec, State
+from fwplab.mixers.mixer import MixerSpec, State, flat
 from fwplab.ops import Scan, recurrent_delta
 
 
@@ -50,6 +50,9 @@ class _Layer(FastWeightMixer):
     ) -> Scan:
         recurrent = self.recurrent_query, self.recurrent_key, self.recurrent_value, self.recurrent_beta
         return recurrent_delta(query, key, value, beta[0], *recurrent, initial_state=state, cu_seqlens=cu_seqlens)
+
+    def saturation(self, state: State) -> Tensor:
+        return flat(state[-1].tanh())
 
     def initial_state(self, batch: int) -> State:
         return (*super().initial_state(batch), self.slow_net.weight.new_zeros(batch, self.heads, self.head_width))

@@ -2,27 +2,35 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import RenderableType
 
-from fwplab.record import Record, merge
+from fwplab.checkpoint import Checkpoint, checkpoint_path, load_checkpoint
+from fwplab.engines.engine import Observer
+from fwplab.record import Measurement, Record, merge
 from fwplab.run import Rule, Run
 from fwplab.store import Store, restricted
 from fwplab.table import render_terminal, to_json
+
+MEASURED_RULES: tuple[Rule, ...] = ("paper", "strict")
+"""Whose checkpoints a study that measures looks at."""
 
 
 class Study(ABC):
     """A question asked of many runs. `title` heads the report, `question` says what is asked and of whom.
 
     `records_of` names the study whose runs these are, where it is not this one; `columns` are the facts of a row that
-    stand in the LaTeX table.
+    stand in the LaTeX table; `measures` says that the study looks at checkpoints once they are trained.
     """
 
     title: ClassVar[str]
     question: ClassVar[str]
     seeds: ClassVar[int] = 5
     records_of: ClassVar[str | None] = None
+    measures: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = (
         *("language", "mixer", "claim", "solved", "seeds", "interval"),
         *("bin0.median", "bin0.best", "bin1.median", "bin1.best", "chance.bin1", "parameters", "max_steps"),
@@ -35,6 +43,10 @@ class Study(ABC):
     @abstractmethod
     def rows(self, records: Iterable[Record], rule: Rule) -> Sequence[Any]:
         """The table, from the records of these runs, read under a selection rule."""
+
+    def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
+        """What the study wants to know of a trained checkpoint, for studies that `measures`."""
+        raise NotImplementedError
 
     def render(self, rows: Sequence[Any]) -> RenderableType:
         """The table for a terminal."""
@@ -56,6 +68,36 @@ def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:
         if members:
             records.append(merge(list(members.values())))
     return records
+
+
+def measure(
+    run: Run, *, folder: Path, device: str, observe: Observer | None, name: str, study: Study
+) -> tuple[str, dict[int, list[Measurement]]]:
+    """A task for an engine: the study called `name` looks at the checkpoints of a finished run, seed by seed."""
+    return run.key, {seed: _measured(study, name, folder, seed) for seed in run.seeds}
+
+
+def _measured(study: Study, name: str, folder: Path, seed: int) -> list[Measurement]:
+    found: list[Measurement] = []
+    by_step: dict[int, list[Measurement]] = {}  # two rules often choose the same step
+    for rule in MEASURED_RULES:
+        path = checkpoint_path(folder, seed, rule)
+        if path.exists():
+            checkpoint = load_checkpoint(path)
+            if checkpoint.step not in by_step:
+                by_step[checkpoint.step] = study.measure(checkpoint)
+            found += [replace(each, study=name, rule=rule) for each in by_step[checkpoint.step]]
+    return found
+
+
+def unmeasured(runs: Iterable[Run], store: Store, name: str) -> list[Run]:
+    """The finished runs whose checkpoints the study called `name` has not looked at."""
+    left: dict[str, Run] = {}
+    for run in runs:
+        for member, record in store.members(run).values():
+            if not any(each.study == name for each in member.measured):
+                left[record.run.key] = record.run
+    return list(left.values())
 
 
 def unfinished(runs: Iterable[Run], stores: Sequence[Store], *, whole: bool) -> list[Run]:

@@ -1,0 +1,216 @@
+"""How far beyond its training lengths does a model go, and what gives way where it stops?"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from fwplab.checkpoint import Checkpoint
+from fwplab.evaluate import chance, first_errors, streamed
+from fwplab.languages import Language, language
+from fwplab.languages.dataset import encode
+from fwplab.mixers import Mixer, State
+from fwplab.model import Model
+from fwplab.record import Measurement, Record
+from fwplab.run import Rule, Run
+from fwplab.statistics import Spread, spread
+from fwplab.studies.irie2023 import Irie2023
+from fwplab.studies.study import Study
+from fwplab.table import percent
+from fwplab.trainer import load_splits
+
+LENGTHS = (100, 200, 500, 1_000, 5_000, 10_000)
+GROWING_TO = 1_000
+"""The longest strings for models whose state grows with the string: their time grows with its square."""
+STRINGS = 100
+SEED = 2_000
+"""Of the strings, which nothing else has seen."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """One length: accuracy over seeds, the state's norm and its saturated share after the last position (medians)."""
+
+    length: int
+    strings: int
+    accuracy: Spread
+    chance: float
+    norm: float
+    saturation: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one language. `fails_from`: the first length at which a string of the median seed is wrong;
+    `first_error`: the median position of the first wrong label at the longest length (None: none is wrong)."""
+
+    mixer: str
+    language: str
+    rule: Rule
+    seeds: int
+    reaches: tuple[Reach, ...]
+    fails_from: int | None
+    first_error: float | None
+
+
+class Scaling(Study):
+    """The models of the paper's table, trained on lengths up to 50, streamed over strings up to 10,000."""
+
+    title = "How far beyond the training lengths"
+    question = (
+        "Models trained on strings of length 2-50: how many strings of length 100 to 10,000 do they label right at "
+        "every position, in streaming mode, and what do their states look like where they fail?"
+    )
+    records_of = "irie2023"
+    measures = True
+    columns = ("language", "mixer", "rule", "seeds", "fails_from", "first_error")
+
+    def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
+        """Those of the paper's table; quick: its models on parity, three seeds."""
+        every = Irie2023().runs(quick=False, seeds=seeds or (3 if quick else None))
+        return [run for run in every if run.language == "parity"] if quick else every
+
+    def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
+        """Right strings, first errors, norm and saturation at every length that has strings."""
+        run, model = checkpoint.run, checkpoint.model().eval()
+        spoken = language(run.language)
+        found: list[Measurement] = []
+        for length in LENGTHS:
+            if length <= GROWING_TO or run.mixer.constant_memory:
+                values = _at(model, spoken, length, checkpoint)
+                found += [Measurement("scaling", checkpoint.rule, length, name, v) for name, v in values.items()]
+        return found
+
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+        """One row a cell, of the seeds that are measured."""
+        cells = []
+        for record in records:
+            done = tuple(m for m in record.members if m.measurement("scaling", rule, LENGTHS[0], "strings"))
+            if done:
+                cells.append(_cell(replace(record, members=done), rule))
+        return cells
+
+    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+        """Accuracies as shares."""
+        return [asdict(cell) for cell in rows]
+
+    def render(self, rows: Sequence[Cell]) -> Table:
+        """Accuracy by length, and below it the range over seeds."""
+        table = Table(
+            header_style="bold",
+            caption=(
+                f"Whole strings right, percent of {STRINGS} a length (fewer where the language has fewer), median over "
+                "seeds; below it the lowest and the best seed. Norm: of the whole state after the last position, at "
+                "the shortest and the longest length. Flat: state units whose tanh is beyond 0.99 there. Guess: at "
+                "length 100."
+            ),
+            caption_justify="left",
+        )
+        lengths = [f"{length:,}" for length in LENGTHS]
+        for name in ("model\nseeds", *lengths, "fails\nfrom", "first\nerror", "norm", "flat\n%", "guess\n%"):
+            table.add_column(name, no_wrap=True, justify="left" if name.startswith("model") else "right")
+        group = None
+        for cell in rows:
+            if cell.language != group:
+                group = cell.language
+                table.add_section()
+                table.add_row(f"[bold]{group}[/bold]")
+            table.add_row(*_texts(cell))
+        return table
+
+
+def _at(model: Model, spoken: Language, length: int, checkpoint: Checkpoint) -> dict[str, float]:
+    """What is measured on the strings of the longest admissible length up to `length`; nothing if there is none."""
+    admissible = spoken.lengths(max(1, length - 16), length)
+    if not admissible:
+        return {}
+    generator = np.random.default_rng([SEED, length])
+    words = sorted(set(spoken.sample([admissible[-1]] * STRINGS, generator)))
+    data = encode(spoken, words)
+    errors = [error for error in first_errors(model, data) if error is not None]
+    norms, flats = [], []
+    for piece in streamed(model, data):
+        if piece.positions.stop == admissible[-1]:
+            norms.append(_norm(piece.state))
+            flats.append(_saturation(model, piece.state))
+    flat = [each for each in flats if each is not None]
+    return {
+        "strings": float(len(words)),
+        "correct": float(len(words) - len(errors)),
+        "chance": max(chance(load_splits(checkpoint.run).train, data)),
+        "norm": torch.cat(norms).median().item(),
+        **({"first_error": float(np.median(errors))} if errors else {}),
+        **({"saturation": torch.cat(flat).mean().item()} if flat else {}),
+    }
+
+
+def _norm(state: list[State]) -> torch.Tensor:
+    """The Euclidean norm of everything that is carried, `[batch]`."""
+    return torch.stack([part.flatten(1).square().sum(1) for layer in state for part in layer]).sum(0).sqrt()
+
+
+def _saturation(model: Model, state: list[State]) -> torch.Tensor | None:
+    """The mean share of flat units over layers, `[batch]`."""
+    mixers = [mixer for mixer in model.mixers if isinstance(mixer, Mixer)]
+    shares = [mixer.saturation(layer) for mixer, layer in zip(mixers, state, strict=True)]
+    known = [share for share in shares if share is not None]
+    return torch.stack(known).mean(0) if known else None
+
+
+def _cell(record: Record, rule: Rule) -> Cell:
+    reaches = tuple(reach for length in LENGTHS if (reach := _reach(record, rule, length)) is not None)
+    longest = [m.measurement("scaling", rule, reaches[-1].length, "first_error") for m in record.members]
+    errors = [error for error in longest if error is not None]
+    return Cell(
+        mixer=record.run.mixer_name,
+        language=record.run.language,
+        rule=rule,
+        seeds=len(record.members),
+        reaches=reaches,
+        fails_from=next((reach.length for reach in reaches if reach.accuracy.median < 1), None),
+        first_error=spread(errors).median if errors else None,
+    )
+
+
+def _reach(record: Record, rule: Rule, length: int) -> Reach | None:
+    def values(name: str) -> list[float]:
+        found = [member.measurement("scaling", rule, length, name) for member in record.members]
+        return [value for value in found if value is not None]
+
+    strings, flat = values("strings"), values("saturation")
+    if not strings:
+        return None
+    shares = [correct / of for correct, of in zip(values("correct"), strings, strict=True)]
+    return Reach(
+        length=length,
+        strings=int(strings[0]),
+        accuracy=spread(shares),
+        chance=values("chance")[0],
+        norm=spread(values("norm")).median,
+        saturation=spread(flat).median if flat else None,
+    )
+
+
+def _texts(cell: Cell) -> list[str]:
+    by_length = {reach.length: reach for reach in cell.reaches}
+    accuracies = []
+    for length in LENGTHS:
+        if length not in by_length:
+            accuracies.append("-")
+            continue
+        shown = by_length[length].accuracy
+        accuracies.append(f"{percent(shown.median)}\n[dim]{percent(shown.lowest)}-{percent(shown.best)}[/dim]")
+    first, last = cell.reaches[0], cell.reaches[-1]
+    flat = [first.saturation, last.saturation]
+    return [
+        f"{cell.mixer}\n[dim]{cell.seeds}[/dim]",
+        *accuracies,
+        "-" if cell.fails_from is None else f"{cell.fails_from:,}",
+        "-" if cell.first_error is None else f"{cell.first_error + 1:,.0f}",
+        f"{first.norm:.3g}\n{last.norm:.3g}",
+        "\n".join("-" if share is None else f"{100 * share:.0f}" for share in flat),
+        percent(first.chance),
+    ]
