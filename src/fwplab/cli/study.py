@@ -219,7 +219,7 @@ class ExportStudy(Selected):
 
     def _write_records(self) -> None:
         with Store() as own, self.shipped() as others:
-            stores, keys = (own, others), set()
+            stores, keys = (own, others), set[str]()
             for run in self.runs():
                 by_seed = {r.members[0].seed: r.run.key for store in reversed(stores) for r in store.found(run)}
                 keys.update(by_seed.values())
