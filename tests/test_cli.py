@@ -122,7 +122,7 @@ WRONG = {
     "rate": (["train", "--language", "parity", "--mixer", "srwm", "--learning-rate", "-1"], "must be positive"),
     "checkpoint": (["evaluate", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
     "study": (["reproduce", "irie2024"], "irie2023"),
-    "no records": (["report"], "fwplab reproduce irie2023"),
+    "no records": (["report", "--quick"], "fwplab study run irie2023 --quick"),
     "no corpus": (["corpus", "audit", "nowhere", "--language", "parity"], "nowhere"),
     "no lengths": (["languages", "sample", "dyck_1", "--shortest", "3", "--longest", "3"], "no word of length 3"),
 }

@@ -19,11 +19,13 @@ from fwplab.evaluate import first_errors
 from fwplab.languages import LANGUAGES
 from fwplab.languages.dataset import encode
 from fwplab.mixers import MIXERS
+from fwplab.mixers.fast_weight_program import PRESETS
 from fwplab.recipes import Recipe, recipe, write_recipe
 from fwplab.record import Chance, Check, Measurement, Record, Score, SplitSummary, merge
 from fwplab.run import Run, from_dict
 from fwplab.store import Store, restricted
 from fwplab.studies import STUDIES
+from fwplab.studies.ablation import Ablation, variations
 from fwplab.studies.irie2023 import LANGUAGES as PAPER_LANGUAGES
 from fwplab.studies.irie2023 import MODELS, Irie2023
 from fwplab.studies.robustness import Robustness
@@ -161,7 +163,7 @@ def test_exported_records_can_be_shown_elsewhere(
 
 
 WRONG = {
-    "study": (["study", "show", "irie2024"], "choose from: irie2023"),
+    "study": (["study", "show", "irie2024"], "irie2023, robustness"),
     "rule": (["study", "show", "irie2023", "--rule", "best"], "oracle"),
     "nothing": (["study", "show", "irie2023", "--quick"], "first: fwplab study run irie2023 --quick"),
     "language": (["study", "status", "irie2023", "--languages", "dyck_7"], "dyck_1"),
@@ -296,3 +298,18 @@ def test_a_study_that_measures_does_so_once_after_training(
         (row,) = json.loads(capsys.readouterr().out)
         assert [reach["length"] for reach in row["reaches"]] == [10, 60]
         monkeypatch.setattr(Scaling, "measure", None)  # a second look would fail
+
+
+def test_ablations_are_named_once_and_the_papers_models_are_among_them() -> None:
+    every = variations()
+    assert len(set(every.values())) == len(every)
+    assert list(every)[:4] == list(PRESETS)
+    runs = dict(zip(every, Ablation().runs(quick=True), strict=True))
+    kept = [restricted(runs[name], (0,)) for name in ("recurrent-delta", "srwm, value alone")]
+    cells = Ablation().rows([answered(kept[0], 60), answered(kept[1], 20)])
+    facts = Ablation().facts(cells)
+    assert [(fact["variation"], fact["solved"], fact["language"]) for fact in facts] == [
+        ("recurrent-delta", 1, "parity"),
+        ("srwm, value alone", 0, "parity"),
+    ]
+    assert Ablation().render(cells).row_count == 2

@@ -121,10 +121,12 @@ def switched(name: str, switches: Sequence[str]) -> MixerSpec:
     values: dict[str, Any] = {"name": name}
     for text in switches:
         switch, _, value = text.partition("=")
+        if not (switch.strip() and value.strip()):
+            raise UserError(f"a switch is NAME=VALUE, not {text!r}; fwplab mixers show {name} lists them")
         try:
             values[switch.strip().replace("-", "_")] = json.loads(value.strip().lower())
-        except json.JSONDecodeError as error:
-            raise UserError(f"a switch is NAME=VALUE with true, false or a number as value, not {text!r}") from error
+        except json.JSONDecodeError:
+            values[switch.strip().replace("-", "_")] = value.strip()  # a word
     return mixer_from_dict(values)
 
 

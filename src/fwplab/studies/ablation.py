@@ -1,0 +1,120 @@
+"""Which part of the recurrent and the self-referential rule does a language need?"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.table import Table
+
+from fwplab.languages.splits import SplitSpec
+from fwplab.mixers.fast_weight_program import PARTS, PRESETS, FastWeightProgram
+from fwplab.model import ModelSpec
+from fwplab.record import Record
+from fwplab.run import PROTOCOLS, Rule, Run
+from fwplab.statistics import spread
+from fwplab.studies.study import Study
+from fwplab.table import Row, percent, row, to_json
+
+LANGUAGES = ("parity", "counter_2", "dyck_1", "reset_dyck_1")
+QUICK_LANGUAGES = ("parity",)
+MODEL = ModelSpec(hidden=32, layers=2, heads=4, feed_forward_factor=2)
+PROTOCOL = replace(
+    PROTOCOLS["paper"], max_steps=5_000, check_every=100, splits=SplitSpec(validation_strings=500, test_strings=200)
+)
+RATE = 3e-3
+
+
+def variations() -> dict[str, FastWeightProgram]:
+    """Every variation by name: the four models, then one part changed at a time, then parts taken away together."""
+    whole, self_referential = PRESETS["recurrent-delta"], PRESETS["srwm"]
+    others = {part: ",".join(other for other in PARTS if other != part) for part in PARTS}
+    return {
+        **PRESETS,
+        "additive update": replace(whole, update="additive"),
+        "no feedback": replace(whole, feedback="none"),
+        "raw feedback": replace(whole, feedback="raw"),
+        **{f"feedback into the {part} alone": replace(whole, feedback_into=part) for part in PARTS},
+        **{f"keys: {each}": replace(whole, normalisation=each) for each in ("sum", "l2", "none")},
+        **{f"rate: {each}": replace(whole, rate=each) for each in ("fixed", "double")},
+        "additive, no feedback": replace(whole, update="additive", feedback="none"),
+        "no feedback, keys: l2, rate: double": replace(whole, feedback="none", normalisation="l2", rate="double"),
+        "srwm, additive": replace(self_referential, update="additive"),
+        "srwm, value alone": replace(self_referential, self_reference="value"),
+        **{f"srwm, value and {part}": replace(self_referential, self_reference=f"value,{part}") for part in PARTS[1:]},
+        **{f"srwm, all but the {part}": replace(self_referential, self_reference=others[part]) for part in PARTS},
+        "srwm, keys: l2, rate: double": replace(self_referential, normalisation="l2", rate="double"),
+    }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variation on one language."""
+
+    variation: str
+    row: Row
+
+
+class Ablation(Study):
+    """Parts taken away from the recurrent and the self-referential rule, one at a time and together."""
+
+    title = "Which part does a language need"
+    question = (
+        "Update, feedback and where it goes, normalisation of the keys, range of the rate, and what refers to itself: "
+        "taken away one at a time and together, which of them does each language need?"
+    )
+    seeds = 3
+    columns = ("language", "variation", "seeds", "solved", "interval", "bin0.median", "bin1.median", "chance.bin1")
+
+    def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
+        """Quick: parity, a thousand steps."""
+        protocol = replace(PROTOCOL, max_steps=1_000) if quick else PROTOCOL
+        return [
+            Run(language, program, tuple(range(seeds or self.seeds)), (RATE,), MODEL, protocol)
+            for language in (QUICK_LANGUAGES if quick else LANGUAGES)
+            for program in variations().values()
+        ]
+
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+        """One row for each variation and language that has records."""
+        names = {program: name for name, program in variations().items()}
+        return [Cell(names[record.run.mixer], row([record], rule, "")) for record in records]  # type: ignore[index]
+
+    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+        """As the paper's table, and the variation."""
+        return [{"variation": cell.variation} | to_json([cell.row])[0] for cell in rows]
+
+    def render(self, rows: Sequence[Cell]) -> Table:
+        """Variations by languages: solved seeds, and the median accuracy on Bin1."""
+        languages = list(dict.fromkeys(cell.row.language for cell in rows))
+        found = {(cell.variation, cell.row.language): cell.row for cell in rows}
+        rules = ", ".join(sorted({cell.row.rule for cell in rows}))
+        guesses = "; ".join(f"{name} {percent(_guess(rows, name))}" for name in languages)
+        table = Table(
+            "variation",
+            header_style="bold",
+            caption=(
+                "Seeds with Bin0 and Bin1 right to the last string, and the median over seeds of whole strings right "
+                f"in Bin1, percent. Rule: {rules}. Guess in Bin1: {guesses}."
+            ),
+            caption_justify="left",
+        )
+        for name in languages:
+            table.add_column(name, justify="right", no_wrap=True)
+        for name in variations():
+            cells = [found.get((name, language)) for language in languages]
+            if any(cells):
+                table.add_row(name, *(_text(each) for each in cells))
+            if name == "srwm":
+                table.add_section()
+        return table
+
+
+def _guess(rows: Sequence[Cell], language: str) -> float:
+    return next(cell.row.chance_bin1 for cell in rows if cell.row.language == language)
+
+
+def _text(cell: Row | None) -> str:
+    if cell is None:
+        return "-"
+    diverged = f" [red]{cell.diverged} diverged[/red]" if cell.diverged else ""
+    return f"{cell.solved} of {cell.seeds}  {percent(spread(cell.bin1).median):>5}{diverged}"
