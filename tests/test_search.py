@@ -114,6 +114,7 @@ WRONG = {
     "trials": (["--trials", "0"], "trials must be a positive"),
     "objective": (["--objective", "best"], "strict"),
     "space": (["--hidden", "0"], "positive whole numbers"),
+    "heads": (["--head-width", "5"], "do not divide a width of 32"),
     "rates": (["--learning-rate", "0.1", "0.01"], "0 < lowest <= highest"),
     "workers": (["--workers", "0"], "workers must be"),
 }

@@ -170,6 +170,8 @@ WRONG = {
     "seeds": (["study", "run", "irie2023", "--seeds", "0"], "positive whole number"),
     "engine": (["study", "run", "irie2023", "--engine", "spark"], "choose from: local, ray"),
     "address": (["study", "run", "irie2023", "--address", "auto"], "--engine ray"),
+    "report": (["report", "scaling"], "choose from: irie2023"),
+    "reproduce": (["reproduce", "ablation", "--quick"], "choose from: irie2023"),
     "format": (["study", "export", "irie2023", "--format", "xls", "--out", "x"], "csv, parquet, latex, records"),
     "out": (["study", "export", "irie2023"], "--out is missing"),
 }

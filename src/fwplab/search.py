@@ -15,6 +15,7 @@ from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
+from fwplab.mixers.mixer import head_width
 from fwplab.model import ModelSpec
 from fwplab.recipes import Recipe
 from fwplab.record import Progress, Record
@@ -39,7 +40,7 @@ Objective = Literal["paper", "strict"]
 
 @dataclass(frozen=True)
 class Space:
-    """What a search may choose from. Heads are chosen by their width; those that do not fit a layer are left out."""
+    """What a search may choose from. Heads are chosen by their width, which must divide every `hidden`."""
 
     hidden: tuple[int, ...] = (32, 64)
     layers: tuple[int, ...] = (1, 2)
@@ -51,6 +52,9 @@ class Space:
         for name in ("hidden", "layers", "head_width", "batch_size"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise UserError(f"{name}: choose one or more positive whole numbers")
+        for hidden in self.hidden:
+            for width in self.head_width:
+                head_width(hidden, max(1, hidden // width))
         low, high = self.learning_rate
         if not 0 < low <= high:
             raise UserError(f"learning rates from {low} to {high}: choose 0 < lowest <= highest")

@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +16,8 @@ from fwplab.statistics import spread, wilson
 
 LengthScores = tuple[int, int, tuple[float, ...]]
 """The shortest and longest length of a test set, and one accuracy a seed."""
+
+Cell = TypeVar("Cell")
 
 CLAIMS = ("solves", "fails", "")
 
@@ -168,6 +170,19 @@ def render_terminal(rows: Sequence[Row]) -> Table:
             table.add_row(Text.assemble((cell.language, "bold"), (f"  rule: {cell.rule}", "dim")))
         table.add_row(*_terminal_cells(cell))
     return table
+
+
+def add_by_language(
+    table: Table, cells: Sequence[Cell], language: Callable[[Cell], str], texts: Callable[[Cell], Sequence[str]]
+) -> None:
+    """Adds the cells' rows, a section with a heading for each language."""
+    heading = None
+    for cell in cells:
+        if language(cell) != heading:
+            heading = language(cell)
+            table.add_section()
+            table.add_row(f"[bold]{heading}[/bold]")
+        table.add_row(*texts(cell))
 
 
 def _terminal_cells(cell: Row) -> list[Text]:

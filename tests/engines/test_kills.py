@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.engines.test_engines import trained
+from tests.engines.test_engines import dies_always, fails, is_wrong, trained
 from tests.test_trainer import small_run
 
 from fwplab import trainer
@@ -199,16 +199,3 @@ def test_what_a_worker_raises_reaches_the_driver(engine_options: dict[str, str])
             train_all(RUNS[:2], store, engine_named(**engine_options), task=fails)
         with pytest.raises(UserError, match="choose from: this, that"):
             train_all(RUNS[:2], store, engine_named(**engine_options), task=is_wrong)
-
-
-def dies_always(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
-
-
-def fails(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
-    raise ZeroDivisionError("the reason")
-
-
-def is_wrong(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
-    raise UserError("choose from: this, that")

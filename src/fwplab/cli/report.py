@@ -8,26 +8,24 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from fwplab.cli.console import emit
-from fwplab.cli.study import Selected, train_study
+from fwplab.cli.study import Selected, Trained
+from fwplab.errors import UserError
 from fwplab.report import write_report
 from fwplab.run import Rule
+from fwplab.studies import STUDIES
 
 
 @dataclass(frozen=True)
-class Reproduce(Selected):
+class Reproduce(Trained):
     """Trains what a study asks for, prints its table, and writes its report."""
 
     out: Path = Path("report.html")
     """Where the report goes."""
-    engine: str = "local"
-    """local or ray (fwplab study run --help)."""
-    address: str | None = None
-    workers: int | None = None
-    device: str = "cpu"
     json: bool = False
 
     def __call__(self) -> int:
-        train_study(self, self.engine, self.address, self.workers, self.device)
+        check_report(self)
+        self.train()
         return publish(self, "paper", self.out, as_json=self.json)
 
 
@@ -42,7 +40,15 @@ class Report(Selected):
     json: bool = False
 
     def __call__(self) -> int:
+        check_report(self)
         return publish(self, self.rule, self.out, as_json=self.json)
+
+
+def check_report(part: Selected) -> None:
+    """A `UserError` for a study whose table is not one that the report shows."""
+    if not part.study().reports:
+        able = ", ".join(name for name in STUDIES.names() if STUDIES.load(name).reports)
+        raise UserError(f"{part.name} has no report; choose from: {able}; its table: fwplab study show {part.name}")
 
 
 def publish(part: Selected, rule: Rule, out: Path, *, as_json: bool) -> int:

@@ -13,7 +13,7 @@ from tyro.conf import Positional, subcommand
 from fwplab.archive import shipped, write_archive
 from fwplab.cli.console import emit
 from fwplab.cli.training import check_device
-from fwplab.engines import engine_named, train_all
+from fwplab.engines import Engine, engine_named, train_all
 from fwplab.errors import UserError
 from fwplab.export import scores, to_latex, write_csv, write_parquet
 from fwplab.files import replaced
@@ -96,8 +96,8 @@ class Selected:
 
 
 @dataclass(frozen=True)
-class RunStudy(Selected):
-    """Trains what is not finished yet, here or on a cluster; killed at any instant, it goes on where it stopped."""
+class Trained(Selected):
+    """A part of a study, and who trains what it lacks."""
 
     engine: str = "local"
     """local: processes on this machine's cores; ray: a Ray cluster."""
@@ -106,35 +106,37 @@ class RunStudy(Selected):
     workers: int | None = None
     """Runs at a time; as many as there are cores where none is given."""
     device: str = "cpu"
+
+    def train(self) -> None:
+        """Trains what is not finished, then measures what the study wants to know of the checkpoints."""
+        check_device(self.device)
+        engine = engine_named(self.engine, address=self.address, workers=self.workers, device=self.device)
+        with Store() as own, self.shipped() as others:
+            runs = unfinished(self.runs(), (own, others), whole=self.device != "cpu")
+            with ProgressView(runs) as view:
+                train_all(runs, own, engine, observe=view.observe)
+            if self.study().measures:
+                self._measure(own, engine)
+
+    def _measure(self, store: Store, engine: Engine) -> None:
+        study = self.study()
+        name = STUDIES.name_of(type(study))
+        runs = unmeasured(self.runs(), store, name)
+        results = engine.map(partial(measure, name=name, study=study), runs)
+        for key, found in track(results, "measuring", len(runs), console=Console(stderr=True)):
+            for seed, measurements in found.items():
+                store.measure(key, seed, measurements)
+
+
+@dataclass(frozen=True)
+class RunStudy(Trained):
+    """Trains what is not finished yet, here or on a cluster; killed at any instant, it goes on where it stopped."""
+
     json: bool = False
 
     def __call__(self) -> int:
-        train_study(self, self.engine, self.address, self.workers, self.device)
-        if self.study().measures:
-            self._measure()
+        self.train()
         return show(self, "paper", as_json=self.json)
-
-    def _measure(self) -> None:
-        """The study looks at what has been trained on this machine."""
-        study = self.study()
-        name = STUDIES.name_of(type(study))
-        chosen = engine_named(self.engine, address=self.address, workers=self.workers, device=self.device)
-        with Store() as store:
-            runs = unmeasured(self.runs(), store, name)
-            results = chosen.map(partial(measure, name=name, study=study), runs)
-            for key, found in track(results, "measuring", len(runs), console=Console(stderr=True)):
-                for seed, measurements in found.items():
-                    store.measure(key, seed, measurements)
-
-
-def train_study(part: Selected, engine: str, address: str | None, workers: int | None, device: str) -> None:
-    """Trains what a part of a study still lacks."""
-    check_device(device)
-    chosen = engine_named(engine, address=address, workers=workers, device=device)
-    with Store() as own, part.shipped() as others:
-        runs = unfinished(part.runs(), (own, others), whole=device != "cpu")
-        with ProgressView(runs) as view:
-            train_all(runs, own, chosen, observe=view.observe)
 
 
 @dataclass(frozen=True)

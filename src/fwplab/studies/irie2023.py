@@ -56,6 +56,8 @@ class Irie2023(Study):
         "training (Bin0, 2-50) and longer (Bin1, 51-100), in how many of several seeds?"
     )
 
+    reports = True
+
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Quick: four models, three languages, three seeds. Else all models and languages from their recipes."""
         if quick:

@@ -14,7 +14,7 @@ from fwplab.record import Member, Record
 from fwplab.run import PROTOCOLS, Rule, Run
 from fwplab.statistics import spread, survival, time_until, wilson
 from fwplab.studies.study import Study
-from fwplab.table import accuracy, guess, percent
+from fwplab.table import accuracy, add_by_language, guess, percent
 
 MODELS = ("recurrent-delta", "srwm")
 LANGUAGES = ("parity", "reset_dyck_1")
@@ -111,22 +111,7 @@ class Robustness(Study):
         names = ("model", "start", "rate", "solved", "steps to 25, 50, 75 %", "diverged", "Bin1 %", "guess %")
         for name in names:
             table.add_column(name, no_wrap=True, justify="left" if name in names[:2] else "right")
-        group = None
-        for cell in rows:
-            if cell.language != group:
-                group = cell.language
-                table.add_section()
-                table.add_row(f"[bold]{group}[/bold]  [dim]rule: {cell.rule}[/dim]")
-            table.add_row(
-                cell.mixer,
-                cell.initialisation,
-                f"{cell.learning_rate:g}",
-                _counted(cell.solved, cell.seeds),
-                ", ".join("-" if steps is None else f"{steps:,.0f}" for steps in cell.steps_until),
-                _counted(cell.diverged, cell.seeds),
-                percent(cell.longer),
-                percent(cell.chance),
-            )
+        add_by_language(table, rows, lambda cell: f"{cell.language}  rule: {cell.rule}", _texts)
         return table
 
 
@@ -160,3 +145,16 @@ def _solved_at(member: Member) -> int | None:
 def _counted(count: int, of: int) -> str:
     low, high = wilson(count, of)
     return f"{count} of {of} [dim]({100 * low:.0f}-{100 * high:.0f})[/dim]"
+
+
+def _texts(cell: Cell) -> list[str]:
+    return [
+        cell.mixer,
+        cell.initialisation,
+        f"{cell.learning_rate:g}",
+        _counted(cell.solved, cell.seeds),
+        ", ".join("-" if steps is None else f"{steps:,.0f}" for steps in cell.steps_until),
+        _counted(cell.diverged, cell.seeds),
+        percent(cell.longer),
+        percent(cell.chance),
+    ]

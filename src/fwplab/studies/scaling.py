@@ -19,7 +19,7 @@ from fwplab.run import Rule, Run
 from fwplab.statistics import Spread, spread
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Study
-from fwplab.table import percent
+from fwplab.table import add_by_language, percent
 from fwplab.trainer import load_splits
 
 LENGTHS = (100, 200, 500, 1_000, 5_000, 10_000)
@@ -112,13 +112,7 @@ class Scaling(Study):
         lengths = [f"{length:,}" for length in LENGTHS]
         for name in ("model\nseeds", *lengths, "fails\nfrom", "first\nerror", "norm", "flat\n%", "guess\n%"):
             table.add_column(name, no_wrap=True, justify="left" if name.startswith("model") else "right")
-        group = None
-        for cell in rows:
-            if cell.language != group:
-                group = cell.language
-                table.add_section()
-                table.add_row(f"[bold]{group}[/bold]")
-            table.add_row(*_texts(cell))
+        add_by_language(table, rows, lambda cell: cell.language, _texts)
         return table
 
 
@@ -202,7 +196,8 @@ def _texts(cell: Cell) -> list[str]:
             accuracies.append("-")
             continue
         shown = by_length[length].accuracy
-        accuracies.append(f"{percent(shown.median)}\n[dim]{percent(shown.lowest)}-{percent(shown.best)}[/dim]")
+        lowest, best = (percent(share).removesuffix(".0") for share in (shown.lowest, shown.best))
+        accuracies.append(f"{percent(shown.median)}\n[dim]{lowest}-{best}[/dim]")
     first, last = cell.reaches[0], cell.reaches[-1]
     flat = [first.saturation, last.saturation]
     return [

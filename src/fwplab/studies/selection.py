@@ -11,7 +11,7 @@ from fwplab.run import RULES, Rule, Run
 from fwplab.statistics import spread
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Study
-from fwplab.table import Row, percent
+from fwplab.table import Row, add_by_language, percent
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,7 @@ class Selection(Study):
         )
         for name in ("model\nseeds", *(f"{rule}\nsolved, Bin1" for rule in RULES), "gain, paper\noracle", "guess"):
             table.add_column(name, no_wrap=True, justify="left" if name.startswith("model") else "right")
-        language = None
-        for cell in rows:
-            if cell.language != language:
-                language = cell.language
-                table.add_section()
-                table.add_row(f"[bold]{language}[/bold]")
-            shown = [f"{percent(r.unseen)}\n[dim]({r.solved}, {percent(r.longer)})[/dim]" for r in cell.readings]
-            gains = f"{100 * cell.gain('paper'):+.1f}\n{100 * cell.gain('oracle'):+.1f}"
-            table.add_row(f"{cell.mixer}\n[dim]{cell.seeds}[/dim]", *shown, gains, percent(cell.chance))
+        add_by_language(table, rows, lambda cell: cell.language, _texts)
         return table
 
 
@@ -110,3 +102,9 @@ def _reading(row: Row) -> Reading:
     longest = max(low for low, high, _ in row.test if high <= 100)  # the strings of Bin1's lengths that are fresh
     unseen = next(shares for low, _, shares in row.test if low == longest)
     return Reading(row.rule, row.solved, spread(row.bin1).median, spread(unseen).median)
+
+
+def _texts(cell: Cell) -> list[str]:
+    shown = [f"{percent(r.unseen)}\n[dim]({r.solved}, {percent(r.longer)})[/dim]" for r in cell.readings]
+    gains = f"{100 * cell.gain('paper'):+.1f}\n{100 * cell.gain('oracle'):+.1f}"
+    return [f"{cell.mixer}\n[dim]{cell.seeds}[/dim]", *shown, gains, percent(cell.chance)]

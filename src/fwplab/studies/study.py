@@ -23,7 +23,8 @@ class Study(ABC):
     """A question asked of many runs. `title` heads the report, `question` says what is asked and of whom.
 
     `records_of` names the study whose runs these are, where it is not this one; `columns` are the facts of a row that
-    stand in the LaTeX table; `measures` says that the study looks at checkpoints once they are trained.
+    stand in the LaTeX table; `measures` says that the study looks at checkpoints once they are trained,
+    `reports` that its rows are those of `fwplab.table`, which the report shows.
     """
 
     title: ClassVar[str]
@@ -31,6 +32,7 @@ class Study(ABC):
     seeds: ClassVar[int] = 5
     records_of: ClassVar[str | None] = None
     measures: ClassVar[bool] = False
+    reports: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = (
         *("language", "mixer", "claim", "solved", "seeds", "interval"),
         *("bin0.median", "bin0.best", "bin1.median", "bin1.best", "chance.bin1", "parameters", "max_steps"),
