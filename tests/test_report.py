@@ -74,6 +74,7 @@ def page(tmp_path: Path, **changes: str) -> str:
 )
 def test_verdicts(claim: str, solved: int, expected: str) -> None:
     assert verdict(claim, solved, 3) == expected
+    assert verdict(claim, 1, 2) == ("open: 2 of 3 seeds" if claim else "")
 
 
 def test_a_row_counts_what_the_records_say() -> None:

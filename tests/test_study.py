@@ -117,22 +117,22 @@ def test_merging_adds_times_and_keeps_every_machine() -> None:
 
 
 def test_the_command_line_reads_records_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    solved, failed = (recipe("parity", model).run((0, 1)) for model in ("recurrent-delta", "linear-transformer"))
-    part = ["irie2023", "--languages", "parity", "--mixers", "recurrent-delta", "linear-transformer", "--seeds", "2"]
+    solved, failed = (recipe("parity", model).run((0, 1, 2)) for model in ("recurrent-delta", "linear-transformer"))
+    part = ["irie2023", "--languages", "parity", "--mixers", "recurrent-delta", "linear-transformer", "--seeds", "3"]
     with Store() as store:
         store.save(answered(solved, 60))
         store.save(answered(restricted(failed, (0,)), 20))
 
     assert command(["study", "show", *part, "--json"]) == 0
     rows = {row["mixer"]: row for row in json.loads(capsys.readouterr().out)}
-    assert (rows["recurrent-delta"]["solved"], rows["recurrent-delta"]["seeds"]) == (2, 2)
+    assert (rows["recurrent-delta"]["solved"], rows["recurrent-delta"]["seeds"]) == (3, 3)
     assert rows["recurrent-delta"]["verdict"] == "reproduced"
     assert rows["linear-transformer"]["solved"] == 0
     assert rows["linear-transformer"]["language"] == "parity"
 
     assert command(["study", "status", *part, "--json"]) == 0
     status = {each["mixer"]: each for each in json.loads(capsys.readouterr().out)}
-    assert (status["recurrent-delta"]["finished"], status["recurrent-delta"]["asked"]) == (2, 2)
+    assert (status["recurrent-delta"]["finished"], status["recurrent-delta"]["asked"]) == (3, 3)
     assert status["linear-transformer"]["finished"] >= 1
 
     for name, read in (("csv", pyarrow.csv.read_csv), ("parquet", pyarrow.parquet.read_table)):
@@ -143,7 +143,7 @@ def test_the_command_line_reads_records_alone(capsys: pytest.CaptureFixture[str]
     assert command(["study", "export", *part, "--format", "latex", "--out", str(tmp_path / "table.tex")]) == 0
     latex = (tmp_path / "table.tex").read_text()
     assert latex.count(r"\\") == 3
-    assert r"recurrent-delta & solves & 2 & 2" in latex
+    assert r"recurrent-delta & solves & 3 & 3" in latex
     capsys.readouterr()
 
 

@@ -20,6 +20,8 @@ LengthScores = tuple[int, int, tuple[float, ...]]
 Cell = TypeVar("Cell")
 
 CLAIMS = ("solves", "fails", "")
+FEWEST = 3
+"""Seeds from which a claim is judged."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def row(records: Sequence[Record], rule: Rule, claim: str) -> Row:
 
 
 def verdict(claim: str, solved: int, seeds: int) -> str:
-    """What `solved` of `seeds` seeds mean for a claim, "solves" or "fails"; nothing where nothing is claimed.
+    """What `solved` of `seeds` seeds mean for a claim, "solves" or "fails"; nothing where nothing is claimed, and open
+    where the seeds are too few to say.
 
     >>> verdict("solves", 2, 3)
     'partly: 2 of 3 seeds'
@@ -98,6 +101,8 @@ def verdict(claim: str, solved: int, seeds: int) -> str:
         raise ValueError(f"unknown claim {claim!r}; choose from: solves, fails, or nothing")
     if claim == "":
         return ""
+    if seeds < FEWEST:
+        return f"open: {seeds} of {FEWEST} seeds"
     if claim == "fails":
         return "reproduced" if solved == 0 else f"contradicted: {solved} of {seeds} seeds solve it"
     if solved == 0:
@@ -189,7 +194,7 @@ def _terminal_cells(cell: Row) -> list[Text]:
     low, high = cell.interval
     bin0, bin1, steps = spread(cell.bin0), spread(cell.bin1), spread(cell.steps)
     diverged = f", {cell.diverged} diverged" if cell.diverged else ""
-    styles = {"": "", "reproduced": "green", "partly": "yellow"}
+    styles = {"": "", "reproduced": "green", "partly": "yellow", "open": "dim"}
     style = styles.get(cell.verdict.split(":")[0], "red")
     return [
         _two_lines(cell.mixer, f"{cell.parameters:,} / {cell.state_size:,}"),
