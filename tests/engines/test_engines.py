@@ -1,7 +1,9 @@
 """The engine: order, workers that die, and what comes back from them."""
 
+import importlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,3 +116,11 @@ def test_plan_splits_the_missing_seeds_into_groups() -> None:
         assert [run.seeds for run in plan(RUN, store, 8)] == [(0,), (3,)]
         store.save(record_of(RUN))
         assert plan(RUN, store, 2) == []
+
+
+@pytest.mark.parametrize(("module", "package"), [("fwplab.engines.ray", "ray"), ("fwplab.search", "optuna")])
+def test_a_missing_extra_is_named(module: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(UserError, match=r"install it: pip install 'fwplab\["):
+        importlib.import_module(module)
