@@ -315,3 +315,7 @@ def test_ablations_are_named_once_and_the_papers_models_are_among_them() -> None
         ("srwm, value alone", 0, "parity"),
     ]
     assert Ablation().render(cells).row_count == 2
+
+
+def test_reset_dyck_is_asked_of_one_layer_as_its_claim_is() -> None:
+    assert {recipe("reset_dyck_1", model).model.layers for model in MODELS} == {1}
