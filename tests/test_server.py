@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.engines.test_engines import trained
 from tests.engines.test_kills import RUNS, members, slowly
+from tests.test_search import SEARCH
 from tests.test_store import RUN, record_of
 
 from fwplab import store as stores
@@ -20,6 +21,7 @@ from fwplab.archive import open_archive, write_archive
 from fwplab.cli import run as command
 from fwplab.engines import Local
 from fwplab.errors import UserError
+from fwplab.search import open_search, work
 from fwplab.store import Store
 
 PROGRAMS = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
@@ -132,3 +134,15 @@ def test_records_move_from_a_server_to_a_folder(server: Server, tmp_path: Path) 
         write_archive([store], [record.run.key], tmp_path / "records")
     with open_archive(tmp_path / "records") as found:
         assert found.records() == [record]
+
+
+def test_a_search_shares_its_trials_through_the_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FWPLAB_STORE", server.url)
+    record = record_of(replace(RUN, seeds=(13,)))
+    with Store() as store:
+        store.save(record)
+    work(SEARCH, 1)
+    (trial,) = open_search(SEARCH).trials
+    assert trial.state.name == "COMPLETE"
+    with Store() as store:  # the records of the same server are where they were
+        assert store.load(record.run.key) == record

@@ -6,6 +6,7 @@ Optuna because its trials live in a database: many workers share a search, and o
 import hashlib
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -128,12 +129,12 @@ class Search:
 
 
 def open_search(search: Search, url: str | None = None) -> optuna.Study:
-    """The search with all its trials so far; by default in a database of its own in `FWPLAB_HOME`."""
+    """The search with all its trials so far; by default on the server of `FWPLAB_STORE`, or in `FWPLAB_HOME`."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
     with warnings.catch_warnings():  # heartbeats and two switches of the sampler: "may change", which a pin answers
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = optuna.storages.RDBStorage(
-            url or f"sqlite:///{home() / 'searches.sqlite'}",
+            url or os.environ.get("FWPLAB_STORE") or f"sqlite:///{home() / 'searches.sqlite'}",
             heartbeat_interval=HEARTBEAT_SECONDS,
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
         )

@@ -49,7 +49,7 @@ class SearchCommand:
     """Lowest and highest."""
     batch_size: tuple[int, ...] = (32, 64)
     storage: str | None = None
-    """URL of a database for the trials; one in FWPLAB_HOME where none is given."""
+    """URL of a database for the trials; FWPLAB_STORE, or a file in FWPLAB_HOME, where none is given."""
     workers: int | None = None
     """Processes; the number of usable cores where none is given."""
     write_recipe: Path | None = None
