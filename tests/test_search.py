@@ -99,15 +99,17 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
         process.stdout.readline()
         os.kill(process.pid, signal.SIGKILL)
     monkeypatch.setattr("fwplab.search.HEARTBEAT_SECONDS", 1)
-    (dead,) = open_search(SEARCH).trials
+    with open_search(SEARCH) as study:
+        (dead,) = study.trials
     assert dead.state == optuna.trial.TrialState.RUNNING
     time.sleep(3)  # until the heart is known to have stopped
     work(SEARCH, 3)
-    trials = open_search(SEARCH).trials
+    with open_search(SEARCH) as study:
+        trials, rows = study.trials, trials_of(study)
     assert [trial.state.name for trial in trials].count("FAIL") == 1
     again = [trial for trial in trials if trial.params == dead.params and trial.state.name in ("COMPLETE", "PRUNED")]
     assert len(again) == 1
-    assert len(trials_of(open_search(SEARCH))) == 4
+    assert len(rows) == 4
 
 
 WRONG = {

@@ -142,7 +142,8 @@ def test_a_search_shares_its_trials_through_the_server(server: Server, monkeypat
     with Store() as store:
         store.save(record)
     work(SEARCH, 1)
-    (trial,) = open_search(SEARCH).trials
+    with open_search(SEARCH) as study:
+        (trial,) = study.trials
     assert trial.state.name == "COMPLETE"
     with Store() as store:  # the records of the same server are where they were
         assert store.load(record.run.key) == record

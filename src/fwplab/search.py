@@ -8,7 +8,8 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -128,7 +129,8 @@ class Search:
         )
 
 
-def open_search(search: Search, url: str | None = None) -> optuna.Study:
+@contextmanager
+def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study]:
     """The search with all its trials so far; by default on the server of `FWPLAB_STORE`, or in `FWPLAB_HOME`."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
     with warnings.catch_warnings():  # heartbeats and two switches of the sampler: "may change", which a pin answers
@@ -138,7 +140,7 @@ def open_search(search: Search, url: str | None = None) -> optuna.Study:
             heartbeat_interval=HEARTBEAT_SECONDS,
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
         )
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage,
             study_name=search.name,
             direction="maximize",
@@ -146,17 +148,22 @@ def open_search(search: Search, url: str | None = None) -> optuna.Study:
             sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=search.checks // 4),
         )
+    try:
+        yield study
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def work(
     search: Search, trials: int, *, url: str | None = None, observe: Callable[[Progress], None] | None = None
 ) -> None:
     """Adds trials until the search has so many that ended; any number of processes may do so at a time."""
-    study = open_search(search, url)
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    if len(study.get_trials(deepcopy=False, states=ended)) < trials:
-        stop = optuna.study.MaxTrialsCallback(trials, states=ended)
-        study.optimize(lambda trial: _value(search, trial, observe), callbacks=[stop])
+    with open_search(search, url) as study:
+        if len(study.get_trials(deepcopy=False, states=ended)) < trials:
+            stop = optuna.study.MaxTrialsCallback(trials, states=ended)
+            study.optimize(lambda trial: _value(search, trial, observe), callbacks=[stop])
 
 
 def _value(search: Search, trial: optuna.Trial, observe: Callable[[Progress], None] | None) -> float:

@@ -64,11 +64,11 @@ class SearchCommand:
             _work(search, self.trials, self.storage, None)
         else:
             self._share(search, workers)
-        study = open_search(search, self.storage)
-        rows = trials_of(study)
-        best = rows[0] if rows and rows[0]["value"] is not None else None
-        if self.write_recipe is not None and best is not None:
-            write_recipe(search.recipe(study), self.write_recipe)
+        with open_search(search, self.storage) as study:
+            rows = trials_of(study)
+            best = rows[0] if rows and rows[0]["value"] is not None else None
+            if self.write_recipe is not None and best is not None:
+                write_recipe(search.recipe(study), self.write_recipe)
         facts = {
             "search": search.name,
             "language": search.language,
@@ -100,7 +100,8 @@ class SearchCommand:
     def _share(self, search: "Search", workers: int) -> None:
         from fwplab.search import open_search
 
-        open_search(search, self.storage)  # the tables are made once, before everybody asks for them
+        with open_search(search, self.storage):
+            pass  # the tables are made once, before everybody asks for them
         shares = [usable_cores()[place::workers] or usable_cores() for place in range(workers)]
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             parts = [pool.submit(_work, search, self.trials, self.storage, share) for share in shares]
