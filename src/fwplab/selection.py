@@ -3,16 +3,13 @@
 import math
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from fwplab.checkpoint import same
+from fwplab.population import Weights
 from fwplab.record import Check, MemberProgress, Status
 from fwplab.run import Protocol, Rule
 
 BLIND: tuple[Rule, ...] = ("strict", "last")
 """The rules that may know nothing of strings longer than those of training, not even when training ended."""
-
-Weights = dict[str, Tensor]
 
 
 @dataclass
