@@ -27,6 +27,11 @@ class DeltaNet(MixerSpec):
 
 
 class _Layer(FastWeightMixer):
+    def features(
+        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return _shares(query), _shares(key), value, torch.sigmoid(beta[0])
+
     def rule(
         self,
         query: Tensor,
@@ -36,9 +41,9 @@ class _Layer(FastWeightMixer):
         state: State | None,
         cu_seqlens: Tensor | None,
     ) -> Scan:
-        strength = torch.sigmoid(beta[0])
         start = state[0] if state else None
-        return delta(_shares(query), _shares(key), value, strength, initial_state=start, cu_seqlens=cu_seqlens)
+        features = self.features(query, key, value, *beta, last=None)
+        return delta(*features, initial_state=start, cu_seqlens=cu_seqlens)
 
 
 def _shares(features: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from fwplab.mixers.mixer import Mixer, State, head_width
+from fwplab.mixers.view import Writes, writes
 from fwplab.ops import Scan
 
 
@@ -13,7 +14,10 @@ class FastWeightMixer(Mixer):
     """`x + OutLinear(rule(SlowNet(LayerNorm(x))))`, both maps without bias.
 
     SlowNet's output is viewed `[heads, 3 d + extra]` and split `[query | key | value | extra]` a head.
+    `erases` says whether the rule takes away what it held under a key before it writes there.
     """
+
+    erases: bool = True
 
     def __init__(self, width: int, heads: int, extra: int = 0) -> None:
         super().__init__()
@@ -40,6 +44,22 @@ class FastWeightMixer(Mixer):
         cu_seqlens: Tensor | None,
     ) -> Scan:
         """Runs the rule on SlowNet's output, `[batch, time, heads, d]` each, beta `[batch, time, heads]`."""
+
+    @abstractmethod
+    def features(
+        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Query, key, value and rate as the update sees them, from SlowNet's output.
+
+        `last` is the output of the position before, `[batch, heads, d]`, for a rule that has feedback; such a rule
+        takes one position, `[batch, heads, d]` each, beta and the rate without d.
+        """
+
+    def view(self, x: Tensor, before: State) -> Writes:
+        """The rank-one updates."""
+        parts = (part.squeeze(1) for part in self.project(self.layer_norm(x.unsqueeze(1))))
+        query, key, value, rate = self.features(*parts, last=before[1] if len(before) > 1 else None)
+        return writes(query, key, rate.unsqueeze(-1), value, before[0], erases=self.erases)
 
     def project(self, x: Tensor) -> tuple[Tensor, ...]:
         """SlowNet, its rows taken apart rather than its output: every part comes out contiguous."""

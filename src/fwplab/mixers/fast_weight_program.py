@@ -11,6 +11,7 @@ from torch.nn.functional import elu, normalize
 from fwplab.errors import UserError
 from fwplab.mixers.fast_weight import FastWeightMixer
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat, head_width
+from fwplab.mixers.view import Writes, rewrites
 from fwplab.ops import Scan, delta, linear, recurrent_delta, srwm
 
 PARTS = ("value", "query", "key", "rate")
@@ -114,6 +115,7 @@ class _Fast(FastWeightMixer):
         super().__init__(width, heads, extra=0 if spec.rate == "fixed" else 1)
         self.spec = spec
         self.recurrent = _feedback(spec, heads, self.head_width, 1)
+        self.erases = spec.update == "delta"
 
     def rule(
         self,
@@ -127,13 +129,24 @@ class _Fast(FastWeightMixer):
         spec, start = self.spec, state[0] if state else None
         logits = beta[0] if beta else value.new_zeros(value.shape[:-1])
         if not spec.fed:
-            q, k, rate = spec.phi(query), spec.phi(key), spec.rho(logits)
-            if spec.update == "additive":
-                return linear(q, k, value * rate.unsqueeze(-1), initial_state=start)
-            return delta(q, k, value, rate, initial_state=start)
+            q, k, v, rate = self.features(query, key, value, logits, last=None)
+            if self.erases:
+                return delta(q, k, v, rate, initial_state=start)
+            return linear(q, k, v * rate.unsqueeze(-1), initial_state=start)
         if (spec.update, spec.feedback, spec.normalisation, spec.rate) == ("delta", "tanh", "softmax", "sigmoid"):
             return recurrent_delta(query, key, value, logits, *self._recurrent_weights(), initial_state=state)
         return self._loop((query, key, value, logits), state or self.initial_state(query.shape[0]))
+
+    def features(
+        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        spec, recurrent = self.spec, self.recurrent
+        logits = (beta[0] if beta else value.new_zeros(value.shape[:-1])).unsqueeze(-1)
+        if spec.fed and last is not None:
+            h = spec.squash(last)
+            query, key = _fed(query, "query", h, recurrent), _fed(key, "key", h, recurrent)
+            value, logits = _fed(value, "value", h, recurrent), _fed(logits, "rate", h, recurrent)
+        return spec.phi(query), spec.phi(key), value, spec.rho(logits).squeeze(-1)
 
     def _recurrent_weights(self) -> tuple[Tensor, ...]:
         """Recurrent Delta's four; a part that is not fed has zeros."""
@@ -144,17 +157,13 @@ class _Fast(FastWeightMixer):
         return (*matrices, rate.squeeze(-1))
 
     def _loop(self, inputs: Sequence[Tensor], state: State) -> Scan:
-        spec, (weight, last) = self.spec, state
-        outputs = []
-        for q, k, v, b in zip(*(each.unbind(1) for each in inputs), strict=True):
-            h = spec.squash(last)
-            query, key = (spec.phi(_fed(x, part, h, self.recurrent)) for x, part in ((q, "query"), (k, "key")))
-            value = _fed(v, "value", h, self.recurrent)
-            rate = spec.rho(_fed(b.unsqueeze(-1), "rate", h, self.recurrent))
+        (weight, last), outputs = state, []
+        for at_time in zip(*(each.unbind(1) for each in inputs), strict=True):
+            query, key, value, rate = self.features(*at_time, last=last)
             row = key.unsqueeze(-2)
-            if spec.update == "delta":
+            if self.erases:
                 value = value - (row @ weight).squeeze(-2)
-            weight = weight + row.transpose(-1, -2) * (rate * value).unsqueeze(-2)
+            weight = weight + row.transpose(-1, -2) * (rate.unsqueeze(-1) * value).unsqueeze(-2)
             last = (query.unsqueeze(-2) @ weight).squeeze(-2)
             outputs.append(last)
         return Scan(torch.stack(outputs, 1) if outputs else torch.zeros_like(inputs[2]), (weight, last))
@@ -200,11 +209,7 @@ class _SelfReferential(Mixer):
         spec, blocks = self.spec, dict(zip(PARTS, state, strict=False))
         last, outputs = state[-1], []
         for at_time in x.unbind(1):
-            row = at_time.unsqueeze(-2)
-            read = {part: (row @ block).squeeze(-2) for part, block in blocks.items()}
-            h = spec.squash(last) if spec.fed else last
-            query, key = (spec.phi(_fed(read[part], part, h, self.recurrent)) for part in ("query", "key"))
-            rates = spec.rho(_fed(read["rate"], "rate", h, self.recurrent))
+            output, query, key, rates, h = self._read(at_time, blocks, last)
             for place, part in enumerate(PARTS):
                 if part in self.rewritten:
                     address = query - key if spec.update == "delta" else query
@@ -213,10 +218,26 @@ class _SelfReferential(Mixer):
                         wanted = _fed(wanted, part, h, self.recurrent)
                     change = key.unsqueeze(-1) * (rates[..., place : place + 1] * wanted).unsqueeze(-2)
                     blocks[part] = blocks[part] + change
-            last = read["value"]
+            last = output
             outputs.append(last)
         after = tuple(blocks.values())
         return Scan(torch.stack(outputs, 1) if outputs else torch.zeros_like(x), (*after, last) if spec.fed else after)
+
+    def _read(self, x: Tensor, blocks: dict[str, Tensor], last: Tensor) -> tuple[Tensor, ...]:
+        """Output, query, key and rates of one position `[batch, heads, d]`, and what is fed back to them."""
+        spec, row = self.spec, x.unsqueeze(-2)
+        read = {part: (row @ block).squeeze(-2) for part, block in blocks.items()}
+        h = spec.squash(last) if spec.fed else last
+        query, key = (spec.phi(_fed(read[part], part, h, self.recurrent)) for part in ("query", "key"))
+        return read["value"], query, key, spec.rho(_fed(read["rate"], "rate", h, self.recurrent)), h
+
+    def view(self, x: Tensor, before: State) -> Writes:
+        """The updates of the blocks that rewrite themselves."""
+        blocks = dict(zip(PARTS, before, strict=False))
+        _, query, key, rates, h = self._read(x.unflatten(-1, (self.heads, -1)), blocks, before[-1])
+        fed = {"value": _fed(torch.zeros_like(h), "value", h, self.recurrent)} if "value" in self.recurrent else {}
+        erases = self.spec.update == "delta"
+        return rewrites(blocks, query, key, rates, rewritten=self.rewritten, erases=erases, fed=fed)
 
     def initial_state(self, batch: int) -> State:
         blocks = tuple(self.blocks[part].expand(batch, *self.blocks[part].shape) for part in PARTS)

@@ -22,6 +22,13 @@ class LinearTransformer(MixerSpec):
 
 
 class _Layer(FastWeightMixer):
+    erases = False
+
+    def features(
+        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return elu(query) + 1, elu(key) + 1, value, value.new_ones(value.shape[:-1])
+
     def rule(
         self,
         query: Tensor,
@@ -32,4 +39,5 @@ class _Layer(FastWeightMixer):
         cu_seqlens: Tensor | None,
     ) -> Scan:
         start = state[0] if state else None
-        return linear(elu(query) + 1, elu(key) + 1, value, initial_state=start, cu_seqlens=cu_seqlens)
+        query, key, value, _ = self.features(query, key, value, last=None)
+        return linear(query, key, value, initial_state=start, cu_seqlens=cu_seqlens)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from fwplab.errors import UserError
+from fwplab.mixers.view import View
 
 State = tuple[Tensor, ...]
 """What a mixer carries from one position to the next: tensors with the batch first."""
@@ -29,6 +30,14 @@ class Mixer(nn.Module, ABC):
 
     def saturation(self, state: State) -> Tensor | None:
         """The share of units whose `tanh` is flat in this state, beyond 0.99, `[batch]`; None without such units."""
+        return None
+
+    def view(self, x: Tensor, before: State) -> View | None:
+        """What every position of a string does inside the layer; None for a mixer that shows nothing of itself.
+
+        `x` `[time, width]` are the layer's inputs, `before` the states before each of them, in place of the batch; a
+        mixer whose state grows gets none.
+        """
         return None
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

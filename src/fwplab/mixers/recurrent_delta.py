@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fwplab.mixers.fast_weight import FastWeightMixer
 from fwplab.mixers.mixer import MixerSpec, State, flat
 from fwplab.ops import Scan, recurrent_delta
+from fwplab.ops.recurrent_delta import with_feedback
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,18 @@ class _Layer(FastWeightMixer):
         state: State | None,
         cu_seqlens: Tensor | None,
     ) -> Scan:
-        recurrent = self.recurrent_query, self.recurrent_key, self.recurrent_value, self.recurrent_beta
-        return recurrent_delta(query, key, value, beta[0], *recurrent, initial_state=state, cu_seqlens=cu_seqlens)
+        return recurrent_delta(query, key, value, beta[0], *self.recurrent, initial_state=state, cu_seqlens=cu_seqlens)
+
+    def features(
+        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        last = torch.zeros_like(value) if last is None else last
+        return with_feedback(last, (query, key, value, beta[0]), self.recurrent)
+
+    @property
+    def recurrent(self) -> tuple[Tensor, ...]:
+        """The weights of the feedback to query, key, value and write strength."""
+        return self.recurrent_query, self.recurrent_key, self.recurrent_value, self.recurrent_beta
 
     def saturation(self, state: State) -> Tensor:
         return flat(state[-1].tanh())

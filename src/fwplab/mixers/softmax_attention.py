@@ -1,5 +1,6 @@
 """Softmax attention in the frame of the fast-weight layers (pre-LayerNorm)."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
+from fwplab.mixers.view import Attention
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,21 @@ class CausalAttention(Mixer):
             fused = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0)
             return fused.transpose(1, 2).flatten(-2), (key, value)
         # Written out for populations: the fused form has no batching rule, so that they would be looped.
-        hidden = ~_visible(key, past)
+        return torch.einsum("bhts,bshd->bthd", self._rows(query, key, past), value).flatten(-2), (key, value)
+
+    def _rows(self, query: Tensor, key: Tensor, past: int) -> Tensor:
+        """How much each new position attends to each of all, `[batch, heads, new, all]`."""
         scores = torch.einsum("bthd,bshd->bhts", query * self.head_width**-0.5, key)
-        attention = scores.masked_fill(hidden, -torch.inf).softmax(-1)
-        return torch.einsum("bhts,bshd->bthd", attention, value).flatten(-2), (key, value)
+        return scores.masked_fill(~_visible(key, past), -torch.inf).softmax(-1)
+
+    @abstractmethod
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, `[batch, time, heads, d]` each, from the layer's input."""
+
+    def view(self, x: Tensor, before: State) -> Attention:
+        """Where each position attends."""
+        query, key, _ = self.project(x.unsqueeze(0))
+        return Attention(self._rows(query, key, 0).squeeze(0))
 
     def initial_state(self, batch: int) -> State:
         """No keys, no values."""
@@ -68,7 +81,11 @@ class _Layer(CausalAttention):
         self.slow_net = nn.Linear(width, 3 * width, bias=False)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        slow = self.slow_net(self.layer_norm(x)).unflatten(-1, (self.heads, 3 * self.head_width))
-        query, key, value = slow.chunk(3, dim=-1)
+        query, key, value = self.project(x)
         output, state = self.attend(query, key, value, state)
         return x + self.out_linear(output), state
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        slow = self.slow_net(self.layer_norm(x)).unflatten(-1, (self.heads, 3 * self.head_width))
+        query, key, value = slow.chunk(3, dim=-1)
+        return query, key, value

@@ -6,7 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
+from fwplab.mixers.view import Writes, rewrites
 from fwplab.ops import srwm
+from fwplab.ops.srwm import read
+
+BLOCKS = ("W_y", "W_q", "W_k", "w_b")
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,21 @@ class _Layer(Mixer):
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         normal = self.layer_norm(x)
-        heads = (normal if self.spec.normalised_input else x).unflatten(-1, (self.heads, -1))
+        heads = self._heads(normal if self.spec.normalised_input else x)
         scan = srwm(heads, *self.blocks, initial_state=state, cu_seqlens=cu_seqlens)
         residual = normal if self.spec.normalised_residual else x
         return residual + self.out_linear(scan.output.flatten(-2)), scan.state
+
+    def view(self, x: Tensor, before: State) -> Writes:
+        """The updates of the four blocks."""
+        heads = self._heads(self.layer_norm(x) if self.spec.normalised_input else x)
+        _, query, key, rates = (part.squeeze(-2) for part in read(before, heads))
+        blocks = dict(zip(BLOCKS, before, strict=True))
+        return rewrites(blocks, query, key, rates, rewritten=BLOCKS, erases=True, fed={})
+
+    def _heads(self, x: Tensor) -> Tensor:
+        heads: Tensor = x.unflatten(-1, (self.heads, -1))
+        return heads
 
     def initial_state(self, batch: int) -> State:
         return tuple(block.expand(batch, *block.shape) for block in self.blocks)

@@ -36,6 +36,10 @@ class _Layer(CausalAttention):
         nn.init.zeros_(self.out_linear.bias)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in self.in_linear(x).chunk(3, dim=-1))
+        query, key, value = self.project(x)
         output, state = self.attend(query, key, value, state)
         return self.layer_norm(x + self.out_linear(output)), state
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in self.in_linear(x).chunk(3, dim=-1))
+        return query, key, value

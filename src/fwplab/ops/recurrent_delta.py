@@ -47,15 +47,23 @@ def step(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """One position: query, key, value `[batch, heads, d]` and beta `[batch, heads]` against the slow weights."""
     weight, last = state
+    output, weight = delta_step(weight, *with_feedback(last, inputs, slow))
+    return output, (weight, output)
+
+
+def with_feedback(
+    last: Tensor, inputs: tuple[Tensor, ...], slow: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Query, key, value and write strength of one position, from its inputs and the last output `[batch, heads, d]`."""
     query, key, value, beta = inputs
     recurrent_query, recurrent_key, recurrent_value, recurrent_beta = slow
     feedback = torch.tanh(last)
-    query = (query + feed(feedback, recurrent_query)).softmax(-1)
-    key = (key + feed(feedback, recurrent_key)).softmax(-1)
-    value = value + feed(feedback, recurrent_value)
-    beta = torch.sigmoid(beta + (feedback * recurrent_beta).sum(-1))
-    output, weight = delta_step(weight, query, key, value, beta)
-    return output, (weight, output)
+    return (
+        (query + feed(feedback, recurrent_query)).softmax(-1),
+        (key + feed(feedback, recurrent_key)).softmax(-1),
+        value + feed(feedback, recurrent_value),
+        torch.sigmoid(beta + (feedback * recurrent_beta).sum(-1)),
+    )
 
 
 def feed(feedback: Tensor, slow: Tensor) -> Tensor:

@@ -38,14 +38,19 @@ def srwm(
 
 def step(state: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One position, `x` `[batch, heads, d]`; returns `y` and the four rewritten blocks."""
-    row = x.unsqueeze(-2)
-    output, query, key, rates = (row @ block for block in state)
-    query, key, rates = query.softmax(-1), key.softmax(-1), torch.sigmoid(rates)
+    output, query, key, rates = read(state, x)
     moved = (
         block + key.transpose(-1, -2) @ (rate * ((query - key) @ block))
         for block, rate in zip(state, rates.split(1, dim=-1), strict=True)
     )
     return output.squeeze(-2), tuple(moved)
+
+
+def read(state: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Output, query, key and the four rates of one position as row vectors, `[batch, heads, 1, ...]`."""
+    row = x.unsqueeze(-2)
+    output, query, key, rates = (row @ block for block in state)
+    return output, query.softmax(-1), key.softmax(-1), torch.sigmoid(rates)
 
 
 def reference(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:

@@ -1,0 +1,118 @@
+"""Reading a string: what is shown of a mixer is what it does."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from fwplab.errors import UserError
+from fwplab.evaluate import first_errors
+from fwplab.languages import language
+from fwplab.languages.dataset import encode
+from fwplab.mixers import MIXERS
+from fwplab.mixers.fast_weight_program import FastWeightProgram
+from fwplab.mixers.mixer import MixerSpec
+from fwplab.mixers.view import Attention, Writes
+from fwplab.model import Model, ModelSpec, build
+from fwplab.reading import Layer, Reading, read, spectrum
+
+WORD = "0110111010011"
+PROGRAMS = {
+    "additive": FastWeightProgram(update="additive", normalisation="l2", rate="double"),
+    "raw feedback, fixed rate": FastWeightProgram(feedback="raw", rate="fixed"),
+    "rewrites two blocks": FastWeightProgram(feedback="none", self_reference="value,key"),
+    "rewrites with feedback": FastWeightProgram(feedback="tanh", self_reference="value,query,rate"),
+    "rewrites, additive": FastWeightProgram(feedback="none", update="additive", self_reference="value,query,key,rate"),
+}
+SPECS: dict[str, MixerSpec] = {name: MIXERS.load(name)() for name in MIXERS.names()} | PROGRAMS
+
+
+def made(spec: MixerSpec) -> Model:
+    """A model in float64 with all weights away from their special initial values."""
+    model = build(spec, ModelSpec(hidden=12, layers=2, heads=3), 2, 2, seed=0).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(7)))
+    return model
+
+
+def reading(spec: MixerSpec) -> Reading:
+    return read(made(spec), language("parity"), WORD)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_updates_and_attention_are_those_of_the_layer(name: str) -> None:
+    for layer in reading(SPECS[name]).layers:
+        view = layer.view
+        if isinstance(view, Writes):
+            weight = torch.cat(layer.states[: len(view.blocks)], dim=-1)
+            torch.testing.assert_close(view.wrote - view.erased, weight.diff(dim=0), atol=1e-12, rtol=1e-12)
+            assert view.wrote.abs().max() > 1e-3
+            assert [width for _, width in view.blocks] == [part.shape[-1] for part in layer.states[: len(view.blocks)]]
+        elif isinstance(view, Attention):
+            query, key, value = layer.mixer.project(layer.inputs.unsqueeze(0))
+            attended, _ = layer.mixer.attend(query, key, value, None)
+            torch.testing.assert_close(torch.einsum("hts,shd->thd", view.rows, value[0]).flatten(1), attended[0])
+        else:
+            assert name in ("lstm", "e-lstm")
+
+
+@pytest.mark.parametrize("name", ["delta-net", "linear-transformer"])
+def test_without_feedback_the_spectrum_is_that_of_the_update(name: str) -> None:
+    layer = reading(SPECS[name]).layers[0]
+    view, width = layer.view, 4
+    assert isinstance(view, Writes)
+    expected = torch.cat([view.kept[5, 1].expand(width), torch.ones(width * (width - 1), dtype=torch.float64)])
+    found = spectrum(layer, 5, 1)
+    torch.testing.assert_close(found.real.sort().values, expected.sort().values, atol=1e-9, rtol=0)
+    assert found.imag.abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("name", ["recurrent-delta", "srwm", "lstm", "e-lstm"])
+def test_the_spectrum_is_that_of_the_whole_step(name: str) -> None:
+    layer, head, position = reading(SPECS[name]).layers[-1], 2, 6
+    before = tuple(part[position : position + 1] for part in layer.states)
+    chosen = [part[:, head : head + 1] if layer.view else part for part in before]
+    sizes = [part.numel() for part in chosen]
+
+    def moved(flat: Tensor) -> Tensor:
+        state = []
+        for part, piece, one in zip(before, flat.split(sizes), chosen, strict=True):
+            whole = torch.cat([part[:, :head], piece.view_as(one), part[:, head + 1 :]], 1) if layer.view else piece
+            state.append(whole.view_as(part))
+        _, after = layer.mixer.step(layer.inputs[position : position + 1], tuple(state))
+        return torch.cat([(part[:, head] if layer.view else part).flatten() for part in after])
+
+    jacobian = torch.autograd.functional.jacobian(moved, torch.cat([part.flatten() for part in chosen]))
+    expected = torch.linalg.eigvals(jacobian)
+    found = spectrum(layer, position, head)
+    torch.testing.assert_close(found.abs(), expected.abs().sort(descending=True).values, atol=1e-8, rtol=1e-8)
+    torch.testing.assert_close(found.sum(), expected.sum(), atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_labels_are_the_model_s_and_the_language_s(name: str) -> None:
+    model, parity = made(SPECS[name]), language("parity")
+    found = read(model, parity, WORD)
+    tokens = torch.tensor([[int(symbol) for symbol in WORD]])
+    assert found.predicted == [parity.classes[index] for index in model(tokens)[0].argmax(-1).tolist()]
+    assert found.expected == parity.labels(WORD)
+    assert [found.first_error] == first_errors(model, encode(parity, [WORD]))
+    assert found.probabilities.sum(-1) == pytest.approx(torch.ones(len(WORD)))
+    assert all(len(layer.norms) == len(WORD) + 1 for layer in found.layers)
+    assert not any(mixer._forward_pre_hooks for mixer in model.mixers)
+
+
+@pytest.mark.parametrize(("string", "says"), [("01x", "'x' at position 3"), ("", "empty string")])
+def test_a_bad_string_is_one_line(string: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read(made(SPECS["lstm"]), language("parity"), string)
+
+
+def test_what_has_no_spectrum_says_so() -> None:
+    attention = reading(SPECS["transformer"]).layers[0]
+    with pytest.raises(UserError, match="grows with the string"):
+        spectrum(attention, 0, 0)
+    lstm = reading(SPECS["lstm"]).layers[0]
+    large = Layer(lstm.mixer, lstm.inputs, tuple(part.repeat(1, 99) for part in lstm.states), lstm.norms, None)
+    with pytest.raises(UserError, match="up to 600"):
+        spectrum(large, 0, 0)
