@@ -9,11 +9,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from fwplab.cli import run as command
 from fwplab.mixers import MIXERS
-from fwplab.plots import accuracy_by_length, learning_curves, save, solve_rate_heatmap, to_svg
+from fwplab.plots import accuracy_by_length, learning_curves, save, solve_rate_heatmap, steps_to_solve, to_svg
 from fwplab.record import Chance, Check, Member, Record, Score, SplitSummary
 from fwplab.report import headline, write_report
 from fwplab.run import PROTOCOLS, Run
+from fwplab.store import Store
 from fwplab.studies import STUDIES
 from fwplab.studies.irie2023 import CLAIMS, Irie2023
 from fwplab.table import Row, percent, render_terminal, row, to_json, verdict
@@ -120,6 +122,8 @@ def test_the_page_is_one_file_with_the_rows_numbers(tmp_path: Path) -> None:
     for each in ROWS:
         assert f"{each.solved} of {each.seeds}" in text
         assert f"{percent(each.interval[0])}–{percent(each.interval[1])}" in text  # noqa: RUF001
+    for heading in ("the paper says", "Solved seeds", "Accuracy by length", "Learning curves", "Steps to solve"):
+        assert heading in text
     assert "fwplab reproduce irie2023 --quick" in text
     assert page(tmp_path) == text
 
@@ -154,7 +158,8 @@ def test_hostile_words_are_escaped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "draw", [learning_curves, lambda r: accuracy_by_length(r, "paper"), lambda _: solve_rate_heatmap(ROWS)]
+    "draw",
+    [learning_curves, steps_to_solve, lambda r: accuracy_by_length(r, "paper"), lambda _: solve_rate_heatmap(ROWS)],
 )
 def test_figures_are_drawings_with_a_label(draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     svg = to_svg(draw(RECORDS))
@@ -170,3 +175,57 @@ def test_headline_counts_verdicts() -> None:
     assert headline(ROWS) == "2 of 3 claims came out as stated; 1 partly."
     plain: list[Row] = [replace(each, claim="", verdict="") for each in ROWS]
     assert headline(plain) == "1 of 3 cells are solved by every seed."
+
+
+def test_some_runs_have_a_report_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Store() as store:
+        for record in RECORDS:
+            store.save(record)
+    first, _, third = (record.run.key for record in RECORDS)
+    out = tmp_path / "runs.html"
+    assert command(["report", first, third, first, "--out", str(out), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["mixer"], row["solved"], row["seeds"]) for row in rows] == [
+        ("linear-transformer", 0, 3),
+        ("delta-net", 2, 3),
+    ]
+    text = out.read_text()
+    assert "<h1>linear-transformer and delta-net on parity and reset_dyck_1</h1>" in text
+    assert "0 of 2 cells are solved by every seed." in text
+    assert "the paper says" not in text
+    assert text.count("<figure>") == 4
+    assert all(key in text for key in (first, third))
+    assert "recurrent-delta" not in text.split("<h2>Specs</h2>")[1]
+
+
+KNOWN = RECORDS[0].run.key
+WRONG = {
+    "unknown": (
+        ["0123456789abcdef"],
+        "unknown study or run '0123456789abcdef'; the studies: irie2023; the runs: fwplab",
+    ),
+    "one of two": ([KNOWN, "fedc"], "unknown study or run 'fedc'"),
+    "study and run": (["irie2023", KNOWN], "'irie2023' is a study"),
+    "part of a run": ([KNOWN, "--quick"], "a run is shown whole"),
+    "two specs": ([KNOWN, "OTHER"], "differ in model"),
+    "study": (["scaling"], "choose from: irie2023"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_has_no_report_is_one_line_and_no_file(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = replace(RECORDS[0], run=replace(RECORDS[0].run, model=replace(RECORDS[0].run.model, hidden=64)))
+    with Store() as store:
+        store.save(RECORDS[0])
+        store.save(other)
+    words, named = WRONG[case]
+    out = tmp_path / "report.html"
+    names = [other.run.key if word == "OTHER" else word for word in words]
+    assert command(["report", *names, "--out", str(out)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert named in said.err
+    assert not out.exists()

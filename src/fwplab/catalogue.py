@@ -48,6 +48,10 @@ class Catalogue(Generic[Base]):
         """All names, those of this package and those of entry points in the group `fwplab.<package>`."""
         return sorted({*self._files(), *self._entry_points()})
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is an entry of this name."""
+        return self._spelled(name) in self.names()
+
     def load(self, name: str) -> type[Base]:
         """The class called `name`; a `UserError` that lists the names if there is none."""
         wanted = self._spelled(name)

@@ -1,6 +1,8 @@
 """Weights on disk: safetensors with the spec as JSON in its header, one file, written whole or not at all."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,11 +65,21 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The inverse of `write_tensors`."""
+    with _opened(path) as (file, facts):
+        return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts in the header alone."""
+    with _opened(path) as (_, facts):
+        return facts
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata["fwplab"])
+            yield file, json.loads((file.metadata() or {})["fwplab"])
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}") from error
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:

@@ -82,6 +82,21 @@ class Member:
     scores: tuple[Score, ...]
     measured: tuple[Measurement, ...] = ()
 
+    @property
+    def solved_at(self) -> int | None:
+        """The step of the first check at which Bin0 and Bin1 were right to the last string, None if there was none."""
+        return next((check.step for check in self.checks if check.bin0_accuracy == check.bin1_accuracy == 1), None)
+
+    def watched_until(self, max_steps: int) -> int:
+        """The step up to which it is known whether the member has solved its language.
+
+        What used up its steps or diverged never will: it is watched to `max_steps`. A member that stopped before, by a
+        rule that looks at Bin0 alone, is watched as long as it was trained.
+        """
+        if self.solved_at is not None:
+            return self.solved_at
+        return self.steps if self.status == "solved" else max_steps
+
     def score(self, rule: Rule, split: str, shortest: int | None = None) -> Score | None:
         """The score of one split under one rule, None where the member never had such a checkpoint."""
         for score in self.scores:

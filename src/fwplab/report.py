@@ -9,7 +9,15 @@ from pathlib import Path
 import jinja2
 
 from fwplab.files import replaced
-from fwplab.plots import accuracy_by_length, learning_curves, look, marker_points, solve_rate_heatmap, to_svg
+from fwplab.plots import (
+    accuracy_by_length,
+    learning_curves,
+    look,
+    marker_points,
+    solve_rate_heatmap,
+    steps_to_solve,
+    to_svg,
+)
 from fwplab.record import Record, SplitSummary
 from fwplab.run import Rule, to_dict
 from fwplab.statistics import spread
@@ -80,6 +88,13 @@ def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:
             "Learning curves",
             "A line is a seed: Bin0 solid, Bin1 dashed. A marker shows where a seed ended, a cross where it diverged.",
             to_svg(learning_curves(records)),
+        ),
+        Drawing(
+            "Steps to solve",
+            "The share of seeds that have not solved their language yet (Kaplan-Meier): a line falls where a check "
+            "finds Bin0 and Bin1 right to the last string for the first time. A tick: seeds that ended unsolved; a "
+            "cross: one that diverged, and never will. Lines stand a little apart so that none hides another.",
+            to_svg(steps_to_solve(records)),
         ),
     ]
 

@@ -202,6 +202,11 @@ class Store:
         """The keys of all finished runs."""
         return {row["key"] for row in self.rows(sql.select(runs.c.key))}
 
+    def specs(self) -> list[Run]:
+        """The specs of all finished runs, in the order in which they were finished."""
+        rows = self.rows(sql.select(runs.c.spec).order_by(runs.c.finished, runs.c.key))
+        return [from_dict(Run, json.loads(row["spec"])) for row in rows]
+
     def load(self, key: str) -> Record | None:
         """The record of one run, None if it is not finished."""
         found = self._select(runs.c.key == key)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from rich.text import Text
 from fwplab.errors import UserError
 from fwplab.record import Member, Record
 from fwplab.run import Rule, Run
-from fwplab.statistics import spread, wilson
+from fwplab.statistics import spread, survival, wilson
 
 LengthScores = tuple[int, int, tuple[float, ...]]
 """The shortest and longest length of a test set, and one accuracy a seed."""
@@ -90,6 +91,11 @@ def row(records: Sequence[Record], rule: Rule, claim: str) -> Row:
     )
 
 
+def rows_of(records: Iterable[Record], rule: Rule) -> list[Row]:
+    """A row for each cell of runs of which nobody claims anything."""
+    return [row(found, rule, "") for found in by_cell(records).values()]
+
+
 def verdict(claim: str, solved: int, seeds: int) -> str:
     """What `solved` of `seeds` seeds mean for a claim, "solves" or "fails"; nothing where nothing is claimed, and open
     where the seeds are too few to say.
@@ -108,6 +114,32 @@ def verdict(claim: str, solved: int, seeds: int) -> str:
     if solved == 0:
         return "not reproduced"
     return "reproduced" if solved == seeds else f"partly: {solved} of {seeds} seeds"
+
+
+def cell_of(run: Run) -> tuple[str, str]:
+    """The language and the mixer, which name a cell of the paper's table."""
+    return run.language, run.mixer_name
+
+
+def by_cell(
+    records: Iterable[Record], name: Callable[[Run], tuple[str, str]] = cell_of
+) -> dict[tuple[str, str], list[Record]]:
+    """The records of each cell, by the name that `name` gives to a run's cell.
+
+    Raises `UserError` where the records of a cell differ in more than their members.
+    """
+    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        cells[name(record.run)].append(record)
+    for found in cells.values():
+        _only_spec(found)
+    return dict(cells)
+
+
+def unsolved(members: Sequence[Member], max_steps: int) -> list[tuple[float, float]]:
+    """The share of members that have not solved their language, after each step at which one has (Kaplan-Meier)."""
+    times = [member.watched_until(max_steps) for member in members]
+    return survival(times, [member.solved_at is not None for member in members])
 
 
 def cell_members(records: Sequence[Record]) -> list[Member]:

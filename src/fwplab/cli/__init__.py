@@ -1,4 +1,4 @@
-"""The command line: `fwplab train | evaluate | study | reproduce | report | runs`, and what they need."""
+"""The command line: `fwplab train | evaluate | study | reproduce | report | plot | runs`, and what they need."""
 
 import os
 import sys
@@ -10,8 +10,10 @@ from tyro.conf import subcommand
 from fwplab.cli.bench import Bench
 from fwplab.cli.console import parse
 from fwplab.cli.corpus import Corpus
+from fwplab.cli.explore import Explore
 from fwplab.cli.languages import Languages
 from fwplab.cli.mixers import Mixers
+from fwplab.cli.plot import Plot
 from fwplab.cli.report import Report, Reproduce
 from fwplab.cli.search import SearchCommand
 from fwplab.cli.study import StudyCommand
@@ -23,7 +25,9 @@ COMMANDS: dict[str, Any] = {
     "evaluate": Evaluate,
     "reproduce": Reproduce,
     "report": Report,
+    "plot": Plot,
     "runs": Runs,
+    "explore": Explore,
     "study": StudyCommand,
     "search": SearchCommand,
     "mixers": Mixers,

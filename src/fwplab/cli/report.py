@@ -1,7 +1,8 @@
-"""`fwplab reproduce` and `fwplab report`: a study as one page to share."""
+"""`fwplab reproduce` and `fwplab report`: a study, or some runs, as one page to share."""
 
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,12 @@ from tyro.conf import Positional
 from fwplab.cli.console import emit
 from fwplab.cli.study import Selected, Trained
 from fwplab.errors import UserError
+from fwplab.record import Record
 from fwplab.report import write_report
 from fwplab.run import Rule
+from fwplab.store import Store
 from fwplab.studies import STUDIES
+from fwplab.table import Row, render_terminal, rows_of, to_json
 
 
 @dataclass(frozen=True)
@@ -31,33 +35,76 @@ class Reproduce(Trained):
 
 @dataclass(frozen=True)
 class Report(Selected):
-    """Writes the report of a study from the records that are there, without training."""
+    """Writes the report of a study, or of some runs, from the records that are there, without training."""
 
     name: Positional[str] = "irie2023"
+    """A study, or the key of a run (fwplab runs)."""
+    more: Positional[tuple[str, ...]] = ()
+    """The keys of more runs for the same report."""
     out: Path = Path("report.html")
     rule: Rule = "paper"
     """Which checkpoint speaks for a run: paper, strict, last or oracle."""
     json: bool = False
 
     def __call__(self) -> int:
-        check_report(self)
-        return publish(self, self.rule, self.out, as_json=self.json)
+        if self.name in STUDIES and not self.more:
+            check_report(self)
+            return publish(self, self.rule, self.out, as_json=self.json)
+        records = self._runs()
+        rows = rows_of(records, self.rule)
+        languages, mixers = ({getattr(row, name): None for row in rows} for name in ("language", "mixer"))
+        title = f"{_listed(mixers)} on {_listed(languages)}"
+        question = (
+            "How many of the seeds of these runs solve their language, and how far beyond the lengths of training?"
+        )
+        return _write(records, rows, self.out, title, question, as_json=self.json)
+
+    def _runs(self) -> list[Record]:
+        """The finished runs with these keys, each once."""
+        if self.quick or self.seeds is not None or self.languages or self.mixers:
+            raise UserError("--quick, --seeds, --languages and --mixers take a part of a study; a run is shown whole")
+        with Store() as store:
+            return [_loaded(store, key) for key in dict.fromkeys((self.name, *self.more))]
 
 
 def check_report(part: Selected) -> None:
     """A `UserError` for a study whose table is not one that the report shows."""
     if not part.study().reports:
-        able = ", ".join(name for name in STUDIES.names() if STUDIES.load(name).reports)
+        able = ", ".join(_reported())
         raise UserError(f"{part.name} has no report; choose from: {able}; its table: fwplab study show {part.name}")
 
 
 def publish(part: Selected, rule: Rule, out: Path, *, as_json: bool) -> int:
-    """Writes the report, and prints the table."""
+    """Writes the report of a study, and prints its table."""
     study, records = part.study(), part.records()
-    rows = study.rows(records, rule)
+    return _write(records, study.rows(records, rule), out, study.title, study.question, as_json=as_json)
+
+
+def _loaded(store: Store, key: str) -> Record:
+    if key in STUDIES:
+        raise UserError(f"a report shows one study or some runs, and {key!r} is a study; the runs: fwplab runs")
+    record = store.load(key)
+    if record is None:
+        raise UserError(f"unknown study or run {key!r}; the studies: {', '.join(_reported())}; the runs: fwplab runs")
+    return record
+
+
+def _write(
+    records: Sequence[Record], rows: Sequence[Row], out: Path, title: str, question: str, *, as_json: bool
+) -> int:
     command = shlex.join(["fwplab", *sys.argv[1:]])
-    write_report(records, rows, out, title=study.title, command=command, question=study.question)
-    emit({"rows": study.facts(rows), "report": str(out)}, as_json=as_json, text=study.render(rows))
+    write_report(records, rows, out, title=title, command=command, question=question)
+    emit({"rows": to_json(rows), "report": str(out)}, as_json=as_json, text=render_terminal(rows))
     if not as_json:
         print(f"report: {out}")
     return 0
+
+
+def _reported() -> list[str]:
+    return [name for name in STUDIES.names() if STUDIES.load(name).reports]
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names as one says them: "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

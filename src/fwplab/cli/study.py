@@ -1,5 +1,6 @@
 """`fwplab study`: what is asked, training it, how far it is, its table, and its records for other tools."""
 
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.table import Table
 from tyro.conf import Positional, subcommand
 
 from fwplab.archive import shipped, write_archive
+from fwplab.checkpoint import checkpoint_path
 from fwplab.cli.console import emit
 from fwplab.cli.training import check_device
 from fwplab.engines import Engine, engine_named, train_all
@@ -22,7 +24,7 @@ from fwplab.mixers import MIXERS
 from fwplab.progress import ProgressView
 from fwplab.record import Record
 from fwplab.run import Rule, Run
-from fwplab.store import Store
+from fwplab.store import Store, folder_of
 from fwplab.studies import STUDIES, Study
 from fwplab.studies.study import finished, measure, unfinished, unmeasured
 
@@ -199,6 +201,8 @@ class ExportStudy(Selected):
     """csv, parquet, latex or records."""
     rule: Rule = "paper"
     """For latex: which checkpoint speaks for a run."""
+    checkpoints: bool = False
+    """With records: also the paper rule's checkpoint of each cell's first seed that is in FWPLAB_HOME."""
 
     def __call__(self) -> int:
         if self.format not in FORMATS:
@@ -226,6 +230,19 @@ class ExportStudy(Selected):
                 by_seed = {r.members[0].seed: r.run.key for store in reversed(stores) for r in store.found(run)}
                 keys.update(by_seed.values())
             write_archive(stores, keys, self.out)
+            if self.checkpoints:
+                self._copy_checkpoints(own)
+
+    def _copy_checkpoints(self, store: Store) -> None:
+        for run in self.runs():
+            for record in store.found(run):
+                seed = record.members[0].seed
+                source = checkpoint_path(folder_of(record.run), seed, "paper")
+                if source.exists():
+                    target = self.out / "checkpoints" / f"{record.run.key}-{source.name}"
+                    with replaced(target) as temporary:
+                        shutil.copyfile(source, temporary)
+                    break
 
 
 Action = (

@@ -89,6 +89,27 @@ class Language(ABC):
             state, _ = _move(self, state, symbol)
         return self.following(state)
 
+    def machine(self, limit: int) -> dict[Any, dict[str, Any]] | None:
+        """The states that can be reached, the start first, each with its moves; None where there are more than `limit`.
+
+        >>> from fwplab.languages import language
+        >>> language("parity").machine(10)
+        {0: {'0': 0, '1': 1}, 1: {'0': 1, '1': 0}}
+        >>> language("dyck_1").machine(100) is None
+        True
+        """
+        moves: dict[Any, dict[str, Any]] = {}
+        waiting = [self.start]
+        while waiting:
+            state = waiting.pop(0)
+            if state in moves:
+                continue
+            if len(moves) == limit:
+                return None
+            moves[state] = {symbol: self.step(state, symbol) for symbol in self.symbols}
+            waiting += moves[state].values()
+        return moves
+
     def lengths(self, low: int, high: int) -> list[int]:
         """The lengths from `low` to `high`, both included, at which the language has a word."""
         return [length for length in range(max(low, 0), high + 1) if self.count(length) > 0]

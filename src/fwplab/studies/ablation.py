@@ -63,6 +63,7 @@ class Ablation(Study):
         "taken away one at a time and together, which of them does each language need?"
     )
     seeds = 3
+    figures = ()
     columns = ("language", "variation", "seeds", "solved", "interval", "bin0.median", "bin1.median", "chance.bin1")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:

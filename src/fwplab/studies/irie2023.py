@@ -1,6 +1,5 @@
 """Does arXiv 2310.16076's table come out again, seed for seed?"""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ from fwplab.recipes import recipe
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
 from fwplab.studies.study import Study
-from fwplab.table import Row, row
+from fwplab.table import Row, by_cell, row
 
 REGULAR = ("parity", "aa_star", "abab_star")
 COUNTER = ("counter_2", "counter_3", "shuffle_2", "dyck_1")
@@ -57,6 +56,7 @@ class Irie2023(Study):
     )
 
     reports = True
+    figures = ("solved", "lengths", "curves", "steps")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Quick: four models, three languages, three seeds. Else all models and languages from their recipes."""
@@ -68,14 +68,12 @@ class Irie2023(Study):
 
     def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Row]:
         """One row a cell, in the paper's order."""
-        cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
-        for record in records:
-            cells[record.run.mixer_name, record.run.language].append(record)
+        cells = by_cell(records)
         return [
-            row(cells[mixer, language], rule, CLAIMS.get((mixer, language), ""))
+            row(cells[language, mixer], rule, CLAIMS.get((mixer, language), ""))
             for language in LANGUAGES
             for mixer in MODELS
-            if (mixer, language) in cells
+            if (language, mixer) in cells
         ]
 
 

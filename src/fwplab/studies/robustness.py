@@ -10,11 +10,11 @@ from fwplab.initialisation import INITIALISATIONS, Initialisation
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
-from fwplab.record import Member, Record
+from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
-from fwplab.statistics import spread, survival, time_until, wilson
+from fwplab.statistics import spread, time_until, wilson
 from fwplab.studies.study import Study
-from fwplab.table import accuracy, add_by_language, guess, percent
+from fwplab.table import accuracy, add_by_language, guess, percent, unsolved
 
 MODELS = ("recurrent-delta", "srwm")
 LANGUAGES = ("parity", "reset_dyck_1")
@@ -86,6 +86,13 @@ class Robustness(Study):
         """One row a cell, in the order of `runs`."""
         return [_cell(record, rule) for record in records]
 
+    def place(self, run: Run) -> tuple[str, str]:
+        """A panel for each language, model and start, a line for each rate."""
+        return (
+            f"{run.mixer_name} on {run.language}\nstart: {run.model.initialisation}",
+            f"rate {run.learning_rates[0]:g}",
+        )
+
     def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
         """Both rates with their 95 % Wilson intervals."""
         return [
@@ -119,15 +126,14 @@ def _cell(record: Record, rule: Rule) -> Cell:
     run, members = record.run, record.members
     diverged = [member for member in members if member.status == "diverged"]
     last = run.protocol.max_steps
-    solved = [_solved_at(member) for member in members]
-    curve = survival([last if at is None else at for at in solved], [at is not None for at in solved])
+    curve = unsolved(members, last)
     return Cell(
         mixer=run.mixer_name,
         language=run.language,
         initialisation=run.model.initialisation,
         learning_rate=run.rate_of(members[0].seed),
         seeds=len(members),
-        solved=sum(at is not None for at in solved),
+        solved=sum(member.solved_at is not None for member in members),
         diverged=len(diverged),
         rule=rule,
         longer=spread([accuracy(member, rule, "bin1") for member in members]).median,
@@ -136,10 +142,6 @@ def _cell(record: Record, rule: Rule) -> Cell:
         diverged_at=tuple(member.steps for member in diverged),
         max_steps=last,
     )
-
-
-def _solved_at(member: Member) -> int | None:
-    return next((check.step for check in member.checks if check.bin0_accuracy == check.bin1_accuracy == 1), None)
 
 
 def _counted(count: int, of: int) -> str:

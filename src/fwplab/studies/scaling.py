@@ -65,6 +65,7 @@ class Scaling(Study):
         "every position, in streaming mode, and what do their states look like where they fail?"
     )
     records_of = "irie2023"
+    figures = ("lengths", "curves", "steps")
     measures = True
     columns = ("language", "mixer", "rule", "seeds", "fails_from", "first_error")
 

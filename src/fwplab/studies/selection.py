@@ -54,6 +54,7 @@ class Selection(Study):
         "How much does a number change?"
     )
     records_of = "irie2023"
+    figures = ("lengths", "curves", "steps")
     columns = ("language", "mixer", "seeds", "chance", "paper.unseen", "strict.unseen", "last.unseen", "oracle.unseen")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:

@@ -13,7 +13,7 @@ from fwplab.engines.engine import Observer
 from fwplab.record import Measurement, Record, merge
 from fwplab.run import Rule, Run
 from fwplab.store import Store, restricted
-from fwplab.table import render_terminal, to_json
+from fwplab.table import cell_of, render_terminal, to_json
 
 MEASURED_RULES: tuple[Rule, ...] = ("paper", "strict")
 """Whose checkpoints a study that measures looks at."""
@@ -24,7 +24,8 @@ class Study(ABC):
 
     `records_of` names the study whose runs these are, where it is not this one; `columns` are the facts of a row that
     stand in the LaTeX table; `measures` says that the study looks at checkpoints once they are trained,
-    `reports` that its rows are those of `fwplab.table`, which the report shows.
+    `reports` that its rows are those of `fwplab.table`, which the report shows; `figures` names those that can be drawn
+    of its records (`fwplab.plots`).
     """
 
     title: ClassVar[str]
@@ -33,6 +34,7 @@ class Study(ABC):
     records_of: ClassVar[str | None] = None
     measures: ClassVar[bool] = False
     reports: ClassVar[bool] = False
+    figures: ClassVar[tuple[str, ...]] = ("steps",)
     columns: ClassVar[tuple[str, ...]] = (
         *("language", "mixer", "claim", "solved", "seeds", "interval"),
         *("bin0.median", "bin0.best", "bin1.median", "bin1.best", "chance.bin1", "parameters", "max_steps"),
@@ -49,6 +51,10 @@ class Study(ABC):
     def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
         """What the study wants to know of a trained checkpoint, for studies that `measures`."""
         raise NotImplementedError
+
+    def place(self, run: Run) -> tuple[str, str]:
+        """The panel of the figure of steps in which a run stands, and its line there."""
+        return cell_of(run)
 
     def render(self, rows: Sequence[Any]) -> RenderableType:
         """The table for a terminal."""

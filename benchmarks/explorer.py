@@ -1,0 +1,71 @@
+"""How long a person waits for the explorer: its first page, and a step of the reader through 200 symbols.
+
+    python benchmarks/explorer.py
+
+It needs Chromium from the distribution, and a checkpoint of Recurrent Delta on parity (shipped, or one's own).
+"""
+
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+from playwright.sync_api import Page, sync_playwright
+
+LENGTH = 200
+STEPS = 30
+
+
+def main() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    began = time.perf_counter()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "fwplab", "explore", "--port", str(port)], stdout=subprocess.DEVNULL
+    )
+    try:
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            time.sleep(0.05)
+        print(f"server: {time.perf_counter() - began:.1f} s until it listens")
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            for visit in ("first", "second"):
+                page = browser.new_page()
+                began = time.perf_counter()
+                page.goto(f"http://127.0.0.1:{port}")
+                page.locator(".st-key-cell-reset_dyck_1-transformer button").first.wait_for()
+                print(f"first page, {visit} visit: {time.perf_counter() - began:.2f} s to the last cell of the ladder")
+            waits = steps(page)
+        print(
+            f"reader, {LENGTH} symbols, {STEPS} steps: median {statistics.median(waits):.0f} ms, "
+            f"slowest {max(waits):.0f} ms from the key to the new label"
+        )
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def steps(page: Page) -> list[float]:
+    """Milliseconds from each press of the arrow key until the page names the next position."""
+    page.get_by_role("link", name="Reader").click()
+    box = page.get_by_role("textbox", name=re.compile("string over"))
+    box.fill("01101" * (LENGTH // 5))
+    box.press("Enter")
+    page.get_by_text(re.compile(f"All {LENGTH} labels|of {LENGTH} labels")).wait_for()
+    slider, waits = page.get_by_role("slider"), []
+    slider.focus()
+    for position in range(2, STEPS + 2):
+        page.wait_for_timeout(300)
+        began = time.perf_counter()
+        slider.press("ArrowRight")
+        page.get_by_text(f"Position {position}, symbol").wait_for()
+        waits.append(1000 * (time.perf_counter() - began))
+    return waits
+
+
+if __name__ == "__main__":
+    main()

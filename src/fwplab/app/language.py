@@ -1,0 +1,147 @@
+"""A language: its rule, its words, why a word has its labels, its automaton, and a small training on it."""
+
+import inspect
+from dataclasses import asdict, replace
+
+import numpy as np
+import streamlit as st
+
+from fwplab.app.shared import answered, choose, go
+from fwplab.app.training import Job
+from fwplab.errors import UserError
+from fwplab.languages import END, LANGUAGES, Language, language
+from fwplab.languages.splits import SplitSpec
+from fwplab.mixers import MIXERS
+from fwplab.model import ModelSpec
+from fwplab.run import PROTOCOLS, Run
+
+STATES_DRAWN = 40
+MOST_STEPS = 5_000
+SPLITS = SplitSpec(validation_strings=500, test_strings=200)
+
+
+@answered
+def page() -> None:
+    """The page."""
+    st.title("Try a language")
+    spoken = language(choose("language", LANGUAGES.names(), "language"))
+    _rule(spoken)
+    _words(spoken)
+    _explained(spoken)
+    _training(spoken)
+
+
+def _rule(spoken: Language) -> None:
+    text = inspect.getdoc(type(spoken)) or ""
+    rule, _, examples = text.partition(">>>")
+    st.markdown(rule)
+    st.caption(f"{spoken.hierarchy}; alphabet: {' '.join(spoken.symbols)}; labels: {' '.join(spoken.classes)}")
+    left, right = st.columns([3, 2])
+    if examples:
+        left.code(f">>>{examples}".strip(), language="python", wrap_lines=True)
+    moves = spoken.machine(STATES_DRAWN)
+    if moves is None:
+        right.caption(f"Not a finite automaton: more than {STATES_DRAWN} states can be reached.")
+    else:
+        right.graphviz_chart(_graph(spoken, moves))
+
+
+def _graph(spoken: Language, moves: dict[object, dict[str, object]]) -> str:
+    """The machine in the DOT language: double circles where a word may end, labels in the states."""
+    names = {state: f"s{number}" for number, state in enumerate(moves)}
+    lines = ['digraph { rankdir=LR; bgcolor="transparent"; start [shape=point]; start -> s0;']
+    for state, name in names.items():
+        shape = "doublecircle" if END in spoken.following(state) else "circle"
+        lines.append(f'{name} [shape={shape}, style=filled, fillcolor=white, label="{spoken.label(state) or "-"}"];')
+        targets: dict[object, list[str]] = {}
+        for symbol, after in moves[state].items():
+            targets.setdefault(after, []).append(symbol)
+        lines += [f'{name} -> {names[after]} [label="{", ".join(read)}"];' for after, read in targets.items()]
+    return "\n".join([*lines, "}"])
+
+
+def _words(spoken: Language) -> None:
+    st.subheader("Words")
+    left, middle, right = st.columns(3, vertical_alignment="bottom")
+    shortest = left.number_input("from length", 1, 500, 2)
+    longest = middle.number_input("to length", 1, 500, 20)
+    if right.button("other words"):
+        st.session_state["draws"] = st.session_state.get("draws", 0) + 1
+    lengths = spoken.lengths(shortest, longest)
+    if not lengths:
+        raise UserError(f"{spoken.name} has no word of length {shortest} to {longest}; choose a wider range")
+    generator = np.random.default_rng(st.session_state.get("draws", 0))
+    words = spoken.sample(sorted(generator.choice(lengths, 8).tolist()), generator)
+    st.code("\n\n".join(f"{word}\n{''.join(spoken.labels(word))}" for word in words), language=None)
+    st.caption("A word above the label of each of its positions.")
+
+
+def _explained(spoken: Language) -> None:
+    st.subheader("Why a position has its label")
+    first = spoken.sample(spoken.lengths(2, 12)[-1:], np.random.default_rng(0))[0]
+    word = st.text_input(f"a string over {' '.join(spoken.symbols)}", first, max_chars=500, key=f"word-{spoken.name}")
+    labels, state, rows = spoken.labels(word), spoken.start, []
+    for position, (symbol, label) in enumerate(zip(word, labels, strict=True), start=1):
+        before, state = state, spoken.step(state, symbol)
+        may = " ".join(sorted(spoken.following(state))) or "nothing: no word begins like this"
+        rows.append(
+            {
+                "position": position,
+                "symbol": symbol,
+                "from": str(before),
+                "to": str(state),
+                "label": label,
+                "next may come": may,
+            }
+        )
+    st.dataframe(rows, hide_index=True)
+    st.markdown(f"`{word}` is {'a' if spoken.contains(word) else 'no'} word of {spoken.name}.")
+
+
+@st.cache_resource
+def _jobs() -> dict[str, Job]:
+    """The trainings that pages of this server have started, by the key of their run."""
+    return {}
+
+
+def _training(spoken: Language) -> None:
+    st.subheader("A small training")
+    first, second, third, fourth = st.columns(4, vertical_alignment="bottom")
+    mixer = first.selectbox("mixer", MIXERS.names(), index=MIXERS.names().index("recurrent-delta"))
+    seeds = second.number_input("seeds", 2, 8, 2)
+    steps = third.number_input("steps at most", 100, MOST_STEPS, 800, step=100)
+    run = Run(
+        spoken.name,
+        MIXERS.load(mixer)(),
+        tuple(range(seeds)),
+        (3e-3,),
+        ModelSpec(),
+        replace(PROTOCOLS["paper"], max_steps=steps, check_every=50, splits=SPLITS),
+    )
+    job = _jobs().get(run.key)
+    if fourth.button("train", disabled=job is not None and job.running, type="primary"):
+        _jobs()[run.key] = Job(run)
+    if run.key in _jobs():
+        _shown(run.key)
+
+
+@st.fragment(run_every="1s")
+def _shown(key: str) -> None:
+    job = _jobs()[key]
+    if job.error:
+        st.error(job.error)
+    elif job.running:
+        st.progress(job.share, "training" if job.progress else "starting the workers")
+        rows = [
+            {"step": progress.step, **asdict(member), "status": member.status or "learning"}
+            for progress in job.progress.values()
+            for member in progress.members
+        ]
+        st.dataframe(rows, hide_index=True)
+        if st.button("stop"):
+            job.stop = True
+    else:
+        st.success(f"Trained: {job.run.mixer_name} on {job.run.language}, {len(job.run.seeds)} seeds.")
+        if st.button("its runs"):
+            st.session_state["language"], st.session_state["mixer"] = job.run.language, job.run.mixer_name
+            go("runs")

@@ -1,0 +1,154 @@
+"""The runs of a cell: what came out, curves by seed, live while they train, and two recipes beside each other."""
+
+import difflib
+import json
+import time
+
+import altair
+import streamlit as st
+
+from fwplab.app.shared import answered, cell_records, choose_cell, specs
+from fwplab.checkpoint import read_facts
+from fwplab.errors import UserError
+from fwplab.files import home
+from fwplab.record import Record
+from fwplab.run import Run, from_dict, to_dict
+from fwplab.table import percent
+from fwplab.trainer import RESUME
+
+LIVE_SECONDS = 60
+"""A run whose state was written no longer ago than this is taken to be training."""
+
+
+@answered
+def page() -> None:
+    """The page."""
+    st.title("Runs")
+    language, mixer = choose_cell()
+    records = cell_records(language, mixer)
+    _training(language, mixer)
+    if not records:
+        st.info(
+            f"No run of {mixer} on {language} is finished. In a terminal: "
+            f"`fwplab train --language {language} --mixer {mixer} --seeds 3`"
+        )
+        return
+    _table(records)
+    _curves(records)
+    _difference(records)
+
+
+def _table(records: list[Record]) -> None:
+    st.subheader("Finished")
+    rows = [
+        {
+            "run": record.run.key,
+            "seed": member.seed,
+            "status": member.status,
+            "steps": member.steps,
+            "of at most": record.run.protocol.max_steps,
+            "rule": record.run.protocol.selection,
+            **{split: _share(record, member.seed, split) for split in ("bin0", "bin1")},
+            "layers": record.run.model.layers,
+            "hidden": record.run.model.hidden,
+            "heads": record.run.model.heads,
+            "rate": member.learning_rate,
+            "seconds": round(record.seconds),
+        }
+        for record in records
+        for member in record.members
+    ]
+    st.dataframe(rows, hide_index=True)
+
+
+def _share(record: Record, seed: int, split: str) -> str:
+    member = next(member for member in record.members if member.seed == seed)
+    score = member.score(record.run.protocol.selection, split)
+    return percent(score.accuracy) if score else "-"
+
+
+def _curves(records: list[Record]) -> None:
+    st.subheader("Learning curves")
+    members = {
+        f"{record.run.key} seed {member.seed}": member
+        for record in records
+        for member in record.members
+        if member.checks
+    }
+    chosen = st.multiselect("seeds", list(members), default=list(members)[:5])
+    loss = st.toggle("loss instead of accuracy")
+    values = [
+        {"step": check.step, "bin": name, "value": (100 if not loss else 1) * value, "member": label}
+        for label in chosen
+        for check in members[label].checks
+        for name, value in (
+            (("Bin0", check.bin0_loss), ("Bin1", check.bin1_loss))
+            if loss
+            else (("Bin0", check.bin0_accuracy), ("Bin1", check.bin1_accuracy))
+        )
+    ]
+    st.altair_chart(_chart(values, "loss of a position" if loss else "strings right everywhere (%)", loss=loss))
+
+
+def _chart(values: list[dict[str, object]], title: str, *, loss: bool) -> altair.Chart:
+    scale = altair.Scale(type="symlog", constant=1e-3) if loss else altair.Scale(domain=[0, 100])
+    chart: altair.Chart = (
+        altair.Chart(altair.Data(values=values))  # type: ignore[no-untyped-call]
+        .mark_line()
+        .encode(
+            x=altair.X("step:Q", title="training step"),
+            y=altair.Y("value:Q", title=title, scale=scale),
+            color=altair.Color("member:N", title="seed"),
+            strokeDash=altair.StrokeDash("bin:N", title=""),
+            tooltip=["member:N", "bin:N", "step:Q", altair.Tooltip("value:Q", format=".4g")],
+        )
+        .properties(height=320)
+    )
+    return chart
+
+
+def _difference(records: list[Record]) -> None:
+    st.subheader("Two recipes")
+    known = {record.run.key: record.run for record in records} | specs()
+    keys = list(known)
+
+    def described(key: str) -> str:
+        run = known[key]
+        return f"{run.mixer_name} on {run.language}, seeds {', '.join(map(str, run.seeds))} ({key})"
+
+    left, right = st.columns(2)
+    one = left.selectbox("this run", keys, format_func=described)
+    other = right.selectbox("that run", keys, index=min(1, len(keys) - 1), format_func=described)
+    texts = [json.dumps(to_dict(known[key]), indent=1).splitlines() for key in (one, other)]
+    lines = difflib.unified_diff(texts[0], texts[1], described(one), described(other), lineterm="", n=1)
+    st.code("\n".join(lines) or "the same spec", language="diff")
+
+
+@st.fragment(run_every="2s")
+def _training(language: str, mixer: str) -> None:
+    """What is being trained now, read from the states that the workers write every few seconds."""
+    for path in (home() / "runs").glob(f"*/{RESUME}"):
+        if time.time() - path.stat().st_mtime > LIVE_SECONDS:
+            continue
+        try:
+            facts = read_facts(path)
+        except UserError:  # removed between two looks
+            continue
+        run = from_dict(Run, facts["run"])
+        if (run.language, run.mixer_name) == (language, mixer) and facts["step"] < run.protocol.max_steps:
+            _progress(run, facts)
+
+
+def _progress(run: Run, facts: dict[str, object]) -> None:
+    step = int(str(facts["step"]))
+    st.progress(step / run.protocol.max_steps, f"training: run {run.key}, step {step:,} of {run.protocol.max_steps:,}")
+    members = facts["members"]
+    assert isinstance(members, list)
+    values = [
+        {"step": check["step"], "bin": name, "value": 100 * check[field], "member": f"seed {member['seed']}"}
+        for member in members
+        for check in member["checks"]
+        for name, field in (("Bin0", "bin0_accuracy"), ("Bin1", "bin1_accuracy"))
+    ]
+    if values:
+        st.altair_chart(_chart(values, "strings right everywhere (%)", loss=False))

@@ -1,0 +1,57 @@
+"""`fwplab explore`: the local web app."""
+
+import importlib.util
+import socket
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+
+from fwplab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Explore:
+    """Serves a local web app over the records and checkpoints: tables, curves, and what a model does with a string.
+
+    It listens on this machine alone unless --host says otherwise, and sends nothing anywhere.
+    """
+
+    host: str = "127.0.0.1"
+    """The address to listen on; whoever can reach it can read the records and start small trainings."""
+    port: int = 8501
+    browser: bool = False
+    """Open a browser window."""
+
+    def __call__(self) -> int:
+        if importlib.util.find_spec("streamlit") is None:
+            raise UserError("the explorer needs Streamlit: pip install 'fwplab[explore]'")
+        self._check_port()
+        options = {
+            "server.address": self.host,
+            "server.port": self.port,
+            "server.headless": not self.browser,
+            "server.fileWatcherType": "none",
+            "browser.gatherUsageStats": False,
+            "client.toolbarMode": "minimal",
+            "client.showErrorDetails": "none",
+        }
+        from streamlit.web.cli import main
+
+        import fwplab.app.main  # noqa: F401  # before the first visitor waits for it
+        from fwplab.app.shared import study_records
+
+        study_records("irie2023", False)
+        print(f"fwplab explore: http://{self.host}:{self.port} (stop with Ctrl-C)", flush=True)
+        with as_file(files("fwplab") / "app" / "main.py") as script:
+            flags = [f"--{name}={str(value).lower()}" for name, value in options.items()]
+            main(["run", str(script), *flags], standalone_mode=False)
+        return 0
+
+    def _check_port(self) -> None:
+        if not 1 <= self.port <= 65535:
+            raise UserError(f"a port is a number from 1 to 65535, not {self.port}")
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((self.host, self.port))
+        except OSError as error:
+            raise UserError(f"cannot listen on {self.host}:{self.port} ({error.strerror}); choose another") from error

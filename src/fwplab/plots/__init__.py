@@ -1,0 +1,22 @@
+"""Figures of records, for a page and for a paper: vectors, one look a mixer everywhere; one file a figure."""
+
+from fwplab.plots.curves import learning_curves
+from fwplab.plots.lengths import accuracy_by_length
+from fwplab.plots.output import check_format, save, to_svg
+from fwplab.plots.solved import solve_rate_heatmap
+from fwplab.plots.steps import steps_to_solve
+from fwplab.plots.style import LOOKS, Look, look, marker_points
+
+__all__ = [
+    "LOOKS",
+    "Look",
+    "accuracy_by_length",
+    "check_format",
+    "learning_curves",
+    "look",
+    "marker_points",
+    "save",
+    "solve_rate_heatmap",
+    "steps_to_solve",
+    "to_svg",
+]

@@ -1,0 +1,77 @@
+"""How every seed learned."""
+
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from fwplab.plots.style import INK, STYLE, Look, look, names, percent_axis
+from fwplab.record import Check, Member, Record
+from fwplab.table import by_cell, cell_members
+
+POINTS_A_LINE = 400
+
+
+def learning_curves(records: Sequence[Record]) -> Figure:
+    """Whole-string accuracy against training steps: a row a language, a column a mixer, a line a seed.
+
+    Bin0 is solid, Bin1 dashed; a marker shows where a seed ended, a cross where it diverged.
+    """
+    cells = by_cell(records)
+    languages, mixers = names(cells)
+    with matplotlib.rc_context(STYLE):
+        width = min(max(9.2 / len(mixers), 1.5), 3.2)
+        figure = Figure(figsize=(width * len(mixers) + 0.8, max(1.35 * len(languages), 2) + 0.9))
+        figure.set_label(f"Learning curves of {', '.join(mixers)} on {', '.join(languages)}")
+        grid = figure.subplots(len(languages), len(mixers), sharex="row", sharey=True, squeeze=False)
+        for axes_row, language in zip(grid, languages, strict=True):
+            budget = max(record.run.protocol.max_steps for record in records if record.run.language == language)
+            for axes, mixer in zip(axes_row, mixers, strict=True):
+                for member in cell_members(cells.get((language, mixer), [])):
+                    _draw_member(axes, member, look(mixer))
+                percent_axis(axes)
+                axes.set_xlim(0, max(budget, 1))
+                if (language, mixer) not in cells:
+                    axes.text(0.5, 0.5, "not run", ha="center", transform=axes.transAxes, alpha=0.6)
+                axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+            axes_row[0].set_ylabel(language)
+        for axes, mixer in zip(grid[0], mixers, strict=True):
+            axes.set_title(mixer, color=look(mixer).colour, fontweight="bold")
+        figure.supxlabel("training step", fontsize=9)
+        figure.supylabel("strings right everywhere (%)", fontsize=9)
+        keys = [
+            Line2D([], [], color=INK, label="Bin0, lengths of training"),
+            Line2D([], [], color=INK, linestyle="--", label="Bin1, longer"),
+            Line2D([], [], color=INK, linestyle="", marker="x", label="diverged"),
+        ]
+        any_diverged = any(m.status == "diverged" for record in records for m in record.members)
+        figure.legend(handles=keys if any_diverged else keys[:2], loc="outside upper left", ncols=3)
+    return figure
+
+
+def _draw_member(axes: Axes, member: Member, style: Look) -> None:
+    checks = _thinned(member.checks)
+    steps = [check.step for check in checks]
+    bin0, bin1 = [100 * c.bin0_accuracy for c in checks], [100 * c.bin1_accuracy for c in checks]
+    for shares, line in ((bin0, "-"), (bin1, (0, (3, 1.5)))):
+        axes.plot(steps, shares, color=style.colour, linestyle=line, linewidth=1, alpha=0.85)
+        diverged = member.status == "diverged"
+        colour, marker = (INK, "x") if diverged else (style.colour, style.marker)
+        axes.plot(steps[-1:], shares[-1:], color=colour, marker=marker, markersize=4, clip_on=False)
+
+
+def _thinned(checks: tuple[Check, ...]) -> list[Check]:
+    """At most `POINTS_A_LINE` checks or so: of every stretch those where an accuracy is lowest or highest."""
+    stretch = max(1, -(-4 * len(checks) // POINTS_A_LINE))
+    if stretch <= 4:
+        return list(checks)
+    kept = {checks[0], checks[-1]}
+    for start in range(0, len(checks), stretch):
+        part = checks[start : start + stretch]
+        for extreme in (min, max):
+            kept.add(extreme(part, key=lambda check: check.bin0_accuracy))
+            kept.add(extreme(part, key=lambda check: check.bin1_accuracy))
+    return sorted(kept, key=lambda check: check.step)

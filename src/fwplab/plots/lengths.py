@@ -1,0 +1,70 @@
+"""How far beyond the lengths of training each mixer is right."""
+
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from fwplab.plots.style import INK, STYLE, Look, key, legend, look, names, panelled, percent_axis
+from fwplab.record import Record
+from fwplab.run import Rule
+from fwplab.statistics import spread
+from fwplab.table import accuracy, by_cell, cell_members, guess
+
+
+def accuracy_by_length(records: Sequence[Record], rule: Rule) -> Figure:
+    """Whole-string accuracy on strings that no selection saw, by their length: a panel a language.
+
+    Under `rule`: a small dot a seed, a thin line from the lowest to the highest, a marker at the median.
+    Lengths of training are shaded; the dotted line is the better of two guesses.
+    """
+    cells = by_cell(records)
+    languages, mixers = names(cells)
+    with matplotlib.rc_context(STYLE):
+        figure, panels = panelled(languages, "length of string", "strings right everywhere (%)")
+        figure.set_label(f"Accuracy by length of string on {', '.join(languages)}, rule: {rule}")
+        for axes, language in zip(panels, languages, strict=True):
+            present = [mixer for mixer in mixers if (language, mixer) in cells]
+            _draw_lengths(axes, {mixer: cells[language, mixer] for mixer in present}, rule)
+        keys: list[Line2D | Patch] = [key(mixer, look(mixer)) for mixer in mixers]
+        keys.append(Line2D([], [], color=INK, linestyle=":", alpha=0.7, label="best guess"))
+        keys.append(Patch(facecolor=INK, alpha=0.08, label="lengths of training"))
+        legend(figure, keys)
+    return figure
+
+
+def _draw_lengths(axes: Axes, cells: dict[str, list[Record]], rule: Rule) -> None:
+    """One panel; the mixers stand side by side within a window of lengths, so that none hides another."""
+    first = next(iter(cells.values()))[0]
+    windows = _windows(first)
+    trained = max((split.longest for split in first.splits if split.split == "train"), default=0)
+    axes.axvspan(-0.5, sum(shortest <= trained for shortest, _ in windows) - 0.5, color=INK, alpha=0.08, linewidth=0)
+    for place, window in enumerate(windows):
+        level = 100 * guess(first, "test", window)
+        axes.plot([place - 0.45, place + 0.45], [level, level], color=INK, linestyle=":", alpha=0.7)
+    for number, (mixer, records) in enumerate(cells.items()):
+        shift = 0.7 * ((number + 0.5) / len(cells) - 0.5)
+        places = [place + shift for place in range(len(windows))]
+        scores = [[100 * accuracy(m, rule, "test", w) for m in cell_members(records)] for w in windows]
+        _draw_spreads(axes, places, scores, look(mixer))
+    labels = [str(low) if low == high else f"{low}-{high}" for low, high in windows]
+    axes.set_xticks(range(len(windows)), labels)
+    axes.set_xlim(-0.5, len(windows) - 0.5)
+    percent_axis(axes)
+
+
+def _draw_spreads(axes: Axes, places: list[float], scores: list[list[float]], style: Look) -> None:
+    spreads = [spread(seeds) for seeds in scores]
+    axes.plot(places, [s.median for s in spreads], color=style.colour, linewidth=0.8, alpha=0.6)
+    axes.vlines(places, [s.lowest for s in spreads], [s.best for s in spreads], color=style.colour, linewidth=1)
+    for place, seeds in zip(places, scores, strict=True):
+        axes.plot([place] * len(seeds), seeds, ".", color=style.colour, markersize=3.5, clip_on=False)
+    medians = [s.median for s in spreads]
+    axes.plot(places, medians, style.marker, color=style.colour, markersize=5, clip_on=False, zorder=3)
+
+
+def _windows(record: Record) -> list[tuple[int, int]]:
+    return sorted({(split.shortest, split.longest) for split in record.splits if split.split == "test"})

@@ -1,0 +1,145 @@
+"""What all figures share: one look a mixer everywhere, no global state."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
+
+from fwplab.mixers import MIXERS
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a mixer is drawn: a colour and, for whoever does not see it, a marker."""
+
+    colour: str
+    marker: str
+
+
+LOOKS: dict[str, Look] = {
+    "linear-transformer": Look("#ae7bfc", "o"),
+    "delta-net": Look("#0072b2", "s"),
+    "recurrent-delta": Look("#d55e00", "^"),
+    "srwm": Look("#7f9a58", "D"),
+    "lstm": Look("#3faccd", "v"),
+    "e-lstm": Look("#94522b", "P"),
+    "transformer": Look("#745b64", "X"),
+    "softmax-attention": Look("#be8d97", "h"),
+}
+"""Far apart for every kind of colour vision, and of middling lightness: they read on white and on black."""
+
+SPARE_MARKERS = ("p", "<", ">", "d", "H", "8", "*")
+INK = "#1b1f24"
+"""The colour of text and lines; `to_svg` turns it into the colour of the page's text."""
+FONT = "DejaVu Sans"
+"""Comes with matplotlib, so that the layout is the same everywhere; a page shows its own font instead."""
+
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9.5,
+    "figure.constrained_layout.use": True,
+    "font.family": "sans-serif",
+    "font.sans-serif": [FONT],
+    "font.size": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "path.simplify_threshold": 0.25,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fwplab",
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "xtick.color": INK,
+    "xtick.labelsize": 8,
+    "xtick.major.width": 0.6,
+    "ytick.color": INK,
+    "ytick.labelsize": 8,
+    "ytick.major.width": 0.6,
+}
+
+PANEL_COLUMNS = 3
+
+
+def look(mixer: str) -> Look:
+    """The look of a mixer; one without a place in `LOOKS` gets its own from its name, the same every time."""
+    if mixer in LOOKS:
+        return LOOKS[mixer]
+    number = int.from_bytes(blake2b(mixer.encode(), digest_size=4).digest(), "big")
+    colours = [known.colour for known in LOOKS.values()]
+    marker = SPARE_MARKERS[number % len(SPARE_MARKERS)]
+    return Look(colours[number // len(SPARE_MARKERS) % len(colours)], marker)
+
+
+def looks(lines: Sequence[str]) -> dict[str, Look]:
+    """A look for each line: mixers have their own, lines of anything else get theirs in turn."""
+    if set(lines) <= set(MIXERS.names()):
+        return {line: look(line) for line in lines}
+    colours = [known.colour for known in LOOKS.values()]
+    markers = [*(known.marker for known in LOOKS.values()), *SPARE_MARKERS]
+    return {line: Look(colours[i % len(colours)], markers[i % len(markers)]) for i, line in enumerate(lines)}
+
+
+def marker_points(mixer: str) -> str:
+    """The outline of a mixer's marker as the points of an SVG polygon in a square from -1 to 1."""
+    style = MarkerStyle(look(mixer).marker)
+    outline = np.asarray(style.get_path().transformed(style.get_transform()).to_polygons()[0])
+    return " ".join(f"{x:.2f},{-y:.2f}" for x, y in outline / np.abs(outline).max())
+
+
+def percent_axis(axes: Axes) -> None:
+    """Shares from 0 to 100 upwards, with room for markers at both ends."""
+    axes.set_ylim(-4, 104)
+    axes.set_yticks([0, 50, 100])
+    axes.yaxis.grid(color=INK, alpha=0.15, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def legend(figure: Figure, keys: Sequence[Artist]) -> None:
+    """A legend above the panels, in as many columns as there is room for."""
+    letters = [len(str(each.get_label())) for each in keys]
+
+    def fits(columns: int) -> bool:
+        inches = [0.075 * int(max(column)) + 0.6 for column in np.array_split(letters, columns)]
+        return sum(inches) <= figure.get_figwidth()
+
+    columns = next((number for number in range(len(keys), 1, -1) if fits(number)), 1)
+    figure.legend(handles=list(keys), loc="outside upper left", ncols=columns, columnspacing=1.4)
+
+
+def key(label: str, style: Look) -> Line2D:
+    """An entry of a legend."""
+    return Line2D([], [], color=style.colour, marker=style.marker, markersize=5, label=label)
+
+
+def names(cells: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """The first and the second names of cells, each once and in their order."""
+    firsts, seconds = zip(*cells, strict=True)
+    return list(dict.fromkeys(firsts)), list(dict.fromkeys(seconds))
+
+
+def panelled(titles: Sequence[str], x: str, y: str) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each title, and what its axes say."""
+    columns = 2 if len(titles) == 4 else min(PANEL_COLUMNS, len(titles))
+    rows = math.ceil(len(titles) / columns)
+    figure = Figure(figsize=(3.25 * columns + (1.2 if columns == 1 else 0), 2.6 * rows + 0.7))
+    panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for axes, title in zip(panels, titles, strict=False):
+        axes.set_title(title, fontweight="bold", loc="left")
+    for axes in panels[len(titles) :]:
+        axes.set_visible(False)
+    figure.supxlabel(x, fontsize=9)
+    figure.supylabel(y, fontsize=9)
+    return figure, panels[: len(titles)]

@@ -1,0 +1,200 @@
+"""The explorer as a person uses it: a real server, a real browser, real records and checkpoints."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fwplab.checkpoint import checkpoint_path
+from fwplab.cli import run
+from fwplab.engines import Local, train_all
+from fwplab.languages.splits import SplitSpec
+from fwplab.mixers import MIXERS
+from fwplab.model import ModelSpec
+from fwplab.run import PROTOCOLS, Run
+from fwplab.store import Store, folder_of
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium from the distribution"),
+    pytest.mark.xdist_group("explorer"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+SCREENSHOTS = Path("artifacts") / "explorer"
+SPLITS = SplitSpec(train_strings=600, validation_strings=60, test_strings=20)
+PROTOCOL = replace(PROTOCOLS["paper"], max_steps=60, check_every=20, splits=SPLITS)
+MIXERS_SHOWN = ("recurrent-delta", "srwm", "lstm", "transformer")
+PATIENCE = 30_000
+
+
+def small(mixer: str) -> Run:
+    model = ModelSpec(hidden=16, layers=1, heads=2)
+    return Run("parity", MIXERS.load(mixer)(), (0,), (5e-3,), model, PROTOCOL)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server over a home with four small runs and one broken checkpoint."""
+    home = tmp_path_factory.mktemp("home")
+    before = os.environ.get("FWPLAB_HOME")
+    os.environ["FWPLAB_HOME"] = str(home)
+    try:
+        with Store() as store:
+            train_all([small(mixer) for mixer in MIXERS_SHOWN], store, Local(1))
+        broken = folder_of(small("lstm")).parent / "0000000000000000"
+        broken.mkdir()
+        checkpoint_path(broken, 0, "paper").write_bytes(b"not a checkpoint")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "fwplab", "explore", "--port", str(port)]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    finally:
+        if before is None:
+            del os.environ["FWPLAB_HOME"]
+        else:
+            os.environ["FWPLAB_HOME"] = before
+    try:
+        _wait_for(port, server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+
+
+def _wait_for(port: int, server: subprocess.Popen[str]) -> None:
+    for _ in range(600):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert server.poll() is None, server.communicate()[1]
+        time.sleep(0.1)
+    raise AssertionError("the server did not start")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Page"]:
+    """The first page; at the end of a test nothing may have gone wrong in the browser."""
+    shown = browser.new_page(viewport={"width": 1280, "height": 1000})
+    wrong: list[str] = []
+    shown.on("pageerror", lambda error: wrong.append(str(error)))
+    shown.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    shown.set_default_timeout(PATIENCE)
+    shown.goto(address)
+    shown.get_by_role("heading", name="What can a sequence model compute?").wait_for()
+    yield shown
+    shown.close()
+    assert not wrong
+
+
+def open_page(page: "playwright.Page", name: str) -> None:
+    page.get_by_role("link", name=name).click()
+    page.get_by_role("heading", name=name, exact=True, level=1).wait_for()
+
+
+def choose(page: "playwright.Page", label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    has(page, label, option)
+
+
+def has(page: "playwright.Page", label: str, option: str) -> None:
+    playwright.expect(page.get_by_role("combobox", name=label)).to_have_value(option)
+
+
+def picture(page: "playwright.Page", name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.wait_for_timeout(700)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def test_a_cell_of_the_ladder_opens_its_runs(page: "playwright.Page") -> None:
+    page.locator(".st-key-cell-reset_dyck_1-transformer button").first.wait_for()
+    cell = page.locator(".st-key-cell-parity-lstm button").first
+    assert re.match(r"\d/\d", cell.inner_text())
+    picture(page, "ladder")
+    cell.click()
+    page.get_by_role("heading", name="Runs", exact=True).wait_for()
+    page.get_by_role("heading", name="Learning curves").wait_for()
+    page.locator(".vega-embed, canvas").first.wait_for()
+    has(page, "mixer", "lstm")
+    has(page, "language", "parity")
+    picture(page, "runs")
+
+
+@pytest.mark.parametrize("mixer", MIXERS_SHOWN)
+def test_a_string_is_stepped_through(page: "playwright.Page", mixer: str) -> None:
+    open_page(page, "Reader")
+    choose(page, "mixer", mixer)
+    box = page.get_by_role("textbox", name=re.compile("string over"))
+    box.fill("0110111")
+    box.press("Enter")
+    page.get_by_text(re.compile("All 7 labels|of 7 labels")).wait_for()
+    page.get_by_text("Position 1, symbol 0").wait_for()
+    slider = page.get_by_role("slider")
+    slider.press("ArrowRight")
+    page.get_by_text("Position 2, symbol 1: the language says 0").wait_for()
+    slider.press("ArrowRight")
+    page.get_by_text("Position 3, symbol 1: the language says 1").wait_for()
+    picture(page, f"reader-{mixer}")
+    shows = {"lstm": "hidden, a row a unit", "transformer": "where this position attends"}.get(mixer, "written")
+    page.get_by_text(shows).first.wait_for()
+
+
+def test_a_bad_string_and_a_broken_checkpoint_are_answered_on_the_page(page: "playwright.Page") -> None:
+    open_page(page, "Reader")
+    page.get_by_text("is no fwplab checkpoint").wait_for()
+    box = page.get_by_role("textbox", name=re.compile("string over"))
+    box.fill("01x")
+    box.press("Enter")
+    page.get_by_text("symbol 'x' at position 3 is outside the alphabet").wait_for()
+    picture(page, "reader-bad-string")
+    page.get_by_role("button", name="draw a word").click()
+    page.get_by_text("Position 1, symbol").wait_for()
+
+
+def test_a_word_is_explained_and_a_training_started(page: "playwright.Page") -> None:
+    open_page(page, "Try a language")
+    page.locator("svg g.node").first.wait_for()
+    box = page.get_by_role("textbox", name=re.compile("a string over"))
+    box.fill("011")
+    box.press("Enter")
+    page.get_by_text("011 is a word of parity").wait_for()
+    picture(page, "language")
+    steps = page.get_by_role("spinbutton", name="steps at most")
+    steps.fill("100")
+    steps.press("Enter")
+    page.get_by_role("button", name="train", exact=True).click()
+    page.get_by_text(re.compile("starting the workers|training")).first.wait_for()
+    page.get_by_text("Trained: recurrent-delta on parity, 2 seeds.").wait_for(timeout=4 * PATIENCE)
+    page.get_by_role("button", name="its runs").click()
+    page.get_by_role("heading", name="Runs", exact=True).wait_for()
+    page.get_by_role("heading", name="Learning curves").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [(("--port", "0"), "from 1 to 65535"), (("--host", "203.0.113.1"), "cannot listen on 203.0.113.1:8501")],
+)
+def test_where_it_cannot_listen_it_says_so(
+    options: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["explore", *options]) == 2
+    assert says in capsys.readouterr().err
