@@ -18,7 +18,7 @@ from fwplab.table import accuracy, add_by_language, guess, percent, unsolved
 
 MODELS = ("recurrent-delta", "srwm")
 LANGUAGES = ("parity", "aa_star")
-"""Languages that both models solve, so that there are times to compare: on reset Dyck-1 neither does in so few steps."""
+"""Both models solve them, so that there are times to compare; reset Dyck-1 neither does in so few steps."""
 RATES = (1e-3, 3e-3, 1e-2)
 MODEL = ModelSpec(hidden=32, layers=2, heads=4, feed_forward_factor=2)
 PROTOCOL = replace(
