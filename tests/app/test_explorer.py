@@ -21,12 +21,12 @@ from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
 from fwplab.run import PROTOCOLS, Run
 from fwplab.store import Store, folder_of
+from fwplab.trainer import RESUME, Training
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium from the distribution"),
-    pytest.mark.xdist_group("explorer"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 SCREENSHOTS = Path("artifacts") / "explorer"
@@ -41,6 +41,15 @@ def small(mixer: str) -> Run:
     return Run("parity", MIXERS.load(mixer)(), (0,), (5e-3,), model, PROTOCOL)
 
 
+def half_way(run: Run) -> None:
+    """A run as its worker leaves it every few seconds while it trains."""
+    training = Training(run, "cpu")
+    for _ in range(20):
+        training.step()
+    training.check()
+    training.save(folder_of(run) / RESUME)
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server over a home with four small runs and one broken checkpoint."""
@@ -50,6 +59,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         with Store() as store:
             train_all([small(mixer) for mixer in MIXERS_SHOWN], store, Local(1))
+        half_way(small("e-lstm"))
         broken = folder_of(small("lstm")).parent / "0000000000000000"
         broken.mkdir()
         checkpoint_path(broken, 0, "paper").write_bytes(b"not a checkpoint")
@@ -104,15 +114,30 @@ def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Pa
     assert not wrong
 
 
+def settled(page: "playwright.Page") -> None:
+    """Waits until the page has been drawn: what is typed while it is being drawn may be typed into a box that goes."""
+    page.wait_for_timeout(100)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
 def open_page(page: "playwright.Page", name: str) -> None:
+    settled(page)
     page.get_by_role("link", name=name).click()
     page.get_by_role("heading", name=name, exact=True, level=1).wait_for()
+    settled(page)
+
+
+def write(page: "playwright.Page", box: str, text: str) -> None:
+    field = page.get_by_role("textbox", name=re.compile(box))
+    field.fill(text)
+    field.press("Enter")
 
 
 def choose(page: "playwright.Page", label: str, option: str) -> None:
     page.get_by_role("combobox", name=label).click()
     page.get_by_role("option", name=option, exact=True).click()
     has(page, label, option)
+    settled(page)
 
 
 def has(page: "playwright.Page", label: str, option: str) -> None:
@@ -139,13 +164,27 @@ def test_a_cell_of_the_ladder_opens_its_runs(page: "playwright.Page") -> None:
     picture(page, "runs")
 
 
+def test_a_run_is_seen_while_it_trains(page: "playwright.Page") -> None:
+    open_page(page, "Runs")
+    choose(page, "mixer", "e-lstm")
+    page.get_by_text(re.compile("training: run .*, step 20 of 60")).wait_for()
+
+
+def test_a_long_string_is_shown_in_parts(page: "playwright.Page") -> None:
+    open_page(page, "Reader")
+    choose(page, "mixer", "lstm")
+    write(page, "string over", "01" * 600)
+    page.get_by_text(re.compile("All 1200 labels|of 1200 labels")).wait_for()
+    page.get_by_role("slider").press("End")
+    page.get_by_text("Position 1200, symbol 1").wait_for()
+    playwright.expect(page.locator("span[title^='position ']")).to_have_count(200)
+
+
 @pytest.mark.parametrize("mixer", MIXERS_SHOWN)
 def test_a_string_is_stepped_through(page: "playwright.Page", mixer: str) -> None:
     open_page(page, "Reader")
     choose(page, "mixer", mixer)
-    box = page.get_by_role("textbox", name=re.compile("string over"))
-    box.fill("0110111")
-    box.press("Enter")
+    write(page, "string over", "0110111")
     page.get_by_text(re.compile("All 7 labels|of 7 labels")).wait_for()
     page.get_by_text("Position 1, symbol 0").wait_for()
     slider = page.get_by_role("slider")
@@ -161,9 +200,7 @@ def test_a_string_is_stepped_through(page: "playwright.Page", mixer: str) -> Non
 def test_a_bad_string_and_a_broken_checkpoint_are_answered_on_the_page(page: "playwright.Page") -> None:
     open_page(page, "Reader")
     page.get_by_text("is no fwplab checkpoint").wait_for()
-    box = page.get_by_role("textbox", name=re.compile("string over"))
-    box.fill("01x")
-    box.press("Enter")
+    write(page, "string over", "01x")
     page.get_by_text("symbol 'x' at position 3 is outside the alphabet").wait_for()
     picture(page, "reader-bad-string")
     page.get_by_role("button", name="draw a word").click()
@@ -173,9 +210,7 @@ def test_a_bad_string_and_a_broken_checkpoint_are_answered_on_the_page(page: "pl
 def test_a_word_is_explained_and_a_training_started(page: "playwright.Page") -> None:
     open_page(page, "Try a language")
     page.locator("svg g.node").first.wait_for()
-    box = page.get_by_role("textbox", name=re.compile("a string over"))
-    box.fill("011")
-    box.press("Enter")
+    write(page, "a string over", "011")
     page.get_by_text("011 is a word of parity").wait_for()
     picture(page, "language")
     steps = page.get_by_role("spinbutton", name="steps at most")

@@ -12,6 +12,8 @@ from PIL import Image
 POSITIVE, NEGATIVE = (213, 94, 0), (0, 114, 178)
 """Orange and blue: told apart by every kind of colour vision. Zero is transparent."""
 SERIES = ("#0072b2", "#d55e00", "#3f8f5f", "#ae7bfc")
+POINTS = 1_000
+"""Of a line, at most; its picture is narrower than that."""
 Values = NDArray[np.floating]
 
 
@@ -44,11 +46,12 @@ def side_by_side(pictures: Sequence[str]) -> str:
 
 
 def string_strip(
-    string: str, expected: Sequence[str], predicted: Sequence[str], position: int, error: int | None
+    string: str, expected: Sequence[str], predicted: Sequence[str], position: int, error: int | None, shown: range
 ) -> str:
-    """Every symbol over the language's label and the model's; wrong labels in red, the present position framed."""
+    """Symbols over the language's labels and the model's; wrong labels in red, the present position framed."""
     columns = []
-    for place, (symbol, right, said) in enumerate(zip(string, expected, predicted, strict=True)):
+    for place in shown:
+        symbol, right, said = string[place], expected[place], predicted[place]
         colour = "#d33" if right != said else "inherit"
         frame = "outline:2px solid #0072b2;" if place == position else ""
         first = "background:#d333;" if place == error else ""
@@ -76,9 +79,9 @@ def curves(series: dict[str, Sequence[float]], cursor: int, title: str) -> str:
     lines, legend = [], []
     for (name, line), colour in zip(series.items(), SERIES * len(series), strict=False):
         points = " ".join(
-            f"{across(place):.1f},{6 + (height - 12) * (1 - (value - low) / span):.1f}"
-            for place, value in enumerate(line)
-            if np.isfinite(value)
+            f"{across(place):.1f},{6 + (height - 12) * (1 - (line[place] - low) / span):.1f}"
+            for place in range(0, len(line), 1 + len(line) // POINTS)
+            if np.isfinite(line[place])
         )
         lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         legend.append(f'<span style="color:{colour}">{escape(name)} {line[min(cursor, len(line) - 1)]:.3g}</span>')

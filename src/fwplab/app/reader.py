@@ -14,8 +14,10 @@ from fwplab.languages import language
 from fwplab.mixers.view import Attention, Writes
 from fwplab.reading import Layer, Reading, read, spectrum
 
-LONGEST = 1_000
-"""Symbols of a string: beyond that the page would hold more pictures than a browser likes."""
+LONGEST, LONGEST_GROWING = 5_000, 1_000
+"""Symbols of a string: the page keeps every state, and for attention every pair of positions."""
+SHOWN = 200
+"""Symbols on the page at a time."""
 FIRST_LENGTH = 24
 
 
@@ -59,6 +61,8 @@ def _string(choice: Choice) -> str:
         draws = st.session_state["draws"] = st.session_state.get("draws", 0) + 1
         st.session_state[name] = _drawn(spoken.name, length, draws)
     string: str = left.text_input(f"string over {' '.join(spoken.symbols)}", key=name, max_chars=LONGEST)
+    if len(string) > LONGEST_GROWING and not choice.run.mixer.constant_memory:
+        raise UserError(f"{choice.run.mixer_name} keeps every position: up to {LONGEST_GROWING:,} symbols are shown")
     return string
 
 
@@ -101,7 +105,8 @@ def _walk(reading: Reading) -> None:
     with left:
         at = st.slider("position (arrow keys step through)", 1, last, key="position") - 1 if last > 1 else 0
     index = right.selectbox("layer", range(len(reading.layers)), format_func=lambda number: f"layer {number + 1}")
-    st.html(string_strip(reading.string, reading.expected, reading.predicted, at, reading.first_error))
+    shown = range(at - at % SHOWN, min(at - at % SHOWN + SHOWN, last))
+    st.html(string_strip(reading.string, reading.expected, reading.predicted, at, reading.first_error, shown))
     said = ", ".join(f"{value:.3f}" for value in reading.probabilities[at].tolist())
     st.caption(
         f"Position {at + 1}, symbol {reading.string[at]}: the language says {reading.expected[at]}, the model "
@@ -113,7 +118,7 @@ def _walk(reading: Reading) -> None:
     elif isinstance(layer.view, Attention):
         _attention(layer.view, at, layer)
     else:
-        _vectors(layer, at)
+        _vectors(layer, at, shown)
 
 
 def _fast_weights(layer: Layer, view: Writes, at: int) -> None:
@@ -171,15 +176,16 @@ def _spectrum(layer: Layer, at: int, head: int) -> str:
     return complex_plane(eigenvalues, f"eigenvalues of the whole step, lowest real part {lowest:.3f}")
 
 
-def _vectors(layer: Layer, at: int) -> None:
+def _vectors(layer: Layer, at: int, shown: range) -> None:
     """A state without matrices: units over time."""
     names = ("hidden", "cell") if len(layer.states) == 2 else tuple(f"state {n + 1}" for n in range(len(layer.states)))
     pictures = []
     for name, part in zip(names, layer.states, strict=True):
-        values = part.flatten(1)[1:].T.numpy()
+        values = part.flatten(1)[1:][shown.start : shown.stop].T.numpy()
         cell = max(3.0, min(14.0, 900 / values.shape[1]))
         picture = heat_map(values, float(np.abs(values).max()), name, cell=cell, tall=6)
-        place = f"position:absolute;top:0;bottom:0;left:{at * cell:.0f}px;width:{cell:.0f}px;outline:2px solid"
+        left = (at - shown.start) * cell
+        place = f"position:absolute;top:0;bottom:0;left:{left:.0f}px;width:{cell:.0f}px;outline:2px solid"
         both = f'<div style="position:relative;width:max-content">{picture}<div style="{place}"></div></div>'
         pictures.append(captioned(both, f"{name}, a row a unit"))
     norm = curves({"norm": layer.norms[1:].tolist()}, at, "norm of the state")
