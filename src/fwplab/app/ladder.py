@@ -46,8 +46,7 @@ def _cell(row: Row | None, language: str, mixer: str) -> None:
     text = "not run"
     if row:
         text = f"**{row.solved}/{row.seeds}**  \n{percent(spread(row.bin1).median)} ({percent(row.chance_bin1)})"
-    said = f"{mixer} on {language}" + (f": {row.verdict or 'no claim'}" if row else "")
-    if st.button(text, key=_name(language, mixer), help=said, width="stretch", disabled=row is None):
+    if st.button(text, key=_name(language, mixer), width="stretch", disabled=row is None):
         st.session_state["language"], st.session_state["mixer"] = language, mixer
         go("runs")
 

@@ -49,7 +49,9 @@ def _rule(spoken: Language) -> None:
 def _graph(spoken: Language, moves: dict[object, dict[str, object]]) -> str:
     """The machine in the DOT language: double circles where a word may end, labels in the states."""
     names = {state: f"s{number}" for number, state in enumerate(moves)}
-    lines = ['digraph { rankdir=LR; bgcolor="transparent"; start [shape=point]; start -> s0;']
+    grey = 'color="#888888", fontcolor="#888888"'  # reads on white and on black
+    lines = [f'digraph {{ rankdir=LR; bgcolor="transparent"; edge [{grey}]; node [color="#888888"];']
+    lines.append("start [shape=point]; start -> s0;")
     for state, name in names.items():
         shape = "doublecircle" if END in spoken.following(state) else "circle"
         lines.append(f'{name} [shape={shape}, style=filled, fillcolor=white, label="{spoken.label(state) or "-"}"];')

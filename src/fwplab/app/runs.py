@@ -7,12 +7,13 @@ import time
 import altair
 import streamlit as st
 
-from fwplab.app.shared import answered, cell_records, choose_cell, specs
+from fwplab.app.shared import answered, cell_records, choose_cell, specs, study_records
 from fwplab.checkpoint import read_facts
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.record import Record
 from fwplab.run import Run, from_dict, to_dict
+from fwplab.studies.irie2023 import Irie2023
 from fwplab.table import percent
 from fwplab.trainer import RESUME
 
@@ -33,9 +34,22 @@ def page() -> None:
             f"`fwplab train --language {language} --mixer {mixer} --seeds 3`"
         )
         return
+    _verdict(language, mixer)
     _table(records)
     _curves(records)
     _difference(records)
+
+
+def _verdict(language: str, mixer: str) -> None:
+    """What the paper says of the cell, and what the study of its table found."""
+    in_cell = [r for r in study_records("irie2023", False) if (r.run.language, r.run.mixer_name) == (language, mixer)]
+    for row in Irie2023().rows(in_cell):
+        low, high = (percent(end) for end in row.interval)
+        claim = f"the paper says it {row.claim}: {row.verdict}" if row.claim else "the paper does not say"
+        st.markdown(
+            f"Study irie2023, {row.rule} rule: {row.solved} of {row.seeds} seeds solve {language} "
+            f"(95 % interval {low}-{high} %); {claim}."
+        )
 
 
 def _table(records: list[Record]) -> None:
