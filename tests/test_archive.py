@@ -1,6 +1,7 @@
 """Records as Parquet: what goes in comes out, and what is no archive is named."""
 
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pyarrow.parquet
@@ -8,9 +9,12 @@ import pytest
 from tests.test_store import RUN, record_of
 
 from fwplab.archive import open_archive, shipped, write_archive
+from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
+from fwplab.evaluate import score as right
 from fwplab.store import SCHEMA, Store, metadata
 from fwplab.studies import STUDIES
+from fwplab.trainer import load_splits
 
 OTHER = replace(RUN, learning_rates=(2e-3,))
 
@@ -66,3 +70,24 @@ def test_shipped_records_are_those_of_the_study(name: str) -> None:
     with shipped(name) as store:
         asked = {replace(run, seeds=(0,), learning_rates=(1.0,)) for run in study.runs(quick=False)}
         assert all(replace(r.run, seeds=(0,), learning_rates=(1.0,)) in asked for r in store.records())
+
+
+CHECKPOINTS = sorted(Path(str(files("fwplab"))).glob("baselines/*/checkpoints/*.safetensors"))
+
+
+def test_shipped_checkpoints_are_those_of_the_shipped_records() -> None:
+    with shipped("irie2023") as store:
+        records = {record.run.key: record for record in store.records()}
+    assert CHECKPOINTS
+    rescored = 0
+    for path in CHECKPOINTS:
+        checkpoint = load_checkpoint(path)
+        record = records[checkpoint.run.key]
+        (member,) = (each for each in record.members if each.seed == checkpoint.seed)
+        assert member.selected["paper"] == checkpoint.step
+        if record.run.language == "aa_star":  # few strings, so that there is time to label them all again
+            score = member.score("paper", "bin0")
+            assert score is not None
+            assert score.correct == right(checkpoint.model(), load_splits(record.run).bin0)[0]
+            rescored += 1
+    assert rescored

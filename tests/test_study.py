@@ -12,7 +12,7 @@ import torch
 from tests.test_store import record_of
 from tests.test_trainer import small_run
 
-from fwplab.checkpoint import checkpoint_path, load_checkpoint
+from fwplab.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
 from fwplab.cli import run as command
 from fwplab.errors import UserError
 from fwplab.evaluate import first_errors
@@ -23,7 +23,7 @@ from fwplab.mixers.fast_weight_program import PRESETS
 from fwplab.recipes import Recipe, recipe, write_recipe
 from fwplab.record import Chance, Check, Measurement, Record, Score, SplitSummary, merge
 from fwplab.run import Run, from_dict
-from fwplab.store import Store, restricted
+from fwplab.store import Store, folder_of, restricted
 from fwplab.studies import STUDIES
 from fwplab.studies.ablation import Ablation, variations
 from fwplab.studies.irie2023 import LANGUAGES as PAPER_LANGUAGES
@@ -153,8 +153,13 @@ def test_exported_records_can_be_shown_elsewhere(
     run = recipe("aa_star", "srwm").run((0, 1, 2, 3, 4, 5, 6))  # two seeds more than are shipped
     with Store() as store:
         store.save(answered(run, 60))
+    name = checkpoint_path(folder_of(run), 3, "paper")
+    save_checkpoint(Checkpoint(run, 3, "paper", 60, run.build(3).state_dict()), name)
     part = ["irie2023", "--languages", "aa_star", "--mixers", "srwm", "--seeds", "7"]
-    assert command(["study", "export", *part, "--format", "records", "--out", str(tmp_path / "records")]) == 0
+    export = ["study", "export", *part, "--format", "records", "--checkpoints", "--out", str(tmp_path / "records")]
+    assert command(export) == 0
+    (copied,) = (tmp_path / "records" / "checkpoints").iterdir()
+    assert (copied.name, copied.read_bytes()) == (f"{run.key}-{name.name}", name.read_bytes())
     from fwplab.archive import open_archive
 
     with open_archive(tmp_path / "records") as found:
