@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-RULES = ("delta", "elementwise", "linear", "recurrent_delta", "srwm")
+RULES = ("delta", "delta_product", "elementwise", "linear", "recurrent_delta", "srwm")
 install_import_hook([f"fwplab.ops.{rule}" for rule in RULES], "beartype.beartype")
 
 import torch  # noqa: E402

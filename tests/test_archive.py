@@ -1,14 +1,13 @@
 """Records as Parquet: what goes in comes out, and what is no archive is named."""
 
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 from tests.test_store import RUN, record_of
 
-from fwplab.archive import open_archive, shipped, write_archive
+from fwplab.archive import open_archive, shipped, shipped_checkpoints, write_archive
 from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
 from fwplab.evaluate import score as right
@@ -72,15 +71,12 @@ def test_shipped_records_are_those_of_the_study(name: str) -> None:
         assert all(replace(r.run, seeds=(0,), learning_rates=(1.0,)) in asked for r in store.records())
 
 
-CHECKPOINTS = sorted(Path(str(files("fwplab"))).glob("baselines/*/checkpoints/*.safetensors"))
-
-
 def test_shipped_checkpoints_are_those_of_the_shipped_records() -> None:
     with shipped("irie2023") as store:
         records = {record.run.key: record for record in store.records()}
-    assert CHECKPOINTS
+    assert shipped_checkpoints()
     rescored = 0
-    for path in CHECKPOINTS:
+    for path in shipped_checkpoints():
         checkpoint = load_checkpoint(path)
         record = records[checkpoint.run.key]
         (member,) = (each for each in record.members if each.seed == checkpoint.seed)

@@ -64,6 +64,11 @@ def shipped(study: str) -> Store:
         return open_archive(folder)
 
 
+def shipped_checkpoints() -> list[Path]:
+    """The checkpoints that come with the package: of the baseline studies, each cell's first seed, paper rule."""
+    return sorted(Path(str(files("fwplab") / "baselines")).glob("*/checkpoints/*.safetensors"))
+
+
 def _schema(table: sql.Table) -> pyarrow.Schema:
     kinds = {c.name: next(t for kind, t in TYPES.items() if isinstance(c.type, kind)) for c in table.columns}
     return pyarrow.schema(list(kinds.items()))

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from fwplab.app import ladder, language, reader, runs
+from fwplab.app import automaton, ladder, language, reader, runs
 
 
 def main() -> None:
@@ -12,6 +12,7 @@ def main() -> None:
         "ladder": st.Page(ladder.page, title="Ladder", url_path="ladder", default=True),
         "runs": st.Page(runs.page, title="Runs", url_path="runs"),
         "reader": st.Page(reader.page, title="Reader", url_path="reader"),
+        "automaton": st.Page(automaton.page, title="Automaton", url_path="automaton"),
         "language": st.Page(language.page, title="Try a language", url_path="language"),
     }
     st.session_state["pages"] = pages

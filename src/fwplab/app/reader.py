@@ -7,7 +7,7 @@ import streamlit as st
 import torch
 
 from fwplab.app.drawing import captioned, complex_plane, curves, heat_map, side_by_side, string_strip
-from fwplab.app.shared import Choice, answered, checkpoints, choose
+from fwplab.app.shared import Choice, answered, choose_checkpoint
 from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
 from fwplab.languages import language
@@ -25,28 +25,12 @@ FIRST_LENGTH = 24
 def page() -> None:
     """The page."""
     st.title("Reader")
-    found, broken = checkpoints()
-    for line in broken:
-        st.warning(line)
-    if not found:
-        st.info("No checkpoint yet. In a terminal: `fwplab train --language parity --mixer recurrent-delta --seeds 3`")
+    choice = choose_checkpoint()
+    if choice is None:
         return
-    choice = _choose(found)
     reading = _read(choice, _string(choice))
     _outcome(reading)
     _walk(reading)
-
-
-def _choose(found: list[Choice]) -> Choice:
-    first, second, third = st.columns([1, 1, 2])
-    with first:
-        spoken = choose("language", sorted({choice.run.language for choice in found}), "language")
-    of_language = [choice for choice in found if choice.run.language == spoken]
-    with second:
-        mixer = choose("mixer", sorted({choice.run.mixer_name for choice in of_language}), "mixer")
-    choices = [choice for choice in of_language if choice.run.mixer_name == mixer]
-    index = third.selectbox("checkpoint", range(len(choices)), format_func=lambda place: choices[place].label)
-    return choices[index]
 
 
 def _string(choice: Choice) -> str:

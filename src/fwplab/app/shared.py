@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from importlib.resources import files
 from pathlib import Path
 
 import streamlit as st
 
-from fwplab.archive import shipped
+from fwplab.archive import shipped, shipped_checkpoints
 from fwplab.checkpoint import read_facts
 from fwplab.errors import UserError
 from fwplab.files import home
@@ -113,8 +112,7 @@ def checkpoints() -> tuple[list[Choice], list[str]]:
     """The checkpoints in `FWPLAB_HOME` and in the package, and one line for each file that is broken."""
     found, broken = [], []
     own = [(path, False) for path in sorted((home() / "runs").glob("*/seed-*.safetensors"))]
-    ours = files("fwplab") / "baselines"
-    with_package = [(path, True) for path in sorted(Path(str(ours)).glob("*/checkpoints/*.safetensors"))]
+    with_package = [(path, True) for path in shipped_checkpoints()]
     for path, is_shipped in own + with_package:
         try:
             facts = read_facts(path)
@@ -147,6 +145,25 @@ def choose_cell(languages: list[str] | None = None, mixers: list[str] | None = N
     with right:
         mixer = choose("mixer", mixers or MIXERS.names(), "mixer")
     return language, mixer
+
+
+def choose_checkpoint() -> Choice | None:
+    """The checkpoint to look into; None, and a word on how to get one, if there is none."""
+    found, broken = checkpoints()
+    for line in broken:
+        st.warning(line)
+    if not found:
+        st.info("No checkpoint yet. In a terminal: `fwplab train --language parity --mixer recurrent-delta --seeds 3`")
+        return None
+    first, second, third = st.columns([1, 1, 2])
+    with first:
+        spoken = choose("language", sorted({choice.run.language for choice in found}), "language")
+    of_language = [choice for choice in found if choice.run.language == spoken]
+    with second:
+        mixer = choose("mixer", sorted({choice.run.mixer_name for choice in of_language}), "mixer")
+    choices = [choice for choice in of_language if choice.run.mixer_name == mixer]
+    index = third.selectbox("checkpoint", range(len(choices)), format_func=lambda place: choices[place].label)
+    return choices[index]
 
 
 def go(page: str) -> None:

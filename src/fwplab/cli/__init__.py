@@ -9,8 +9,10 @@ from tyro.conf import subcommand
 
 from fwplab.cli.bench import Bench
 from fwplab.cli.console import parse
+from fwplab.cli.constructions import Constructions
 from fwplab.cli.corpus import Corpus
 from fwplab.cli.explore import Explore
+from fwplab.cli.extract import Extract
 from fwplab.cli.languages import Languages
 from fwplab.cli.mixers import Mixers
 from fwplab.cli.plot import Plot
@@ -28,14 +30,16 @@ COMMANDS: dict[str, Any] = {
     "plot": Plot,
     "runs": Runs,
     "explore": Explore,
+    "extract": Extract,
     "study": StudyCommand,
     "search": SearchCommand,
     "mixers": Mixers,
+    "constructions": Constructions,
     "languages": Languages,
     "corpus": Corpus,
     "bench": Bench,
 }
-LISTED_BY_DEFAULT = ("study", "mixers", "languages")
+LISTED_BY_DEFAULT = ("study", "mixers", "constructions", "languages")
 """Groups that list what they have when no action is named."""
 DESCRIPTION = "What can a sequence model compute? Formal languages, fast weight programmers, seeds and intervals."
 

@@ -10,6 +10,7 @@ import torch
 
 from fwplab.ops import cpu, triton
 from fwplab.ops.delta import delta
+from fwplab.ops.delta_product import delta_product
 from fwplab.ops.elementwise import elementwise
 from fwplab.ops.linear import linear
 from fwplab.ops.recurrent_delta import recurrent_delta
@@ -23,6 +24,7 @@ __all__ = [
     "Scan",
     "automatic",
     "delta",
+    "delta_product",
     "elementwise",
     "info",
     "linear",

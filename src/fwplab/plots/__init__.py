@@ -2,18 +2,21 @@
 
 from fwplab.plots.curves import learning_curves
 from fwplab.plots.lengths import accuracy_by_length
-from fwplab.plots.output import check_format, save, to_svg
+from fwplab.plots.machine import machines
+from fwplab.plots.output import FORMATS, check_format, save, to_svg
 from fwplab.plots.solved import solve_rate_heatmap
 from fwplab.plots.steps import steps_to_solve
 from fwplab.plots.style import LOOKS, Look, look, marker_points
 
 __all__ = [
+    "FORMATS",
     "LOOKS",
     "Look",
     "accuracy_by_length",
     "check_format",
     "learning_curves",
     "look",
+    "machines",
     "marker_points",
     "save",
     "solve_rate_heatmap",

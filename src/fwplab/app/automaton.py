@@ -1,0 +1,77 @@
+"""The machine that a checkpoint is, beside the language's own, with the word that tells them apart."""
+
+import importlib.util
+from pathlib import Path
+
+import streamlit as st
+
+from fwplab.app.shared import answered, choose_checkpoint
+from fwplab.checkpoint import load_checkpoint
+from fwplab.errors import UserError
+from fwplab.extraction.extract import METHODS, Extraction, Method, extract, verdict
+from fwplab.extraction.mealy import Mealy
+from fwplab.languages import language
+
+DRAWN = 40
+"""Of a larger machine no picture is drawn: nobody could read it."""
+
+
+@answered
+def page() -> None:
+    """The page."""
+    st.title("Automaton")
+    if importlib.util.find_spec("aalpy") is None or importlib.util.find_spec("sklearn") is None:
+        raise UserError("extraction needs AALpy and scikit-learn: pip install 'fwplab[extract]'")
+    choice = choose_checkpoint()
+    if choice is None:
+        return
+    left, right = st.columns(2)
+    method: Method = left.selectbox(
+        "method", METHODS, help="lstar and kv learn from the model's answers, states clusters what it carries."
+    )
+    depth = right.number_input("depth, of a language without end", 1, 20, 6)
+    found = _extraction(choice.path, choice.path.stat().st_mtime, method, depth)
+    (st.success if found.equivalent else st.error)(verdict(found))
+    if found.witness:
+        spoken = language(choice.run.language)
+        st.markdown(
+            f"On `{found.witness}` the extracted machine ends with {_last(found.machine, found.witness)}, "
+            f"{spoken.name} with {_last(found.true, found.witness)} (a dash where nothing is asked)."
+        )
+    if found.kept is not None:
+        st.markdown(f"Words that stay within {found.kept} moves of the start are all labelled right by the model.")
+    for column, title, machine in zip(st.columns(2), ("extracted", "true"), (found.machine, found.true), strict=True):
+        column.subheader(f"{title}: {len(machine)} states")
+        if len(machine) <= DRAWN:
+            column.graphviz_chart(_coloured(machine))
+        else:
+            column.caption(f"More than {DRAWN} states: too many to draw.")
+    rows = [
+        {
+            "length": each.length,
+            "words": each.words,
+            "as the model %": round(100 * each.with_model / each.words, 1),
+            "as the language %": round(100 * each.with_language / each.words, 1),
+        }
+        for each in found.fidelity
+    ]
+    st.subheader("The machine on held-out words")
+    st.dataframe(rows, hide_index=True)
+    st.caption(f"{found.queries:,} words were asked. In a terminal: fwplab extract, with files to keep.")
+
+
+@st.cache_resource(max_entries=16, show_spinner="asking the model")
+def _extraction(path: Path, changed: float, method: Method, depth: int) -> Extraction:
+    checkpoint = load_checkpoint(path)
+    return extract(checkpoint.model(), language(checkpoint.run.language), method=method, depth=depth)
+
+
+def _last(machine: Mealy, word: str) -> str:
+    return machine.name_of(machine.output_after(word))
+
+
+def _coloured(machine: Mealy) -> str:
+    """Its DOT text in a grey that reads on white and on black."""
+    grey = '  bgcolor="transparent"; node [color="#888888", fontcolor="#888888"]; '
+    grey += 'edge [color="#888888", fontcolor="#888888"];\n'
+    return machine.to_dot().replace("digraph {\n", "digraph {\n" + grey, 1)

@@ -1,0 +1,148 @@
+"""`fwplab extract`: the machine that a trained model is, beside the true one."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from tyro.conf import Positional
+
+from fwplab.archive import shipped_checkpoints
+from fwplab.checkpoint import Checkpoint, load_checkpoint, read_facts
+from fwplab.cli.console import emit
+from fwplab.errors import UserError
+from fwplab.extraction.extract import LENGTHS, Extraction, extract, verdict
+from fwplab.extraction.mealy import Mealy
+from fwplab.files import home, replaced
+from fwplab.languages import language
+from fwplab.plots import FORMATS, machines, save
+from fwplab.run import Rule
+
+SUFFIXES = (".dot", ".json", *FORMATS)
+
+
+@dataclass(frozen=True)
+class Extract:
+    """Learns the machine that a trained model is from its answers, or reads it off its states, and compares it."""
+
+    model: Positional[str]
+    """A checkpoint's file; a run's key; or LANGUAGE/MIXER for the checkpoint that comes with the package."""
+    rule: Rule = "paper"
+    """Of a run: whose checkpoint."""
+    method: str = "lstar"
+    """lstar, kv: learned from answers; states: clusters of the model's states."""
+    depth: int = 8
+    """Of a language without end: states up to so many moves from the start."""
+    max_states: int = 60
+    lengths: tuple[int, ...] = LENGTHS
+    """Lengths of the held-out words."""
+    seed: int = 0
+    out: tuple[Path, ...] = ()
+    """Files to write: .dot, .json, .svg, .pdf, .png."""
+    json: bool = False
+
+    def __call__(self) -> int:
+        for module in ("aalpy", "sklearn"):
+            if importlib.util.find_spec(module) is None:
+                raise UserError("extraction needs AALpy and scikit-learn: pip install 'fwplab[extract]'")
+        for path in self.out:
+            if path.suffix not in SUFFIXES:
+                raise UserError(f"no machine can be written as {path.name!r}; choose from: {', '.join(SUFFIXES)}")
+        checkpoint = find_checkpoint(self.model, self.rule)
+        found = extract(
+            checkpoint.model(),
+            language(checkpoint.run.language),
+            method=self.method,  # type: ignore[arg-type]  # checked there, with the choices
+            depth=self.depth,
+            most=self.max_states,
+            lengths=self.lengths,
+            seed=self.seed,
+        )
+        facts = facts_of(found, checkpoint)
+        for path in self.out:
+            _write(found, facts, path)
+        emit(facts, as_json=self.json, text=_text(found, checkpoint, [str(path) for path in self.out]))
+        return 0
+
+
+def find_checkpoint(name: str, rule: Rule) -> Checkpoint:
+    """The checkpoint that a name means: a file, a run's key (its first seed), or LANGUAGE/MIXER of the package."""
+    if Path(name).is_file():
+        return load_checkpoint(Path(name))
+    of_run = sorted((home() / "runs" / name).glob(f"seed-*-{rule}.safetensors")) if name.isalnum() else []
+    if of_run:
+        return load_checkpoint(of_run[0])
+    shipped = {_cell(path): path for path in shipped_checkpoints()}
+    if name in shipped:
+        return load_checkpoint(shipped[name])
+    raise UserError(
+        f"{name!r} is no checkpoint's file, no run with a checkpoint of the {rule} rule (fwplab runs), and none of the "
+        f"package's: {', '.join(sorted(shipped))}"
+    )
+
+
+def _cell(path: Path) -> str:
+    run = read_facts(path)["run"]
+    return f"{run['language']}/{run['mixer']['name']}"
+
+
+def facts_of(found: Extraction, checkpoint: Checkpoint) -> dict[str, Any]:
+    """An extraction as plain JSON values."""
+    return {
+        "run": checkpoint.run.key,
+        "language": checkpoint.run.language,
+        "mixer": checkpoint.run.mixer_name,
+        "seed": checkpoint.seed,
+        "selection": checkpoint.rule,
+        "method": found.method,
+        "states": len(found.machine),
+        "true_states": len(found.true),
+        "finite": found.finite,
+        "complete": found.complete,
+        "equivalent": found.equivalent,
+        "witness": found.witness,
+        "kept": found.kept,
+        "queries": found.queries,
+        "fidelity": [asdict(each) for each in found.fidelity],
+        "machine": _machine(found.machine),
+    }
+
+
+def _machine(machine: Mealy) -> dict[str, Any]:
+    return {
+        "symbols": machine.symbols,
+        "moves": machine.moves.tolist(),
+        "outputs": [[machine.name_of(said) for said in row] for row in machine.outputs.tolist()],
+    }
+
+
+def _write(found: Extraction, facts: dict[str, Any], path: Path) -> None:
+    texts: dict[str, Callable[[], str]] = {
+        ".dot": found.machine.to_dot,
+        ".json": lambda: json.dumps(facts, indent=2) + "\n",
+    }
+    if path.suffix in texts:
+        with replaced(path) as temporary:
+            temporary.write_text(texts[path.suffix](), "utf-8")
+    else:
+        save(machines({"extracted": found.machine, "true": found.true}), path)
+
+
+def _text(found: Extraction, checkpoint: Checkpoint, written: list[str]) -> Group:
+    run = checkpoint.run
+    table = Table("length", "words", "as the model %", "as the language %", box=None)
+    for each in found.fidelity:
+        shares = (f"{100 * right / each.words:.1f}" for right in (each.with_model, each.with_language))
+        table.add_row(str(each.length), str(each.words), *shares)
+    lines = [
+        f"{run.mixer_name} on {run.language}, seed {checkpoint.seed}, {checkpoint.rule} rule, by {found.method}:",
+        verdict(found),
+        f"{found.queries:,} words asked; held-out words on which the machine says the same at every position:",
+    ]
+    if found.kept is not None:
+        lines.insert(2, f"words that stay within {found.kept} moves of the start are all labelled right by the model")
+    return Group(*lines, table, *written)

@@ -1,0 +1,125 @@
+"""Why some mixers cannot tell even from odd, as numbers: what their transitions reach, and how far an optimiser gets.
+
+Parity of 1^n asks for a label that changes at every position. One layer of a fast-weight mixer that reads the same
+symbol again and again, its read-out linear and without a feed-forward part, has in every head
+
+    linear Transformer:  o_n = n c
+    delta rule:          o_n = (1 - lambda^n) c,   lambda = 1 - beta |k|^2
+
+The difference of two logits is then `a + n c`, which changes its sign once, or, over H heads, `a + sum of c_h
+lambda_h^n`. DeltaNet has `0 < lambda < 1`, and a sum of H + 1 exponentials with positive bases has at most H real zeros
+(Polya and Szego, Problems and Theorems in Analysis, part V, 77): the label changes at most H times, however long the
+word. With `lambda = -1` it can change at every position.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from fwplab.mixers import MixerSpec
+from fwplab.mixers.delta_net import DeltaNet
+from fwplab.mixers.fast_weight_program import FastWeightProgram
+from fwplab.mixers.linear_transformer import LinearTransformer
+from fwplab.mixers.mixer import Mixer
+from fwplab.mixers.view import Writes
+from fwplab.model import Model, ModelSpec, build
+
+WIDTH = 8
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What is proved: the eigenvalue of the transition along its key lies between `low` and `high`.
+
+    `changes` is how often the label can change along 1^n, by the number of heads; None for as often as one likes.
+    """
+
+    mixer: MixerSpec
+    low: float
+    high: float
+    changes: Callable[[int], int | None]
+
+
+LIMITS = {
+    "linear-transformer": Limit(LinearTransformer(), 1.0, 1.0, lambda heads: 1),
+    "delta-net": Limit(DeltaNet(), 0.0, 1.0, lambda heads: heads),
+    "signed delta-net": Limit(
+        FastWeightProgram(feedback="none", normalisation="l2", rate="double"), -1.0, 1.0, lambda heads: None
+    ),
+}
+
+
+def spectrum(mixer: MixerSpec, *, heads: int = 2, steps: int = 300, seed: int = 0) -> tuple[float, float]:
+    """The lowest and the highest eigenvalue `1 - beta |k|^2` that Adam reaches by the layer's weights.
+
+    The inputs are fixed, normally distributed ones; the other eigenvalues of the transition are all 1.
+    """
+    return _extreme(mixer, 1, heads, steps, seed), -_extreme(mixer, -1, heads, steps, seed)
+
+
+def _extreme(mixer: MixerSpec, sign: int, heads: int, steps: int, seed: int) -> float:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layer, inputs = mixer.build(WIDTH, WIDTH, heads), torch.randn(16, WIDTH)
+    optimiser = torch.optim.Adam(layer.parameters(), lr=0.1)
+    found = float("inf")
+    for _ in range(steps):
+        lowest = (sign * _eigenvalues(layer, inputs)).min()
+        found = min(found, float(lowest.detach()))
+        if not lowest.requires_grad:
+            break
+        optimiser.zero_grad()
+        lowest.backward()
+        optimiser.step()
+    return found
+
+
+def _eigenvalues(layer: Mixer, inputs: Tensor) -> Tensor:
+    view = layer.view(inputs, layer.initial_state(len(inputs)))
+    assert isinstance(view, Writes)
+    return view.kept
+
+
+def agreement_bound(changes: int | None, longest: int) -> float:
+    """The largest share of the positions of 1^longest that labels with so many changes can get right.
+
+    The true label changes `longest - 1` times. Best is to follow it while the changes last; of what then remains, of
+    which every second position is right, half is right, rounded up.
+
+    >>> agreement_bound(1, 8), agreement_bound(None, 8)
+    (0.625, 1.0)
+    """
+    followed = longest if changes is None else min(changes, longest)
+    return (followed + -(-(longest - followed) // 2)) / longest
+
+
+def best_agreement(limit: Limit, longest: int, *, heads: int = 2, restarts: int = 4, steps: int = 400) -> float:
+    """The largest share of the positions of 1^longest that Adam on all weights gets right: found, not proved.
+
+    One layer with a linear readout: the feed-forward part is switched to zero and not trained. The best of all steps
+    and of `restarts` random starts, or the first that reaches the bound.
+    """
+    word = torch.zeros(1, longest, dtype=torch.long)
+    wanted = torch.arange(1, longest + 1) % 2
+    bound, found = agreement_bound(limit.changes(heads), longest), 0.0
+    for seed in range(restarts):
+        model = _without_feed_forward(build(limit.mixer, ModelSpec(WIDTH, 1, heads, 1), 1, 2, seed))
+        optimiser = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=0.03)
+        for _ in range(steps):
+            logits = model(word)[0]
+            found = max(found, int((logits.argmax(-1) == wanted).sum()) / longest)
+            if found >= bound:
+                return found
+            optimiser.zero_grad()
+            cross_entropy(logits, wanted).backward()
+            optimiser.step()
+    return found
+
+
+def _without_feed_forward(model: Model) -> Model:
+    for weight in model.feed_forwards.parameters():
+        weight.requires_grad_(False).zero_()
+    return model

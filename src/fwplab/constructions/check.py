@@ -1,0 +1,151 @@
+"""Is a construction right? All words up to a length, long ones, and the length at which precision breaks it."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from fwplab.constructions.construction import Construction, Task, labels
+from fwplab.evaluate import first_errors
+from fwplab.languages.dataset import IGNORE, Dataset
+from fwplab.mixers import State
+from fwplab.ops import prefer
+
+LONGEST = 10_000
+"""The longest words that are streamed."""
+RANDOM_WORDS = 4
+"""Random words beside the hardest one, at every length that is tried."""
+
+
+@dataclass(frozen=True)
+class Exhaustive:
+    """All words of up to `longest` symbols that the task labels, `words` in number, fell into `situations`.
+
+    `wrong` is a shortest word whose last label is wrong, None where all are right. `closed`: the longest words led to
+    no situation that shorter ones had not led to, so that the model is right on words of every length.
+    """
+
+    longest: int
+    words: int
+    situations: int
+    wrong: str | None
+    closed: bool
+
+
+@dataclass
+class _Node:
+    """The words of one length in one situation: the first of them, how many, and the state of the task's machine."""
+
+    word: str
+    count: int
+    task_state: Any
+
+
+@torch.no_grad()
+def exhaustive(construction: Construction, dtype: torch.dtype, longest: int = 12) -> Exhaustive:
+    """Reads all words of up to `longest` symbols, as one tree.
+
+    Two words are in one situation when they leave the model with the same numbers, bit for bit, and the task's machine
+    in the same state. No continuation can tell them apart, so that one of them is followed and the others are counted.
+    """
+    task, seen = construction.task, set[tuple[bytes, Any]]()
+    front, words, closed = [_Node("", 1, task.start)], 0, False
+    with forms_for(dtype):
+        model = construction.build(dtype)
+        state = model.initial_state(1)
+        for _ in range(longest):
+            children, parents, tokens = _children(task, front)
+            if not children:
+                return Exhaustive(longest, words, len(seen), None, True)
+            logits, state = model.step(torch.tensor(tokens), [_rows(layer, parents) for layer in state])
+            words += sum(node.count for node in children)
+            for node, said in zip(children, logits.argmax(-1).tolist(), strict=True):
+                if task.label(node.task_state) not in (None, task.classes[said]):
+                    return Exhaustive(longest, words, len(seen), node.word, False)
+            merged = _merged(children, state)
+            closed = merged.keys() <= seen
+            seen |= merged.keys()
+            kept = list(merged.values())
+            front, state = [children[place] for place in kept], [_rows(layer, kept) for layer in state]
+    return Exhaustive(longest, words, len(seen), None, closed)
+
+
+def _children(task: Task, front: Sequence[_Node]) -> tuple[list[_Node], list[int], list[int]]:
+    """The words that are one symbol longer, without those no word begins with, their parents and their last tokens."""
+    children, parents, tokens = [], [], []
+    for place, node in enumerate(front):
+        for token, symbol in enumerate(task.symbols):
+            after = task.step(node.task_state, symbol)
+            if after is None and task.label(after) is None:
+                continue
+            children.append(_Node(node.word + symbol, node.count, after))
+            parents.append(place)
+            tokens.append(token)
+    return children, parents, tokens
+
+
+def _merged(nodes: Sequence[_Node], state: Sequence[State]) -> dict[tuple[bytes, Any], int]:
+    """For each situation the place of its first node, which takes over the counts of the others."""
+    # Adding 0 makes -0 and 0 the same bits.
+    rows = torch.cat([part.flatten(1) for layer in state for part in layer], dim=1).add(0.0)
+    places: dict[tuple[bytes, Any], int] = {}
+    for place, (node, row) in enumerate(zip(nodes, rows.view(torch.uint8).numpy(), strict=True)):
+        first = places.setdefault((row.tobytes(), node.task_state), place)
+        if first != place:
+            nodes[first].count += node.count
+    return places
+
+
+def _rows(layer: State, places: Sequence[int]) -> State:
+    chosen = torch.tensor(places, dtype=torch.long)
+    return tuple(part.index_select(0, chosen) for part in layer)
+
+
+def measured(construction: Construction, dtype: torch.dtype, longest: int = LONGEST, seed: int = 0) -> int | None:
+    """The length of the shortest word found that the model gets wrong, None where there is none up to `longest`.
+
+    Tries the construction's hardest word and some random ones, of a length that doubles until one of them is wrong;
+    then halves the interval.
+    """
+    right, wrong = 0, 1
+    while not mislabelled(construction, dtype, min(wrong, longest), seed):
+        if wrong >= longest:
+            return None
+        right, wrong = wrong, 2 * wrong
+    wrong = min(wrong, longest)
+    while wrong - right > 1:
+        middle = (right + wrong) // 2
+        if mislabelled(construction, dtype, middle, seed):
+            wrong = middle
+        else:
+            right = middle
+    return wrong
+
+
+def mislabelled(construction: Construction, dtype: torch.dtype, length: int, seed: int = 0) -> bool:
+    """Whether the model gets a word of about this length wrong: the hardest one, or one of `RANDOM_WORDS`."""
+    generator = np.random.default_rng(seed)
+    words = [construction.hardest(length)]
+    words += [construction.random_word(length, generator) for _ in range(RANDOM_WORDS)]
+    with forms_for(dtype):
+        errors = first_errors(construction.build(dtype), dataset(construction.task, words))
+    return any(error is not None for error in errors)
+
+
+def dataset(task: Task, words: Sequence[str]) -> Dataset:
+    """Words with the task's labels; positions without one are left out."""
+    lengths = np.array([len(word) for word in words])
+    tokens = np.full((len(words), int(lengths.max(initial=0))), len(task.symbols), dtype=np.int64)
+    found = np.full(tokens.shape, IGNORE, dtype=np.int64)
+    for row, word in enumerate(words):
+        tokens[row, : len(word)] = [task.symbols.index(symbol) for symbol in word]
+        found[row, : len(word)] = [IGNORE if name is None else task.classes.index(name) for name in labels(task, word)]
+    return Dataset(tuple(words), tokens, found, lengths)
+
+
+def forms_for(dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Step by step in precisions that the compiled kernels do not have: other forms sum in other orders."""
+    return nullcontext() if dtype in (torch.float32, torch.float64) else prefer("reference")

@@ -1,0 +1,59 @@
+"""DeltaProduct."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from fwplab.errors import UserError
+from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
+from fwplab.ops import delta_product
+
+
+@dataclass(frozen=True)
+class DeltaProduct(MixerSpec):
+    """Several delta steps a position, keys and query of length 1, rates up to 2 (arXiv 2502.10297).
+
+    `steps` is their number; each has its own key, value and rate. With one it is the signed DeltaNet.
+    """
+
+    packs = True
+    steps: int = 2
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UserError(f"steps must be 1 or more, not {self.steps}")
+
+    def build(self, input_width: int, width: int, heads: int) -> Mixer:
+        """The layer `x + OutLinear(delta_product(SlowNet(LayerNorm(x))))`, both maps without bias."""
+        return _Layer(self.steps, width, heads)
+
+
+class _Layer(Mixer):
+    """SlowNet's output is, a head, `[query | key, value and rate of each step]`."""
+
+    def __init__(self, steps: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.steps, self.heads, self.head_width = steps, heads, head_width(width, heads)
+        d = self.head_width
+        self.layer_norm = nn.LayerNorm(width)
+        self.slow_net = nn.Linear(width, heads * (d + steps * (2 * d + 1)), bias=False)
+        self.out_linear = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
+        d = self.head_width
+        query, steps = self.slow_net(self.layer_norm(x)).unflatten(-1, (self.heads, -1)).tensor_split([d], dim=-1)
+        key, value, rate = steps.unflatten(-1, (self.steps, -1)).transpose(2, 3).split([d, d, 1], dim=-1)
+        scan = delta_product(
+            normalize(query, dim=-1),
+            normalize(key, dim=-1),
+            value,
+            2 * torch.sigmoid(rate.squeeze(-1)),
+            initial_state=state[0] if state else None,
+            cu_seqlens=cu_seqlens,
+        )
+        return x + self.out_linear(scan.output.flatten(-2)), (scan.state,)
+
+    def initial_state(self, batch: int) -> State:
+        return (self.slow_net.weight.new_zeros(batch, self.heads, self.head_width, self.head_width),)

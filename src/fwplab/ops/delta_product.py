@@ -1,0 +1,62 @@
+"""Several steps of the delta rule a position: a product of Householder matrices."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from fwplab.ops.delta import delta
+from fwplab.ops.delta import step as delta_step
+from fwplab.ops.scan import Forms, Scan, count_sequences, run
+
+
+def delta_product(
+    query: Float[Tensor, "batch time heads key"],
+    key: Float[Tensor, "batch time steps heads key"],
+    value: Float[Tensor, "batch time steps heads value"],
+    beta: Float[Tensor, "batch time steps heads"],
+    *,
+    initial_state: Float[Tensor, "sequences heads key value"] | None = None,
+    cu_seqlens: Int[Tensor, "bounds"] | None = None,
+    backend: str = "auto",
+) -> Scan:
+    """The delta rule n times a position, then one read: `W <- W + beta_j k_j^T (v_j - k_j W)`, j = 1 ... n; `o = q W`.
+
+    The transition of a position is the product `(I - beta_n k_n^T k_n) ... (I - beta_1 k_1^T k_1)`. With keys of length
+    1 and `beta = 2` it can be any product of n reflections, so for n >= 2 also a rotation.
+    State: `W`, `[sequences, heads, key, value]`, zero at the start; `cu_seqlens` as for `linear`. Backends: those of
+    `delta`, which runs the steps as positions of a sequence n times as long and is asked at every n-th, and
+    `reference`. Source: arXiv 2502.10297, in row-vector form. Raises `UserError` for an unknown backend.
+    """
+    if backend == "reference":
+        count = count_sequences("delta_product", query, cu_seqlens)
+        if initial_state is None:
+            initial_state = query.new_zeros(count, query.shape[2], key.shape[-1], value.shape[-1])
+        sequences = query, key, value, beta
+        return run("delta_product", FORMS, backend, sequences, state=(initial_state,), cu_seqlens=cu_seqlens)
+    steps = key.shape[2]
+    asked = functional.pad(query.unsqueeze(2), (0, 0, 0, 0, steps - 1, 0))
+    parts = (part.flatten(1, 2) for part in (asked, key, value, beta))
+    bounds = None if cu_seqlens is None else steps * cu_seqlens
+    scan = delta(*parts, initial_state=initial_state, cu_seqlens=bounds, backend=backend)
+    return Scan(scan.output.unflatten(1, (-1, steps))[:, :, -1], scan.state)
+
+
+def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """One position: query `[batch, heads, d]`, key and value `[batch, steps, heads, d]`, beta `[batch, steps, heads]`."""
+    for inner in zip(key.unbind(1), value.unbind(1), beta.unbind(1), strict=True):
+        _, state = delta_step(state, query, *inner)
+    return (query.unsqueeze(-2) @ state).squeeze(-2), state
+
+
+def reference(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Tensor) -> Scan:
+    """The definition: one step after the other."""
+    outputs = []
+    for at_time in zip(query.unbind(1), key.unbind(1), value.unbind(1), beta.unbind(1), strict=True):
+        output, state = step(state, *at_time)
+        outputs.append(output)
+    return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(value[:, :, 0]), state)
+
+
+FORMS: Forms = {"reference": reference}
+"""The form that `delta` does not have."""

@@ -1,0 +1,36 @@
+"""The bounds hold, and an optimiser reaches them."""
+
+import itertools
+
+import pytest
+import torch
+
+from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, spectrum
+
+
+@pytest.mark.parametrize("longest", range(1, 9))
+def test_the_bound_is_the_best_of_all_label_sequences(longest: int) -> None:
+    wanted = [place % 2 for place in range(longest)]
+    for changes in range(longest):
+        best = max(
+            sum(a == b for a, b in zip(word, wanted, strict=True))
+            for word in itertools.product((0, 1), repeat=longest)
+            if sum(a != b for a, b in itertools.pairwise(word)) <= changes
+        )
+        assert agreement_bound(changes, longest) == pytest.approx(best / longest)
+    assert agreement_bound(None, longest) == 1
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_an_optimiser_reaches_the_ends_of_the_spectrum_and_goes_no_further(name: str) -> None:
+    limit = LIMITS[name]
+    low, high = spectrum(limit.mixer, steps=150)
+    rounding = 4 * torch.finfo(torch.float32).eps
+    assert limit.low - rounding <= low <= limit.low + 0.01
+    assert limit.high - 0.01 <= high <= limit.high + rounding
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_an_optimiser_gets_no_more_of_parity_right_than_the_bound(name: str) -> None:
+    limit = LIMITS[name]
+    assert best_agreement(limit, 5, heads=1, restarts=2) == pytest.approx(agreement_bound(limit.changes(1), 5))

@@ -1,0 +1,194 @@
+"""Extraction: machines are learned back as they were, and trained models give theirs away."""
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from fwplab.archive import shipped_checkpoints
+from fwplab.cli import run as command
+from fwplab.errors import UserError
+from fwplab.extraction.black_box import BlackBox
+from fwplab.extraction.extract import METHODS, extract, words_of
+from fwplab.extraction.learn import learn
+from fwplab.extraction.mealy import UNDEFINED, Mealy, machine_of
+from fwplab.languages import LANGUAGES, language
+
+
+class Exact(nn.Module):
+    """A machine in the place of a model; its state is the number of the machine's state, in one number of its own."""
+
+    def __init__(self, machine: Mealy) -> None:
+        super().__init__()
+        self.machine = machine
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        said = torch.from_numpy(self.machine.run(tokens.numpy())).clamp(min=0)
+        return one_hot(said, max(2, len(self.machine.classes))).float()
+
+    def initial_state(self, batch: int) -> list[tuple[Tensor]]:
+        return [(torch.zeros(batch, len(self.machine)).index_fill_(1, torch.tensor([0]), 1.0),)]
+
+    def step(self, tokens: Tensor, state: list[tuple[Tensor]]) -> tuple[Tensor, list[tuple[Tensor]]]:
+        after = torch.from_numpy(self.machine.moves[state[0][0].argmax(1).numpy(), tokens.numpy()])
+        return torch.empty(0), [(one_hot(after, len(self.machine)).float(),)]
+
+    def scan(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        before = torch.zeros(len(tokens), 0, dtype=torch.long) if isinstance(state, list) else state
+        read = torch.cat([before, tokens], 1)
+        return self(read)[:, before.shape[1] :], read
+
+
+def random_machine(seed: int) -> Mealy:
+    """2 to 20 states over 2 to 4 symbols, three label classes."""
+    generator = np.random.default_rng(seed)
+    states, symbols = int(generator.integers(2, 21)), int(generator.integers(2, 5))
+    moves, outputs = (generator.integers(0, top, (states, symbols)) for top in (states, 3))
+    return Mealy(tuple("abcd"[:symbols]), ("x", "y", "z"), moves, outputs)
+
+
+def doubled(machine: Mealy) -> Mealy:
+    """Every state twice, with moves to either copy at random: the same machine, not minimal."""
+    copies = np.random.default_rng(0).integers(0, 2, (2 * len(machine), len(machine.symbols)))
+    moves = np.tile(machine.moves, (2, 1)) + copies * len(machine)
+    return Mealy(machine.symbols, machine.classes, moves, np.tile(machine.outputs, (2, 1)))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_minimal_machines_do_the_same_with_fewest_states(seed: int) -> None:
+    machine = random_machine(seed)
+    small = machine.minimal()
+    again = doubled(machine).minimal()
+    assert machine.difference(small) is None
+    assert (again.moves.tolist(), again.outputs.tolist()) == (small.moves.tolist(), small.outputs.tolist())
+    assert len(small.minimal()) == len(small) <= len(machine)
+    assert [len(word) for word in small.access()] == sorted(len(word) for word in small.access())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_witness_is_a_shortest_word(seed: int) -> None:
+    one, other = random_machine(3), random_machine(seed)
+    if one.symbols != other.symbols:
+        other = Mealy(one.symbols, one.classes, one.moves, one.outputs.copy())
+        other.outputs[seed % len(other), 0] = (other.outputs[seed % len(other), 0] + 1) % 3
+    words = (word for n in range(1, 7) for word in product(range(len(one.symbols)), repeat=n))
+    brute = (w for w in words if one.run(np.array([w]))[0, -1] != other.run(np.array([w]))[0, -1])
+    first = next(brute, None)
+    found = one.difference(other)
+    if first is not None:
+        assert found == "".join(one.symbols[index] for index in first)
+
+
+@pytest.mark.parametrize("method", ["lstar", "kv"])
+@pytest.mark.parametrize("seed", range(25))
+def test_random_machines_are_learned_back(method: Any, seed: int) -> None:
+    true = random_machine(seed).minimal()
+    generator = np.random.default_rng(seed)
+    box = BlackBox(Exact(true), true)  # type: ignore[arg-type]
+    examples = generator.integers(0, len(true.symbols), (50, 30))
+    found, complete = learn(box, examples, method, 60, generator)
+    assert complete
+    assert found.difference(true) is None
+    assert len(found) == len(true)
+
+
+@pytest.mark.parametrize(("name", "states"), [("parity", 2), ("aa_star", 2), ("abab_star", 5), ("dyck_1", 10)])
+def test_the_machine_of_a_language_is_its_labels(name: str, states: int) -> None:
+    spoken, machine = language(name), machine_of(language(name), 8)
+    assert len(machine) == states  # with the one where nothing is asked
+    words = words_of(spoken, range(2, 15), 100, np.random.default_rng(0))
+    said = machine.run(words)
+    for tokens, outputs in zip(words, said, strict=True):
+        word = "".join(spoken.symbols[token] for token in tokens if token < len(spoken.symbols))
+        labels = [machine.name_of(output) for output in outputs[: len(word)]]
+        assert labels == spoken.labels(word)[: labels.index("-")] + ["-"] * labels.count("-") if "-" in labels else True
+        assert "-" in labels or labels == spoken.labels(word)
+
+
+@pytest.mark.parametrize("name", LANGUAGES.names())
+@pytest.mark.parametrize("method", METHODS)
+def test_a_perfect_model_is_its_language(name: str, method: Any) -> None:
+    spoken = language(name)
+    true = machine_of(spoken, 30)
+    found = extract(Exact(true), spoken, method=method, depth=2, lengths=(10, 20))  # type: ignore[arg-type]
+    if method != "states" or found.complete:
+        assert found.complete
+        assert found.machine.difference(found.true) in (None, found.witness)
+    if method != "states":
+        assert (found.equivalent, found.witness, len(found.machine)) == (True, None, len(found.true))
+    assert found.kept is None
+    assert all(each.with_model == each.with_language == each.words for each in found.fidelity) or method == "states"
+
+
+def test_a_counter_that_ends_is_found_out() -> None:
+    short = machine_of(language("dyck_1"), 5)
+    silent = Mealy(short.symbols, short.classes, short.moves, np.where(short.outputs == UNDEFINED, 0, short.outputs))
+    found = extract(Exact(silent), language("dyck_1"), depth=8, lengths=(40,))  # type: ignore[arg-type]
+    assert not found.equivalent
+    assert found.witness == "(" * 6
+    assert found.kept == 5
+
+
+def shipped(cell: str) -> str:
+    name, mixer = cell.split("/")
+    from fwplab.checkpoint import load_checkpoint
+
+    for path in shipped_checkpoints():
+        run = load_checkpoint(path).run
+        if (run.language, run.mixer_name) == (name, mixer):
+            return str(path)
+    raise AssertionError(cell)
+
+
+def test_trained_models_give_their_machines_away(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    files = [str(tmp_path / f"machine{suffix}") for suffix in (".dot", ".svg", ".png", ".json")]
+    assert command(["extract", shipped("parity/recurrent-delta"), "--out", *files, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["states"], facts["equivalent"], facts["witness"]) == (2, True, None)
+    assert facts["queries"] > 1_000
+    assert [each["with_model"] for each in facts["fidelity"]] == [200] * 5
+    assert json.loads((tmp_path / "machine.json").read_text()) == facts
+    assert (tmp_path / "machine.dot").read_text().count("->") == 5  # the start, two moves from each of two states
+    assert (tmp_path / "machine.svg").read_text().startswith("<?xml")
+    assert command(["extract", "aa_star/linear-transformer", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert not facts["equivalent"]
+    assert set(facts["witness"]) == {"a"}
+    assert command(["extract", "parity/lstm", "--method", "states"]) == 0
+    assert "2 states against 2 of the language" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "parity/srwm"),
+        (["parity/srwm", "--method", "magic"], "choose from: lstar, kv, states"),
+        (["parity/srwm", "--out", "x.gif"], "choose from: .dot, .json, .svg, .pdf, .png"),
+        (["parity/srwm", "--depth", "0"], "positive whole numbers"),
+        (["pyproject.toml"], "is no fwplab checkpoint"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["extract", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_a_model_without_a_small_machine_is_not_forced_into_one() -> None:
+    large = random_machine(3).minimal()
+    box = BlackBox(Exact(large), large)  # type: ignore[arg-type]
+    found, complete = learn(box, np.zeros((1, 1), dtype=np.int64), "lstar", len(large) - 1, np.random.default_rng(0))
+    assert not complete
+    assert len(found) < len(large)
+
+
+def test_methods_are_named() -> None:
+    with pytest.raises(UserError, match="lstar, kv, states"):
+        extract(Exact(random_machine(0)), language("parity"), method="guess")  # type: ignore[arg-type]
