@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fwplab.cli import run
+from fwplab.constructions import CONSTRUCTIONS
 from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS
 
@@ -49,6 +50,20 @@ def test_labels_and_languages(capsys: pytest.CaptureFixture[str]) -> None:
     words = json.loads(answer(capsys, "languages", "sample", "dyck_1", "--count", "5", "--longest", "8", "--json"))
     assert len(words) == 5
     assert all(len(word["labels"]) == len(word["string"]) <= 8 for word in words)
+
+
+def test_constructions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [each["name"] for each in json.loads(answer(capsys, "constructions", "--json"))] == CONSTRUCTIONS.names()
+    assert "the two rows that it can be a copy of name each other" in answer(
+        capsys, "constructions", "show", "srwm-parity"
+    )
+    checked = json.loads(answer(capsys, "constructions", "check", "srwm-parity", "--longest", "50", "--json"))
+    assert [each["precision"] for each in checked] == ["float32", "float64", "bfloat16"]
+    assert all(each["closed"] and each["wrong"] is each["predicted"] is each["measured"] is None for each in checked)
+    assert "not to 50" in answer(capsys, "constructions", "check", "linear_transformer_dyck_1", "--longest", "50")
+    bounds = json.loads(answer(capsys, "constructions", "bounds", "--lengths", "3", "--heads", "1", "--json"))
+    assert [each["right"][0]["bound"] for each in bounds] == [2 / 3, 2 / 3, 1]
+    assert run(["constructions", "check", "srwm-parity", "--longest", "0"]) == 2
 
 
 def test_mixers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +120,10 @@ WRONG = {
     "unknown command": (["fly"], "unknown command 'fly'; choose from: train"),
     "unknown language": (["languages", "label", "party", "01"], "did you mean 'parity'"),
     "foreign symbol": (["languages", "label", "parity", "01x"], "'x' at position 3"),
-    "unknown mixer": (["train", "--language", "parity", "--mixer", "mamba"], "choose from: delta-net, e-lstm"),
+    "unknown mixer": (
+        ["train", "--language", "parity", "--mixer", "mamba"],
+        "choose from: delta-net, delta-product, e-lstm",
+    ),
     "unknown option": (["train", "--language", "parity", "--mixer", "srwm", "--hiden", "3"], "--hiden"),
     "no number": (["train", "--language", "parity", "--mixer", "srwm", "--seeds", "three"], "'three'"),
     "no seeds": (["train", "--language", "parity", "--mixer", "srwm", "--seeds", "0"], "seeds"),

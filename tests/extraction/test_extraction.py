@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from fwplab.archive import shipped_checkpoints
+from fwplab.automata import Moore
 from fwplab.cli import run as command
+from fwplab.constructions.recurrent_delta_automaton import RecurrentDeltaAutomaton
 from fwplab.errors import UserError
 from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.extract import METHODS, extract, words_of
 from fwplab.extraction.learn import learn
-from fwplab.extraction.mealy import UNDEFINED, Mealy, machine_of
+from fwplab.extraction.mealy import UNDEFINED, Mealy, mealy_of
 from fwplab.languages import LANGUAGES, language
 
 
@@ -71,6 +73,16 @@ def test_minimal_machines_do_the_same_with_fewest_states(seed: int) -> None:
     assert [len(word) for word in small.access()] == sorted(len(word) for word in small.access())
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_within_another_a_machine_says_nothing_else(seed: int) -> None:
+    machine, generator = random_machine(seed), np.random.default_rng(seed)
+    silent = np.where(generator.random(machine.outputs.shape) < 0.5, UNDEFINED, machine.outputs)
+    asked = Mealy(machine.symbols, machine.classes, np.roll(machine.moves, 1, 0), silent)
+    words = generator.integers(0, len(machine.symbols), (200, 12))
+    expected = np.where(asked.run(words) == UNDEFINED, UNDEFINED, machine.run(words))
+    assert (machine.within(asked).run(words) == expected).all()
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_witness_is_a_shortest_word(seed: int) -> None:
     one, other = random_machine(3), random_machine(seed)
@@ -98,9 +110,23 @@ def test_random_machines_are_learned_back(method: Any, seed: int) -> None:
     assert len(found) == len(true)
 
 
+@pytest.mark.parametrize("seed", range(50))
+def test_automata_built_into_weights_are_learned_back(seed: int) -> None:
+    """Random automaton, its weights by hand in Recurrent Delta, and from the model's answers the automaton again."""
+    generator = np.random.default_rng(seed)
+    states, symbols = int(generator.integers(2, 21)), "abcd"[: int(generator.integers(2, 5))]
+    machine = Moore.random(states, symbols, generator)
+    true = Mealy.of(machine)
+    box = BlackBox(RecurrentDeltaAutomaton(machine).build(), true)
+    found, complete = learn(box, generator.integers(0, len(symbols), (50, 30)), "lstar", 60, generator)
+    assert complete
+    assert found.difference(true) is None
+    assert len(found) == len(true.minimal())
+
+
 @pytest.mark.parametrize(("name", "states"), [("parity", 2), ("aa_star", 2), ("abab_star", 5), ("dyck_1", 10)])
 def test_the_machine_of_a_language_is_its_labels(name: str, states: int) -> None:
-    spoken, machine = language(name), machine_of(language(name), 8)
+    spoken, machine = language(name), mealy_of(language(name), 8)
     assert len(machine) == states  # with the one where nothing is asked
     words = words_of(spoken, range(2, 15), 100, np.random.default_rng(0))
     said = machine.run(words)
@@ -115,7 +141,7 @@ def test_the_machine_of_a_language_is_its_labels(name: str, states: int) -> None
 @pytest.mark.parametrize("method", METHODS)
 def test_a_perfect_model_is_its_language(name: str, method: Any) -> None:
     spoken = language(name)
-    true = machine_of(spoken, 30)
+    true = mealy_of(spoken, 30)
     found = extract(Exact(true), spoken, method=method, depth=2, lengths=(10, 20))  # type: ignore[arg-type]
     if method != "states" or found.complete:
         assert found.complete
@@ -127,7 +153,7 @@ def test_a_perfect_model_is_its_language(name: str, method: Any) -> None:
 
 
 def test_a_counter_that_ends_is_found_out() -> None:
-    short = machine_of(language("dyck_1"), 5)
+    short = mealy_of(language("dyck_1"), 5)
     silent = Mealy(short.symbols, short.classes, short.moves, np.where(short.outputs == UNDEFINED, 0, short.outputs))
     found = extract(Exact(silent), language("dyck_1"), depth=8, lengths=(40,))  # type: ignore[arg-type]
     assert not found.equivalent
@@ -171,6 +197,7 @@ def test_trained_models_give_their_machines_away(capsys: pytest.CaptureFixture[s
         (["parity/srwm", "--method", "magic"], "choose from: lstar, kv, states"),
         (["parity/srwm", "--out", "x.gif"], "choose from: .dot, .json, .svg, .pdf, .png"),
         (["parity/srwm", "--depth", "0"], "positive whole numbers"),
+        (["parity/transformer", "--method", "states"], "choose from: lstar, kv"),
         (["pyproject.toml"], "is no fwplab checkpoint"),
     ],
 )

@@ -13,7 +13,7 @@ from fwplab.extraction.mealy import Mealy
 from fwplab.languages import language
 
 DRAWN = 40
-"""Of a larger machine no picture is drawn: nobody could read it."""
+"""A larger machine is not looked for, and not drawn: nobody could read it."""
 
 
 @answered
@@ -25,11 +25,16 @@ def page() -> None:
     choice = choose_checkpoint()
     if choice is None:
         return
-    left, right = st.columns(2)
+    left, right, button = st.columns([2, 2, 1], vertical_alignment="bottom")
     method: Method = left.selectbox(
         "method", METHODS, help="lstar and kv learn from the model's answers, states clusters what it carries."
     )
     depth = right.number_input("depth, of a language without end", 1, 20, 6)
+    asked: set[tuple[Path, Method, int]] = st.session_state.setdefault("extracted", set())
+    if button.button("extract", type="primary"):
+        asked.add((choice.path, method, depth))
+    if (choice.path, method, depth) not in asked:
+        return
     found = _extraction(choice.path, choice.path.stat().st_mtime, method, depth)
     (st.success if found.equivalent else st.error)(verdict(found))
     if found.witness:
@@ -45,7 +50,7 @@ def page() -> None:
         if len(machine) <= DRAWN:
             column.graphviz_chart(_coloured(machine))
         else:
-            column.caption(f"More than {DRAWN} states: too many to draw.")
+            column.caption("Too many to draw.")
     rows = [
         {
             "length": each.length,
@@ -63,7 +68,7 @@ def page() -> None:
 @st.cache_resource(max_entries=16, show_spinner="asking the model")
 def _extraction(path: Path, changed: float, method: Method, depth: int) -> Extraction:
     checkpoint = load_checkpoint(path)
-    return extract(checkpoint.model(), language(checkpoint.run.language), method=method, depth=depth)
+    return extract(checkpoint.model(), language(checkpoint.run.language), method=method, depth=depth, most=DRAWN)
 
 
 def _last(machine: Mealy, word: str) -> str:

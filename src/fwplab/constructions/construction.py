@@ -68,7 +68,8 @@ class Construction(ABC):
 
     def random_word(self, length: int, generator: np.random.Generator) -> str:
         """A word of about this length, never longer, that the task labels: uniform symbols unless said otherwise."""
-        return "".join(self.task.symbols[token] for token in generator.integers(len(self.task.symbols), size=length))
+        symbols = self.task.symbols
+        return "".join(symbols[token] for token in generator.integers(len(symbols), size=length))
 
     def build(self, dtype: torch.dtype = torch.float32) -> Model:
         """The model. Its vocabulary has one token more than the alphabet, padding."""

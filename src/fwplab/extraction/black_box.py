@@ -1,13 +1,15 @@
 """A model that one can only ask: what does it say at each position of these words?"""
 
-from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import torch
 
 from fwplab.evaluate import TOKENS_AT_ONCE
-from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy, tokens_of
+from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy
 from fwplab.model import Model
+
+AHEAD = 2
 
 
 class BlackBox:
@@ -34,11 +36,12 @@ class BlackBox:
         said = np.concatenate(parts) if parts else np.empty(tokens.shape, dtype=np.int64)
         return np.where(self.asked.run(tokens) == UNDEFINED, UNDEFINED, said)
 
-    def answers(self, words: Sequence[tuple[int, ...]]) -> list[list[int]]:
-        """As `labels` for words of any lengths, each read once."""
-        new = [word for word in dict.fromkeys(words) if word not in self._answers]
-        if new:
-            said = self.labels(tokens_of(new, len(self.asked.symbols)))
-            for word, row in zip(new, said.tolist(), strict=True):
-                self._answers[word] = row[: len(word)]
-        return [self._answers[word] for word in words]
+    def answer(self, word: tuple[int, ...]) -> list[int]:
+        """As `labels` for one word. With it goes every word that has it at its start and two symbols more: they cost
+        next to nothing in one batch, and a learner asks for them next."""
+        if word not in self._answers:
+            words = [(*word, *more) for more in product(range(len(self.asked.symbols)), repeat=AHEAD)]
+            for longer, said in zip(words, self.labels(np.array(words, dtype=np.int64)).tolist(), strict=True):
+                for length in range(len(word), len(longer) + 1):
+                    self._answers[longer[:length]] = said[:length]
+        return self._answers[word]

@@ -1,5 +1,6 @@
 """Reading a model's machine off its states: states that lie together are one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +9,10 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
+from fwplab.errors import UserError
 from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy
+from fwplab.mixers import State
 
 ENOUGH = 0.999
 """The share of the examples' labels that a clustering has to get right; the first number of clusters with it wins."""
@@ -52,22 +55,28 @@ def cluster(box: BlackBox, examples: Integers, most: int, generator: np.random.G
             best, best_share = machine, share
         if share >= ENOUGH:
             break
-    return best.minimal(), best_share >= ENOUGH
+    return best.within(box.asked).minimal(), best_share >= ENOUGH
 
 
 @torch.no_grad()
 def _walk(box: BlackBox, tokens: Integers) -> _Walks:
     read = torch.from_numpy(np.minimum(tokens, len(box.asked.symbols) - 1))
     state = box.model.initial_state(len(tokens))
-    vectors = [torch.cat([part.flatten(1) for layer in state for part in layer], dim=1)]
+    vectors = [_vector(state)]
     for column in read.unbind(1):
         _, state = box.model.step(column, state)
-        vectors.append(torch.cat([part.flatten(1) for layer in state for part in layer], dim=1))
+        vectors.append(_vector(state))
+    if vectors[0].shape != vectors[-1].shape:
+        raise UserError("this model's state grows with the word, so that it has no clusters; choose from: lstar, kv")
     return _Walks(torch.stack(vectors, 1).double().numpy(), tokens, box.labels(tokens))
 
 
+def _vector(state: Sequence[State]) -> torch.Tensor:
+    return torch.cat([part.flatten(1) for layer in state for part in layer], dim=1)
+
+
 def _machine(box: BlackBox, walks: _Walks, where: Integers) -> Mealy:
-    """Votes of the moves; a move that was never seen asks nothing and stays."""
+    """Votes of the moves; those that were never seen lead to a last state where nothing is asked."""
     asked, count = box.asked, int(where.max()) + 1
     symbols, classes = len(asked.symbols), len(asked.classes)
     inside = walks.tokens < symbols
@@ -76,9 +85,9 @@ def _machine(box: BlackBox, walks: _Walks, where: Integers) -> Mealy:
     np.add.at(targets, (before, read, after), 1)
     np.add.at(outputs, (before, read, walks.said[inside] + 1), 1)  # UNDEFINED is the first
     seen = targets.sum(-1) > 0
-    moves = np.where(seen, targets.argmax(-1), np.arange(count)[:, None])
-    said = np.where(seen, outputs.argmax(-1) - 1, UNDEFINED)
+    moves = np.vstack([np.where(seen, targets.argmax(-1), count), np.full(symbols, count)])
+    said = np.vstack([np.where(seen, outputs.argmax(-1) - 1, UNDEFINED), np.full(symbols, UNDEFINED)])
     start = int(where[0, 0])
-    order = np.array([start, *(n for n in range(count) if n != start)])
+    order = np.array([start, *(n for n in range(count + 1) if n != start)])
     rank = np.argsort(order)
     return Mealy(asked.symbols, asked.classes, rank[moves[order]], said[order])

@@ -10,7 +10,7 @@ import numpy as np
 from fwplab.errors import UserError
 from fwplab.evaluate import first_errors
 from fwplab.extraction.black_box import BlackBox
-from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy, machine_of
+from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy, mealy_of
 from fwplab.languages import Language
 from fwplab.languages.dataset import encode
 from fwplab.model import Model
@@ -74,7 +74,7 @@ def extract(
         raise UserError(f"depth and most are positive whole numbers, not {depth} and {most}")
     generator = np.random.default_rng(seed)
     finite = language.machine(most) is not None
-    true = machine_of(language, most if finite else depth)
+    true = mealy_of(language, most if finite else depth)
     box = BlackBox(model, true)
     examples = words_of(language, list(range(2, 51)), 400, generator)
     if method == "states":

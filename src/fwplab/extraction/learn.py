@@ -36,7 +36,7 @@ class _Asked(SUL):  # type: ignore[misc]
         self.num_queries += 1
         if self.num_queries > self.most:
             raise _TooLarge
-        return self.box.answers([tuple(word)])[0]
+        return self.box.answer(tuple(word))
 
     def pre(self) -> None:
         """A new word."""
@@ -48,7 +48,7 @@ class _Asked(SUL):  # type: ignore[misc]
     def step(self, letter: int) -> int:
         """One more symbol."""
         self.word = (*self.word, letter)
-        return self.box.answers([self.word])[0][-1]
+        return self.box.answer(self.word)[-1]
 
 
 class _Tested(Oracle):  # type: ignore[misc]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fwplab.automata import Moore
 from fwplab.languages import Language
 
 UNDEFINED = -1
@@ -24,6 +25,14 @@ class Mealy:
     classes: tuple[str, ...]
     moves: Integers
     outputs: Integers
+
+    @classmethod
+    def of(cls, machine: Moore) -> "Mealy":
+        """The machine that says on every move what the state says to which it leads."""
+        index = {None: UNDEFINED} | {name: number for number, name in enumerate(machine.classes)}
+        said = np.array([index[output] for output in machine.outputs])
+        moves = np.array(machine.moves)
+        return cls(machine.symbols, machine.classes, moves, said[moves])
 
     def __len__(self) -> int:
         return len(self.moves)
@@ -73,6 +82,17 @@ class Mealy:
                     leaders.append(after)
         renamed = np.array([[order[int(classes[after])] for after in self.moves[leader]] for leader in leaders])
         return Mealy(self.symbols, self.classes, renamed.reshape(len(leaders), -1), self.outputs[leaders])
+
+    def within(self, asked: "Mealy") -> "Mealy":
+        """The machine that says the same where `asked` says something, and nothing elsewhere."""
+        places, waiting = {(0, 0): 0}, [(0, 0)]
+        moves, outputs = [], []
+        for mine, yours in waiting:
+            after = list(zip(self.moves[mine].tolist(), asked.moves[yours].tolist(), strict=True))
+            waiting += [pair for pair in dict.fromkeys(after) if pair not in places]
+            moves.append([places.setdefault(pair, len(places)) for pair in after])
+            outputs.append(np.where(asked.outputs[yours] == UNDEFINED, UNDEFINED, self.outputs[mine]))
+        return Mealy(self.symbols, self.classes, np.array(moves), np.array(outputs))
 
     def difference(self, other: "Mealy") -> str | None:
         """The first shortest word whose last outputs differ, None where the machines do the same.
@@ -126,7 +146,7 @@ class Mealy:
         return "\n".join([*lines, "}"]) + "\n"
 
 
-def machine_of(language: Language, depth: int, *, everywhere: bool = False) -> Mealy:
+def mealy_of(language: Language, depth: int, *, everywhere: bool = False) -> Mealy:
     """The language's own machine on the states that `depth` moves or fewer can reach.
 
     Moves on which nothing is asked lead to a last state that asks nothing any more: those without a label, those that

@@ -43,7 +43,7 @@ def delta_product(
 
 
 def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """One position: query `[batch, heads, d]`, key and value `[batch, steps, heads, d]`, beta `[batch, steps, heads]`."""
+    """One position: query `[batch, heads, d]`, the others `[batch, steps, heads, ...]`; output and new state."""
     for inner in zip(key.unbind(1), value.unbind(1), beta.unbind(1), strict=True):
         _, state = delta_step(state, query, *inner)
     return (query.unsqueeze(-2) @ state).squeeze(-2), state

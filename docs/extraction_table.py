@@ -1,0 +1,33 @@
+"""The table of docs/extraction.md, from the checkpoints that come with the package."""
+
+import torch
+
+from fwplab.archive import shipped_checkpoints
+from fwplab.checkpoint import Checkpoint, load_checkpoint
+from fwplab.errors import UserError
+from fwplab.extraction.extract import Method, extract, verdict
+from fwplab.languages import language
+from fwplab.studies.irie2023 import MODELS, REGULAR
+
+
+def answer(checkpoint: Checkpoint, method: Method) -> str:
+    try:
+        return verdict(extract(checkpoint.model(), language(checkpoint.run.language), method=method))
+    except UserError as error:
+        return str(error)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    found = {}
+    for path in shipped_checkpoints():
+        checkpoint = load_checkpoint(path)
+        found[checkpoint.run.language, checkpoint.run.mixer_name] = checkpoint
+    print("| language | model | L* | clusters of states |\n|---|---|---|---|")
+    for cell in ((spoken, mixer) for spoken in REGULAR for mixer in MODELS):
+        if cell in found:
+            print(f"| {' | '.join((*cell, answer(found[cell], 'lstar'), answer(found[cell], 'states')))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
