@@ -102,8 +102,8 @@ def spectrum(layer: Layer, position: int, head: int) -> Tensor:
     """The eigenvalues of `d state_t / d state_{t-1}` of one head at a position, complex, largest first.
 
     The Jacobian of the whole step with the input held fixed, so that feedback and self-reference are part of it; a
-    state without heads (LSTM, e-LSTM) is taken whole. `UserError` for a state that grows, or a larger one than
-    `SPECTRUM_LIMIT`.
+    layer whose mixer shows no heads (LSTM, e-LSTM) is taken whole. `UserError` for a state that grows, leaves the
+    finite numbers, or is larger than `SPECTRUM_LIMIT`.
     """
     if not layer.states:
         raise UserError("this state grows with the string: it has no transition")
@@ -125,9 +125,10 @@ def spectrum(layer: Layer, position: int, head: int) -> Tensor:
         state.append(whole)
     _, after = layer.mixer.step(layer.inputs[position].expand(size, -1), tuple(state))
     moved = [part[:, head] if _has_heads(layer) else part for part in after]
-    torch.cat([part.flatten(1) for part in moved], dim=-1).diagonal().sum().backward()
-    assert flat.grad is not None
-    eigenvalues: Tensor = torch.linalg.eigvals(flat.grad.double())
+    (jacobian,) = torch.autograd.grad(torch.cat([part.flatten(1) for part in moved], dim=-1).diagonal().sum(), flat)
+    if not jacobian.isfinite().all():
+        raise UserError("the state has left the finite numbers: it has no eigenvalues")
+    eigenvalues: Tensor = torch.linalg.eigvals(jacobian.double())
     return eigenvalues[eigenvalues.abs().argsort(descending=True)]
 
 

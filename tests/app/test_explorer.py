@@ -241,7 +241,11 @@ def test_a_word_is_explained_and_a_training_started(page: "playwright.Page") -> 
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [(("--port", "0"), "from 1 to 65535"), (("--host", "203.0.113.1"), "cannot listen on 203.0.113.1:8501")],
+    [
+        (("--port", "0"), "from 1 to 65535"),
+        (("--host", ""), "an address of this machine"),
+        (("--host", "203.0.113.1"), "cannot listen on 203.0.113.1:8501"),
+    ],
 )
 def test_where_it_cannot_listen_it_says_so(
     options: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ import streamlit as st
 from fwplab.app.shared import answered, choose_checkpoint
 from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
-from fwplab.extraction.extract import METHODS, Extraction, Method, extract, verdict
+from fwplab.extraction.extract import METHODS, Extraction, Method, extract, reach, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.languages import language
 
@@ -35,7 +35,7 @@ def page() -> None:
         asked.add((choice.path, method, depth))
     if (choice.path, method, depth) not in asked:
         return
-    found = _extraction(choice.path, choice.path.stat().st_mtime, method, depth)
+    found = _extraction(choice.path, choice.changed, method, depth)
     (st.success if found.equivalent else st.error)(verdict(found))
     if found.witness:
         spoken = language(choice.run.language)
@@ -44,7 +44,7 @@ def page() -> None:
             f"{spoken.name} with {_last(found.true, found.witness)} (a dash where nothing is asked)."
         )
     if found.kept is not None:
-        st.markdown(f"Words that stay within {found.kept} moves of the start are all labelled right by the model.")
+        st.markdown(f"{reach(found.kept).capitalize()}.")
     for column, title, machine in zip(st.columns(2), ("extracted", "true"), (found.machine, found.true), strict=True):
         column.subheader(f"{title}: {len(machine)} states")
         if len(machine) <= DRAWN:
@@ -55,6 +55,7 @@ def page() -> None:
         {
             "length": each.length,
             "words": each.words,
+            "asked %": round(100 * each.asked, 1),
             "as the model %": round(100 * each.with_model / each.words, 1),
             "as the language %": round(100 * each.with_language / each.words, 1),
         }

@@ -19,7 +19,7 @@ Values = NDArray[np.floating]
 
 def heat_map(values: Values, limit: float, name: str, *, cell: float, tall: float | None = None) -> str:
     """A matrix `[rows, columns]` as coloured cells, `limit` and beyond in full colour; `tall`: another cell height."""
-    shares = np.clip(np.nan_to_num(values) / (limit or 1.0), -1, 1)
+    shares = np.clip(np.nan_to_num(values) / (limit if limit > 0 and np.isfinite(limit) else 1.0), -1, 1)
     pixels = np.zeros((*shares.shape, 4), dtype=np.uint8)
     pixels[..., :3] = np.where(shares[..., None] >= 0, POSITIVE, NEGATIVE)
     pixels[..., 3] = np.round(255 * np.abs(shares))

@@ -128,6 +128,7 @@ def _training(spoken: Language) -> None:
 
 
 @st.fragment(run_every="1s")
+@answered
 def _shown(key: str) -> None:
     job = _jobs()[key]
     if job.error:

@@ -58,10 +58,7 @@ def _drawn(name: str, length: int, seed: int) -> str:
 
 
 def _read(choice: Choice, string: str) -> Reading:
-    try:
-        return _reading(choice.path, choice.path.stat().st_mtime, string)
-    except FileNotFoundError as error:
-        raise UserError(f"the checkpoint of run {choice.run.key} has been removed") from error
+    return _reading(choice.path, choice.changed, string)
 
 
 @st.cache_resource(max_entries=8, show_spinner="reading")
@@ -80,6 +77,7 @@ def _outcome(reading: Reading) -> None:
 
 
 @st.fragment
+@answered
 def _walk(reading: Reading) -> None:
     """The part that is drawn anew at every step."""
     last = len(reading.string)

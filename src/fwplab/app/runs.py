@@ -11,7 +11,7 @@ from fwplab.app.shared import answered, cell_records, choose_cell, specs, study_
 from fwplab.checkpoint import read_facts
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.record import Record
+from fwplab.record import Member, Record
 from fwplab.run import Run, from_dict, to_dict
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.table import percent
@@ -62,7 +62,7 @@ def _table(records: list[Record]) -> None:
             "steps": member.steps,
             "of at most": record.run.protocol.max_steps,
             "rule": record.run.protocol.selection,
-            **{split: _share(record, member.seed, split) for split in ("bin0", "bin1")},
+            **{split: _share(record, member, split) for split in ("bin0", "bin1")},
             "layers": record.run.model.layers,
             "hidden": record.run.model.hidden,
             "heads": record.run.model.heads,
@@ -75,8 +75,7 @@ def _table(records: list[Record]) -> None:
     st.dataframe(rows, hide_index=True)
 
 
-def _share(record: Record, seed: int, split: str) -> str:
-    member = next(member for member in record.members if member.seed == seed)
+def _share(record: Record, member: Member, split: str) -> str:
     score = member.score(record.run.protocol.selection, split)
     return percent(score.accuracy) if score else "-"
 
@@ -139,16 +138,17 @@ def _difference(records: list[Record]) -> None:
 
 
 @st.fragment(run_every="2s")
+@answered
 def _training(language: str, mixer: str) -> None:
     """What is being trained now, read from the states that the workers write every few seconds."""
     for path in (home() / "runs").glob(f"*/{RESUME}"):
-        if time.time() - path.stat().st_mtime > LIVE_SECONDS:
-            continue
         try:
+            if time.time() - path.stat().st_mtime > LIVE_SECONDS:
+                continue
             facts = read_facts(path)
-        except UserError:  # removed between two looks
+            run = from_dict(Run, facts["run"])
+        except (UserError, FileNotFoundError, KeyError):  # removed between two looks, or of another version
             continue
-        run = from_dict(Run, facts["run"])
         if (run.language, run.mixer_name) == (language, mixer) and facts["step"] < run.protocol.max_steps:
             _progress(run, facts)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from pathlib import Path
+from typing import ParamSpec
 
 import streamlit as st
 
@@ -21,18 +22,19 @@ from fwplab.store import Store
 from fwplab.studies import STUDIES
 from fwplab.studies.study import finished
 
+Arguments = ParamSpec("Arguments")
 RULES: tuple[Rule, ...] = ("paper", "strict", "last", "oracle")
 FRESH_SECONDS = 10
 """For how long a page shows the records that it has read before it looks again."""
 
 
-def answered(page: Callable[[], None]) -> Callable[[], None]:
-    """A page on which wrong input is answered in one line, as on the command line."""
+def answered(page: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """A page, or a part of one, on which wrong input is answered in one line, as on the command line."""
 
     @wraps(page)
-    def shown() -> None:
+    def shown(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
-            page()
+            page(*args, **kwargs)
         except UserError as error:
             st.error(str(error))
 
@@ -79,10 +81,10 @@ def _shipped_records() -> list[Record]:
 
 
 def specs() -> dict[str, Run]:
-    """The specs of all finished runs by key, one's own first."""
+    """The specs of all finished runs by key, those that come with the package first."""
     with Store() as own:
-        found = [*own.specs(), *(record.run for record in _shipped_records())]
-    return {run.key: run for run in reversed(found)}
+        found = [*(record.run for record in _shipped_records()), *own.specs()]
+    return {run.key: run for run in found}
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,14 @@ class Choice:
     rule: Rule
     step: int
     shipped: bool
+
+    @property
+    def changed(self) -> float:
+        """When the file was written; a `UserError` where it has gone."""
+        try:
+            return self.path.stat().st_mtime
+        except FileNotFoundError as error:
+            raise UserError(f"the checkpoint of run {self.run.key} has been removed") from error
 
     @property
     def label(self) -> str:

@@ -16,8 +16,10 @@ class _Stopped(Exception):  # noqa: N818  # a wish, no error
 
 @dataclass
 class Job:
-    """One training in worker processes; a thread of this process waits for them. What it had reached when it was
-    stopped, or this process ended, is in its checkpoint: the same run goes on from there."""
+    """One training, in worker processes where more than one seed is left to train; a thread waits for them.
+
+    What it had reached when it was stopped, or this process ended, is in its checkpoint: the same run goes on there.
+    """
 
     run: Run
     progress: dict[str, Progress] = field(default_factory=dict)
@@ -48,6 +50,8 @@ class Job:
             self.error = "stopped; the same training goes on where it was"
         except UserError as error:
             self.error = str(error)
+        except Exception as error:  # the page has to say whatever it was
+            self.error = f"{type(error).__name__}: {error}"
 
     def _observe(self, progress: Progress) -> None:
         if self.stop:

@@ -30,6 +30,8 @@ class Explore:
             "server.port": self.port,
             "server.headless": not self.browser,
             "server.fileWatcherType": "none",
+            "server.enableCORS": True,
+            "server.enableXsrfProtection": True,
             "browser.gatherUsageStats": False,
             "client.toolbarMode": "minimal",
             "client.showErrorDetails": "none",
@@ -49,9 +51,12 @@ class Explore:
     def _check_port(self) -> None:
         if not 1 <= self.port <= 65535:
             raise UserError(f"a port is a number from 1 to 65535, not {self.port}")
+        if not self.host:
+            raise UserError("--host is an address of this machine, such as 127.0.0.1, not nothing")
         try:
-            with socket.socket() as probe:
+            family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((self.host, self.port))
+                probe.bind(address)
         except OSError as error:
             raise UserError(f"cannot listen on {self.host}:{self.port} ({error.strerror}); choose another") from error

@@ -1,5 +1,6 @@
 """`fwplab extract`: the machine that a trained model is, beside the true one."""
 
+import contextlib
 import importlib.util
 import json
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from fwplab.archive import shipped_checkpoints
 from fwplab.checkpoint import Checkpoint, load_checkpoint, read_facts
 from fwplab.cli.console import emit
 from fwplab.errors import UserError
-from fwplab.extraction.extract import LENGTHS, Extraction, extract, verdict
+from fwplab.extraction.extract import LENGTHS, Extraction, extract, reach, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.files import home, replaced
 from fwplab.languages import language
@@ -50,7 +51,7 @@ class Extract:
             if importlib.util.find_spec(module) is None:
                 raise UserError("extraction needs AALpy and scikit-learn: pip install 'fwplab[extract]'")
         for path in self.out:
-            if path.suffix not in SUFFIXES:
+            if path.suffix.lower() not in SUFFIXES:
                 raise UserError(f"no machine can be written as {path.name!r}; choose from: {', '.join(SUFFIXES)}")
         checkpoint = find_checkpoint(self.model, self.rule)
         found = extract(
@@ -71,17 +72,20 @@ class Extract:
 
 def find_checkpoint(name: str, rule: Rule) -> Checkpoint:
     """The checkpoint that a name means: a file, a run's key (its first seed), or LANGUAGE/MIXER of the package."""
-    if Path(name).is_file():
-        return load_checkpoint(Path(name))
-    of_run = sorted((home() / "runs" / name).glob(f"seed-*-{rule}.safetensors")) if name.isalnum() else []
+    of_run: list[Path] = []
+    with contextlib.suppress(OSError):  # no name that a file could have
+        if Path(name).is_file():
+            return load_checkpoint(Path(name))
+        of_run = list((home() / "runs" / name).glob(f"seed-*-{rule}.safetensors")) if name.isalnum() else []
     if of_run:
-        return load_checkpoint(of_run[0])
+        return load_checkpoint(min(of_run, key=lambda path: int(path.name.split("-")[1])))
     shipped = {_cell(path): path for path in shipped_checkpoints()}
     if name in shipped:
         return load_checkpoint(shipped[name])
+    shown = name if len(name) < 80 else f"{name[:80]}..."
     raise UserError(
-        f"{name!r} is no checkpoint's file, no run with a checkpoint of the {rule} rule (fwplab runs), and none of the "
-        f"package's: {', '.join(sorted(shipped))}"
+        f"{shown!r} is no checkpoint's file, no run with a checkpoint of the {rule} rule (fwplab runs), and none of "
+        f"the package's: {', '.join(sorted(shipped))}"
     )
 
 
@@ -125,24 +129,24 @@ def _write(found: Extraction, facts: dict[str, Any], path: Path) -> None:
         ".dot": found.machine.to_dot,
         ".json": lambda: json.dumps(facts, indent=2) + "\n",
     }
-    if path.suffix in texts:
+    if path.suffix.lower() in texts:
         with replaced(path) as temporary:
-            temporary.write_text(texts[path.suffix](), "utf-8")
+            temporary.write_text(texts[path.suffix.lower()](), "utf-8")
     else:
         save(machines({"extracted": found.machine, "true": found.true}), path)
 
 
 def _text(found: Extraction, checkpoint: Checkpoint, written: list[str]) -> Group:
     run = checkpoint.run
-    table = Table("length", "words", "as the model %", "as the language %", box=None)
+    table = Table("length", "words", "asked %", "as the model %", "as the language %", box=None)
     for each in found.fidelity:
-        shares = (f"{100 * right / each.words:.1f}" for right in (each.with_model, each.with_language))
-        table.add_row(str(each.length), str(each.words), *shares)
+        shares = (each.asked, each.with_model / each.words, each.with_language / each.words)
+        table.add_row(str(each.length), str(each.words), *(f"{100 * share:.1f}" for share in shares))
     lines = [
         f"{run.mixer_name} on {run.language}, seed {checkpoint.seed}, {checkpoint.rule} rule, by {found.method}:",
         verdict(found),
-        f"{found.queries:,} words asked; held-out words on which the machine says the same at every position:",
+        f"{found.queries:,} words asked; held-out words on which the machine says the same where something is asked:",
     ]
     if found.kept is not None:
-        lines.insert(2, f"words that stay within {found.kept} moves of the start are all labelled right by the model")
+        lines.insert(2, reach(found.kept))
     return Group(*lines, table, *written)

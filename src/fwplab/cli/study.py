@@ -207,6 +207,8 @@ class ExportStudy(Selected):
     def __call__(self) -> int:
         if self.format not in FORMATS:
             raise UserError(f"unknown format {self.format!r}; choose from: {', '.join(FORMATS)}")
+        if self.checkpoints and self.format != "records":
+            raise UserError(f"--checkpoints goes with --format records, not with {self.format}")
         if self.out == Path():
             raise UserError(f"--out is missing: the {'folder' if self.format == 'records' else 'file'} to write")
         records = self.records()

@@ -38,9 +38,12 @@ def cluster(box: BlackBox, examples: Integers, most: int, generator: np.random.G
     clustering is right enough, the best.
     """
     walks = _walk(box, examples)
+    if not np.isfinite(walks.vectors).all():
+        raise UserError("this model's state leaves the finite numbers: it has no clusters; choose from: lstar, kv")
     flat = walks.vectors.reshape(-1, walks.vectors.shape[-1])
     seeds = generator.integers(2**31, size=2).tolist()
-    some = flat[generator.permutation(len(flat))[:FITTED]]
+    read = np.pad(examples < len(box.asked.symbols), ((0, 0), (1, 0)), constant_values=True).flatten()
+    some = flat[generator.permutation(np.flatnonzero(read))[:FITTED]]
     components = min(COMPONENTS, *some.shape)
     axes = PCA(components, whiten=True, random_state=seeds[0]).fit(some)
     sample, points = axes.transform(some), axes.transform(flat)

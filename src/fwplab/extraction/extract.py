@@ -23,11 +23,15 @@ WORDS = 200
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Held-out words of one length: how many are there, on how many does the machine say at every position what the
-    model says, and what the language says."""
+    """Held-out words of one length: how many are there, on how many does the machine say at every position where
+    something is asked what the model says, and what the language says; `asked` is the share of those positions.
+
+    Of a language without end little is asked of long words: nothing more once a word has gone deeper than the depth.
+    """
 
     length: int
     words: int
+    asked: float
     with_model: int
     with_language: int
 
@@ -38,7 +42,8 @@ class Extraction:
 
     `complete`: no tested word tells `machine` and model apart. `equivalent`: so it is, and `machine` and `true` do the
     same wherever something is asked; `witness` is the shortest word on which they do not. `kept`, where the language is
-    not finite: held-out words that stay within so many moves of the start are all labelled right; None where all are.
+    not finite: all those held-out words are labelled right that stay within so many moves of the start, -1 where not
+    even those that stay there; None where all are.
     """
 
     method: Method
@@ -72,6 +77,8 @@ def extract(
         raise UserError(f"unknown method {method!r}; choose from: {', '.join(METHODS)}")
     if depth < 1 or most < 1:
         raise UserError(f"depth and most are positive whole numbers, not {depth} and {most}")
+    if seed < 0 or min(lengths, default=1) < 1:
+        raise UserError(f"the seed is not negative and lengths are positive, not {seed} and {tuple(lengths)}")
     generator = np.random.default_rng(seed)
     finite = language.machine(most) is not None
     true = mealy_of(language, most if finite else depth)
@@ -103,6 +110,13 @@ def verdict(found: Extraction) -> str:
     if found.equivalent:
         return f"equivalent to the language{bound}: {states}"
     return f"not the language: {states}, the shortest word on which they differ is {found.witness}"
+
+
+def reach(kept: int) -> str:
+    """What `kept` means, in a sentence."""
+    if kept < 0:
+        return "some held-out words are labelled wrong without leaving the start"
+    return f"held-out words that stay within {kept} moves of the start are all labelled right by the model"
 
 
 def words_of(language: Language, lengths: Sequence[int], number: int, generator: np.random.Generator) -> Integers:
@@ -137,4 +151,5 @@ def _fidelity(box: BlackBox, machine: Mealy, true: Mealy, length: int, words: In
     asked = meant != UNDEFINED
     with_model = ((guessed == said) | ~asked).all(1)
     with_language = ((guessed == meant) | ~asked).all(1)
-    return Fidelity(length, len(words), int(with_model.sum()), int(with_language.sum()))
+    share = float(asked.sum() / max(1, (words < len(true.symbols)).sum()))
+    return Fidelity(length, len(words), share, int(with_model.sum()), int(with_language.sum()))

@@ -101,7 +101,8 @@ def learn(
 ) -> tuple[Mealy, bool]:
     """The machine that explains the model's answers, minimal, and whether no word was found that it gets wrong.
 
-    Where that would need more than `most` states, the last that had fewer, which some word tells from the model.
+    Where that would need more than `most` states, the last that had fewer, or the best of one state; some word tells it
+    from the model.
 
     L* is Angluin's, Information and Computation 75 (1987); KV is Kearns and Vazirani's, An Introduction to
     Computational Learning Theory (1994), both for Mealy machines.
@@ -111,9 +112,19 @@ def learn(
     try:
         run(oracle.alphabet, oracle.sul, oracle, "mealy", cache_and_non_det_check=False, print_level=0)
     except _TooLarge:
-        return (oracle.last or box.asked).minimal(), False
+        return (oracle.last or _one_state(box, examples)).minimal(), False
     assert oracle.last is not None
     return oracle.last.minimal(), True
+
+
+def _one_state(box: BlackBox, examples: Integers) -> Mealy:
+    """The machine of one state that says to each symbol what the model says to it most often."""
+    asked, said = box.asked, box.labels(examples)
+    counts = np.zeros((len(asked.symbols), len(asked.classes) + 1))
+    inside = examples < len(asked.symbols)
+    np.add.at(counts, (examples[inside], said[inside] + 1), 1)  # UNDEFINED is the first
+    outputs = counts.argmax(-1)[None] - 1
+    return Mealy(asked.symbols, asked.classes, np.zeros_like(outputs), outputs)
 
 
 def from_aalpy(machine: MealyMachine, like: Mealy) -> Mealy:
