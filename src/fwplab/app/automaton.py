@@ -12,6 +12,8 @@ from fwplab.extraction.extract import METHODS, Extraction, Method, extract, reac
 from fwplab.extraction.mealy import Mealy
 from fwplab.languages import language
 
+BESIDE = 6
+"""Machines of more states stand below each other."""
 DRAWN = 40
 """A larger machine is not looked for, and not drawn: nobody could read it."""
 
@@ -45,7 +47,9 @@ def page() -> None:
         )
     if found.kept is not None:
         st.markdown(f"{reach(found.kept).capitalize()}.")
-    for column, title, machine in zip(st.columns(2), ("extracted", "true"), (found.machine, found.true), strict=True):
+    wide = max(len(found.machine), len(found.true)) > BESIDE
+    places = [st.container(), st.container()] if wide else st.columns(2)
+    for column, title, machine in zip(places, ("extracted", "true"), (found.machine, found.true), strict=True):
         column.subheader(f"{title}: {len(machine)} states")
         if len(machine) <= DRAWN:
             column.graphviz_chart(_coloured(machine))
