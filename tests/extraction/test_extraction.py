@@ -223,6 +223,11 @@ def test_a_model_without_a_small_machine_is_not_forced_into_one() -> None:
     assert found.outputs[0, 0] == large.outputs[0, 0]
 
 
+def test_symbols_with_quotes_stay_symbols_in_dot() -> None:
+    machine = Mealy(('"', "\\"), ("x",), np.array([[0, 0]]), np.array([[0, 0]]))
+    assert r'[label="\", \\"]' in machine.to_dot()
+
+
 def test_methods_are_named() -> None:
     with pytest.raises(UserError, match="lstar, kv, states"):
         extract(Exact(random_machine(0)), language("parity"), method="guess")  # type: ignore[arg-type]

@@ -141,8 +141,8 @@ class Mealy:
         """The machine in the DOT language."""
         labels = self.labels() or [str(state) for state in range(len(self))]
         lines = ["digraph {", "  rankdir=LR;", "  start [shape=point];", "  start -> s0;"]
-        lines += [f'  s{state} [shape=circle, label="{label}"];' for state, label in enumerate(labels)]
-        lines += [f'  s{one} -> s{other} [label="{text}"];' for (one, other), text in self.arrows().items()]
+        lines += [f'  s{state} [shape=circle, label="{escaped(label)}"];' for state, label in enumerate(labels)]
+        lines += [f'  s{one} -> s{other} [label="{escaped(text)}"];' for (one, other), text in self.arrows().items()]
         return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -180,6 +180,11 @@ def mealy_of(language: Language, depth: int, *, everywhere: bool = False) -> Mea
         table = np.vstack([np.where(table == sink, len(moves), table), np.full(table.shape[1], len(moves))])
         heard = np.vstack([heard, np.full(heard.shape[1], UNDEFINED)])
     return Mealy(language.symbols, language.classes, table, heard).minimal()
+
+
+def escaped(text: str) -> str:
+    """Text as it stands between quotes in the DOT language."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def tokens_of(words: Sequence[Sequence[int]], padding: int) -> Integers:
