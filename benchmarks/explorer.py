@@ -1,4 +1,4 @@
-"""How long a person waits for the explorer: its first page, and a step of the reader through 200 symbols.
+"""How long a person waits for the explorer: its first page, a string that is read, and a step through it.
 
     python benchmarks/explorer.py
 
@@ -15,7 +15,7 @@ import time
 
 from playwright.sync_api import Page, sync_playwright
 
-LENGTH = 200
+LENGTHS = (200, 100_000)
 CLOCK = """() => {
   const position = () => document.body.textContent.match(/Position (\\d+), symbol/)?.[1];
   let pressed = 0, before = position();
@@ -49,26 +49,37 @@ def main() -> None:
                 page.goto(f"http://127.0.0.1:{port}")
                 page.locator(".st-key-cell-reset_dyck_1-transformer button").first.wait_for()
                 print(f"first page, {visit} visit: {time.perf_counter() - began:.2f} s to the last cell of the ladder")
-            waits = steps(page)
-        print(
-            f"reader, {LENGTH} symbols, {STEPS} steps: median {statistics.median(waits):.0f} ms, "
-            f"slowest {max(waits):.0f} ms from the key to the new label"
-        )
+            for length in LENGTHS:
+                began = time.perf_counter()
+                read(page, length)
+                until = time.perf_counter() - began
+                waits = steps(page)
+                print(
+                    f"reader, {length} symbols: {until:.1f} s until they are read; {STEPS} steps: median "
+                    f"{statistics.median(waits):.0f} ms, slowest {max(waits):.0f} ms from the key to the new label"
+                )
     finally:
         server.terminate()
         server.wait()
 
 
-def steps(page: Page) -> list[float]:
-    """Milliseconds from each press of the arrow key until the page names the next position."""
+def read(page: Page, length: int) -> None:
+    """Types a string into the reader and waits for its outcome."""
     page.get_by_role("link", name="Reader").click()
     box = page.get_by_role("textbox", name=re.compile("string over"))
-    box.fill("01101" * (LENGTH // 5))
+    box.fill("01101" * (length // 5))
     box.press("Enter")
-    page.get_by_text(re.compile(f"All {LENGTH} labels|of {LENGTH} labels")).wait_for()
+    page.get_by_text(re.compile(f"All {length} labels|of {length} labels")).wait_for()
+    page.get_by_text("Position 1, symbol").wait_for()
+
+
+def steps(page: Page) -> list[float]:
+    """Milliseconds from each press of the arrow key until the page names the next position."""
     page.evaluate(CLOCK)
     slider = page.get_by_role("slider")
     slider.focus()
+    slider.press("Home")
+    page.get_by_text("Position 1, symbol").wait_for()
     for position in range(2, STEPS + 2):
         page.wait_for_timeout(300)
         slider.press("ArrowRight")

@@ -8,12 +8,12 @@ from fwplab.errors import UserError
 from fwplab.evaluate import first_errors
 from fwplab.languages import language
 from fwplab.languages.dataset import encode
-from fwplab.mixers import MIXERS
+from fwplab.mixers import MIXERS, State
 from fwplab.mixers.fast_weight_program import FastWeightProgram
 from fwplab.mixers.mixer import MixerSpec
 from fwplab.mixers.view import Attention, Writes
 from fwplab.model import Model, ModelSpec, build
-from fwplab.reading import Layer, Reading, read, spectrum
+from fwplab.reading import WINDOW, Layer, Reading, read, spectrum
 
 WORD = "0110111010011"
 PROGRAMS = {
@@ -41,7 +41,7 @@ def reading(spec: MixerSpec) -> Reading:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_updates_and_attention_are_those_of_the_layer(name: str) -> None:
-    for layer in reading(SPECS[name]).layers:
+    for layer in reading(SPECS[name]).layers():
         view = layer.view
         if isinstance(view, Writes):
             weight = torch.cat(layer.states[: len(view.blocks)], dim=-1)
@@ -53,12 +53,12 @@ def test_updates_and_attention_are_those_of_the_layer(name: str) -> None:
             attended, _ = layer.mixer.attend(query, key, value, None)
             torch.testing.assert_close(torch.einsum("hts,shd->thd", view.rows, value[0]).flatten(1), attended[0])
         else:
-            assert name in ("lstm", "e-lstm", "delta-product")  # a product has no single key
+            assert name in ("lstm", "e-lstm")
 
 
 @pytest.mark.parametrize("name", ["delta-net", "linear-transformer"])
 def test_without_feedback_the_spectrum_is_that_of_the_update(name: str) -> None:
-    layer = reading(SPECS[name]).layers[0]
+    layer = reading(SPECS[name]).layers()[0]
     view, width = layer.view, 4
     assert isinstance(view, Writes)
     expected = torch.cat([view.kept[5, 1].expand(width), torch.ones(width * (width - 1), dtype=torch.float64)])
@@ -69,7 +69,7 @@ def test_without_feedback_the_spectrum_is_that_of_the_update(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["recurrent-delta", "srwm", "lstm", "e-lstm"])
 def test_the_spectrum_is_that_of_the_whole_step(name: str) -> None:
-    layer, head, position = reading(SPECS[name]).layers[-1], 2, 6
+    layer, head, position = reading(SPECS[name]).layers()[-1], 2, 6
     before = tuple(part[position : position + 1] for part in layer.states)
     chosen = [part[:, head : head + 1] if layer.view else part for part in before]
     sizes = [part.numel() for part in chosen]
@@ -98,7 +98,7 @@ def test_labels_are_the_model_s_and_the_language_s(name: str) -> None:
     assert found.expected == parity.labels(WORD)
     assert [found.first_error] == first_errors(model, encode(parity, [WORD]))
     assert found.probabilities.sum(-1) == pytest.approx(torch.ones(len(WORD)))
-    assert all(len(layer.norms) == len(WORD) + 1 for layer in found.layers)
+    assert all(len(layer.norms) == len(WORD) + 1 for layer in found.layers())
     assert not any(mixer._forward_pre_hooks for mixer in model.mixers)
 
 
@@ -113,11 +113,51 @@ def test_what_has_no_spectrum_says_so() -> None:
     with torch.no_grad():
         wild.mixers[0].slow_net.weight.mul_(float("inf"))
     with pytest.raises(UserError, match="left the finite numbers"):
-        spectrum(read(wild, language("parity"), WORD).layers[0], 3, 0)
-    attention = reading(SPECS["transformer"]).layers[0]
+        spectrum(read(wild, language("parity"), WORD).layers()[0], 3, 0)
+    attention = reading(SPECS["transformer"]).layers()[0]
     with pytest.raises(UserError, match="grows with the string"):
         spectrum(attention, 0, 0)
-    lstm = reading(SPECS["lstm"]).layers[0]
-    large = Layer(lstm.mixer, lstm.inputs, tuple(part.repeat(1, 99) for part in lstm.states), lstm.norms, None)
+    lstm = reading(SPECS["lstm"]).layers()[0]
+    large = Layer(lstm.mixer, 0, lstm.inputs, tuple(part.repeat(1, 99) for part in lstm.states), lstm.norms, None)
     with pytest.raises(UserError, match="up to 600"):
         spectrum(large, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["recurrent-delta", "delta-product", "lstm", "transformer"])
+def test_a_window_of_a_long_string_is_a_part_of_one_reading(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at in windows of 5 or as a whole: the same labels, states, norms, updates, attention, eigenvalues."""
+    model, parity = made(SPECS[name]), language("parity")
+    whole = read(model, parity, WORD)
+    layers = whole.layers()
+    monkeypatch.setattr("fwplab.reading.WINDOW", 5)
+    parts = read(model, parity, WORD)
+    assert (parts.predicted, parts.first_error) == (whole.predicted, whole.first_error)
+    for of_whole, layer in zip(layers, parts.layers(7), strict=True):
+        assert layer.start == 5
+        torch.testing.assert_close(layer.inputs, of_whole.inputs[5:10])
+        torch.testing.assert_close(layer.norms, of_whole.norms[5:11])
+        for state, of_all in zip(layer.states, of_whole.states, strict=True):
+            torch.testing.assert_close(state, of_all[5:11])
+        if isinstance(layer.view, Attention):
+            assert isinstance(of_whole.view, Attention)
+            torch.testing.assert_close(layer.view.rows, of_whole.view.rows[:, 5:10, :10])
+        else:
+            torch.testing.assert_close(spectrum(layer, 7, 1), spectrum(of_whole, 7, 1))
+        if isinstance(layer.view, Writes):
+            assert isinstance(of_whole.view, Writes)
+            torch.testing.assert_close(layer.view.wrote, of_whole.view.wrote[5:10])
+            assert layer.view.key.shape[2] == (2 if name == "delta-product" else 1)
+
+
+def test_memory_grows_by_a_state_a_window() -> None:
+    """What a long reading keeps: of attention its keys and values once, not once a window."""
+    for name in ("transformer", "srwm"):
+        found = read(made(SPECS[name]), language("parity"), "01" * (5 * WINDOW))
+        kept = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts(found.before)}
+        assert len(found.before) == 10
+        one = 2 * 12 * 8 * 10 * WINDOW if name == "transformer" else 10 * found.model.state_size() * 8
+        assert sum(kept.values()) <= 2 * one + 4_096
+
+
+def parts(before: list[list[State]]) -> list[Tensor]:
+    return [part for states in before for layer in states for part in layer]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fwplab.errors import UserError
 from fwplab.languages.language import Language
@@ -17,9 +18,13 @@ SPECTRUM_LIMIT = 600
 """The largest Jacobian, rows, whose eigenvalues are computed: a second or so on one core."""
 
 
+WINDOW = 200
+"""Positions that are looked at together: what a string of any length costs in memory is a state a window."""
+
+
 @dataclass(frozen=True)
 class Layer:
-    """One layer while the string is read.
+    """One layer while it reads a window of the string, the positions from `start`.
 
     `inputs` `[time, width]`; `states`: what the layer carries before each position and after the last,
     `[time + 1, ...]` each, empty where the state grows with the string; `norms` `[time + 1]`: of the whole state;
@@ -27,61 +32,79 @@ class Layer:
     """
 
     mixer: Mixer
+    start: int
     inputs: Tensor
     states: State
     norms: Tensor
     view: View | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reading:
-    """A string with the model's label and the language's own at every position, and the layers while it was read.
+    """A string with the model's label and the language's own at every position; `layers` shows them from inside.
 
-    `probabilities` `[time, classes]`. `first_error` counts from 0 and is None where all labels are right.
+    `probabilities` `[time, classes]`; `first_error` counts from 0 and is None where all labels are right. `tokens`
+    `[1, time]`, and `before`, the state of every layer before each window, are what a window is read again from.
     """
 
     string: str
     expected: list[str]
     predicted: list[str]
     probabilities: Tensor
-    layers: list[Layer]
+    first_error: int | None
+    model: Model
+    tokens: Tensor
+    before: list[list[State]]
 
-    @property
-    def first_error(self) -> int | None:
-        """The first position whose label is wrong."""
-        pairs = enumerate(zip(self.expected, self.predicted, strict=True))
-        return next((place for place, (right, said) in pairs if right != said), None)
+    @torch.no_grad()
+    def layers(self, position: int = 0) -> list[Layer]:
+        """Every layer over the window of `WINDOW` positions, from a multiple of it, that `position` lies in."""
+        window = position // WINDOW
+        tokens = self.tokens[:, window * WINDOW : (window + 1) * WINDOW]
+        states = [self.before[window]]
+        # A state that grows is not kept at every position: the window is read at once.
+        _, moved = self.model.scan(tokens[:, :1], states[0])
+        together = tokens.shape[1] if _grows(states[0], moved) else 1
+        with _inputs(self.model.mixers) as inputs:
+            for token in tokens.split(together, dim=1):
+                states.append(self.model.scan(token, states[-1])[1])
+        start = window * WINDOW
+        return [
+            _layer(mixer, start, torch.cat(inputs[index]), [state[index] for state in states])
+            for index, mixer in enumerate(self.model.mixers)
+            if isinstance(mixer, Mixer)
+        ]
 
 
 @torch.no_grad()
 def read(model: Model, language: Language, string: str) -> Reading:
-    """Streams `string` through `model`, symbol by symbol; `UserError` for a string that the language does not label."""
+    """Streams `string` through `model`, window by window; `UserError` for one that the language does not label."""
     expected = language.labels(string)
     if not string:
         raise UserError(f"{language.name}: an empty string has no position to look at; choose from: {language.symbols}")
     tokens = torch.tensor([[language.symbols.index(symbol) for symbol in string]])
-    states, logits = [model.initial_state(1)], []
-    with _inputs(model.mixers) as inputs:
-        for token in tokens.unbind(1):
-            at_time, state = model.step(token, states[-1])
-            logits.append(at_time)
-            states.append(state)
+    before: list[list[State]] = []
+    logits, state = [], model.initial_state(1)
+    for window in tokens.split(WINDOW, dim=1):
+        before.append(state)
+        in_window, state = model.scan(window, state)
+        logits.append(in_window[0])
+        if _grows(before[0], state):
+            # The states before are its parts: one that is kept whole for each window would be quadratic in time.
+            before = [_until(index * WINDOW, state) for index in range(len(before))]
     probabilities = torch.cat(logits).softmax(-1)
     predicted = [language.classes[index] for index in probabilities.argmax(-1).tolist()]
-    layers = [
-        _layer(mixer, torch.cat(inputs[index]), [state[index] for state in states])
-        for index, mixer in enumerate(model.mixers)
-        if isinstance(mixer, Mixer)
-    ]
-    return Reading(string, expected, predicted, probabilities, layers)
+    pairs = enumerate(zip(expected, predicted, strict=True))
+    error = next((place for place, (right, said) in pairs if right != said), None)
+    return Reading(string, expected, predicted, probabilities, error, model, tokens, before)
 
 
 @contextmanager
 def _inputs(mixers: nn.ModuleList) -> Iterator[list[list[Tensor]]]:
-    """What each mixer is given, one position after the other, while the context lasts."""
+    """What each mixer is given, `[positions, width]` a call, while the context lasts."""
     seen: list[list[Tensor]] = [[] for _ in mixers]
     hooks = [
-        mixer.register_forward_pre_hook(lambda _, arguments, into=into: into.append(arguments[0][:, 0]))
+        mixer.register_forward_pre_hook(lambda _, arguments, into=into: into.append(arguments[0][0]))
         for mixer, into in zip(mixers, seen, strict=True)
     ]
     try:
@@ -91,23 +114,37 @@ def _inputs(mixers: nn.ModuleList) -> Iterator[list[list[Tensor]]]:
             hook.remove()
 
 
-def _layer(mixer: Mixer, inputs: Tensor, states: Sequence[State]) -> Layer:
+def _layer(mixer: Mixer, start: int, inputs: Tensor, states: Sequence[State]) -> Layer:
+    """`states`: before each position and after the last, or before the window and after it where they grow."""
+    if _grows([states[0]], [states[-1]]):
+        squares = sum(part.double().square().flatten(2).sum((0, 2)) for part in states[-1])
+        norms = functional.pad(torch.as_tensor(squares).cumsum(0), (1, 0))[start:].sqrt()
+        return Layer(mixer, start, inputs, (), norms, mixer.view(inputs, states[0]))
     norms = torch.stack([torch.cat([part.flatten() for part in state]).norm() for state in states])
-    grows = any(last.shape != first.shape for last, first in zip(states[-1], states[0], strict=True))
-    stacked = () if grows else tuple(torch.cat(parts) for parts in zip(*states, strict=True))
-    return Layer(mixer, inputs, stacked, norms, mixer.view(inputs, tuple(part[:-1] for part in stacked)))
+    stacked = tuple(torch.cat(parts) for parts in zip(*states, strict=True))
+    return Layer(mixer, start, inputs, stacked, norms, mixer.view(inputs, tuple(part[:-1] for part in stacked)))
+
+
+def _grows(before: Sequence[State], after: Sequence[State]) -> bool:
+    pairs = zip(before, after, strict=True)
+    return any(one.shape != other.shape for parts in pairs for one, other in zip(*parts, strict=True))
+
+
+def _until(position: int, state: Sequence[State]) -> list[State]:
+    """What a state that grew held before `position`; it grows along its second axis, `[batch, time, ...]`."""
+    return [tuple(part[:, :position] for part in layer) for layer in state]
 
 
 def spectrum(layer: Layer, position: int, head: int) -> Tensor:
     """The eigenvalues of `d state_t / d state_{t-1}` of one head at a position, complex, largest first.
 
     The Jacobian of the whole step with the input held fixed, so that feedback and self-reference are part of it; a
-    layer whose mixer shows no heads (LSTM, e-LSTM) is taken whole. `UserError` for a state that grows, leaves the
-    finite numbers, or is larger than `SPECTRUM_LIMIT`.
+    layer whose mixer shows no heads (LSTM, e-LSTM) is taken whole. `position` counts from the string's start.
+    `UserError` for a state that grows, leaves the finite numbers, or is larger than `SPECTRUM_LIMIT`.
     """
     if not layer.states:
         raise UserError("this state grows with the string: it has no transition")
-    before = [part[position] for part in layer.states]
+    before = [part[position - layer.start] for part in layer.states]
     chosen = [part[head] if _has_heads(layer) else part for part in before]
     size = sum(part.numel() for part in chosen)
     if size > SPECTRUM_LIMIT:
@@ -123,7 +160,7 @@ def spectrum(layer: Layer, position: int, head: int) -> Tensor:
         else:
             whole = piece.view(size, *one.shape)
         state.append(whole)
-    _, after = layer.mixer.step(layer.inputs[position].expand(size, -1), tuple(state))
+    _, after = layer.mixer.step(layer.inputs[position - layer.start].expand(size, -1), tuple(state))
     moved = [part[:, head] if _has_heads(layer) else part for part in after]
     (jacobian,) = torch.autograd.grad(torch.cat([part.flatten(1) for part in moved], dim=-1).diagonal().sum(), flat)
     if not jacobian.isfinite().all():

@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scipy.special import stdtrit
+
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a rate, lowest and highest, both in [0, 1].
@@ -24,16 +26,45 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
         raise ValueError(f"{successes} successes of {trials} trials")
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence of {confidence}: choose 0 < confidence < 1")
-    if trials == 0:
-        return 0.0, 1.0
+    return _score_interval(successes / trials, trials, confidence) if trials else (0.0, 1.0)
+
+
+def _score_interval(rate: float, trials: float, confidence: float) -> tuple[float, float]:
     z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
-    rate, weight = successes / trials, z**2 / trials
+    weight = z**2 / trials
     middle = rate + weight / 2
     reach = z * math.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
     # The two ends that are exact in theory are made so: "100.0 %" must not depend on a rounding.
-    low = 0.0 if successes == 0 else (middle - reach) / (1 + weight)
-    high = 1.0 if successes == trials else (middle + reach) / (1 + weight)
+    low = 0.0 if rate == 0 else (middle - reach) / (1 + weight)
+    high = 1.0 if rate == 1 else (middle + reach) / (1 + weight)
     return low, high
+
+
+def seeds_interval(right: Sequence[int], strings: Sequence[int], confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of the accuracy to be expected of a new seed, from each seed's right strings of how many.
+
+    Strings of one seed are right together or wrong together, so that k seeds of n strings are not kn trials. Wilson's
+    interval is taken at the effective number, with `p` the pooled rate and `t_m` the quantile of Student's t at m:
+
+        kn / max(1, deff) (t_{kn-1} / t_{k-1})^2,    deff = var(p by seeds) / (p (1 - p) / kn),
+
+    and at k where that is more: with all strings of a seed alike, each seed is one trial. One seed tells of its own
+    strings only: their plain Wilson interval. No string says nothing: (0, 1).
+    Sources: Rao and Scott, Biometrics 48 (1992); Korn and Graubard, Survey Methodology 24 (1998).
+
+    >>> seeds_interval([100, 0, 100], [100, 100, 100]) == wilson(2, 3)  # no better known than three tosses
+    True
+    """
+    seeds, trials = len(right), sum(strings)
+    if seeds < 2 or trials <= seeds:
+        return wilson(sum(right), trials, confidence)
+    rate = sum(right) / trials
+    between = seeds / (seeds - 1) * sum((r - rate * n) ** 2 for r, n in zip(right, strings, strict=True)) / trials**2
+    within = rate * (1 - rate) / trials
+    effect = max(1.0, between / within) if within else 1.0
+    quantile = (1 + confidence) / 2
+    few = (stdtrit(trials - 1, quantile) / stdtrit(seeds - 1, quantile)) ** 2
+    return _score_interval(rate, max(float(few) * trials / effect, seeds), confidence)
 
 
 def survival(times: Sequence[float], ended: Sequence[bool]) -> list[tuple[float, float]]:

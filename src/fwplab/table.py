@@ -150,10 +150,16 @@ def cell_members(records: Sequence[Record]) -> list[Member]:
 
 def accuracy(member: Member, rule: Rule, split: str, window: tuple[int, int] | None = None) -> float:
     """The share of right strings of a split, or of one window of it; 0 where the member left no checkpoint."""
+    correct, strings = count(member, rule, split, window)
+    return correct / strings if strings else 0.0
+
+
+def count(member: Member, rule: Rule, split: str, window: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Right strings and all strings of a split, or of one window of it; (0, 0) where the member left no checkpoint."""
     for score in member.scores:
         if score.rule == rule and score.split == split and window in (None, (score.shortest, score.longest)):
-            return score.accuracy if score.strings else 0.0
-    return 0.0
+            return score.correct, score.strings
+    return 0, 0
 
 
 def guess(record: Record, split: str, window: tuple[int, int] | None = None) -> float:

@@ -32,7 +32,7 @@ pytestmark = [
 SCREENSHOTS = Path("artifacts") / "explorer"
 SPLITS = SplitSpec(train_strings=600, validation_strings=60, test_strings=20)
 PROTOCOL = replace(PROTOCOLS["paper"], max_steps=60, check_every=20, splits=SPLITS)
-MIXERS_SHOWN = ("recurrent-delta", "srwm", "lstm", "transformer")
+MIXERS_SHOWN = ("recurrent-delta", "srwm", "delta-product", "lstm", "transformer")
 PATIENCE = 60_000
 
 
@@ -172,14 +172,19 @@ def test_a_run_is_seen_while_it_trains(page: "playwright.Page") -> None:
     page.get_by_text(re.compile("training: run .*, step 20 of 60")).wait_for()
 
 
-def test_a_long_string_is_shown_in_parts(page: "playwright.Page") -> None:
+@pytest.mark.parametrize("mixer", ["lstm", "transformer"])
+def test_a_long_string_is_shown_in_parts(page: "playwright.Page", mixer: str) -> None:
     open_page(page, "Reader")
-    choose(page, "mixer", "lstm")
-    write(page, "string over", "01" * 250)
-    page.get_by_text(re.compile("All 500 labels|of 500 labels")).wait_for()
+    choose(page, "mixer", mixer)
+    write(page, "string over", "01" * 3_150)
+    page.get_by_text(re.compile("All 6300 labels|of 6300 labels")).wait_for()
     page.get_by_role("slider").press("End")
-    page.get_by_text("Position 500, symbol 1").wait_for()
+    page.get_by_text("Position 6300, symbol 1").wait_for()
     playwright.expect(page.locator("span[title^='position ']")).to_have_count(100)
+    told = page.get_by_text(re.compile("the first at position")).text_content() or ""
+    page.get_by_role("button", name="to the first error").click()
+    first = re.search(r"position (\d+)\.", told)
+    page.get_by_text(f"Position {first and first[1]}, symbol").wait_for()
 
 
 @pytest.mark.parametrize("mixer", MIXERS_SHOWN)

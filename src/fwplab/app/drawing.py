@@ -12,8 +12,6 @@ from PIL import Image
 POSITIVE, NEGATIVE = (213, 94, 0), (0, 114, 178)
 """Orange and blue: told apart by every kind of colour vision. Zero is transparent."""
 SERIES = ("#0072b2", "#d55e00", "#3f8f5f", "#ae7bfc")
-POINTS = 1_000
-"""Of a line, at most; its picture is narrower than that."""
 Values = NDArray[np.floating]
 
 
@@ -66,6 +64,14 @@ def string_strip(
     )
 
 
+def narrowed(values: Values, most: int) -> Values:
+    """A matrix with at most so many columns: neighbours are added up."""
+    share = -(-values.shape[1] // most)
+    starts = np.arange(0, values.shape[1], share)
+    narrow: Values = np.add.reduceat(values, starts, axis=1)
+    return narrow
+
+
 def curves(series: dict[str, Sequence[float]], cursor: int, title: str) -> str:
     """Lines over positions with a bar at the present one, the lowest and highest value at the left."""
     width, height, left = 420, 90, 46
@@ -80,7 +86,7 @@ def curves(series: dict[str, Sequence[float]], cursor: int, title: str) -> str:
     for (name, line), colour in zip(series.items(), SERIES * len(series), strict=False):
         points = " ".join(
             f"{across(place):.1f},{6 + (height - 12) * (1 - (line[place] - low) / span):.1f}"
-            for place in range(0, len(line), 1 + len(line) // POINTS)
+            for place in range(len(line))
             if np.isfinite(line[place])
         )
         lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')

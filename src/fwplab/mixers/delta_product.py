@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from fwplab.errors import UserError
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
+from fwplab.mixers.view import Writes, products
 from fwplab.ops import delta_product
 
 
@@ -42,18 +43,19 @@ class _Layer(Mixer):
         self.out_linear = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
+        scan = delta_product(*self._project(x), initial_state=state[0] if state else None, cu_seqlens=cu_seqlens)
+        return x + self.out_linear(scan.output.flatten(-2)), (scan.state,)
+
+    def view(self, x: Tensor, before: State) -> Writes:
+        query, key, value, rate = (part.squeeze(0) for part in self._project(x.unsqueeze(0)))
+        return products(query, key.transpose(1, 2), rate.transpose(1, 2), value.transpose(1, 2), before[0], erases=True)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Query `[batch, time, heads, d]`, key and value `[batch, time, steps, heads, d]`, and the rates."""
         d = self.head_width
         query, steps = self.slow_net(self.layer_norm(x)).unflatten(-1, (self.heads, -1)).tensor_split([d], dim=-1)
         key, value, rate = steps.unflatten(-1, (self.steps, -1)).transpose(2, 3).split([d, d, 1], dim=-1)
-        scan = delta_product(
-            normalize(query, dim=-1),
-            normalize(key, dim=-1),
-            value,
-            2 * torch.sigmoid(rate.squeeze(-1)),
-            initial_state=state[0] if state else None,
-            cu_seqlens=cu_seqlens,
-        )
-        return x + self.out_linear(scan.output.flatten(-2)), (scan.state,)
+        return normalize(query, dim=-1), normalize(key, dim=-1), value, 2 * torch.sigmoid(rate.squeeze(-1))
 
     def initial_state(self, batch: int) -> State:
         return (self.slow_net.weight.new_zeros(batch, self.heads, self.head_width, self.head_width),)

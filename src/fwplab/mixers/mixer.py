@@ -35,8 +35,8 @@ class Mixer(nn.Module, ABC):
     def view(self, x: Tensor, before: State) -> View | None:
         """What every position of a string does inside the layer; None for a mixer that shows nothing of itself.
 
-        `x` `[time, width]` are the layer's inputs, `before` the states before each of them, in place of the batch; a
-        mixer whose state grows gets none.
+        `x` `[time, width]` are the layer's inputs, `before` the states before each of them, in place of the batch; of
+        a state that grows, along its second axis, the one before the first position.
         """
         return None
 

@@ -60,7 +60,8 @@ class CausalAttention(Mixer):
     def view(self, x: Tensor, before: State) -> Attention:
         """Where each position attends."""
         query, key, _ = self.project(x.unsqueeze(0))
-        return Attention(self._rows(query, key, 0).squeeze(0))
+        past = before[0]
+        return Attention(self._rows(query, torch.cat([past, key], dim=1), past.shape[1]).squeeze(0))
 
     def initial_state(self, batch: int) -> State:
         """No keys, no values."""

@@ -13,24 +13,26 @@ class Writes:
 
     Row vectors: `wrote = (rate k)^T v` and `erased = (rate k)^T (k W_{t-1})`, each of rank one a block. An additive
     rule erases nothing, and SRWM writes what it finds under its query, `v = q W_{t-1}`. `blocks` names the parts that
-    lie side by side in the columns, with their widths. `kept` is the eigenvalue of the update along its key,
-    `1 - rate |k|^2` (1 for an additive rule, `1 + rate (q - k) . k` for SRWM); all others are 1.
+    lie side by side in the columns, with their widths. `updates` names what has a rate of its own: the blocks, or the
+    steps of a product of updates, each with its key, whose sum is written and erased. `kept` is the eigenvalue of the
+    update along its key, `1 - rate |k|^2` (1 for an additive rule, `1 + rate (q - k) . k` for SRWM); all others are 1.
     """
 
     blocks: tuple[tuple[str, int], ...]
+    updates: tuple[str, ...]
     query: Float[Tensor, "time heads d"]
-    key: Float[Tensor, "time heads d"]
-    rate: Float[Tensor, "time heads blocks"]
-    kept: Float[Tensor, "time heads blocks"]
+    key: Float[Tensor, "time heads keys d"]
+    rate: Float[Tensor, "time heads updates"]
+    kept: Float[Tensor, "time heads updates"]
     wrote: Float[Tensor, "time heads d columns"]
     erased: Float[Tensor, "time heads d columns"]
 
 
 @dataclass(frozen=True)
 class Attention:
-    """How much each position attends to each before it and itself; the rows sum to 1."""
+    """How much each position attends to each before it, the past's first, and itself; the rows sum to 1."""
 
-    rows: Float[Tensor, "heads time time"]
+    rows: Float[Tensor, "heads time past_and_time"]
 
 
 View = Writes | Attention
@@ -38,11 +40,21 @@ View = Writes | Attention
 
 def writes(query: Tensor, key: Tensor, rate: Tensor, value: Tensor, weight: Tensor, *, erases: bool) -> Writes:
     """The view of a rule `W += rate k^T (v - k W)`, or of one that adds without erasing."""
-    row = key.unsqueeze(-2)
-    held = (row @ weight).squeeze(-2) if erases else torch.zeros_like(value)
-    kept = 1 - rate * (key**2).sum(-1, keepdim=True) if erases else torch.ones_like(rate)
-    sizes = (("W", value.shape[-1]),)
-    return Writes(sizes, query, key, rate, kept, _outer(key, rate * value), _outer(key, rate * held))
+    return products(query, key.unsqueeze(-2), rate, value.unsqueeze(-2), weight, erases=erases)
+
+
+def products(query: Tensor, key: Tensor, rate: Tensor, value: Tensor, weight: Tensor, *, erases: bool) -> Writes:
+    """The view of several such updates a position, one after the other; `key` and `value` `[time, heads, steps, d]`."""
+    wrote = erased = torch.zeros_like(weight)
+    steps = key.shape[-2]
+    for row, in_row, of_row in zip(key.unbind(-2), value.unbind(-2), rate.unbind(-1), strict=True):
+        held = (row.unsqueeze(-2) @ (weight + wrote - erased)).squeeze(-2)
+        rated = of_row.unsqueeze(-1) * row
+        wrote = wrote + _outer(rated, in_row)
+        erased = erased + _outer(rated, held) if erases else erased
+    kept = 1 - rate * (key**2).sum(-1) if erases else torch.ones_like(rate)
+    names = tuple(f"step {step + 1}" for step in range(steps)) if steps > 1 else ("W",)
+    return Writes((("W", value.shape[-1]),), names, query, key, rate, kept, wrote, erased)
 
 
 def rewrites(
@@ -69,7 +81,8 @@ def rewrites(
     if not erases:
         held = torch.zeros_like(held)
     kept = 1 + rates * ((query - key if erases else query) * key).sum(-1, keepdim=True)
-    return Writes(sizes, query, key, rates, kept, _outer(key, by_column * found), _outer(key, by_column * held))
+    wrote, erased = _outer(key, by_column * found), _outer(key, by_column * held)
+    return Writes(sizes, tuple(blocks), query, key.unsqueeze(-2), rates, kept, wrote, erased)
 
 
 def _outer(key: Tensor, row: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """How far beyond the lengths of training each mixer is right."""
 
+import statistics
 from collections.abc import Sequence
 
 import matplotlib
@@ -11,14 +12,14 @@ from matplotlib.patches import Patch
 from fwplab.plots.style import INK, STYLE, Look, key, legend, look, names, panelled, percent_axis
 from fwplab.record import Record
 from fwplab.run import Rule
-from fwplab.statistics import spread
-from fwplab.table import accuracy, by_cell, cell_members, guess
+from fwplab.statistics import seeds_interval
+from fwplab.table import by_cell, cell_members, count, guess
 
 
 def accuracy_by_length(records: Sequence[Record], rule: Rule) -> Figure:
     """Whole-string accuracy on strings that no selection saw, by their length: a panel a language.
 
-    Under `rule`: a small dot a seed, a thin line from the lowest to the highest, a marker at the median.
+    Under `rule`: a small dot a seed, a marker at the mean with its 95 % interval for a new seed (`seeds_interval`).
     Lengths of training are shaded; the dotted line is the better of two guesses.
     """
     cells = by_cell(records)
@@ -48,22 +49,29 @@ def _draw_lengths(axes: Axes, cells: dict[str, list[Record]], rule: Rule) -> Non
     for number, (mixer, records) in enumerate(cells.items()):
         shift = 0.7 * ((number + 0.5) / len(cells) - 0.5)
         places = [place + shift for place in range(len(windows))]
-        scores = [[100 * accuracy(m, rule, "test", w) for m in cell_members(records)] for w in windows]
-        _draw_spreads(axes, places, scores, look(mixer))
+        members = cell_members(records)
+        counts = [[count(member, rule, "test", window) for member in members] for window in windows]
+        _draw_seeds(axes, places, counts, look(mixer))
     labels = [str(low) if low == high else f"{low}-{high}" for low, high in windows]
     axes.set_xticks(range(len(windows)), labels)
     axes.set_xlim(-0.5, len(windows) - 0.5)
     percent_axis(axes)
 
 
-def _draw_spreads(axes: Axes, places: list[float], scores: list[list[float]], style: Look) -> None:
-    spreads = [spread(seeds) for seeds in scores]
-    axes.plot(places, [s.median for s in spreads], color=style.colour, linewidth=0.8, alpha=0.6)
-    axes.vlines(places, [s.lowest for s in spreads], [s.best for s in spreads], color=style.colour, linewidth=1)
-    for place, seeds in zip(places, scores, strict=True):
-        axes.plot([place] * len(seeds), seeds, ".", color=style.colour, markersize=3.5, clip_on=False)
-    medians = [s.median for s in spreads]
-    axes.plot(places, medians, style.marker, color=style.colour, markersize=5, clip_on=False, zorder=3)
+def _draw_seeds(axes: Axes, places: list[float], counts: list[list[tuple[int, int]]], style: Look) -> None:
+    """The seeds of one mixer, `counts` of right and of all strings a window and seed."""
+    means = []
+    for place, seeds in zip(places, counts, strict=True):
+        # A member without a checkpoint has nothing right, of as many strings as the others were given.
+        asked = max(strings for _, strings in seeds) or 1
+        right = [correct for correct, _ in seeds]
+        low, high = seeds_interval(right, [asked] * len(seeds))
+        axes.vlines(place, 100 * low, 100 * high, color=style.colour, linewidth=1)
+        shares = [100 * correct / asked for correct in right]
+        axes.plot([place] * len(seeds), shares, ".", color=style.colour, markersize=3.5, clip_on=False)
+        means.append(statistics.fmean(shares))
+    axes.plot(places, means, color=style.colour, linewidth=0.8, alpha=0.6)
+    axes.plot(places, means, style.marker, color=style.colour, markersize=5, clip_on=False, zorder=3)
 
 
 def _windows(record: Record) -> list[tuple[int, int]]:
