@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from tests.test_report import RECORDS, record_of
 
 from fwplab.cli import run as command
-from fwplab.cli.plot import FIGURES
+from fwplab.cli.plot import FIGURES, MECHANISMS
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
 from fwplab.plots import LOOKS, accuracy_by_length, learning_curves, look, steps_to_solve
@@ -110,7 +110,7 @@ def test_a_legend_is_no_wider_than_its_figure() -> None:
 
 def test_every_study_names_figures_that_there_are() -> None:
     for name in STUDIES.names():
-        assert set(STUDIES.load(name).figures) <= set(FIGURES)
+        assert set(STUDIES.load(name).figures) <= {*FIGURES, *MECHANISMS}
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ WRONG = {
     "figure of the study": (["robustness", "--figure", "lengths"], "robustness has no figure 'lengths'"),
     "no figures": (["ablation"], "fwplab study show ablation"),
     "no records": (["robustness"], "fwplab study run robustness"),
-    "study": (["irie2024"], "choose from: ablation, irie2023"),
+    "study": (["irie2024"], "choose from: ablation, freezing, irie2023"),
 }
 
 

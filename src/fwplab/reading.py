@@ -135,20 +135,20 @@ def _until(position: int, state: Sequence[State]) -> list[State]:
     return [tuple(part[:, :position] for part in layer) for layer in state]
 
 
-def spectrum(layer: Layer, position: int, head: int) -> Tensor:
+def spectrum(layer: Layer, position: int, head: int, largest: int = SPECTRUM_LIMIT) -> Tensor:
     """The eigenvalues of `d state_t / d state_{t-1}` of one head at a position, complex, largest first.
 
     The Jacobian of the whole step with the input held fixed, so that feedback and self-reference are part of it; a
     layer whose mixer shows no heads (LSTM, e-LSTM) is taken whole. `position` counts from the string's start.
-    `UserError` for a state that grows, leaves the finite numbers, or is larger than `SPECTRUM_LIMIT`.
+    `UserError` for a state that grows, leaves the finite numbers, or is larger than `largest`.
     """
     if not layer.states:
         raise UserError("this state grows with the string: it has no transition")
     before = [part[position - layer.start] for part in layer.states]
     chosen = [part[head] if _has_heads(layer) else part for part in before]
     size = sum(part.numel() for part in chosen)
-    if size > SPECTRUM_LIMIT:
-        raise UserError(f"a head's state of {size} numbers: eigenvalues are computed up to {SPECTRUM_LIMIT}")
+    if size > largest:
+        raise UserError(f"a head's state of {size} numbers: eigenvalues are computed up to {largest}")
     flat = torch.cat([part.flatten() for part in chosen]).expand(size, size).clone().requires_grad_()
     # One copy of the state in the batch for each number of the result: one backward pass gives the whole Jacobian.
     pieces = flat.split([part.numel() for part in chosen], dim=-1)

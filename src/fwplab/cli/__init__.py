@@ -16,6 +16,7 @@ from fwplab.cli.extract import Extract
 from fwplab.cli.languages import Languages
 from fwplab.cli.mixers import Mixers
 from fwplab.cli.plot import Plot
+from fwplab.cli.probe import Probe
 from fwplab.cli.report import Report, Reproduce
 from fwplab.cli.search import SearchCommand
 from fwplab.cli.study import StudyCommand
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Any] = {
     "runs": Runs,
     "explore": Explore,
     "extract": Extract,
+    "probe": Probe,
     "study": StudyCommand,
     "search": SearchCommand,
     "mixers": Mixers,

@@ -13,7 +13,11 @@ from fwplab.errors import UserError
 from fwplab.plots import (
     accuracy_by_length,
     check_format,
+    eigenvalue_histograms,
+    freezing_curves,
     learning_curves,
+    linear_probes,
+    patches,
     save,
     solve_rate_heatmap,
     steps_to_solve,
@@ -21,6 +25,7 @@ from fwplab.plots import (
 from fwplab.record import Record
 from fwplab.run import Rule
 from fwplab.studies import STUDIES, Study
+from fwplab.studies.mechanism import Cell
 
 FIGURES: dict[str, Callable[[Study, Sequence[Record], Rule], Figure]] = {
     "solved": lambda study, records, rule: solve_rate_heatmap(study.rows(records, rule)),
@@ -28,6 +33,13 @@ FIGURES: dict[str, Callable[[Study, Sequence[Record], Rule], Figure]] = {
     "curves": lambda study, records, rule: learning_curves(records),
     "steps": lambda study, records, rule: steps_to_solve(records, study.place),
 }
+MECHANISMS: dict[str, Callable[[Sequence[Cell]], Figure]] = {
+    "probing": linear_probes,
+    "patching": patches,
+    "spectrum": eigenvalue_histograms,
+    "freezing": freezing_curves,
+}
+"""The figures of the studies of mechanisms, by their common name."""
 FOLDER_SUFFIXES = (".png", ".svg")
 """What a figure is written as where a folder is named instead of a file."""
 
@@ -39,7 +51,8 @@ class Plot(Selected):
     name: Positional[str] = "irie2023"
     """A study: fwplab study list."""
     figure: str | None = None
-    """solved, lengths, curves or steps; all that the study has where none is named and --out is a folder."""
+    """solved, lengths, curves, steps, or the one of a mechanism's study; all that the study has where none is named
+    and --out is a folder."""
     out: str = "figures/"
     """A file that ends in .svg, .pdf or .png; or a folder, which gets each figure as PNG and SVG."""
     rule: Rule = "paper"
@@ -49,7 +62,12 @@ class Plot(Selected):
     def __call__(self) -> int:
         paths = self._paths()
         study, records = self.study(), self.records()
-        drawn = {name: FIGURES[name](study, records, self.rule) for name in paths}
+        drawn = {
+            name: MECHANISMS[name](study.rows(records, self.rule))
+            if name in MECHANISMS
+            else FIGURES[name](study, records, self.rule)
+            for name in paths
+        }
         for name, figure in drawn.items():
             for path in paths[name]:
                 save(figure, path)

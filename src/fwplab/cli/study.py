@@ -109,12 +109,13 @@ class Trained(Selected):
     """Runs at a time; as many as there are cores where none is given."""
     device: str = "cpu"
 
-    def train(self) -> None:
+    def train(self, *, measure_only: bool = False) -> None:
         """Trains what is not finished, then measures what the study wants to know of the checkpoints."""
         check_device(self.device)
         engine = engine_named(self.engine, address=self.address, workers=self.workers, device=self.device)
         with Store() as own, self.shipped() as others:
-            runs = unfinished(self.runs(), (own, others), whole=self.device != "cpu")
+            left = unfinished(self.runs(), (own, others), whole=self.device != "cpu")
+            runs = [] if measure_only else left
             with ProgressView(runs) as view:
                 train_all(runs, own, engine, observe=view.observe)
             if self.study().measures:
@@ -134,10 +135,15 @@ class Trained(Selected):
 class RunStudy(Trained):
     """Trains what is not finished yet, here or on a cluster; killed at any instant, it goes on where it stopped."""
 
+    measure_only: bool = False
+    """Train nothing: look at the checkpoints that are there, in studies that do."""
     json: bool = False
 
     def __call__(self) -> int:
-        self.train()
+        if self.measure_only and not self.study().measures:
+            having = ", ".join(name for name in STUDIES.names() if STUDIES.load(name).measures)
+            raise UserError(f"{self.name} measures no checkpoints; choose from: {having}")
+        self.train(measure_only=self.measure_only)
         return show(self, "paper", as_json=self.json)
 
 

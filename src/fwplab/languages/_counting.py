@@ -50,6 +50,12 @@ class EqualBlocks(Language):
             return frozenset((self.symbols[0], after))
         return frozenset((self.symbols[state.place] if state.seen < state.size else after,))
 
+    def counters(self, state: Block | None) -> dict[str, int]:
+        """How many more of the block's symbol are needed; in the first block, how many of the next."""
+        if state is None:
+            return {}
+        return {"owed": state.size if state.place == 0 else state.size - state.seen}
+
     def count(self, length: int) -> int:
         return int(length % len(self.symbols) == 0)
 
@@ -84,6 +90,10 @@ class Brackets(Language):
 
     def label(self, state: Depths) -> str:
         return "".join("01"[depth > 0] for depth in state.open)
+
+    def counters(self, state: Depths) -> dict[str, int]:
+        """The depth of each pair."""
+        return {f"depth {''.join(self.symbols[2 * n : 2 * n + 2])}": depth for n, depth in enumerate(state.open)}
 
     def following(self, state: Depths) -> frozenset[str]:
         if not state.alive:

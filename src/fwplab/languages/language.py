@@ -40,6 +40,10 @@ class Language(ABC):
     def following(self, state: Any) -> frozenset[str]:
         """The symbols that may come next on the way to some word, END after a whole word; empty if dead."""
 
+    def counters(self, state: Any) -> dict[str, int]:
+        """What the state counts, by name; empty where the states are finitely many or the state is dead."""
+        return {}
+
     @abstractmethod
     def count(self, length: int) -> int:
         """The exact number of distinct words of this length."""

@@ -3,6 +3,7 @@
 from fwplab.plots.curves import learning_curves
 from fwplab.plots.lengths import accuracy_by_length
 from fwplab.plots.machine import machines
+from fwplab.plots.mechanism import eigenvalue_histograms, freezing_curves, linear_probes, patches
 from fwplab.plots.output import FORMATS, check_format, save, to_svg
 from fwplab.plots.solved import solve_rate_heatmap
 from fwplab.plots.steps import steps_to_solve
@@ -14,10 +15,14 @@ __all__ = [
     "Look",
     "accuracy_by_length",
     "check_format",
+    "eigenvalue_histograms",
+    "freezing_curves",
     "learning_curves",
+    "linear_probes",
     "look",
     "machines",
     "marker_points",
+    "patches",
     "save",
     "solve_rate_heatmap",
     "steps_to_solve",

@@ -7,7 +7,7 @@ STUDIES: Catalogue[Study] = Catalogue(
     "study",
     "fwplab.studies",
     Study,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
-    besides=("study",),
+    besides=("study", "mechanism"),
 )
 
 __all__ = ["STUDIES", "Study"]

@@ -15,17 +15,14 @@ from fwplab.run import Rule, Run
 from fwplab.store import Store, restricted
 from fwplab.table import cell_of, render_terminal, to_json
 
-MEASURED_RULES: tuple[Rule, ...] = ("paper", "strict")
-"""Whose checkpoints a study that measures looks at."""
-
 
 class Study(ABC):
     """A question asked of many runs. `title` heads the report, `question` says what is asked and of whom.
 
     `records_of` names the study whose runs these are, where it is not this one; `columns` are the facts of a row that
-    stand in the LaTeX table; `measures` says that the study looks at checkpoints once they are trained,
-    `reports` that its rows are those of `fwplab.table`, which the report shows; `figures` names those that can be drawn
-    of its records (`fwplab.plots`).
+    stand in the LaTeX table; `measures` says that the study looks at checkpoints once they are trained, those of
+    `measured_rules`; `reports` that its rows are those of `fwplab.table`, which the report shows; `figures` names those
+    that can be drawn of its records (`fwplab.plots`).
     """
 
     title: ClassVar[str]
@@ -33,6 +30,7 @@ class Study(ABC):
     seeds: ClassVar[int] = 5
     records_of: ClassVar[str | None] = None
     measures: ClassVar[bool] = False
+    measured_rules: ClassVar[tuple[Rule, ...]] = ("paper", "strict")
     reports: ClassVar[bool] = False
     figures: ClassVar[tuple[str, ...]] = ("steps",)
     columns: ClassVar[tuple[str, ...]] = (
@@ -88,7 +86,7 @@ def measure(
 def _measured(study: Study, name: str, folder: Path, seed: int) -> list[Measurement]:
     found: list[Measurement] = []
     by_step: dict[int, list[Measurement]] = {}  # two rules often choose the same step
-    for rule in MEASURED_RULES:
+    for rule in study.measured_rules:
         path = checkpoint_path(folder, seed, rule)
         if path.exists():
             checkpoint = load_checkpoint(path)

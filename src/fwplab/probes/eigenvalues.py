@@ -1,0 +1,47 @@
+"""Eigenvalues of the per-step transition: by what does one symbol multiply the state?"""
+
+import numpy as np
+
+from fwplab.languages import Language
+from fwplab.model import Model
+from fwplab.probes.words import Values, draw
+from fwplab.reading import read, spectrum
+
+EDGES = tuple(round(-1.3 + 0.1 * number, 1) for number in range(27))
+"""Of the histogram of real parts; what lies beyond stands in the outermost bins."""
+WORDS, POSITIONS = 6, 6
+LARGEST = 1_000
+"""Numbers of a head's state whose Jacobian is still computed."""
+NEGATIVE = -0.05
+"""A real part below this turns its direction round, and is no rounding of 0."""
+
+
+def step_eigenvalues(model: Model, language: Language) -> Values:
+    """The spectrum of `d state_t / d state_{t-1}` of every layer and head, at random positions of random words.
+
+    By symbol: `(bin, "SYMBOL/share")`, the share of eigenvalues whose real part lies in bin number `bin` of `EDGES`;
+    `(0, "SYMBOL/negative")`, the share of steps and heads with an eigenvalue below `NEGATIVE`; `(0, "SYMBOL/lowest")`,
+    the lowest real part; `(0, "SYMBOL/largest")`, the median over steps and heads of the largest modulus.
+    Raises `UserError` for a state that grows, or is larger than `LARGEST` a head.
+    """
+    words = draw(language, 31, 50, WORDS, 5)
+    generator = np.random.default_rng(0)
+    by_symbol: dict[str, list[np.ndarray]] = {}
+    for word in words.data.strings:
+        layers = read(model, language, word).layers()
+        for position in generator.choice(len(word), POSITIONS, replace=False).tolist():
+            for layer in layers:
+                heads = layer.states[0].shape[1] if layer.view is not None and layer.states else 1
+                for head in range(heads):
+                    found = spectrum(layer, position, head, largest=LARGEST).numpy()
+                    by_symbol.setdefault(word[position], []).append(found)
+    values: Values = {}
+    for symbol, spectra in sorted(by_symbol.items()):
+        real = np.clip(np.concatenate(spectra).real, EDGES[0], EDGES[-1])
+        counts, _ = np.histogram(real, EDGES)
+        values |= {(bin, f"{symbol}/share"): count / len(real) for bin, count in enumerate(counts.tolist()) if count}
+        lowest = [float(each.real.min()) for each in spectra]
+        values[0, f"{symbol}/negative"] = float(np.mean(np.array(lowest) < NEGATIVE))
+        values[0, f"{symbol}/lowest"] = min(lowest)
+        values[0, f"{symbol}/largest"] = float(np.median([np.abs(each).max() for each in spectra]))
+    return values

@@ -1,0 +1,146 @@
+"""What the studies of mechanisms share: probes of the checkpoints of the paper's table, summed up over seeds."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from fwplab.checkpoint import Checkpoint
+from fwplab.errors import UserError
+from fwplab.probes.words import Values
+from fwplab.record import Measurement, Record
+from fwplab.run import Rule, Run
+from fwplab.statistics import Spread, spread
+from fwplab.studies.irie2023 import Irie2023
+from fwplab.studies.study import Study
+from fwplab.table import add_by_language
+
+REFUSED = "refused"
+"""The name of the measurement of a checkpoint that the probe cannot look at."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one language: every value that the probe found, over its seeds.
+
+    `solved` of them recognise the language; None where that is not known, as of a checkpoint alone.
+    """
+
+    mixer: str
+    language: str
+    rule: Rule
+    seeds: int
+    solved: int | None
+    values: dict[tuple[int, str], Spread]
+
+    def names(self, kind: str) -> list[str]:
+        """What values are called that end in `/kind`, without that ending, each once and in order."""
+        found = sorted(name for _, name in self.values if name.endswith(f"/{kind}"))
+        return list(dict.fromkeys(name.removesuffix(f"/{kind}") for name in found))
+
+    def lengths(self, name: str) -> list[int]:
+        """At which lengths there is a value of this name."""
+        return sorted(length for length, each in self.values if each == name)
+
+    def median(self, length: int, name: str) -> float | None:
+        """The median over seeds."""
+        found = self.values.get((length, name))
+        return None if found is None else found.median
+
+
+class Mechanism(Study):
+    """A probe asked of every checkpoint of the paper's table."""
+
+    records_of = "irie2023"
+    measures = True
+    measured_rules = ("paper",)
+    columns = ("language", "mixer", "rule", "seeds", "solved")
+
+    def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
+        """Those of the paper's table; quick: its models on parity, one seed."""
+        every = Irie2023().runs(quick=False, seeds=seeds or (1 if quick else None))
+        return [run for run in every if run.language == "parity"] if quick else every
+
+    @abstractmethod
+    def probe(self, checkpoint: Checkpoint) -> Values:
+        """What the probe finds; `UserError` where it cannot look."""
+
+    @abstractmethod
+    def texts(self, cell: Cell) -> list[str]:
+        """A row of the table, after its first column."""
+
+    @property
+    @abstractmethod
+    def head(self) -> tuple[str, ...]:
+        """What stands above those columns."""
+
+    @property
+    @abstractmethod
+    def caption(self) -> str:
+        """How to read the table."""
+
+    def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
+        """The values, or one that says that there are none."""
+        name = type(self).__name__.lower()
+        try:
+            found = self.probe(checkpoint)
+        except UserError:
+            found = {(0, REFUSED): 1.0}
+        return [Measurement(name, checkpoint.rule, length, what, value) for (length, what), value in found.items()]
+
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+        """One row a cell, of the seeds that are measured and can be looked at."""
+        name = type(self).__name__.lower()
+        cells = []
+        for record in records:
+            by_value: dict[tuple[int, str], list[float]] = {}
+            seeds = solved = 0
+            for member in record.members:
+                mine = [m for m in member.measured if (m.study, m.rule) == (name, rule) and m.name != REFUSED]
+                seeds += bool(mine)
+                solved += bool(mine) and member.solved_at is not None
+                for each in mine:
+                    by_value.setdefault((each.length, each.name), []).append(each.value)
+            if seeds:
+                values = {which: spread(found) for which, found in by_value.items()}
+                cells.append(Cell(record.run.mixer_name, record.run.language, rule, seeds, solved, values))
+        return cells
+
+    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+        """Values by name and length."""
+        return [
+            {"mixer": cell.mixer, "language": cell.language, "rule": cell.rule, "seeds": cell.seeds}
+            | {"solved": cell.solved}
+            | {
+                "values": [
+                    {"name": name, "length": length, "lowest": s.lowest, "median": s.median, "best": s.best}
+                    for (length, name), s in sorted(cell.values.items(), key=lambda each: (each[0][1], each[0][0]))
+                ]
+            }
+            for cell in rows
+        ]
+
+    def render(self, rows: Sequence[Cell]) -> Table:
+        """Medians over seeds."""
+        table = Table(header_style="bold", caption=self.caption, caption_justify="left")
+        for name in ("model\nsolved", *self.head):
+            table.add_column(name, no_wrap=True, justify="left" if name.startswith("model") else "right")
+        add_by_language(table, rows, lambda cell: cell.language, self._row)
+        return table
+
+    def _row(self, cell: Cell) -> list[str]:
+        solved = "" if cell.solved is None else f"\n[dim]{cell.solved} of {cell.seeds}[/dim]"
+        return [f"{cell.mixer}{solved}", *self.texts(cell)]
+
+
+def cell_of_checkpoint(checkpoint: Checkpoint, values: Values) -> Cell:
+    """What a probe found in one checkpoint."""
+    run, spreads = checkpoint.run, {which: spread([value]) for which, value in values.items()}
+    return Cell(run.mixer_name, run.language, checkpoint.rule, 1, None, spreads)
+
+
+def share(value: float | None) -> str:
+    """A share in percent, a dash for none."""
+    return "-" if value is None else f"{100 * value:.0f}"

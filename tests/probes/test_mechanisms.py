@@ -1,0 +1,97 @@
+"""The studies of mechanisms: measured once, summed up over seeds, drawn."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from fwplab.cli import run as command
+from fwplab.cli.plot import MECHANISMS
+from fwplab.errors import UserError
+from fwplab.languages.splits import SplitSpec
+from fwplab.mixers import MIXERS
+from fwplab.model import ModelSpec
+from fwplab.run import PROTOCOLS, Run
+from fwplab.statistics import spread
+from fwplab.studies import STUDIES
+from fwplab.studies.freezing import Freezing
+from fwplab.studies.mechanism import Cell, Mechanism
+from fwplab.studies.patching import Patching
+from fwplab.studies.probing import Probing, best_place
+from fwplab.studies.spectrum import Spectrum
+
+SPLITS = SplitSpec(train_strings=200, validation_strings=20, test_strings=5)
+PROTOCOL = replace(PROTOCOLS["paper"], max_steps=20, check_every=20, splits=SPLITS)
+
+
+def small(mixer: str) -> Run:
+    return Run("parity", MIXERS.load(mixer)(), (0, 1), (5e-3, 5e-3), ModelSpec(hidden=8, layers=1, heads=2), PROTOCOL)
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_every_mechanism_is_a_study_with_its_figure(name: str) -> None:
+    study = STUDIES.load(name)()
+    assert isinstance(study, Mechanism)
+    assert study.figures == (name,)
+    with pytest.raises(UserError, match="nothing is measured yet"):
+        MECHANISMS[name]([])
+
+
+def test_checkpoints_are_measured_once_and_summed_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    runs = [small("srwm"), small("transformer")]
+    monkeypatch.setattr(Mechanism, "runs", lambda self, *, quick, seeds=None: runs)
+    assert command(["study", "run", "freezing", "--measure-only", "--workers", "1"]) == 2
+    assert "no run of this study is finished" in capsys.readouterr().err
+    for _ in range(2):
+        assert command(["study", "run", "freezing", "--workers", "1", "--json"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)  # a Transformer's state cannot be held: it has no row
+        assert (row["mixer"], row["seeds"], row["solved"], row["rule"]) == ("srwm", 2, 0, "paper")
+        names = {(each["name"], each["length"]) for each in row["values"]}
+        assert {("frozen", 0), ("frozen", 30), ("held W_q", 0), ("guess", 0)} <= names
+        monkeypatch.setattr(Freezing, "measure", None)  # a second look would fail
+    assert command(["plot", "freezing", "--out", f"{tmp_path}/a.svg"]) == 0
+
+
+def test_what_measures_nothing_has_nothing_to_measure_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["study", "run", "robustness", "--measure-only"]) == 2
+    assert "choose from: freezing, patching, probing, scaling, spectrum" in capsys.readouterr().err
+
+
+def cell(values: dict[tuple[int, str], list[float]], mixer: str = "srwm") -> Cell:
+    return Cell(mixer, "parity", "paper", 2, 1, {which: spread(found) for which, found in values.items()})
+
+
+def test_tables_and_figures_show_what_was_found() -> None:
+    ends = (10, 25, 50, 100)
+    probed = cell(
+        {(end, f"state/layer {n}/output/{kind}"): [share * n, share * n] for end in ends for n in (1, 2)
+         for kind, share in (("right", 0.5), ("control", 0.2), ("untrained", 0.3))}
+        | {(end, "state/guess"): [0.4] for end in ends}
+    )  # fmt: skip
+    assert best_place(probed, "state") == "state/layer 2/output"
+    assert Probing().texts(probed)[-1] == "100 [dim]40 60 40[/dim]"
+    patches = {"all": (1.0, 0.0), "layer 1": (0.0, 1.0), "layer 2": (1.0, 0.9), "layer 2 head 1": (0.2, 1.0)}
+    moved = cell(
+        {(cut, f"{place}/{kind}"): [share] for cut in (5, 10, 20, 30) for place, shares in patches.items()
+         for kind, share in zip(("moved", "kept"), shares, strict=True)}
+    )  # fmt: skip
+    assert [text.split("\n") for text in Patching().texts(moved)][:2] == [
+        ["layer 1", "layer 2", "layer 2 head 1"],
+        ["0", "100", "20"],
+    ]
+    assert Patching().texts(moved)[-1] == "100\n90\n100"
+    turned = cell(
+        {(3, "1/share"): [0.25], (20, "1/share"): [0.75], (0, "1/negative"): [1.0], (0, "1/lowest"): [-1.0]}
+        | {(0, "1/largest"): [1.0]}
+    )
+    assert Spectrum().texts(turned) == ["1", "100", "-1.00", "1.00"]
+    drawn = {name: MECHANISMS[name]([each]) for name, each in (("probing", probed), ("patching", moved))}
+    strips = MECHANISMS["spectrum"]([turned]).axes[0].patches
+    assert [round(strip.get_x(), 1) for strip in strips] == [-1.0, 0.7]
+    (panel,) = drawn["patching"].axes
+    assert {round(line.get_xdata()[0]) for line in panel.lines if line.get_marker() == "$2$"} == {100}
+    assert {round(line.get_xdata()[0]) for line in panel.lines if line.get_marker() == "$1$"} == {0}
+    (panel,) = drawn["probing"].axes
+    assert {round(line.get_xdata()[0]) for line in panel.lines if line.get_marker() == "|"} == {40}
