@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fwplab import ops
-from fwplab.checkpoint import checkpoint_path, load_checkpoint
+from fwplab.checkpoint import checkpoint_path, load_checkpoint, read_tensors, write_tensors
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, first_errors, score
 from fwplab.languages import language
@@ -171,6 +171,19 @@ def test_another_runs_state_is_refused(tmp_path: Path) -> None:
     Training(small_run(), "cpu").save(tmp_path / RESUME)
     with pytest.raises(UserError, match="belongs to another run"):
         Training(small_run(learning_rates=(1.0,)), "cpu").resume(tmp_path / RESUME)
+
+
+def test_a_state_from_before_a_switch_existed_is_taken_up(tmp_path: Path) -> None:
+    run, path = small_run(), tmp_path / RESUME
+    training = Training(run, "cpu")
+    training.step()
+    training.save(path)
+    tensors, facts = read_tensors(path)
+    assert facts["run"]["model"].pop("initialisation") == "own"
+    write_tensors(path, tensors, facts)
+    later = Training(run, "cpu")
+    later.resume(path)
+    assert later.step_number == 1
 
 
 def test_checkpoints_give_the_models_that_were_scored(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from fwplab.languages.dataset import IGNORE, Dataset
 from fwplab.languages.splits import Splits, SplitSpec, make_splits
 from fwplab.population import Population, Weights
 from fwplab.record import Chance, Check, Member, Progress, Record, Score, SplitSummary
-from fwplab.run import Protocol, Run, to_dict
+from fwplab.run import Protocol, Run, from_dict, to_dict
 from fwplab.selection import Apprentice
 
 RESUME = "resume.safetensors"
@@ -191,7 +191,7 @@ class Training:
     def resume(self, path: Path) -> None:
         """Goes on from what `save` wrote."""
         tensors, facts = read_tensors(path)
-        if facts["run"] != to_dict(self.run):
+        if from_dict(Run, facts["run"]) != self.run:  # compared with the defaults of fields that came later
             raise UserError(f"{path} belongs to another run; remove it, or choose another folder")
         by_part: dict[tuple[int, str], Weights] = {}
         for full, tensor in tensors.items():

@@ -89,9 +89,8 @@ def test_tables_and_figures_show_what_was_found() -> None:
     assert Spectrum().texts(turned) == ["1", "100", "-1.00", "1.00"]
     drawn = {name: MECHANISMS[name]([each]) for name, each in (("probing", probed), ("patching", moved))}
     strips = MECHANISMS["spectrum"]([turned]).axes[0].patches
-    assert [round(strip.get_x(), 1) for strip in strips] == [-1.0, 0.7]
+    assert [round(strip.get_x() + strip.get_width() / 2, 1) for strip in strips] == [-1.0, 0.7]
     (panel,) = drawn["patching"].axes
-    assert {round(line.get_xdata()[0]) for line in panel.lines if line.get_marker() == "$2$"} == {100}
-    assert {round(line.get_xdata()[0]) for line in panel.lines if line.get_marker() == "$1$"} == {0}
+    assert {text.get_text(): round(text.get_position()[0]) for text in panel.texts} == {"1": 0, "2": 100}
     (panel,) = drawn["probing"].axes
     assert {round(line.get_xdata()[0]) for line in panel.lines if line.get_marker() == "|"} == {40}

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fwplab.errors import UserError
+from fwplab.mixers.srwm import BLOCKS
 from fwplab.plots.style import INK, STYLE, key, legend, look, names, panelled, percent_axis
 from fwplab.probes.eigenvalues import EDGES
 from fwplab.probes.freezing import AFTER
@@ -25,7 +26,7 @@ def _drawn(cells: Sequence[Cell], panel: Panel, x: str, y: str, label: str, keys
         raise UserError("nothing is measured yet; fwplab study run NAME trains and measures")
     languages, _ = names([(cell.language, cell.mixer) for cell in cells])
     with matplotlib.rc_context(STYLE):
-        figure, panels = panelled(languages, x, y)
+        figure, panels = panelled(languages, x, y, same_y=bool(y))
         figure.set_label(f"{label} on {', '.join(languages)}")
         for axes, language in zip(panels, languages, strict=True):
             panel(axes, [cell for cell in cells if cell.language == language])
@@ -70,7 +71,7 @@ def _probed(axes: Axes, cells: Sequence[Cell]) -> None:
 def patches(cells: Sequence[Cell]) -> Figure:
     """A row a mixer: the share of labels that each layer's state moves, its number as the marker, mean over cuts."""
     keys = [
-        Line2D([], [], color=INK, marker="$1$", linestyle="", markersize=6, label="state of layer 1, 2, ..."),
+        Line2D([], [], linestyle="", label="a number: the state of that layer"),
         Line2D([], [], color=INK, marker=".", linestyle="", markersize=5, label="of one head"),
     ]
     return _drawn(cells, _patched, "labels that follow the other word (%)", "", "Patched states", keys)
@@ -86,14 +87,13 @@ def _patched(axes: Axes, cells: Sequence[Cell]) -> None:
             if "head" in place:
                 axes.plot(value, row + 0.28, ".", color=colour, markersize=4, alpha=0.8, clip_on=False)
             elif place != "all":
-                axes.plot(value, row - 0.05, color=colour, marker=f"${layer}$", markersize=7, clip_on=False)
+                axes.text(value, row, layer, color=colour, fontweight="bold", ha="center", va="center")
     _rows(axes, cells)
 
 
 def _rows(axes: Axes, cells: Sequence[Cell]) -> None:
     """Mixers from the top down, shares from left to right."""
     axes.set_yticks(range(len(cells)), [cell.mixer for cell in cells])
-    axes.tick_params(axis="y", labelleft=True)
     axes.set_ylim(len(cells) - 0.5, -0.5)
     axes.set_xlim(-4, 104)
     axes.set_xticks([0, 50, 100])
@@ -118,7 +118,6 @@ def _strips(axes: Axes, cells: Sequence[Cell]) -> None:
                 axes.barh(row, width, 0.86, left, color=colour, alpha=0.12 + 0.88 * depth, linewidth=0)
     axes.axvline(0, color=INK, linewidth=0.6)
     axes.set_yticks(range(len(rows)), [f"{cell.mixer} {symbol}" for cell, symbol in rows], fontsize=6)
-    axes.tick_params(axis="y", labelleft=True)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(EDGES[0], EDGES[-1])
 
@@ -134,21 +133,30 @@ def freezing_curves(cells: Sequence[Cell]) -> Figure:
 
 
 def _frozen(axes: Axes, cells: Sequence[Cell]) -> None:
-    held = dict.fromkeys(name for cell in cells for _, name in sorted(cell.values) if name.startswith("held "))
-    columns = {name: len(AFTER) + 1 + place for place, name in enumerate(held)}
-    for cell in cells:
-        style = look(cell.mixer)
+    """Mixers stand side by side at each step, so that none hides another."""
+    held = {name for cell in cells for _, name in cell.values if name.startswith("held ")}
+    columns = {name: len(AFTER) + 1 + place for place, name in enumerate(sorted(held, key=_part_order))}
+    for number, cell in enumerate(cells):
+        style, shift = look(cell.mixer), 0.6 * ((number + 0.5) / len(cells) - 0.5)
         shares = [100 * cell.values[after, "frozen"].median for after in AFTER]
-        axes.plot(range(len(AFTER)), shares, style.marker + "-", color=style.colour, markersize=4, clip_on=False)
-        places = [(columns[name], 100 * cell.values[0, name].median) for name in columns if (0, name) in cell.values]
-        axes.plot(
-            *zip(*places, strict=True), style.marker, color=style.colour, markersize=5, clip_on=False
-        ) if places else None
+        places = [place + shift for place in range(len(AFTER))]
+        axes.plot(places, shares, style.marker + "-", color=style.colour, linewidth=0.8, markersize=4, clip_on=False)
+        for name, place in columns.items():
+            if (0, name) in cell.values:
+                share = 100 * cell.values[0, name].median
+                axes.plot(place, share, style.marker, color=style.colour, markersize=5, clip_on=False)
     guess = 100 * cells[0].values[0, "guess"].median
     axes.axhline(guess, color=INK, linestyle=":", alpha=0.7)
     axes.axvline(len(AFTER), color=INK, linewidth=0.6, alpha=0.4)
-    texts = [*map(str, AFTER), *(name.removeprefix("held ") for name in held)]
+    texts = [*map(str, AFTER), *(name.removeprefix("held ") for name in columns)]
     axes.set_xticks([*range(len(AFTER)), *columns.values()], texts)
     for tick in axes.get_xticklabels()[len(AFTER) :]:
         tick.set(rotation=60, fontsize=7)
     percent_axis(axes)
+
+
+def _part_order(name: str) -> tuple[int, str]:
+    """Parts of one mixer beside each other, in the order of their equations."""
+    known = ("W", "fed back", *BLOCKS, "hidden", "cell")
+    part = name.removeprefix("held ")
+    return (known.index(part) if part in known else len(known), part)

@@ -130,12 +130,12 @@ def names(cells: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(firsts)), list(dict.fromkeys(seconds))
 
 
-def panelled(titles: Sequence[str], x: str, y: str) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each title, and what its axes say."""
+def panelled(titles: Sequence[str], x: str, y: str, *, same_y: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each title, and what its axes say; with `same_y` the upward axis is that of all."""
     columns = 2 if len(titles) == 4 else min(PANEL_COLUMNS, len(titles))
     rows = math.ceil(len(titles) / columns)
     figure = Figure(figsize=(3.25 * columns + (1.2 if columns == 1 else 0), 2.6 * rows + 0.7))
-    panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    panels = list(figure.subplots(rows, columns, sharey=same_y, squeeze=False).flat)
     for axes, title in zip(panels, titles, strict=False):
         axes.set_title(title, fontweight="bold", loc="left")
     for axes in panels[len(titles) :]:

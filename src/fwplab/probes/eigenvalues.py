@@ -7,8 +7,8 @@ from fwplab.model import Model
 from fwplab.probes.words import Values, draw
 from fwplab.reading import read, spectrum
 
-EDGES = tuple(round(-1.3 + 0.1 * number, 1) for number in range(27))
-"""Of the histogram of real parts; what lies beyond stands in the outermost bins."""
+EDGES = tuple(round(-1.35 + 0.1 * number, 2) for number in range(28))
+"""Of the histogram of real parts: bins around multiples of 0.1; what lies beyond stands in the outermost ones."""
 WORDS, POSITIONS = 6, 6
 LARGEST = 1_000
 """Numbers of a head's state whose Jacobian is still computed."""

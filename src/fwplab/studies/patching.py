@@ -16,7 +16,7 @@ class Patching(Mechanism):
         "other word? And does it not care where both words are in the same state of the language?"
     )
     figures = ("patching",)
-    head = ("best head", *(f"after {cut}\nmoved" for cut in CUTS), "kept")
+    head = ("place", *(f"after {cut}\nmoved" for cut in CUTS), "kept")
     caption = (
         "Labels in percent that follow the other word when the state of one layer is exchanged after so many symbols, "
         "a line a layer and then the one head that moves most, of those that differ between the two words; medians "
