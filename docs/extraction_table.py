@@ -1,11 +1,11 @@
-"""The table of docs/extraction.md, from the checkpoints that come with the package."""
+"""The tables of docs/extraction.md, from the checkpoints that come with the package."""
 
 import torch
 
 from fwplab.archive import shipped_checkpoints
 from fwplab.checkpoint import Checkpoint, load_checkpoint
 from fwplab.errors import UserError
-from fwplab.extraction.extract import Method, extract, verdict
+from fwplab.extraction.extract import Method, extract, reach, verdict
 from fwplab.languages import language
 from fwplab.studies.irie2023 import MODELS, REGULAR
 
@@ -15,6 +15,11 @@ def answer(checkpoint: Checkpoint, method: Method) -> str:
         return verdict(extract(checkpoint.model(), language(checkpoint.run.language), method=method))
     except UserError as error:
         return str(error)
+
+
+def counted(checkpoint: Checkpoint) -> tuple[str, str]:
+    found = extract(checkpoint.model(), language(checkpoint.run.language))
+    return verdict(found), "" if found.kept is None else reach(found.kept)
 
 
 def main() -> None:
@@ -27,6 +32,10 @@ def main() -> None:
     for cell in ((spoken, mixer) for spoken in REGULAR for mixer in MODELS):
         if cell in found:
             print(f"| {' | '.join((*cell, answer(found[cell], 'lstar'), answer(found[cell], 'states')))} |", flush=True)
+    print("\n| language | model | machine to a depth of 8, L* | count |\n|---|---|---|---|")
+    for (spoken, mixer), checkpoint in found.items():
+        if spoken not in REGULAR:
+            print(f"| {spoken} | {mixer} | {' | '.join(counted(checkpoint))} |", flush=True)
 
 
 if __name__ == "__main__":
