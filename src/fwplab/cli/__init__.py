@@ -18,6 +18,7 @@ from fwplab.cli.mixers import Mixers
 from fwplab.cli.plot import Plot
 from fwplab.cli.report import Report, Reproduce
 from fwplab.cli.search import SearchCommand
+from fwplab.cli.smfa import SelfModifyingCommand
 from fwplab.cli.study import StudyCommand
 from fwplab.cli.training import Evaluate, Runs, Train
 from fwplab.errors import UserError
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Any] = {
     "runs": Runs,
     "explore": Explore,
     "extract": Extract,
+    "smfa": SelfModifyingCommand,
     "study": StudyCommand,
     "search": SearchCommand,
     "mixers": Mixers,
@@ -39,7 +41,7 @@ COMMANDS: dict[str, Any] = {
     "corpus": Corpus,
     "bench": Bench,
 }
-LISTED_BY_DEFAULT = ("study", "mixers", "constructions", "languages")
+LISTED_BY_DEFAULT = ("study", "mixers", "constructions", "languages", "smfa")
 """Groups that list what they have when no action is named."""
 DESCRIPTION = "What can a sequence model compute? Formal languages, fast weight programmers, seeds and intervals."
 

@@ -80,13 +80,14 @@ class Chain:
         """The output after each symbol, None from the first symbol on for which there is no move."""
         return [None if place is None else self.output(place) for place in self.trajectory(word)]
 
-    def to_smfa(self, accepting: Iterable[str] = ("1",)) -> SelfModifying:
+    def to_smfa(self, accepting: Iterable[str] = ()) -> SelfModifying:
         """The self-modifying automaton that does the same, state for state.
 
         Depth 0 and 1 are fixed states, `q2` and `q2+` for the control 2; its register `r2` holds the deepest state.
         Every push, from wherever, makes one depth more, so that the next is always there. Its moves: those that keep
         lead within the new depth, those that pop to the one before it, those that reset to the fixed depth 0; and
-        those that push from the one before it into the new, with the same change again.
+        those that push from the one before it into the new, with the same change again. `accepting`: the outputs after
+        which a word may end; none for a machine that is to label, not to recognise.
         """
         controls = range(self.controls)
         states = {_bottom(control): self.outputs.get((control, False), UNASKED) for control in controls}

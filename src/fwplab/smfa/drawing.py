@@ -1,7 +1,10 @@
 """A self-modifying automaton as it is at one moment, as text and in the DOT language."""
 
+from dataclasses import asdict
+from typing import Any
+
 from fwplab.extraction.mealy import escaped
-from fwplab.smfa.machine import Change, Configuration, Move
+from fwplab.smfa.machine import Change, Configuration, Move, SelfModifying
 
 
 def spelled(move: Move) -> str:
@@ -26,6 +29,11 @@ def moves_of(configuration: Configuration) -> list[Move]:
     return [Move(*key, *aim) for key, aim in configuration.moves.items()]
 
 
+def facts_of(machine: SelfModifying) -> dict[str, Any]:
+    """A machine as plain JSON values."""
+    return {**asdict(machine), "accepting": sorted(machine.accepting)}
+
+
 def to_dot(configuration: Configuration) -> str:
     """The configuration in the DOT language: created states dashed, accepting ones doubled, the present one grey.
 
@@ -37,7 +45,9 @@ def to_dot(configuration: Configuration) -> str:
         shape = "doublecircle" if output in machine.accepting else "circle"
         styles = [] if state in machine.states else ["dashed"]
         styles += ["filled"] if state == configuration.state else []
-        lines.append(f'  {_quoted(state)} [shape={shape}, style="{",".join(styles)}"];')
+        lines.append(
+            f'  {_quoted(state)} [shape={shape}, style="{",".join(styles)}", label={_quoted(f"{state} / {output}")}];'
+        )
     for register, state in configuration.registers.items():
         lines += [f"  {_quoted(register)} [shape=box];", f"  {_quoted(register)} -> {_quoted(state)} [style=dotted];"]
     for move in moves_of(configuration):

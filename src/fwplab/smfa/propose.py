@@ -121,6 +121,26 @@ def difference(language: Language, chain: Chain, most: int = PAIRS) -> str | Non
     return None
 
 
+def verdict(found: Proposal) -> str:
+    """What was found, in a sentence or two."""
+    who = "the model"
+    if found.programs is not None:
+        who = f"{found.programs} programs, which {'say' if found.faithful else 'do not say'} what the model says,"
+    asked = f"the {found.words:,} answers of {who} to words of up to {found.longest} symbols"
+    chain, rows = found.fit.chain, found.fit.rows
+    if chain is None:
+        if found.fit.exhausted:
+            return f"no chain machine of up to {rows} rows gives {asked}"
+        return (
+            f"none found: of the machines with fewer than {rows} rows none gives {asked}; there the search was given up"
+        )
+    states = f"{chain.controls} control state{'s' if chain.controls > 1 else ''}"
+    kind = f"{states} and a chain" if chain.counts else f"{states} and no chain, a finite automaton,"
+    if found.witness is None:
+        return f"{kind} give {asked}; as far as was compared that is the language"
+    return f"{kind} give {asked}; not the language: they differ after {found.witness}"
+
+
 def _words(language: Language, lengths: Sequence[int], number: int, generator: np.random.Generator) -> list[str]:
     tokens = words_of(language, lengths, number, generator)
     return ["".join(language.symbols[index] for index in row if index < len(language.symbols)) for row in tokens]

@@ -1,0 +1,78 @@
+"""The tables of docs/self-modifying.md: `python docs/smfa_table.py [CHECKPOINT...]`, those shipped and those named."""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+
+from fwplab.archive import shipped_checkpoints
+from fwplab.checkpoint import Checkpoint, load_checkpoint
+from fwplab.errors import UserError
+from fwplab.languages import language
+from fwplab.smfa.propose import Proposal, propose
+from fwplab.studies.irie2023 import LANGUAGES, MODELS
+
+SHORT = 8
+"""Words of up to so many symbols are what the clusters of `weights` are made of."""
+GROUPS = {"counter_3": "two counters", "shuffle_2": "two counters"} | {
+    name: "one counter" for name in ("counter_2", "dyck_1", "reset_dyck_1")
+}
+
+
+def kind(found: Proposal) -> str:
+    chain = found.fit.chain
+    if chain is None:
+        return "none" if found.fit.exhausted else "none, given up"
+    size = f"{chain.controls}{' + chain' if chain.counts else ''}"
+    return size if found.witness is None else f"{size}, not the language: {found.witness}"
+
+
+def weights(checkpoint: Checkpoint) -> tuple[str, bool]:
+    """What the programs say, and whether their machine is the language's."""
+    try:
+        model, spoken = checkpoint.model(), language(checkpoint.run.language)
+        found = propose(model, spoken, source="weights", longest=SHORT, lengths=(20,))
+    except UserError:
+        return "the state grows", False
+    faithful = "" if found.faithful else ", unfaithful"
+    return f"{kind(found)} ({found.programs} programs{faithful})", found.fit.chain is not None and found.witness is None
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f}"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    named = [load_checkpoint(Path(path)) for path in sys.argv[1:]]
+    cells = [(checkpoint, "") for checkpoint in map(load_checkpoint, shipped_checkpoints())]
+    cells += [(checkpoint, " *") for checkpoint in named]
+    order = ["srwm", *(name for name in MODELS if name != "srwm")]
+    cells.sort(key=lambda each: (order.index(each[0].run.mixer_name), LANGUAGES.index(each[0].run.language), each[1]))
+    print(
+        "| model | language | machine, from answers | as the model at 20, 50, 100, 200, 500, % | as the language, % "
+        "| depth R2 | control, % | from weights |\n|---|---|---|---|---|---|---|---|"
+    )
+    counts: dict[str, list[bool]] = defaultdict(list)
+    for checkpoint, mark in cells:
+        spoken, mixer = checkpoint.run.language, checkpoint.run.mixer_name
+        found = propose(checkpoint.model(), language(spoken))
+        reading = found.reading
+        model = ", ".join(percent(each.with_model / each.words) for each in found.agreement) or "-"
+        true = ", ".join(sorted({percent(each.with_language / each.words) for each in found.agreement})) or "-"
+        depth = "-" if reading is None or reading.depth is None else f"{reading.depth:.3f}"
+        control = "-" if reading is None else percent(reading.control)
+        by_weights, right = weights(checkpoint)
+        row = (mixer + mark, spoken, kind(found), model, true, depth, control, by_weights)
+        print(f"| {' | '.join(row)} |", flush=True)
+        group = GROUPS.get(spoken, "regular")
+        counts[f"{group}, from answers"].append(found.fit.chain is not None and found.witness is None)
+        counts[f"{group}, from weights"].append(right)
+    print("\n| languages, source | checkpoints | the language's machine found |\n|---|---|---|")
+    for name, rights in sorted(counts.items()):
+        print(f"| {name} | {len(rights)} | {sum(rights)} |")
+
+
+if __name__ == "__main__":
+    main()
