@@ -3,21 +3,26 @@
 import sys
 from collections import defaultdict
 from pathlib import Path
+from statistics import median
 
+import numpy as np
 import torch
 
 from fwplab.archive import shipped_checkpoints
 from fwplab.checkpoint import Checkpoint, load_checkpoint
 from fwplab.errors import UserError
 from fwplab.languages import language
+from fwplab.smfa.answers import shown_by
+from fwplab.smfa.chain import Chain
+from fwplab.smfa.fit import fit
 from fwplab.smfa.propose import Proposal, propose
 from fwplab.studies.irie2023 import LANGUAGES, MODELS
 
 SHORT = 8
 """Words of up to so many symbols are what the clusters of `weights` are made of."""
-GROUPS = {"counter_3": "two counters", "shuffle_2": "two counters"} | {
-    name: "one counter" for name in ("counter_2", "dyck_1", "reset_dyck_1")
-}
+RANDOM, LONGEST, MOST_STEPS = 50, 10, 300_000
+"""Random machines of each size, the words that they are found from, and the steps after which that is given up."""
+GROUPS = {"one counter": ("counter_2", "dyck_1", "reset_dyck_1"), "two counters": ("counter_3", "shuffle_2")}
 
 
 def kind(found: Proposal) -> str:
@@ -43,6 +48,37 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.0f}"
 
 
+def random_machines() -> None:
+    """How often are random machines found again from their answers to all short words?"""
+    print(
+        "\n| random machines on a chain | found | the same on a random word of 200 symbols | words read, median, most |"
+    )
+    print("|---|---|---|---|")
+    for controls in (1, 2, 3):
+        found, same, steps = 0, 0, []
+        for seed in range(RANDOM):
+            generator = np.random.default_rng(seed)
+            chain = Chain.random(controls, "ab", generator)
+            fitted = fit(shown_by(chain, LONGEST), most_steps=MOST_STEPS)
+            word = allowed(chain, 200, generator)
+            found += fitted.chain is not None
+            same += fitted.chain is not None and fitted.chain.run(word) == chain.run(word)
+            steps.append(fitted.steps)
+        print(f"| {RANDOM} of {controls} control states | {found} | {same} | {median(steps):,.0f}, {max(steps):,} |")
+
+
+def allowed(chain: Chain, length: int, generator: np.random.Generator) -> str:
+    """A random word of so many symbols, fewer where no move is left."""
+    word, place = "", (0, 0)
+    for _ in range(length):
+        ways = [symbol for symbol in chain.symbols if chain.step(*place, symbol)]
+        if not ways:
+            break
+        word += ways[generator.integers(len(ways))]
+        place = chain.step(*place, word[-1])
+    return word
+
+
 def main() -> None:
     torch.set_num_threads(1)
     named = [load_checkpoint(Path(path)) for path in sys.argv[1:]]
@@ -66,12 +102,13 @@ def main() -> None:
         by_weights, right = weights(checkpoint)
         row = (mixer + mark, spoken, kind(found), model, true, depth, control, by_weights)
         print(f"| {' | '.join(row)} |", flush=True)
-        group = GROUPS.get(spoken, "regular")
+        group = next((name for name, members in GROUPS.items() if spoken in members), "regular")
         counts[f"{group}, from answers"].append(found.fit.chain is not None and found.witness is None)
         counts[f"{group}, from weights"].append(right)
     print("\n| languages, source | checkpoints | the language's machine found |\n|---|---|---|")
     for name, rights in sorted(counts.items()):
         print(f"| {name} | {len(rights)} | {sum(rights)} |")
+    random_machines()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from fwplab.extraction.extract import words_of
 from fwplab.extraction.mealy import UNDEFINED, Integers, mealy_of, tokens_of
 from fwplab.languages import Language
 from fwplab.model import Model
+from fwplab.smfa.chain import UNASKED, Chain
 from fwplab.smfa.fit import Answers
 
 Source = Literal["answers", "weights"]
@@ -44,6 +45,22 @@ def prefixes(language: Language, longest: int, most: int) -> Answers:
                 lengths.append(length + 1)
                 states.append(after)
     return Answers(language.symbols, language.classes, parents, last, [UNDEFINED] * len(parents))
+
+
+def shown_by(chain: Chain, longest: int) -> Answers:
+    """What a chain machine without a language says after every word up to a length that it does not reject."""
+    classes = tuple(sorted({*chain.outputs.values(), UNASKED}))
+    parents, last, said = [0], [0], [UNDEFINED]
+    reached: list[tuple[tuple[int, int], int]] = [((0, 0), 0)]
+    for word, (place, length) in enumerate(reached):
+        for index, symbol in enumerate(chain.symbols if length < longest else ()):
+            after = chain.step(*place, symbol)
+            if after is not None:
+                parents.append(word)
+                last.append(index)
+                said.append(classes.index(chain.output(after)))
+                reached.append((after, length + 1))
+    return Answers(chain.symbols, classes, parents, last, said)
 
 
 def answers_of(model: Model, language: Language, longest: int, most: int) -> Answers:

@@ -1,8 +1,11 @@
 """Machines with a control of a few states and one counter, and the self-modifying automata that they are."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, get_args
+
+import numpy as np
 
 from fwplab.errors import UserError
 from fwplab.smfa.machine import FRESH, Change, Move, SelfModifying
@@ -110,6 +113,17 @@ class Chain:
             },
             accepting=frozenset(accepting),
         )
+
+    @classmethod
+    def random(cls, controls: int, symbols: Sequence[str], generator: np.random.Generator) -> "Chain":
+        """A machine on a chain: moves, effects and outputs (x, y, z) are uniform, a sixth of the moves is missing."""
+        rows = list(product(range(controls), (False, True)))
+        moves: dict[tuple[Row, str], tuple[int, Effect]] = {}
+        for row, symbol in product(rows, symbols):
+            effects = EFFECTS if row[1] else EFFECTS[:2]
+            if generator.integers(6):
+                moves[row, symbol] = (int(generator.integers(controls)), effects[generator.integers(len(effects))])
+        return cls(tuple(symbols), {row: "xyz"[generator.integers(3)] for row in rows}, moves)
 
     def _lay(self, above: bool, here: Name, **leads: Name) -> tuple[Move, ...]:
         """The moves of one depth whose effect is in `leads`, which names the states after it; `here` those before."""

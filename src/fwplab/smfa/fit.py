@@ -1,7 +1,7 @@
 """The smallest chain machine that gives the answers it is shown."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from fwplab.extraction.mealy import UNDEFINED
@@ -44,8 +44,8 @@ def fit(answers: Answers, most_rows: int = 8, most_steps: int = 3_000_000) -> Fi
     """The chain machine with the fewest rows that gives all `answers`; at equal number, the one without a chain.
 
     A control of n states has n rows without a chain and 2n with one. A table is filled while the words are read,
-    shorter ones first: where an entry is missing, every value is tried in turn, and a wrong answer takes back the
-    entry that was filled last. Control states are numbered in the order in which they come up, so that no machine is
+    shorter ones first: where an entry is missing, every value is tried in turn, and a wrong answer takes back the last
+    entry that had a part in it. Control states are numbered in the order in which they come up, so that no machine is
     tried under two names.
     """
     steps = 0
@@ -70,33 +70,33 @@ class _Search:
         self.answers, self.controls, self.chained, self.most_steps = answers, controls, chained, most_steps
         self.table: dict[Key, Choice] = {}
         self.outputs: dict[Row, int] = {}
+        self.keys: list[Key] = [(0, False, 0)] * len(answers.parents)
+        self.stack: list[_Entry] = []
+        self.heard: list[tuple[Row, int]] = []
         self.steps = 0
 
     def run(self) -> bool:
         """Whether a table gives all answers; it is left in `table` and `outputs`."""
         places: list[tuple[int, int]] = [(0, 0)] * len(self.answers.parents)
-        stack: list[_Entry] = []
-        heard: list[Row] = []
         word = 1
         while word <= len(self.answers):
             self.steps += 1
             if self.steps >= self.most_steps:
                 return False
             control, depth = places[self.answers.parents[word]]
-            key = (control, depth > 0, self.answers.last[word])
+            key = self.keys[word] = control, depth > 0, self.answers.last[word]
             if key not in self.table:
-                stack.append(_Entry(key, word, len(heard), self._choices(depth > 0)))
-                self.table[key] = next(stack[-1].left)
+                self.stack.append(_Entry(key, word, len(self.heard), self._choices(depth > 0)))
+                self.table[key] = next(self.stack[-1].left)
             to, effect = self.table[key]
             places[word] = (to, after(depth, effect))
-            if self._hear(word, places[word], heard):
+            row = to, places[word][1] > 0
+            if self._hears(word, row):
                 word += 1
-                continue
-            while stack and not self._again(stack[-1], heard):
-                del self.table[stack.pop().key]
-            if not stack:
+            elif self._back(self._used(word) | self._used(next(first for other, first in self.heard if other == row))):
+                word = self.stack[-1].word
+            else:
                 return False
-            word = stack[-1].word
         return True
 
     def _choices(self, above: bool) -> "Iterator[Choice]":
@@ -104,25 +104,44 @@ class _Search:
         effects = EFFECTS if above else EFFECTS[: 1 + self.chained]
         return iter([(to, effect) for effect, to in product(effects, range(min(known + 1, self.controls)))])
 
-    def _hear(self, word: int, place: tuple[int, int], heard: list[Row]) -> bool:
+    def _hears(self, word: int, row: Row) -> bool:
         """Whether the row's output is the answer to the word; a row without one takes it."""
         said = self.answers.said[word]
         if said == UNDEFINED:
             return True
-        row = place[0], place[1] > 0
         if row not in self.outputs:
             self.outputs[row] = said
-            heard.append(row)
+            self.heard.append((row, word))
         return self.outputs[row] == said
 
-    def _again(self, entry: "_Entry", heard: list[Row]) -> bool:
-        """Puts the entry's next value into the table and forgets all later outputs; False where none is left."""
-        while len(heard) > entry.heard:
-            del self.outputs[heard.pop()]
-        choice = next(entry.left, None)
-        if choice is not None:
-            self.table[entry.key] = choice
-        return choice is not None
+    def _used(self, word: int) -> set[Key]:
+        """The entries that a word was read with."""
+        used = set()
+        while word:
+            used.add(self.keys[word])
+            word = self.answers.parents[word]
+        return used
+
+    def _back(self, blamed: set[Key]) -> bool:
+        """Puts the next value into the last entry that is to blame, and takes back all later ones; False if none has.
+
+        Entries that no wrong answer was read with are passed over: whatever they say, it stays wrong (Prosser's
+        conflict-directed backjumping, Computational Intelligence 9, 1993).
+        """
+        while self.stack:
+            entry = self.stack[-1]
+            for row, _ in self.heard[entry.heard :]:
+                del self.outputs[row]
+            del self.heard[entry.heard :]
+            choice = None
+            if entry.key in blamed:
+                entry.blamed.update(blamed - {entry.key})
+                choice, blamed = next(entry.left, None), entry.blamed
+            if choice is not None:
+                self.table[entry.key] = choice
+                return True
+            del self.table[self.stack.pop().key]
+        return False
 
     def machine(self) -> Chain:
         """The machine of the table."""
@@ -134,9 +153,13 @@ class _Search:
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """A table entry that was filled when `word` came up, after so many outputs were heard."""
+    """A table entry that was filled when `word` came up, after so many outputs were heard.
+
+    `blamed`: the entries without which its values so far would not have been wrong.
+    """
 
     key: Key
     word: int
     heard: int
     left: "Iterator[Choice]"
+    blamed: set[Key] = field(default_factory=set)

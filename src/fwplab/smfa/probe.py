@@ -12,6 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fwplab.languages import Language
+from fwplab.languages.dataset import encode
+from fwplab.mixers import State
 from fwplab.model import Model
 from fwplab.smfa.chain import Chain, Row
 
@@ -38,14 +40,13 @@ def read_off(model: Model, language: Language, chain: Chain, words: Sequence[str
 
     None where the state grows with the word or leaves the finite numbers, or where the machine rejects every word.
     """
-    half, kept = len(words) // 2, [word for word in words if None not in chain.trajectory(word)]
-    walks = [_walk(model, language, word) for word in kept]
-    if len(kept) < 2 or any(walk is None or not np.isfinite(walk).all() for walk in walks):
+    kept = [word for word in words if None not in chain.trajectory(word)]
+    walks = _walks(model, language, kept) if len(kept) > 1 else []
+    if not walks or not all(np.isfinite(walk).all() for walk in walks):
         return None
     half = len(kept) // 2
-    there = [walk for walk in walks if walk is not None]
     places = [[place for place in chain.trajectory(word) if place is not None] for word in kept]
-    first, second = (np.concatenate([walk[1:] for walk in part]) for part in (there[:half], there[half:]))
+    first, second = (np.concatenate([walk[1:] for walk in part]) for part in (walks[:half], walks[half:]))
     known, asked = (np.array([place for each in part for place in each]) for part in (places[:half], places[half:]))
     depth, control, majority = None, None, None
     if chain.counts and asked[:, 1].std() > 0:
@@ -54,20 +55,25 @@ def read_off(model: Model, language: Language, chain: Chain, words: Sequence[str
         reader = make_pipeline(StandardScaler(), RidgeClassifier()).fit(first, known[:, 0])
         control = float(reader.score(second, asked[:, 0]))
         majority = float((asked[:, 0] == np.bincount(known[:, 0]).argmax()).mean())
-    return Reading(depth, control, majority, _changed(there, places, kept))
+    return Reading(depth, control, majority, _changed(walks, places, kept))
 
 
 @torch.no_grad()
-def _walk(model: Model, language: Language, word: str) -> Vectors | None:
-    """The state before the first and after every symbol, flat, `[time + 1, numbers]`; None for one that grows."""
-    state = model.initial_state(1)
-    rows = [torch.cat([part.flatten() for layer in state for part in layer])]
-    for symbol in word:
-        _, state = model.step(torch.tensor([language.symbols.index(symbol)]), state)
-        rows.append(torch.cat([part.flatten() for layer in state for part in layer]))
+def _walks(model: Model, language: Language, words: Sequence[str]) -> list[Vectors]:
+    """The state before the first and after every symbol of each word, flat, `[time + 1, numbers]`; none if it grows."""
+    tokens = torch.from_numpy(encode(language, words).tokens).clamp(max=len(language.symbols) - 1)
+    state = model.initial_state(len(words))
+    rows = [_flat(state)]
+    for column in tokens.unbind(1):
+        _, state = model.step(column, state)
+        rows.append(_flat(state))
         if rows[-1].shape != rows[0].shape:
-            return None
-    return torch.stack(rows).double().numpy()
+            return []
+    return [walk[: len(word) + 1].double().numpy() for walk, word in zip(torch.stack(rows, 1), words, strict=True)]
+
+
+def _flat(state: Sequence[State]) -> torch.Tensor:
+    return torch.cat([part.flatten(1) for layer in state for part in layer], dim=1)
 
 
 def _changed(

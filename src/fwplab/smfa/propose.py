@@ -142,8 +142,10 @@ def verdict(found: Proposal) -> str:
 
 
 def _words(language: Language, lengths: Sequence[int], number: int, generator: np.random.Generator) -> list[str]:
+    """As many distinct words of these lengths as there are among so many random ones."""
     tokens = words_of(language, lengths, number, generator)
-    return ["".join(language.symbols[index] for index in row if index < len(language.symbols)) for row in tokens]
+    words = ["".join(language.symbols[index] for index in row if index < len(language.symbols)) for row in tokens]
+    return list(dict.fromkeys(words))
 
 
 def _agreement(model: Model, language: Language, chain: Chain, length: int, words: list[str]) -> Agreement:
