@@ -131,8 +131,8 @@ class ExtractMachine:
     json: bool = False
 
     def __call__(self) -> int:
-        if importlib.util.find_spec("sklearn") is None or importlib.util.find_spec("aalpy") is None:
-            raise UserError("extraction needs AALpy and scikit-learn: pip install 'fwplab[extract]'")
+        if importlib.util.find_spec("sklearn") is None:
+            raise UserError("extraction needs scikit-learn: pip install 'fwplab[extract]'")
         _check_files(self.out)
         title, model, spoken = _subject(self.model, self.rule)
         found = propose(

@@ -25,6 +25,14 @@ class Answers:
     def __len__(self) -> int:
         return len(self.parents) - 1
 
+    @property
+    def longest(self) -> int:
+        """The length of the last word."""
+        word, length = len(self), 0
+        while word:
+            word, length = self.parents[word], length + 1
+        return length
+
 
 @dataclass(frozen=True, eq=False)
 class Fit:

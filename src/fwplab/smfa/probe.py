@@ -7,9 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge, RidgeClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from fwplab.languages import Language
 from fwplab.languages.dataset import encode
@@ -40,6 +37,10 @@ def read_off(model: Model, language: Language, chain: Chain, words: Sequence[str
 
     None where the state grows with the word or leaves the finite numbers, or where the machine rejects every word.
     """
+    from sklearn.linear_model import Ridge, RidgeClassifier  # scikit-learn is slow to import, and an extra
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     kept = [word for word in words if None not in chain.trajectory(word)]
     walks = _walks(model, language, kept) if len(kept) > 1 else []
     if not walks or not all(np.isfinite(walk).all() for walk in walks):

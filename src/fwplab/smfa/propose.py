@@ -36,8 +36,8 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """What was found. `words`: how many the machine was fitted to; up to `longest` symbols. `programs`: of `weights`,
-    how many clusters there are, and in `faithful` whether they say what the model says.
+    """What was found. `words`: how many the machine was fitted to, the longest of `longest` symbols. `programs`: of the
+    source `weights`, how many states the clusters' machine has, and in `faithful` whether it says what the model says.
 
     `witness`: the first shortest word after which machine and language differ, None where none is among those looked
     at; `reading` is None where there is no machine, or no state to read it from.
@@ -69,9 +69,9 @@ def propose(
 ) -> Proposal:
     """The smallest chain machine that says what `model` says after the beginnings of words up to `longest` symbols.
 
-    `answers` asks the model; `weights` clusters what it carries from one position to the next into programs first, and
-    asks their machine. Nothing longer is fitted, so that words of the `lengths` are held out. A model is trained on
-    words of the language, and asked about no others.
+    They are the `most_words` shortest at most. `answers` asks the model; `weights` clusters what it carries from one
+    position to the next into programs first, and asks their machine. Nothing longer is fitted, so that words of the
+    `lengths` are held out. A model is trained on words of the language, and asked about no others.
     """
     if source not in SOURCES:
         raise UserError(f"unknown source {source!r}; choose from: {', '.join(SOURCES)}")
@@ -93,7 +93,7 @@ def propose(
         batches = [(length, _words(language, [length], WORDS, generator)) for length in lengths]
         agreement = [_agreement(model, language, found.chain, *batch) for batch in batches if batch[1]]
         reading = read_off(model, language, found.chain, _words(language, list(range(2, 51)), READ, generator))
-    facts = len(answers), longest, programs, faithful, witness, reading, tuple(agreement)
+    facts = len(answers), answers.longest, programs, faithful, witness, reading, tuple(agreement)
     return Proposal(source, found, *facts, perf_counter() - begun)
 
 
