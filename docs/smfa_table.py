@@ -15,7 +15,7 @@ from fwplab.languages import language
 from fwplab.smfa.answers import shown_by
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import fit
-from fwplab.smfa.propose import Proposal, propose
+from fwplab.smfa.propose import LENGTHS, Proposal, propose
 from fwplab.studies.irie2023 import LANGUAGES, MODELS
 
 SHORT = 8
@@ -45,7 +45,7 @@ def weights(checkpoint: Checkpoint) -> tuple[str, bool]:
 
 
 def percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f}"
+    return "-" if share is None else f"{100 * share:.3g}"
 
 
 def random_machines() -> None:
@@ -90,24 +90,30 @@ def main() -> None:
         "| model | language | machine, from answers | as the model at 20, 50, 100, 200, 500, % | as the language, % "
         "| depth R2 | control, % | from weights |\n|---|---|---|---|---|---|---|---|"
     )
-    counts: dict[str, list[bool]] = defaultdict(list)
+    counts: dict[str, list[tuple[bool, bool, list[bool]]]] = defaultdict(list)
     for checkpoint, mark in cells:
         spoken, mixer = checkpoint.run.language, checkpoint.run.mixer_name
         found = propose(checkpoint.model(), language(spoken))
         reading = found.reading
         model = ", ".join(percent(each.with_model / each.words) for each in found.agreement) or "-"
-        true = ", ".join(sorted({percent(each.with_language / each.words) for each in found.agreement})) or "-"
+        true = ", ".join(dict.fromkeys(percent(each.with_language / each.words) for each in found.agreement)) or "-"
         depth = "-" if reading is None or reading.depth is None else f"{reading.depth:.3f}"
         control = "-" if reading is None else percent(reading.control)
         by_weights, right = weights(checkpoint)
         row = (mixer + mark, spoken, kind(found), model, true, depth, control, by_weights)
         print(f"| {' | '.join(row)} |", flush=True)
         group = next((name for name, members in GROUPS.items() if spoken in members), "regular")
-        counts[f"{group}, from answers"].append(found.fit.chain is not None and found.witness is None)
-        counts[f"{group}, from weights"].append(right)
-    print("\n| languages, source | checkpoints | the language's machine found |\n|---|---|---|")
-    for name, rights in sorted(counts.items()):
-        print(f"| {name} | {len(rights)} | {sum(rights)} |")
+        same = [each.with_model == each.words for each in found.agreement] or [False] * len(LENGTHS)
+        counts[group].append((found.fit.chain is not None and found.witness is None, right, same))
+    lengths = ", ".join(map(str, LENGTHS))
+    print(
+        f"\n| languages | checkpoints | the language's, from answers | from weights | the model's on all words of {lengths} |"
+    )
+    print("|---|---|---|---|---|")
+    for name, rows in sorted(counts.items()):
+        answers, right, same = zip(*rows, strict=True)
+        kept = ", ".join(str(sum(each)) for each in zip(*same, strict=True))
+        print(f"| {name} | {len(rows)} | {sum(answers)} | {sum(right)} | {kept} |")
     random_machines()
 
 

@@ -132,6 +132,15 @@ def test_an_srwm_gives_its_machine_away() -> None:
     assert found.reading.control > 0.95 > found.reading.majority  # type: ignore[operator]
 
 
+def test_nothing_is_read_off_a_state_that_grows() -> None:
+    model, spoken = find_checkpoint("parity/transformer", "paper").model(), language("parity")
+    found = propose(model, spoken, longest=2, lengths=(4,))
+    assert found.fit.chain is not None
+    assert found.reading is None
+    with pytest.raises(UserError, match="grows with the word"):
+        propose(model, spoken, source="weights", longest=4)
+
+
 def test_a_counter_set_by_hand_is_found_and_its_depth_is_in_the_weights() -> None:
     construction: Any = CONSTRUCTIONS.load("linear-transformer-dyck-1")()
     found = propose(construction.build(), construction.task, longest=12, lengths=(20, 100))
@@ -151,6 +160,7 @@ def test_wrong_settings_are_errors() -> None:
         ({"source": "dreams"}, "unknown source 'dreams'; choose from: answers, weights"),
         ({"longest": 0}, "positive whole numbers"),
         ({"lengths": (0,)}, "lengths are positive"),
+        ({"source": "weights", "longest": 1}, "there is no word of 2 to 1 symbols to make programs of"),
     ]
     for setting, said in wrong:
         with pytest.raises(UserError, match=said):

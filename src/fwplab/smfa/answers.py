@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from fwplab.errors import UserError
 from fwplab.evaluate import TOKENS_AT_ONCE
 from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.extract import words_of
@@ -81,6 +82,8 @@ def programs_of(
 
     box = BlackBox(model, mealy_of(language, longest))
     examples = words_of(language, list(range(2, longest + 1)), EXAMPLES, generator)
+    if not len(examples):
+        raise UserError(f"there is no word of 2 to {longest} symbols to make programs of; choose a greater longest")
     machine, complete = cluster(box, examples, MOST_PROGRAMS, generator)
     tree = prefixes(language, longest, most)
     leaves, tokens = _leaves(tree)
