@@ -106,9 +106,8 @@ def main() -> None:
         same = [each.with_model == each.words for each in found.agreement] or [False] * len(LENGTHS)
         counts[group].append((found.fit.chain is not None and found.witness is None, right, same))
     lengths = ", ".join(map(str, LENGTHS))
-    print(
-        f"\n| languages | checkpoints | the language's, from answers | from weights | the model's on all words of {lengths} |"
-    )
+    columns = ("checkpoints", "the language's, from answers", "from weights", f"the model's on all words of {lengths}")
+    print(f"\n| languages | {' | '.join(columns)} |")
     print("|---|---|---|---|---|")
     for name, rows in sorted(counts.items()):
         answers, right, same = zip(*rows, strict=True)
