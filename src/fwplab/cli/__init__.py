@@ -19,6 +19,7 @@ from fwplab.cli.plot import Plot
 from fwplab.cli.probe import Probe
 from fwplab.cli.report import Report, Reproduce
 from fwplab.cli.search import SearchCommand
+from fwplab.cli.smfa import SelfModifyingCommand
 from fwplab.cli.study import StudyCommand
 from fwplab.cli.training import Evaluate, Runs, Train
 from fwplab.errors import UserError
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Any] = {
     "explore": Explore,
     "extract": Extract,
     "probe": Probe,
+    "smfa": SelfModifyingCommand,
     "study": StudyCommand,
     "search": SearchCommand,
     "mixers": Mixers,
@@ -41,7 +43,7 @@ COMMANDS: dict[str, Any] = {
     "corpus": Corpus,
     "bench": Bench,
 }
-LISTED_BY_DEFAULT = ("study", "mixers", "constructions", "languages")
+LISTED_BY_DEFAULT = ("study", "mixers", "constructions", "languages", "smfa")
 """Groups that list what they have when no action is named."""
 DESCRIPTION = "What can a sequence model compute? Formal languages, fast weight programmers, seeds and intervals."
 

@@ -1,0 +1,120 @@
+"""The tables of docs/self-modifying.md: `python docs/smfa_table.py [CHECKPOINT...]`, those shipped and those named."""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from fwplab.archive import shipped_checkpoints
+from fwplab.checkpoint import Checkpoint, load_checkpoint
+from fwplab.errors import UserError
+from fwplab.languages import language
+from fwplab.smfa.answers import shown_by
+from fwplab.smfa.chain import Chain
+from fwplab.smfa.fit import fit
+from fwplab.smfa.propose import LENGTHS, Proposal, propose
+from fwplab.studies.irie2023 import LANGUAGES, MODELS
+
+SHORT = 8
+"""Words of up to so many symbols are what the clusters of `weights` are made of."""
+RANDOM, LONGEST, MOST_STEPS = 50, 10, 300_000
+"""Random machines of each size, the words that they are found from, and the steps after which that is given up."""
+GROUPS = {"one counter": ("counter_2", "dyck_1", "reset_dyck_1"), "two counters": ("counter_3", "shuffle_2")}
+
+
+def kind(found: Proposal) -> str:
+    chain = found.fit.chain
+    if chain is None:
+        return "none" if found.fit.exhausted else "none, given up"
+    size = f"{chain.controls}{' + chain' if chain.counts else ''}"
+    return size if found.witness is None else f"{size}, not the language: {found.witness}"
+
+
+def weights(checkpoint: Checkpoint) -> tuple[str, bool]:
+    """What the programs say, and whether their machine is the language's."""
+    try:
+        model, spoken = checkpoint.model(), language(checkpoint.run.language)
+        found = propose(model, spoken, source="weights", longest=SHORT, lengths=(20,))
+    except UserError:
+        return "the state grows", False
+    faithful = "" if found.faithful else ", unfaithful"
+    return f"{kind(found)} ({found.programs} programs{faithful})", found.fit.chain is not None and found.witness is None
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.3g}"
+
+
+def random_machines() -> None:
+    """How often are random machines found again from their answers to all short words?"""
+    print(
+        "\n| random machines on a chain | found | the same on a random word of 200 symbols | words read, median, most |"
+    )
+    print("|---|---|---|---|")
+    for controls in (1, 2, 3):
+        found, same, steps = 0, 0, []
+        for seed in range(RANDOM):
+            generator = np.random.default_rng(seed)
+            chain = Chain.random(controls, "ab", generator)
+            fitted = fit(shown_by(chain, LONGEST), most_steps=MOST_STEPS)
+            word = allowed(chain, 200, generator)
+            found += fitted.chain is not None
+            same += fitted.chain is not None and fitted.chain.run(word) == chain.run(word)
+            steps.append(fitted.steps)
+        print(f"| {RANDOM} of {controls} control states | {found} | {same} | {median(steps):,.0f}, {max(steps):,} |")
+
+
+def allowed(chain: Chain, length: int, generator: np.random.Generator) -> str:
+    """A random word of so many symbols, fewer where no move is left."""
+    word, place = "", (0, 0)
+    for _ in range(length):
+        ways = [symbol for symbol in chain.symbols if chain.step(*place, symbol)]
+        if not ways:
+            break
+        word += ways[generator.integers(len(ways))]
+        place = chain.step(*place, word[-1])
+    return word
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    named = [load_checkpoint(Path(path)) for path in sys.argv[1:]]
+    cells = [(checkpoint, "") for checkpoint in map(load_checkpoint, shipped_checkpoints())]
+    cells += [(checkpoint, " *") for checkpoint in named]
+    order = ["srwm", *(name for name in MODELS if name != "srwm")]
+    cells.sort(key=lambda each: (order.index(each[0].run.mixer_name), LANGUAGES.index(each[0].run.language), each[1]))
+    print(
+        "| model | language | machine, from answers | as the model at 20, 50, 100, 200, 500, % | as the language, % "
+        "| depth R2 | control, % | from weights |\n|---|---|---|---|---|---|---|---|"
+    )
+    counts: dict[str, list[tuple[bool, bool, list[bool]]]] = defaultdict(list)
+    for checkpoint, mark in cells:
+        spoken, mixer = checkpoint.run.language, checkpoint.run.mixer_name
+        found = propose(checkpoint.model(), language(spoken))
+        reading = found.reading
+        model = ", ".join(percent(each.with_model / each.words) for each in found.agreement) or "-"
+        true = ", ".join(dict.fromkeys(percent(each.with_language / each.words) for each in found.agreement)) or "-"
+        depth = "-" if reading is None or reading.depth is None else f"{reading.depth:.3f}"
+        control = "-" if reading is None else percent(reading.control)
+        by_weights, right = weights(checkpoint)
+        row = (mixer + mark, spoken, kind(found), model, true, depth, control, by_weights)
+        print(f"| {' | '.join(row)} |", flush=True)
+        group = next((name for name, members in GROUPS.items() if spoken in members), "regular")
+        same = [each.with_model == each.words for each in found.agreement] or [False] * len(LENGTHS)
+        counts[group].append((found.fit.chain is not None and found.witness is None, right, same))
+    lengths = ", ".join(map(str, LENGTHS))
+    columns = ("checkpoints", "the language's, from answers", "from weights", f"the model's on all words of {lengths}")
+    print(f"\n| languages | {' | '.join(columns)} |")
+    print("|---|---|---|---|---|")
+    for name, rows in sorted(counts.items()):
+        answers, right, same = zip(*rows, strict=True)
+        kept = ", ".join(str(sum(each)) for each in zip(*same, strict=True))
+        print(f"| {name} | {len(rows)} | {sum(answers)} | {sum(right)} | {kept} |")
+    random_machines()
+
+
+if __name__ == "__main__":
+    main()

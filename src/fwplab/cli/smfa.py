@@ -1,0 +1,308 @@
+"""`fwplab smfa`: self-modifying finite automata, and those that trained models may be."""
+
+import importlib.util
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.console import Group
+from rich.table import Table
+from tyro.conf import Positional, subcommand
+
+from fwplab.cli.console import emit
+from fwplab.cli.extract import find_checkpoint
+from fwplab.constructions import CONSTRUCTIONS
+from fwplab.errors import UserError
+from fwplab.files import replaced
+from fwplab.languages import Language, language
+from fwplab.model import Model
+from fwplab.run import Rule
+from fwplab.smfa.drawing import facts_of, spelled, to_dot, told
+from fwplab.smfa.examples import EXAMPLES, Example
+from fwplab.smfa.machine import SelfModifying, Step
+from fwplab.smfa.nerode import residuals
+from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
+
+SUFFIXES = (".dot", ".json")
+COMPARED = 100_000
+"""Pairs of a word and a continuation that may be tried to count the states of a finite automaton."""
+
+
+def _described(kind: type[Example]) -> str:
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _needed(example: Example, symbols: tuple[str, ...]) -> list[int]:
+    """The states that a finite automaton needs at least for words up to length 0, 1, 2, ..."""
+    most = 1
+    while sum(len(symbols) ** size for size in range(most + 3)) ** 2 / len(symbols) <= COMPARED:
+        most += 1
+    return [residuals(example.contains, symbols, length) for length in range(most + 1)]
+
+
+@dataclass(frozen=True)
+class ListMachines:
+    """All examples, with the number of their fixed states, registers, moves and changes."""
+
+    json: bool = False
+
+    def __call__(self) -> int:
+        table = Table("machine", "states", "registers", "moves", "changes", "its language", box=None)
+        facts = []
+        for name in EXAMPLES.names():
+            kind = EXAMPLES.load(name)
+            machine = kind().machine()
+            sizes = {part: len(getattr(machine, part)) for part in ("states", "registers", "moves", "changes")}
+            facts.append({"name": name, **sizes, "description": _described(kind)})
+            table.add_row(name, *map(str, sizes.values()), _described(kind))
+        emit(facts, as_json=self.json, text=table)
+        return 0
+
+
+@dataclass(frozen=True)
+class ShowMachine:
+    """One example: its argument, its moves and changes, and how many states a finite automaton would need at least."""
+
+    name: Positional[str]
+    json: bool = False
+
+    def __call__(self) -> int:
+        kind = EXAMPLES.load(self.name)
+        machine = kind().machine()
+        needed = _needed(kind(), machine.symbols)
+        text = inspect.getdoc(kind) or ""
+        lines = [EXAMPLES.name_of(kind), "", text, "", *_parts(machine), ""]
+        lines.append(
+            f"A finite automaton needs for words up to length 0, 1, ...: {', '.join(map(str, needed))} states."
+        )
+        facts = {"name": EXAMPLES.name_of(kind), "text": text, **facts_of(machine), "finite_states": needed}
+        emit(facts, as_json=self.json, text="\n".join(lines))
+        return 0
+
+
+@dataclass(frozen=True)
+class RunMachine:
+    """Reads a word with an example, symbol by symbol."""
+
+    name: Positional[str]
+    word: Positional[str]
+    out: tuple[Path, ...] = ()
+    """Files to write: .dot, the machine as it is after the word; .json."""
+    json: bool = False
+
+    def __call__(self) -> int:
+        _check_files(self.out)
+        kind = EXAMPLES.load(self.name)
+        machine = kind().machine()
+        steps, accepted = machine.trace(self.word), machine.accepts(self.word)
+        facts = {"name": EXAMPLES.name_of(kind), "word": self.word, "accepted": accepted}
+        facts["steps"] = [asdict(step) for step in steps]
+        _write(self.out, facts, lambda: _after(machine, self.word))
+        emit(facts, as_json=self.json, text=Group(_trace(steps), "accepted" if accepted else "rejected"))
+        return 0
+
+
+@dataclass(frozen=True)
+class ExtractMachine:
+    """Proposes the machine of a control and one chain that a trained model is, and verifies it on longer words."""
+
+    model: Positional[str]
+    """A checkpoint's file; a run's key; LANGUAGE/MIXER for one that comes with the package; or a construction."""
+    rule: Rule = "paper"
+    """Of a run: whose checkpoint."""
+    source: str = "answers"
+    """answers: what the model says; weights: the programs that clusters of its states are."""
+    longest: int = 16
+    """Words of up to so many symbols are fitted."""
+    words: int = 3_000
+    """So many of them at most, shorter ones first."""
+    rows: int = 8
+    """The largest machine: a control of n states has n rows, with a chain 2n."""
+    steps: int = 1_000_000
+    """Words that the search reads before it gives up."""
+    lengths: tuple[int, ...] = LENGTHS
+    """Lengths of the held-out words."""
+    seed: int = 0
+    out: tuple[Path, ...] = ()
+    """Files to write: .dot, the machine at its start; .json."""
+    json: bool = False
+
+    def __call__(self) -> int:
+        if importlib.util.find_spec("sklearn") is None:
+            raise UserError("extraction needs scikit-learn: pip install 'fwplab[extract]'")
+        _check_files(self.out)
+        title, model, spoken = _subject(self.model, self.rule)
+        found = propose(
+            model,
+            spoken,
+            source=self.source,  # type: ignore[arg-type]  # checked there, with the choices
+            longest=self.longest,
+            most_words=self.words,
+            most_rows=self.rows,
+            most_steps=self.steps,
+            lengths=self.lengths,
+            seed=self.seed,
+        )
+        facts = {"model": title, "language": spoken.name, **_facts(found)}
+        if found.fit.chain is None and any(path.suffix == ".dot" for path in self.out):
+            raise UserError(f"no .dot can be written: {verdict(found)}; choose from: .json")
+        _write(self.out, facts, lambda: to_dot(_smfa(found).begin()))
+        emit(facts, as_json=self.json, text=_text(found, title))
+        return 0
+
+
+def _subject(name: str, rule: Rule) -> tuple[str, Model, Language]:
+    """What is asked, in words; the model; its language."""
+    if name in CONSTRUCTIONS:
+        construction = CONSTRUCTIONS.load(name)()
+        if not isinstance(construction.task, Language):
+            raise UserError(f"{name} has no language to draw words from; choose a construction of a language")
+        return f"the construction {name}", construction.build(), construction.task
+    checkpoint = find_checkpoint(name, rule)
+    run = checkpoint.run
+    title = f"{run.mixer_name} on {run.language}, seed {checkpoint.seed}, {checkpoint.rule} rule"
+    return title, checkpoint.model(), language(run.language)
+
+
+def _smfa(found: Proposal) -> SelfModifying:
+    assert found.fit.chain is not None
+    return found.fit.chain.to_smfa()
+
+
+def _facts(found: Proposal) -> dict[str, Any]:
+    """A proposal as plain JSON values."""
+    chain, reading = found.fit.chain, found.reading
+    facts: dict[str, Any] = {
+        "source": found.source,
+        "found": chain is not None,
+        "verdict": verdict(found),
+        "words": found.words,
+        "longest": found.longest,
+        "programs": found.programs,
+        "faithful": found.faithful,
+        "rows": found.fit.rows,
+        "steps": found.fit.steps,
+        "exhausted": found.fit.exhausted,
+        "seconds": round(found.seconds, 3),
+        "witness": found.witness,
+        "agreement": [asdict(each) for each in found.agreement],
+        "table": _rows(found),
+        "machine": None if chain is None else facts_of(_smfa(found)),
+    }
+    if reading is not None:
+        facts |= {"depth": reading.depth, "control": reading.control, "majority": reading.majority}
+    return facts
+
+
+def _rows(found: Proposal) -> list[dict[str, Any]]:
+    """The table of the machine, an entry a row, with what reading it changes in the machine and in the state."""
+    if found.fit.chain is None:
+        return []
+    chain, grown = found.fit.chain, _smfa(found).changes
+    changed = found.reading.changed if found.reading else {}
+    return [
+        {
+            "control": row[0],
+            "chain": "above" if row[1] else "bottom",
+            "symbol": symbol,
+            "to": to,
+            "effect": effect,
+            "moves_added": len(grown["grow"].add) if effect == "push" else 0,
+            "state_changed": changed.get((row, symbol)),
+        }
+        for (row, symbol), (to, effect) in sorted(chain.moves.items())
+    ]
+
+
+def _text(found: Proposal, title: str) -> Group:
+    lines: list[Any] = [f"{title}, by {found.source}:", verdict(found)]
+    if found.fit.chain is not None:
+        table = Table("control", "chain", "symbol", "to", "effect", "adds moves", "state changes by %", box=None)
+        for row in _rows(found):
+            *entries, share = row.values()
+            table.add_row(*map(str, entries), "-" if share is None else f"{100 * share:.1f}")
+        lines += [table, *_parts(_smfa(found)), *_read(found), _lengths(found)]
+    return Group(*lines, f"{found.fit.steps:,} words read by the search; {found.seconds:.1f} s in all")
+
+
+def _read(found: Proposal) -> list[str]:
+    reading = found.reading
+    if reading is None:
+        return ["nothing is read off the state: it grows with the word, or there is no number in it"]
+    lines = []
+    if reading.depth is not None:
+        lines.append(f"on other words a linear readout of the state gives the depth with R2 = {reading.depth:.3f}")
+    if reading.control is not None and reading.majority is not None:
+        right, guess = 100 * reading.control, 100 * reading.majority
+        lines.append(
+            f"on other words a linear readout of the state gives the control in {right:.1f} %, guess {guess:.1f}"
+        )
+    return lines
+
+
+def _lengths(found: Proposal) -> Table:
+    table = Table("length", "words", "model right %", "as the model %", "as the language %", box=None)
+    for each in found.agreement:
+        counts = (each.model, each.with_model, each.with_language)
+        table.add_row(str(each.length), str(each.words), *(f"{100 * count / each.words:.1f}" for count in counts))
+    return table
+
+
+def _parts(machine: SelfModifying) -> list[str]:
+    """A machine as lines."""
+    lines = ["states: " + ", ".join(f"{state} (output {output})" for state, output in machine.states.items())]
+    if machine.registers:
+        lines.append("registers: " + ", ".join(f"{name} = {held}" for name, held in machine.registers.items()))
+    lines.append("moves: " + "; ".join(map(spelled, machine.moves)))
+    return lines + [f"change {name}: {'; '.join(told(change))}" for name, change in machine.changes.items()]
+
+
+def _trace(steps: list[Step]) -> Table:
+    table = Table("symbol", "state", "output", "registers", "moves", "change", "removed", "added", box=None)
+    for step in steps:
+        registers = ", ".join(f"{name} = {state}" for name, state in step.registers.items())
+        removed, added = ("; ".join(map(spelled, moves)) for moves in (step.removed, step.added))
+        state = (step.symbol, step.state or "none", step.output or "-", registers, str(step.moves))
+        table.add_row(*state, step.change or "", removed, added)
+    return table
+
+
+def _after(machine: SelfModifying, word: str) -> str:
+    configuration = machine.begin()
+    for symbol in word:
+        configuration.step(symbol)
+    return to_dot(configuration)
+
+
+def _check_files(paths: tuple[Path, ...]) -> None:
+    for path in paths:
+        if path.suffix.lower() not in SUFFIXES:
+            raise UserError(f"no machine can be written as {path.name!r}; choose from: {', '.join(SUFFIXES)}")
+
+
+def _write(paths: tuple[Path, ...], facts: dict[str, Any], drawn: Callable[[], str]) -> None:
+    for path in paths:
+        with replaced(path) as temporary:
+            text = drawn() if path.suffix.lower() == ".dot" else json.dumps(facts, indent=2) + "\n"
+            temporary.write_text(text, "utf-8")
+
+
+Action = (
+    Annotated[ListMachines, subcommand("list")]
+    | Annotated[ShowMachine, subcommand("show")]
+    | Annotated[RunMachine, subcommand("run")]
+    | Annotated[ExtractMachine, subcommand("extract")]
+)
+
+
+@dataclass(frozen=True)
+class SelfModifyingCommand:
+    """Self-modifying finite automata: list, show, run, extract."""
+
+    action: Action = ListMachines()
+
+    def __call__(self) -> int:
+        return self.action()

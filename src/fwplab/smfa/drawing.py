@@ -1,0 +1,60 @@
+"""A self-modifying automaton as it is at one moment, as text and in the DOT language."""
+
+from dataclasses import asdict
+from typing import Any
+
+from fwplab.extraction.mealy import escaped
+from fwplab.smfa.machine import Change, Configuration, Move, SelfModifying
+
+
+def spelled(move: Move) -> str:
+    """A move in a few characters.
+
+    >>> spelled(Move("v'", "b", "v", "grow"))
+    "v' -b-> v, grow"
+    """
+    text = f"{move.source} -{move.symbol}-> {move.target}"
+    return text if move.then is None else f"{text}, {move.then}"
+
+
+def told(change: Change) -> list[str]:
+    """What a change does, a line an action."""
+    made = [f"fresh {register}, output {output}" for register, output in change.fresh.items()]
+    removed = [f"remove {source} -{symbol}->" for source, symbol in change.remove]
+    return [*made, *removed, *(f"add {spelled(move)}" for move in change.add)]
+
+
+def moves_of(configuration: Configuration) -> list[Move]:
+    """The moves that there are, in the order in which they were added."""
+    return [Move(*key, *aim) for key, aim in configuration.moves.items()]
+
+
+def facts_of(machine: SelfModifying) -> dict[str, Any]:
+    """A machine as plain JSON values."""
+    return {**asdict(machine), "accepting": sorted(machine.accepting)}
+
+
+def to_dot(configuration: Configuration) -> str:
+    """The configuration in the DOT language: created states dashed, accepting ones doubled, the present one grey.
+
+    A register is a box that points to its state.
+    """
+    machine = configuration.machine
+    lines = ["digraph {", "  rankdir=LR;"]
+    for state, output in configuration.outputs.items():
+        shape = "doublecircle" if output in machine.accepting else "circle"
+        styles = [] if state in machine.states else ["dashed"]
+        styles += ["filled"] if state == configuration.state else []
+        lines.append(
+            f'  {_quoted(state)} [shape={shape}, style="{",".join(styles)}", label={_quoted(f"{state} / {output}")}];'
+        )
+    for register, state in configuration.registers.items():
+        lines += [f"  {_quoted(register)} [shape=box];", f"  {_quoted(register)} -> {_quoted(state)} [style=dotted];"]
+    for move in moves_of(configuration):
+        text = move.symbol if move.then is None else f"{move.symbol}, {move.then}"
+        lines.append(f"  {_quoted(move.source)} -> {_quoted(move.target)} [label={_quoted(text)}];")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return f'"{escaped(text)}"'

@@ -1,0 +1,14 @@
+"""Languages that self-modifying automata recognise and finite automata do not; the folder is the register."""
+
+from fwplab.catalogue import Catalogue
+from fwplab.smfa.examples.example import Example
+
+EXAMPLES: Catalogue[Example] = Catalogue(
+    "self-modifying automaton",
+    "fwplab.smfa.examples",
+    Example,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
+    separator="-",
+    besides=("example",),
+)
+
+__all__ = ["EXAMPLES", "Example"]

@@ -1,0 +1,34 @@
+"""Balanced brackets."""
+
+import numpy as np
+
+from fwplab.languages import language
+from fwplab.smfa.examples.example import Example
+from fwplab.smfa.machine import Change, Move, SelfModifying
+
+
+class BalancedBrackets(Example):
+    """Balanced strings of ( and ), a state for every depth.
+
+    v is the deepest state. Every opening bracket, wherever it is read, makes one below it, so that there is always one
+    deeper than where the word stands. The added move by ( carries the same change again: that is how a fixed number of
+    changes makes a chain of any length. Output 0 at depth 0, else 1, as the labels of the language dyck_1.
+    """
+
+    def machine(self) -> SelfModifying:
+        grow = Change(fresh={"v": "1"}, add=(Move("v", "(", "v'", "grow"), Move("v'", ")", "v")))
+        return SelfModifying(
+            symbols=("(", ")"),
+            states={"zero": "0", "one": "1"},
+            start="zero",
+            moves=(Move("zero", "(", "one", "grow"), Move("one", ")", "zero")),
+            registers={"v": "one"},
+            changes={"grow": grow},
+            accepting=frozenset({"0"}),
+        )
+
+    def contains(self, word: str) -> bool:
+        return language("dyck_1").contains(word)
+
+    def draw(self, size: int, generator: np.random.Generator) -> str:
+        return language("dyck_1").sample([size // 2 * 2], generator)[0]

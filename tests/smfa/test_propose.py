@@ -1,0 +1,220 @@
+"""Chain machines: they are self-modifying automata, are fitted to answers, and trained models give theirs away."""
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fwplab.cli import run as command
+from fwplab.cli.extract import find_checkpoint
+from fwplab.constructions import CONSTRUCTIONS
+from fwplab.errors import UserError
+from fwplab.languages import Language, language
+from fwplab.smfa.answers import answers_of, prefixes, programs_of, shown_by
+from fwplab.smfa.chain import Chain
+from fwplab.smfa.fit import Answers, fit
+from fwplab.smfa.propose import difference, propose
+
+COUNTS = {"dyck_1": 2, "reset_dyck_1": 2, "counter_2": 4}
+"""Languages of one counter, and the rows of their smallest machine."""
+FINITE = {"parity": 2, "aa_star": 2, "abab_star": 3}
+"""Regular languages and the same; on the beginnings of its words (abab)* needs no more than three states."""
+
+
+def random_chain(seed: int) -> Chain:
+    """One to three control states on a chain, two symbols."""
+    generator = np.random.default_rng(seed)
+    return Chain.random(int(generator.integers(1, 4)), "ab", generator)
+
+
+def answered(spoken: Language, longest: int) -> Answers:
+    """The language's own labels in the place of a model's."""
+    tree = prefixes(spoken, longest, 2_000)
+    words = [""]
+    for parent, last in zip(tree.parents[1:], tree.last[1:], strict=True):
+        words.append(words[parent] + tree.symbols[last])
+    said = [-1, *(spoken.classes.index(spoken.labels(word)[-1]) for word in words[1:])]
+    return Answers(tree.symbols, tree.classes, tree.parents, tree.last, said)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_chain_machine_is_a_self_modifying_automaton(seed: int) -> None:
+    chain = random_chain(seed)
+    machine = chain.to_smfa()
+    assert len(machine.changes) == chain.counts
+    for word in product("ab", repeat=9):
+        assert machine.run(word) == chain.run(word)
+    long = np.random.default_rng(seed).integers(0, 2, 2_000)
+    word = "".join("ab"[token] for token in long)
+    assert machine.run(word) == chain.run(word)
+
+
+def test_random_chain_machines_count_and_do_not() -> None:
+    words = [[random_chain(seed).trajectory(word) for word in ("a" * 50, "b" * 50, "ab" * 25)] for seed in range(20)]
+    depths = [max((depth for path in paths for _, depth in filter(None, path)), default=0) for paths in words]
+    assert min(depths) == 0
+    assert max(depths) > 5
+
+
+def test_depth_zero_has_nothing_to_pop() -> None:
+    with pytest.raises(UserError, match="control 0 cannot pop at 'a'; choose from: keep, push"):
+        Chain(("a",), {(0, False): "x"}, {((0, False), "a"): (0, "pop")})
+
+
+@pytest.mark.parametrize("name", [*COUNTS, *FINITE])
+def test_the_smallest_machine_of_a_language_is_found_from_its_labels(name: str) -> None:
+    spoken = language(name)
+    found = fit(answered(spoken, 12))
+    assert found.chain is not None
+    assert found.rows == (COUNTS | FINITE)[name]
+    assert found.chain.counts == (name in COUNTS)
+    assert difference(spoken, found.chain) is None
+    for word in spoken.sample([n for n in (100, 1_000, 1_001) if spoken.count(n)], np.random.default_rng(0)):
+        assert found.chain.run(word) == found.chain.to_smfa().run(word) == spoken.labels(word)
+
+
+@pytest.mark.parametrize("seed", range(10, 20))
+def test_a_fit_gives_all_its_answers_with_no_more_rows_than_they_come_from(seed: int) -> None:
+    chain = random_chain(seed)
+    answers = shown_by(chain, 8)
+    found = fit(answers)
+    assert found.chain is not None
+    assert found.rows <= 2 * chain.controls
+    words = ["".join(word) for size in range(1, 9) for word in product("ab", repeat=size)]
+    taken = [word for word in words if None not in chain.run(word)]
+    assert len(taken) == len(answers)
+    assert all(found.chain.run(word) == chain.run(word) for word in taken)
+
+
+def test_what_no_small_machine_gives_is_not_found() -> None:
+    answers = answered(language("shuffle_2"), 6)
+    ruled_out = fit(answers, most_rows=4)
+    assert (ruled_out.chain, ruled_out.rows, ruled_out.exhausted) == (None, 4, True)
+    given_up = fit(answers, most_steps=1_000)
+    assert (given_up.chain, given_up.exhausted, given_up.steps) == (None, False, 1_000)
+
+
+def test_a_difference_is_the_shortest() -> None:
+    brackets = Chain(
+        ("(", ")"),
+        {(0, False): "0", (0, True): "1"},
+        {((0, False), "("): (0, "push"), ((0, True), "("): (0, "keep"), ((0, True), ")"): (0, "pop")},
+    )
+    assert difference(language("dyck_1"), brackets) == "(()"
+
+
+def test_answers_are_the_models_own() -> None:
+    checkpoint = find_checkpoint("parity/lstm", "paper")
+    answers = answers_of(checkpoint.model(), language("parity"), 6, 1_000)
+    assert answers == answered(language("parity"), 6)
+    assert len(answers) == 2**7 - 2
+
+
+def test_programs_are_the_clusters_of_the_state() -> None:
+    checkpoint = find_checkpoint("parity/lstm", "paper")
+    answers, programs, faithful = programs_of(
+        checkpoint.model(), language("parity"), 8, 1_000, np.random.default_rng(0)
+    )
+    assert (programs, faithful) == (2, True)
+    assert answers == answered(language("parity"), 8)
+
+
+def test_an_srwm_gives_its_machine_away() -> None:
+    found = propose(find_checkpoint("parity/srwm", "paper").model(), language("parity"), lengths=(20, 60))
+    assert found.fit.chain is not None
+    assert (found.fit.chain.controls, found.fit.chain.counts, found.witness) == (2, False, None)
+    assert [each.with_model for each in found.agreement] == [each.words for each in found.agreement]
+    assert found.reading is not None
+    assert found.reading.control is not None
+    assert found.reading.control > 0.95 > found.reading.majority  # type: ignore[operator]
+
+
+def test_nothing_is_read_off_a_state_that_grows() -> None:
+    model, spoken = find_checkpoint("parity/transformer", "paper").model(), language("parity")
+    found = propose(model, spoken, longest=2, lengths=(4,))
+    assert found.fit.chain is not None
+    assert found.reading is None
+    with pytest.raises(UserError, match="grows with the word"):
+        propose(model, spoken, source="weights", longest=4)
+
+
+def test_a_counter_set_by_hand_is_found_and_its_depth_is_in_the_weights() -> None:
+    construction: Any = CONSTRUCTIONS.load("linear-transformer-dyck-1")()
+    found = propose(construction.build(), construction.task, longest=12, lengths=(20, 100))
+    assert found.fit.chain is not None
+    assert (found.fit.chain.controls, found.fit.chain.counts, found.witness) == (1, True, None)
+    assert all(each.with_model == each.words for each in found.agreement)
+    assert found.reading is not None
+    assert found.reading.depth is not None
+    assert found.reading.depth > 0.99
+    assert found.reading.control is None
+    assert found.reading.changed[(0, True), ")"] > 0
+
+
+def test_wrong_settings_are_errors() -> None:
+    model, spoken = find_checkpoint("parity/lstm", "paper").model(), language("parity")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"source": "dreams"}, "unknown source 'dreams'; choose from: answers, weights"),
+        ({"longest": 0}, "positive whole numbers"),
+        ({"lengths": (0,)}, "lengths are positive"),
+        ({"source": "weights", "longest": 1}, "there is no word of 2 to 1 symbols to make programs of"),
+    ]
+    for setting, said in wrong:
+        with pytest.raises(UserError, match=said):
+            propose(model, spoken, **setting)
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    assert command(["smfa", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_command_lists_shows_and_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert len(said(capsys)) == 7
+    shown = said(capsys, "show", "a_n_b_n")
+    assert shown["registers"] == {"v": "end"}
+    assert shown["finite_states"] == sorted(set(shown["finite_states"]))
+    dot = tmp_path / "machine.dot"
+    facts = said(capsys, "run", "a-n-b-n", "aaabbb", "--out", str(dot))
+    assert facts["accepted"]
+    assert [step["output"] for step in facts["steps"]] == list("000001")
+    assert '"v.3"' in dot.read_text("utf-8")
+    assert command(["smfa", "run", "w-c-w", "01c01"]) == 0
+    assert capsys.readouterr().out.endswith("accepted\n")
+    assert command(["smfa", "show", "dyck-1"]) == 0
+    assert "change grow: fresh v, output 1" in capsys.readouterr().out
+
+
+def test_the_command_extracts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "facts.json"
+    words = ("counter_2/lstm", "--lengths", "20", "30", "--longest", "10")
+    facts = said(capsys, "extract", *words, "--out", str(out), str(tmp_path / "machine.dot"))
+    assert json.loads(out.read_text("utf-8")) == facts
+    assert facts["found"]
+    assert facts["witness"] is None
+    assert {row["effect"] for row in facts["table"]} == {"keep", "push", "pop"}
+    assert facts["machine"]["registers"] == {"r0": "q0+", "r1": "q1+"}
+    assert "grow" in (tmp_path / "machine.dot").read_text("utf-8")
+    assert command(["smfa", "extract", "shuffle_2/lstm", "--rows", "2", "--longest", "4"]) == 0
+    assert "no chain machine of up to 2 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["show", "palindromes"], "unknown self-modifying automaton 'palindromes'"),
+        (["run", "a-n-b-n", "abx"], "symbol 'x' is outside the alphabet"),
+        (["run", "a-n-b-n", "ab", "--out", "machine.gif"], "choose from: .dot, .json"),
+        (["extract", "nothing/here"], "is no checkpoint's file"),
+        (["extract", "delta-product-s3"], "choose a construction of a language"),
+        (["extract", "parity/lstm", "--source", "dreams"], "choose from: answers, weights"),
+    ],
+)
+def test_wrong_input_is_one_line(words: list[str], answer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["smfa", *words]) == 2
+    printed = capsys.readouterr().err
+    assert answer in printed
+    assert printed.count("\n") == 1
