@@ -14,7 +14,7 @@ from fwplab.model import Model
 from fwplab.smfa.answers import SOURCES, Source, answers_of, programs_of, said_by
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import Fit, fit
-from fwplab.smfa.probe import Reading, read_off
+from fwplab.smfa.weights import Reading, read_off
 
 LENGTHS = (20, 50, 100, 200, 500)
 WORDS, READ = 200, 60

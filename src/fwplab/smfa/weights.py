@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fwplab.languages import Language
 from fwplab.languages.dataset import encode
-from fwplab.mixers import State
 from fwplab.model import Model
+from fwplab.probes.words import flattened, grows, stream
 from fwplab.smfa.chain import Chain, Row
 
 Vectors = NDArray[np.float64]
@@ -59,22 +59,14 @@ def read_off(model: Model, language: Language, chain: Chain, words: Sequence[str
     return Reading(depth, control, majority, _changed(walks, places, kept))
 
 
-@torch.no_grad()
 def _walks(model: Model, language: Language, words: Sequence[str]) -> list[Vectors]:
     """The state before the first and after every symbol of each word, flat, `[time + 1, numbers]`; none if it grows."""
+    if grows(model):
+        return []
     tokens = torch.from_numpy(encode(language, words).tokens).clamp(max=len(language.symbols) - 1)
-    state = model.initial_state(len(words))
-    rows = [_flat(state)]
-    for column in tokens.unbind(1):
-        _, state = model.step(column, state)
-        rows.append(_flat(state))
-        if rows[-1].shape != rows[0].shape:
-            return []
-    return [walk[: len(word) + 1].double().numpy() for walk, word in zip(torch.stack(rows, 1), words, strict=True)]
-
-
-def _flat(state: Sequence[State]) -> torch.Tensor:
-    return torch.cat([part.flatten(1) for layer in state for part in layer], dim=1)
+    states = [model.initial_state(len(words)), *(state for _, state in stream(model, tokens))]
+    rows = torch.stack([torch.cat([flattened(layer) for layer in state], 1) for state in states], 1).detach()
+    return [row[: len(word) + 1].double().numpy() for row, word in zip(rows, words, strict=True)]
 
 
 def _changed(
