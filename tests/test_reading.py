@@ -161,3 +161,9 @@ def test_memory_grows_by_a_state_a_window() -> None:
 
 def parts(before: list[list[State]]) -> list[Tensor]:
     return [part for states in before for layer in states for part in layer]
+
+
+def test_a_position_outside_the_window_is_refused() -> None:
+    found = read(made(SPECS["delta-net"]), language("parity"), "01" * WINDOW)
+    with pytest.raises(UserError, match=r"position 3 is not in this window, 200 to 399: take layers\(3\)"):
+        spectrum(found.layers(399)[0], 3, 0)

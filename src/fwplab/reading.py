@@ -144,6 +144,9 @@ def spectrum(layer: Layer, position: int, head: int, largest: int = SPECTRUM_LIM
     """
     if not layer.states:
         raise UserError("this state grows with the string: it has no transition")
+    if not 0 <= position - layer.start < len(layer.inputs):
+        last = layer.start + len(layer.inputs) - 1
+        raise UserError(f"position {position} is not in this window, {layer.start} to {last}: take layers({position})")
     before = [part[position - layer.start] for part in layer.states]
     chosen = [part[head] if _has_heads(layer) else part for part in before]
     size = sum(part.numel() for part in chosen)

@@ -81,8 +81,8 @@ def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:
         Drawing(
             "Accuracy by length",
             f"Fresh strings that no selection saw, under the {rule} rule. A dot is a seed, the marker their mean, "
-            "the bar its 95 % interval for a new seed (one seed alone: for new strings only). The dotted line is the "
-            "better of two guesses, the shade marks the lengths of training.",
+            "the bar its 95 % interval for new seeds like these (one seed alone: for new strings only). The dotted "
+            "line is the better of two guesses, the shade marks the lengths of training.",
             to_svg(accuracy_by_length(records, rule)),
         ),
         Drawing(

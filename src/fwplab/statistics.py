@@ -49,7 +49,9 @@ def seeds_interval(right: Sequence[int], strings: Sequence[int], confidence: flo
         kn / max(1, deff) (t_{kn-1} / t_{k-1})^2,    deff = var(p by seeds) / (p (1 - p) / kn),
 
     and at k where that is more: with all strings of a seed alike, each seed is one trial. One seed tells of its own
-    strings only: their plain Wilson interval. No string says nothing: (0, 1).
+    strings only: their plain Wilson interval. No string says nothing: (0, 1). New seeds are taken to be like these:
+    where all agree they show no spread, and a rare kind of seed that is not among them is not in the interval; how
+    often seeds fail altogether is for the `wilson` interval of their number.
     Sources: Rao and Scott, Biometrics 48 (1992); Korn and Graubard, Survey Methodology 24 (1998).
 
     >>> seeds_interval([100, 0, 100], [100, 100, 100]) == wilson(2, 3)  # no better known than three tosses

@@ -219,3 +219,18 @@ def test_bad_input_is_one_line(arguments: list[str], says: str, capsys: pytest.C
     said = capsys.readouterr().err
     assert says in said
     assert said.count("\n") == 1
+
+
+def test_a_model_that_has_left_the_finite_numbers_is_not_asked() -> None:
+    wild = untrained("lstm")
+    with torch.no_grad():
+        wild.readout.weight.fill_(float("nan"))
+    for probe in (frozen, patched, lambda model, spoken: linear_probes(model, model, spoken)):
+        with pytest.raises(UserError, match="left the finite numbers"):
+            probe(wild, PARITY)
+
+
+def test_a_cache_of_keys_has_no_heads() -> None:
+    """Also where heads are as many as their width, so that the cache looks square."""
+    model = build(MIXERS.load("softmax-attention")(), ModelSpec(hidden=16, layers=1, heads=4), 3, 2, seed=1)
+    assert not any("head" in name for _, name in patched(model, PARITY))

@@ -147,7 +147,7 @@ class ExtractMachine:
             seed=self.seed,
         )
         facts = {"model": title, "language": spoken.name, **_facts(found)}
-        if found.fit.chain is None and any(path.suffix == ".dot" for path in self.out):
+        if found.fit.chain is None and any(path.suffix.lower() == ".dot" for path in self.out):
             raise UserError(f"no .dot can be written: {verdict(found)}; choose from: .json")
         _write(self.out, facts, lambda: to_dot(_smfa(found).begin()))
         emit(facts, as_json=self.json, text=_text(found, title))
@@ -231,7 +231,10 @@ def _text(found: Proposal, title: str) -> Group:
 def _read(found: Proposal) -> list[str]:
     reading = found.reading
     if reading is None:
-        return ["nothing is read off the state: it grows with the word, or there is no number in it"]
+        return [
+            "nothing is read off the state: it grows with the word, has no finite numbers, or the machine rejects "
+            "the words"
+        ]
     lines = []
     if reading.depth is not None:
         lines.append(f"on other words a linear readout of the state gives the depth with R2 = {reading.depth:.3f}")

@@ -15,7 +15,7 @@ from fwplab.probes.eigenvalues import EDGES
 from fwplab.probes.freezing import AFTER
 from fwplab.probes.linear import WINDOWS
 from fwplab.studies.mechanism import Cell
-from fwplab.studies.probing import best_place
+from fwplab.studies.probing import best, best_place
 
 Panel = Callable[[Axes, Sequence[Cell]], None]
 
@@ -23,7 +23,7 @@ Panel = Callable[[Axes, Sequence[Cell]], None]
 def _drawn(cells: Sequence[Cell], panel: Panel, x: str, y: str, label: str, keys: Sequence[Line2D] = ()) -> Figure:
     """A figure with a panel for each language; `UserError` where nothing has been measured."""
     if not cells:
-        raise UserError("nothing is measured yet; fwplab study run NAME trains and measures")
+        raise UserError("nothing is measured yet of these checkpoints; fwplab study run NAME trains and measures")
     languages, _ = names([(cell.language, cell.mixer) for cell in cells])
     with matplotlib.rc_context(STYLE):
         figure, panels = panelled(languages, x, y, same_y=bool(y))
@@ -55,7 +55,7 @@ def _probed(axes: Axes, cells: Sequence[Cell]) -> None:
     for row, cell in enumerate(cells):
         places = [(best_place(cell, target), target) for target in cell.names("guess")]
         place, target = min(places, key=lambda each: cell.median(end, f"{each[0]}/right") or 0.0)
-        values = [cell.median(end, f"{place}/{kind}") for kind in ("right", "untrained", "control")]
+        values = [cell.median(end, f"{place}/right"), *(best(cell, target, k, end) for k in ("untrained", "control"))]
         right, untrained, control = (np.nan if value is None else 100 * value for value in values)
         colour = look(cell.mixer).colour
         axes.plot([control, right], [row, row], color=colour, linewidth=0.8, alpha=0.6)

@@ -23,7 +23,9 @@ def frozen(model: Model, language: Language) -> Values:
     `(t, "frozen")` counts positions after t, with the states of all layers as they were after t steps: SRWM goes on
     with the weights it has made, and makes no more. `(t, "free")`: the same positions left alone. `(0, "held NAME")`:
     one part of every layer's state keeps its initial value, the rest goes on; of SRWM's blocks that is a rate of 0, of
-    Recurrent Delta's `fed back` the loss of its recurrence. `(0, "guess")`: the most frequent label everywhere.
+    Recurrent Delta's `fed back` the loss of its recurrence. What is held is held between positions: a layer that writes
+    before it reads, as all but SRWM, still reads what the present symbol writes. `(0, "guess")`: the most frequent
+    label everywhere.
     Raises `UserError` for a state that grows with the word, which has nothing to hold.
     """
     words = draw(language, 31, LONGEST, WORDS, 3)

@@ -22,7 +22,7 @@ WINDOWS = ((1, 10), (11, 25), (26, 50), (51, 100))
 TRAIN, TEST = 160, 80
 """Words that a probe is fitted on, and words that it is scored on, of 2-50 symbols and again of 51-100."""
 POSITIONS = 3_000
-"""Of the training words, at most, drawn at random."""
+"""Of the training words, about so many, drawn at random."""
 STRENGTHS = (1e-2, 1.0, 1e2)
 """Of the ridge penalty, for standardised features and the mean over positions; chosen on a fifth of the words."""
 
@@ -42,7 +42,12 @@ def targets(language: Language, states: Sequence[Any]) -> list[Target]:
     if names:
         return [Target(name, True, partial(_counter, language, name)) for name in names]
     index = {state: number for number, state in enumerate(dict.fromkeys(states))}
-    return [Target("state", False, index.__getitem__)]
+    return [Target("state", False, partial(_class, index))]
+
+
+def _class(index: dict[Any, int], state: Any) -> int:
+    """A state that no training word reaches has no class, and no answer about it is right."""
+    return index.get(state, -1)
 
 
 def _counter(language: Language, name: str, state: Any) -> int:
@@ -113,7 +118,8 @@ def _values(words: Words, target: Target) -> Tensor:
 def _random_values(words: Words, pool: Sequence[int], target: Target) -> Tensor:
     """The control task: each type of position, its last three symbols and its number modulo 4, has a value at random.
 
-    Drawn from the `pool` of true values; the same type has the same value in all words.
+    Drawn from the `pool` of true values; the same type has the same value in all words. Where the type gives the state,
+    as on (aa)* and (abab)*, this is the task itself under other names, and no control.
     """
     rows = []
     for word in words.data.strings:
@@ -155,7 +161,7 @@ def _coded(values: Tensor, every: Tensor, target: Target) -> Tensor:
 
 
 class _Ridge:
-    """`y = (x - m) / s B + c`, least squares with `strength |B|^2` a position."""
+    """`y = (x - m) / s B + c`, least squares with `strength / width |B|^2` a position."""
 
     def __init__(self, x: Tensor, y: Tensor, strength: float) -> None:
         x = x.double()

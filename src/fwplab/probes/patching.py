@@ -87,7 +87,8 @@ def _exchange(model: Model, words: Words, pairs: _Pairs, cut: int, *, differ: bo
     if not apart.any():
         return {}
     wanted = as_donor if differ else as_base
-    said = {place: labels(stream(model, suffix, state)) for place, state in _exchanged(here, there).items()}
+    heads = [0 if grows(model) else _heads(state) for state in here]
+    said = {place: labels(stream(model, suffix, state)) for place, state in _exchanged(here, there, heads).items()}
     return {place: float((each == wanted)[apart].float().mean()) for place, each in said.items()}
 
 
@@ -100,12 +101,12 @@ def _beside(shift: Tensor, part: Tensor) -> Tensor:
     return shift.view(-1, *[1] * (part.dim() - 1))
 
 
-def _exchanged(here: list[State], there: list[State]) -> dict[str, list[State]]:
-    """The base's states with one place taken from the donor."""
+def _exchanged(here: list[State], there: list[State], heads: Sequence[int]) -> dict[str, list[State]]:
+    """The base's states with one place taken from the donor; `heads` of each layer."""
     found = {"all": there}
     for number, (mine, yours) in enumerate(zip(here, there, strict=True)):
         found[f"layer {number + 1}"] = [*here[:number], yours, *here[number + 1 :]]
-        for head in range(_heads(mine)):
+        for head in range(heads[number]):
             state = tuple(_with_head(a, b, head) for a, b in zip(mine, yours, strict=True))
             found[f"layer {number + 1} head {head + 1}"] = [*here[:number], state, *here[number + 1 :]]
     return found

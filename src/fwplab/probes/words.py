@@ -65,11 +65,16 @@ def walk(language: Language, word: str) -> list[Any]:
 def stream(
     model: Model, tokens: Tensor, state: list[State] | None = None, intervene: Intervene | None = None
 ) -> Iterator[tuple[Tensor, list[State]]]:
-    """Logits `[words, classes]` and the state after each position of `tokens` `[words, time]`."""
+    """Logits `[words, classes]` and the state after each position of `tokens` `[words, time]`.
+
+    Raises `UserError` where the logits leave the finite numbers, as those of a diverged model.
+    """
     state = model.initial_state(len(tokens)) if state is None else state
     for position, token in enumerate(tokens.unbind(1)):
         before = state
         logits, state = model.step(token, before)
+        if not logits.isfinite().all():
+            raise UserError("this model's answers have left the finite numbers: there is nothing to ask")
         if intervene is not None:
             state = intervene(position, before, state)
         yield logits, state

@@ -17,7 +17,7 @@ from fwplab.smfa.fit import Answers
 
 Source = Literal["answers", "weights"]
 SOURCES: tuple[Source, ...] = ("answers", "weights")
-EXAMPLES, MOST_PROGRAMS = 400, 60
+EXAMPLES = 400
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def said_by(model: Model, tokens: Integers) -> Integers:
 
 
 def prefixes(language: Language, longest: int, most: int) -> Answers:
-    """The beginnings of words up to a length, the first `most` of them, shorter ones first; they have no answers."""
+    """The beginnings of words up to a length, about `most` of them, shorter ones first; they have no answers."""
     parents, last, lengths, states = [0], [0], [0], [language.start]
     for word, (state, length) in enumerate(zip(states, lengths, strict=False)):
         if length == longest or len(parents) > most:
@@ -78,13 +78,13 @@ def programs_of(
 
     With it the number of its states, the programs, and whether it says what the model says on those words.
     """
-    from fwplab.extraction.clusters import cluster  # scikit-learn is slow to import
+    from fwplab.extraction.clusters import MOST_CLUSTERS, cluster  # scikit-learn is slow to import
 
     box = BlackBox(model, mealy_of(language, longest))
     examples = words_of(language, list(range(2, longest + 1)), EXAMPLES, generator)
     if not len(examples):
         raise UserError(f"there is no word of 2 to {longest} symbols to make programs of; choose a greater longest")
-    machine, complete = cluster(box, examples, MOST_PROGRAMS, generator)
+    machine, complete = cluster(box, examples, MOST_CLUSTERS, generator)
     tree = prefixes(language, longest, most)
     leaves, tokens = _leaves(tree)
     return _filled(tree, leaves, machine.run(tokens)), len(machine), complete

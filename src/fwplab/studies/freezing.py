@@ -20,7 +20,8 @@ class Freezing(Mechanism):
     caption = (
         "Labels right in percent on words of 31-50 symbols, positions after t; medians over seeds. Held: one part of "
         "every layer's state keeps its initial value (of SRWM: the block's rate is 0; of Recurrent Delta: W, or what "
-        "is fed back), the rest goes on. Guess: the most frequent label."
+        "is fed back), the rest goes on. A layer that writes before it reads, as all but SRWM, still reads what the "
+        "present symbol writes, and then loses it. Guess: the most frequent label."
     )
 
     def probe(self, checkpoint: Checkpoint) -> Values:

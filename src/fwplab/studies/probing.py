@@ -21,8 +21,9 @@ class Probing(Mechanism):
     head = ("what", "where", *(f"{first}-{last}" for first, last in WINDOWS))
     caption = (
         "Positions in percent at which a linear map gives the value, medians over seeds, by place in the word; words "
-        "up to 50 symbols and, last, of 51-100. The layer's state (what it carries) or output that reads best; beside "
-        "it the same probe on random labels a type of position, the same before training, and the most frequent value."
+        "up to 50 symbols and, last, of 51-100. The layer's state (what it carries) or output that reads best on the "
+        "last; beside it, each at its own best place, the same probe on random labels a type of position and the same "
+        "before training; and the most frequent value."
     )
 
     def probe(self, checkpoint: Checkpoint) -> Values:
@@ -38,10 +39,17 @@ class Probing(Mechanism):
             columns[0].append(target)
             columns[1].append(place.removeprefix(f"{target}/"))
             for column, end in zip(columns[2:], ENDS, strict=True):
-                right, *others = (cell.median(end, f"{place}/{kind}") for kind in ("right", "control", "untrained"))
+                others = [best(cell, target, kind, end) for kind in ("control", "untrained")]
                 beside = " ".join(share(each) for each in (*others, cell.median(end, f"{target}/guess")))
-                column.append(f"{share(right)} [dim]{beside}[/dim]")
+                column.append(f"{share(cell.median(end, f'{place}/right'))} [dim]{beside}[/dim]")
         return ["\n".join(column) for column in columns]
+
+
+def best(cell: Cell, target: str, kind: str, end: int) -> float | None:
+    """What the control or the untrained model scores at its own best place, so that no place is chosen against it."""
+    places = [name for name in cell.names(kind) if name.startswith(f"{target}/")]
+    found = [cell.median(end, f"{place}/{kind}") for place in places]
+    return max((value for value in found if value is not None), default=None)
 
 
 def best_place(cell: Cell, target: str) -> str:
