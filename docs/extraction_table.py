@@ -5,9 +5,9 @@ import torch
 from fwplab.archive import shipped_checkpoints
 from fwplab.checkpoint import Checkpoint, load_checkpoint
 from fwplab.errors import UserError
-from fwplab.extraction.extract import Method, extract, reach, verdict
+from fwplab.extraction.extract import Method, extract, verdict
 from fwplab.languages import language
-from fwplab.studies.irie2023 import MODELS, REGULAR
+from fwplab.studies.irie2023 import LANGUAGES, MODELS, REGULAR
 
 
 def answer(checkpoint: Checkpoint, method: Method) -> str:
@@ -19,7 +19,7 @@ def answer(checkpoint: Checkpoint, method: Method) -> str:
 
 def counted(checkpoint: Checkpoint) -> tuple[str, str]:
     found = extract(checkpoint.model(), language(checkpoint.run.language))
-    return verdict(found), "" if found.kept is None else reach(found.kept)
+    return verdict(found), "no end seen" if found.kept is None else f"{found.kept}"
 
 
 def main() -> None:
@@ -32,10 +32,10 @@ def main() -> None:
     for cell in ((spoken, mixer) for spoken in REGULAR for mixer in MODELS):
         if cell in found:
             print(f"| {' | '.join((*cell, answer(found[cell], 'lstar'), answer(found[cell], 'states')))} |", flush=True)
-    print("\n| language | model | machine to a depth of 8, L* | count |\n|---|---|---|---|")
-    for (spoken, mixer), checkpoint in found.items():
-        if spoken not in REGULAR:
-            print(f"| {spoken} | {mixer} | {' | '.join(counted(checkpoint))} |", flush=True)
+    print("\n| language | model | machine to a depth of 8, L* | kept |\n|---|---|---|---|")
+    for cell in ((spoken, mixer) for spoken in LANGUAGES for mixer in MODELS):
+        if cell in found and cell[0] not in REGULAR:
+            print(f"| {' | '.join((*cell, *counted(found[cell])))} |", flush=True)
 
 
 if __name__ == "__main__":
