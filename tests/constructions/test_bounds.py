@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, spectrum
+from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, best_agreement_of_words, spectrum
 
 
 @pytest.mark.parametrize("longest", range(1, 9))
@@ -34,3 +34,10 @@ def test_an_optimiser_reaches_the_ends_of_the_spectrum_and_goes_no_further(name:
 def test_an_optimiser_gets_no_more_of_parity_right_than_the_bound(name: str) -> None:
     limit = LIMITS[name]
     assert best_agreement(limit, 5, heads=1, restarts=2) == pytest.approx(agreement_bound(limit.changes(1), 5))
+
+
+def test_of_all_words_the_signed_rule_learns_parity_and_the_others_less() -> None:
+    found = {name: best_agreement_of_words(limit.mixer, 6, restarts=1, steps=200) for name, limit in LIMITS.items()}
+    assert found["signed delta-net"] == 1
+    assert 0.5 <= found["delta-net"] < 1
+    assert 0.5 <= found["linear-transformer"] < 1

@@ -11,10 +11,12 @@ from tyro.conf import Positional, subcommand
 
 from fwplab.cli.console import emit
 from fwplab.constructions import CONSTRUCTIONS, Construction
-from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, spectrum
+from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, best_agreement_of_words, spectrum
 from fwplab.constructions.check import LONGEST, exhaustive, measured
 from fwplab.errors import UserError
 
+MOST_SYMBOLS = 12
+"""Of words that are all learned: 4,096 of them."""
 PRECISIONS = (torch.float32, torch.float64, torch.bfloat16)
 
 
@@ -125,12 +127,17 @@ class Bounds:
 
     heads: int = 2
     lengths: tuple[int, ...] = (5, 9, 17)
+    words: tuple[int, ...] = ()
+    """Lengths of which all words are learned by whole models too, of one and two layers; a minute each."""
     json: bool = False
 
     def __call__(self) -> int:
         if self.heads < 1 or min(self.lengths, default=0) < 1:
             raise UserError("heads and lengths must be 1 or more")
-        columns = (f"right of 1^{length}: bound, found" for length in self.lengths)
+        if not all(1 <= length <= MOST_SYMBOLS for length in self.words):
+            raise UserError(f"all words of a length are learned for lengths from 1 to {MOST_SYMBOLS}")
+        columns = [f"right of 1^{length}: bound, found" for length in self.lengths]
+        columns += [f"all words of {length}: 1 layer, 2 found" for length in self.words]
         table = Table("mixer", "eigenvalues: bound, reached", *columns, box=None)
         answers = []
         for name, limit in LIMITS.items():
@@ -140,13 +147,23 @@ class Bounds:
                 for length in self.lengths
             ]
             eigenvalues = f"{limit.low:g} to {limit.high:g}, {reached[0]:.3f} to {reached[1]:.3f}"
-            table.add_row(name, eigenvalues, *(f"{100 * bound:.1f}, {100 * found:.1f}" for bound, found in shares))
+            whole = [
+                tuple(best_agreement_of_words(limit.mixer, n, layers=layers, heads=self.heads) for layers in (1, 2))
+                for n in self.words
+            ]
+            pairs = (f"{100 * one:.1f}, {100 * other:.1f}" for one, other in [*shares, *whole])
+            table.add_row(name, eigenvalues, *pairs)
             right = [
                 {"length": length, "bound": bound, "found": found}
                 for length, (bound, found) in zip(self.lengths, shares, strict=True)
             ]
             spoken = {"bound": (limit.low, limit.high), "reached": reached}
-            answers.append({"mixer": name, "eigenvalues": spoken, "right": right})
+            learned = [
+                {"length": length, "layers": layers, "found": found}
+                for length, both in zip(self.words, whole, strict=True)
+                for layers, found in enumerate(both, 1)
+            ]
+            answers.append({"mixer": name, "eigenvalues": spoken, "right": right, "words": learned})
         emit(answers, as_json=self.json, text=table)
         return 0
 
