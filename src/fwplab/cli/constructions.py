@@ -136,9 +136,10 @@ class Bounds:
             raise UserError("heads and lengths must be 1 or more")
         if not all(1 <= length <= MOST_SYMBOLS for length in self.words):
             raise UserError(f"all words of a length are learned for lengths from 1 to {MOST_SYMBOLS}")
-        columns = [f"right of 1^{length}: bound, found" for length in self.lengths]
-        columns += [f"all words of {length}: 1 layer, 2 found" for length in self.words]
+        columns = [f"1^{length}: bound, found" for length in self.lengths]
+        columns += [f"words of {length}: 1, 2 layers" for length in self.words]
         table = Table("mixer", "eigenvalues: bound, reached", *columns, box=None)
+        table.caption, table.caption_justify = "Labels of parity that are right, in percent.", "left"
         answers = []
         for name, limit in LIMITS.items():
             reached = spectrum(limit.mixer, heads=self.heads)
