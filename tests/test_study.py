@@ -168,7 +168,7 @@ def test_exported_records_can_be_shown_elsewhere(
 
 
 WRONG = {
-    "study": (["study", "show", "irie2024"], "irie2023, robustness"),
+    "study": (["study", "show", "irie2024"], "irie2023, patching"),
     "rule": (["study", "show", "irie2023", "--rule", "best"], "oracle"),
     "nothing": (["study", "show", "irie2023", "--quick"], "first: fwplab study run irie2023 --quick"),
     "language": (["study", "status", "irie2023", "--languages", "dyck_7"], "dyck_1"),
