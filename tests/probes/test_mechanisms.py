@@ -59,6 +59,14 @@ def test_what_measures_nothing_has_nothing_to_measure_only(capsys: pytest.Captur
     assert "choose from: freezing, patching, probing, scaling, spectrum" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["plot", "freezing", "--out", "a.svg"], ["study", "show", "spectrum"]])
+def test_a_rule_whose_checkpoints_are_not_looked_at_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command([*words, "--rule", "strict"]) == 2
+    assert "no checkpoint of the strict rule; choose from: paper" in capsys.readouterr().err
+
+
 def cell(values: dict[tuple[int, str], list[float]], mixer: str = "srwm") -> Cell:
     return Cell(mixer, "parity", "paper", 2, 1, {which: spread(found) for which, found in values.items()})
 

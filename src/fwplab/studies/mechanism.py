@@ -91,8 +91,10 @@ class Mechanism(Study):
         return [Measurement(name, checkpoint.rule, length, what, value) for (length, what), value in found.items()]
 
     def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
-        """One row a cell, of the seeds that are measured and can be looked at."""
+        """One row a cell, of the seeds that are measured and can be looked at; `UserError` for a rule that none is."""
         name = type(self).__name__.lower()
+        if rule not in self.measured_rules:
+            raise UserError(f"{name} looks at no checkpoint of the {rule} rule; choose from: {self.measured_rules[0]}")
         cells = []
         for record in records:
             by_value: dict[tuple[int, str], list[float]] = {}
