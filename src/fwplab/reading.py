@@ -16,8 +16,6 @@ from fwplab.model import Model
 
 SPECTRUM_LIMIT = 600
 """The largest Jacobian, rows, whose eigenvalues are computed: a second or so on one core."""
-
-
 WINDOW = 200
 """Positions that are looked at together: what a string of any length costs in memory is a state a window."""
 
@@ -64,7 +62,7 @@ class Reading:
         states = [self.before[window]]
         # A state that grows is not kept at every position: the window is read at once.
         _, moved = self.model.scan(tokens[:, :1], states[0])
-        together = tokens.shape[1] if _grows(states[0], moved) else 1
+        together = tokens.shape[1] if grew(states[0], moved) else 1
         with _inputs(self.model.mixers) as inputs:
             for token in tokens.split(together, dim=1):
                 states.append(self.model.scan(token, states[-1])[1])
@@ -89,7 +87,7 @@ def read(model: Model, language: Language, string: str) -> Reading:
         before.append(state)
         in_window, state = model.scan(window, state)
         logits.append(in_window[0])
-        if _grows(before[0], state):
+        if grew(before[0], state):
             # The states before are its parts: one that is kept whole for each window would be quadratic in time.
             before = [_until(index * WINDOW, state) for index in range(len(before))]
     probabilities = torch.cat(logits).softmax(-1)
@@ -116,7 +114,7 @@ def _inputs(mixers: nn.ModuleList) -> Iterator[list[list[Tensor]]]:
 
 def _layer(mixer: Mixer, start: int, inputs: Tensor, states: Sequence[State]) -> Layer:
     """`states`: before each position and after the last, or before the window and after it where they grow."""
-    if _grows([states[0]], [states[-1]]):
+    if grew([states[0]], [states[-1]]):
         squares = sum(part.double().square().flatten(2).sum((0, 2)) for part in states[-1])
         norms = functional.pad(torch.as_tensor(squares).cumsum(0), (1, 0))[start:].sqrt()
         return Layer(mixer, start, inputs, (), norms, mixer.view(inputs, states[0]))
@@ -125,7 +123,8 @@ def _layer(mixer: Mixer, start: int, inputs: Tensor, states: Sequence[State]) ->
     return Layer(mixer, start, inputs, stacked, norms, mixer.view(inputs, tuple(part[:-1] for part in stacked)))
 
 
-def _grows(before: Sequence[State], after: Sequence[State]) -> bool:
+def grew(before: Sequence[State], after: Sequence[State]) -> bool:
+    """Whether the state of some layer is larger than it was."""
     pairs = zip(before, after, strict=True)
     return any(one.shape != other.shape for parts in pairs for one, other in zip(*parts, strict=True))
 

@@ -14,6 +14,7 @@ from fwplab.languages.dataset import Dataset, encode
 from fwplab.mixers import Mixer, State
 from fwplab.mixers.view import Writes
 from fwplab.model import Model
+from fwplab.reading import grew
 
 Values = dict[tuple[int, str], float]
 """What a probe found: a value by length (or position, or step) and name."""
@@ -99,9 +100,7 @@ def part_names(model: Model) -> list[str]:
 def grows(model: Model) -> bool:
     """Whether the state grows with the word."""
     start = model.initial_state(1)
-    after = model.scan(torch.zeros(1, 1, dtype=torch.long), start)[1]
-    pairs = [pair for one, two in zip(start, after, strict=True) for pair in zip(one, two, strict=True)]
-    return any(one.shape != two.shape for one, two in pairs)
+    return grew(start, model.scan(torch.zeros(1, 1, dtype=torch.long), start)[1])
 
 
 def flattened(state: Sequence[Tensor]) -> Tensor:
