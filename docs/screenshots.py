@@ -42,6 +42,7 @@ def main() -> None:
         page.locator(".st-key-cell-reset_dyck_1-transformer button").first.wait_for()
         take(page, "ladder", 960)
         page.locator(".st-key-cell-parity-delta-net button").first.click()
+        page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first.wait_for()
         take(page, "runs", 1050)
         page.get_by_role("link", name="Reader").click()
         for mixer, height in (("recurrent-delta", 1500), ("e-lstm", 860), ("transformer", 1040)):
