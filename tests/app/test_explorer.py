@@ -95,6 +95,7 @@ def _wait_for(port: int, server: subprocess.Popen[str]) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["playwright.Browser"]:
+    playwright.expect.set_options(timeout=PATIENCE)
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
@@ -116,10 +117,20 @@ def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Pa
     assert not wrong
 
 
+QUIET = """() => {
+    const app = document.querySelector("[data-testid=stApp]"), now = performance.now();
+    if (!app || app.dataset.testScriptState !== "notRunning") window.busy = now;
+    return now - window.busy > 700;
+}"""
+
+
 def settled(page: "playwright.Page") -> None:
-    """Waits until the page has been drawn: what is typed while it is being drawn may be typed into a box that goes."""
-    page.wait_for_timeout(100)
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    """Waits until the page has been drawn: what is typed while it is being drawn may be typed into a box that goes.
+
+    The page knows that its script runs only once the server has said so, a while after the click on a busy machine.
+    """
+    page.evaluate("window.busy = performance.now()")
+    page.wait_for_function(QUIET)
 
 
 def open_page(page: "playwright.Page", name: str) -> None:
@@ -133,6 +144,7 @@ def write(page: "playwright.Page", box: str, text: str) -> None:
     field = page.get_by_role("textbox", name=re.compile(box))
     field.fill(text)
     field.press("Enter")
+    settled(page)
 
 
 def choose(page: "playwright.Page", label: str, option: str) -> None:
@@ -178,7 +190,11 @@ def test_a_long_string_is_shown_in_parts(page: "playwright.Page", mixer: str) ->
     choose(page, "mixer", mixer)
     write(page, "string over", "01" * 3_150)
     page.get_by_text(re.compile("All 6300 labels|of 6300 labels")).wait_for()
-    page.get_by_role("slider").press("End")
+    slider = page.get_by_role("slider")
+    # The outcome stands above the slider and is drawn before it: until then the slider is the last string's.
+    playwright.expect(slider).to_have_attribute("max", "6300")
+    settled(page)
+    slider.press("End")
     page.get_by_text("Position 6300, symbol 1").wait_for()
     playwright.expect(page.locator("span[title^='position ']")).to_have_count(100)
     told = page.get_by_text(re.compile("the first at position")).text_content() or ""
@@ -195,6 +211,8 @@ def test_a_string_is_stepped_through(page: "playwright.Page", mixer: str) -> Non
     page.get_by_text(re.compile("All 7 labels|of 7 labels")).wait_for()
     page.get_by_text("Position 1, symbol 0").wait_for()
     slider = page.get_by_role("slider")
+    playwright.expect(slider).to_have_attribute("max", "7")
+    settled(page)
     slider.press("ArrowRight")
     page.get_by_text("Position 2, symbol 1: the language says 0").wait_for()
     slider.press("ArrowRight")
@@ -218,7 +236,10 @@ def test_the_machine_of_a_checkpoint_is_drawn(page: "playwright.Page") -> None:
     open_page(page, "Automaton")
     choose(page, "mixer", "lstm")
     page.get_by_role("combobox", name="checkpoint").click()
-    page.get_by_role("option", name=re.compile("shipped")).click()
+    shipped = page.get_by_role("option", name=re.compile("shipped"))
+    label = shipped.inner_text()
+    shipped.click()
+    has(page, "checkpoint", label)
     settled(page)
     page.get_by_role("button", name="extract").click()
     page.get_by_text("equivalent to the language: 2 states against 2").wait_for()
