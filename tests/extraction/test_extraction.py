@@ -38,8 +38,11 @@ class Exact(nn.Module):
         return [(torch.zeros(batch, len(self.machine)).index_fill_(1, torch.tensor([0]), 1.0),)]
 
     def step(self, tokens: Tensor, state: list[tuple[Tensor]]) -> tuple[Tensor, list[tuple[Tensor]]]:
-        after = torch.from_numpy(self.machine.moves[state[0][0].argmax(1).numpy(), tokens.numpy()])
-        return torch.empty(0), [(one_hot(after, len(self.machine)).float(),)]
+        moves = one_hot(torch.from_numpy(self.machine.moves), len(self.machine)).float()
+        said = one_hot(torch.from_numpy(self.machine.outputs).clamp(min=0), max(2, len(self.machine.classes))).float()
+        row, each = state[0][0], torch.arange(len(tokens))
+        after, logits = ((row @ table.flatten(1)).view(len(row), *table.shape[1:]) for table in (moves, said))
+        return logits[each, tokens], [(after[each, tokens],)]
 
     def scan(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         before = torch.zeros(len(tokens), 0, dtype=torch.long) if isinstance(state, list) else state

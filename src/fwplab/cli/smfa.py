@@ -25,6 +25,7 @@ from fwplab.smfa.examples import EXAMPLES, Example
 from fwplab.smfa.machine import SelfModifying, Step
 from fwplab.smfa.nerode import residuals
 from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
+from fwplab.smfa.weights import Changed
 
 SUFFIXES = (".dot", ".json")
 COMPARED = 100_000
@@ -211,21 +212,39 @@ def _rows(found: Proposal) -> list[dict[str, Any]]:
             "to": to,
             "effect": effect,
             "moves_added": len(grown["grow"].add) if effect == "push" else 0,
-            "state_changed": changed.get((row, symbol)),
+            **_in_the_state(changed.get((row, symbol))),
         }
         for (row, symbol), (to, effect) in sorted(chain.moves.items())
     ]
 
 
+def _in_the_state(changed: Changed | None) -> dict[str, Any]:
+    """What a move changes in the state: a share, the mean and deviation of a depth, and three shares of positions."""
+    if changed is None:
+        return dict.fromkeys(("state_changed", "depth_moved", "read", "written", "neither"))
+    written = changed.written
+    shares = {
+        name: None if written is None else getattr(written, name) / written.positions
+        for name in ("read", "written", "neither")
+    }
+    return {"state_changed": changed.share, "depth_moved": changed.depth, **shares}
+
+
 def _text(found: Proposal, title: str) -> Group:
     lines: list[Any] = [f"{title}, by {found.source}:", verdict(found)]
     if found.fit.chain is not None:
-        table = Table("control", "chain", "symbol", "to", "effect", "adds moves", "state changes by %", box=None)
+        columns = ("control", "chain", "symbol", "to", "effect", "adds moves", "state changes by %", "depth read")
+        table = Table(*columns, "read %", "written %", "neither %", box=None)
         for row in _rows(found):
-            *entries, share = row.values()
-            table.add_row(*map(str, entries), "-" if share is None else f"{100 * share:.1f}")
+            *entries, share, depth, read, written, neither = row.values()
+            moved = "-" if depth is None else f"{depth[0]:+.2f} ± {depth[1]:.2f}"
+            table.add_row(*map(str, entries), _percent(share), moved, *map(_percent, (read, written, neither)))
         lines += [table, *_parts(_smfa(found)), *_read(found), _lengths(found)]
     return Group(*lines, f"{found.fit.steps:,} words read by the search; {found.seconds:.1f} s in all")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _read(found: Proposal) -> list[str]:
@@ -242,6 +261,14 @@ def _read(found: Proposal) -> list[str]:
         right, guess = 100 * reading.control, 100 * reading.majority
         lines.append(
             f"on other words a linear readout of the state gives the control in {right:.1f} %, guess {guess:.1f}"
+        )
+    counts = [changed.written for changed in reading.changed.values() if changed.written]
+    if positions := sum(each.positions for each in counts):
+        shares = (sum(getattr(each, name) for each in counts) / positions for name in ("read", "written", "neither"))
+        read, written, neither = map(_percent, shares)
+        lines.append(
+            f"the next answers are the machine's at {read} % of positions after the symbol is read, at {written} % "
+            f"when only the mean change of its move is written, at {neither} % with neither"
         )
     return lines
 

@@ -1,6 +1,6 @@
 """Reading a model's machine off its states: states that lie together are one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +12,14 @@ from sklearn.decomposition import PCA
 from fwplab.errors import UserError
 from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy
-from fwplab.mixers import State
+from fwplab.extraction.observable import observable
+from fwplab.probes.words import flattened
 
 ENOUGH = 0.999
 """The share of the examples' labels that a clustering has to get right; the first number of clusters with it wins."""
 FITTED = 3_000
 """States that the clusters are fitted to."""
-COMPONENTS, MOST_CLUSTERS = 16, 24
+COMPONENTS, MOST_CLUSTERS = 16, 48
 
 
 @dataclass(frozen=True)
@@ -30,52 +31,61 @@ class _Walks:
     said: Integers
 
 
-def cluster(box: BlackBox, examples: Integers, most: int, generator: np.random.Generator) -> tuple[Mealy, bool]:
+def cluster(
+    box: BlackBox, examples: Integers, most: int, generator: np.random.Generator, enough: float = ENOUGH
+) -> tuple[Mealy, bool]:
     """The machine of the smallest k-means clustering that says what the model says, minimal, and whether it does.
 
-    For k = 1, 2, ...: a state of the machine is a cluster of the model's states on the `examples`, in their whitened
-    principal components; a move goes where most of the model's moves go, and says what most of them say. Where no
-    clustering is right enough, the best.
+    For k = 1, 2, ...: a state of the machine is a cluster of the model's states on the `examples`; a move goes where
+    most of the model's moves go, and says what most of them say; `enough` is the share of labels to get right. States
+    are compared by their `observable` coordinates; where no clustering of those is right enough, by their whitened
+    principal components; where none is, the best.
     """
     walks = _walk(box, examples)
     if not np.isfinite(walks.vectors).all():
         raise UserError("this model's state leaves the finite numbers: it has no clusters; choose from: lstar, kv")
-    flat = walks.vectors.reshape(-1, walks.vectors.shape[-1])
-    seeds = generator.integers(2**31, size=2).tolist()
-    read = np.pad(examples < len(box.asked.symbols), ((0, 0), (1, 0)), constant_values=True).flatten()
-    some = flat[generator.permutation(np.flatnonzero(read))[:FITTED]]
-    components = min(COMPONENTS, *some.shape)
-    axes = PCA(components, whiten=True, random_state=seeds[0]).fit(some)
-    sample, points = axes.transform(some), axes.transform(flat)
+    inside = walks.tokens < len(box.asked.symbols)
+    some = np.flatnonzero(np.pad(inside, ((0, 0), (1, 0)), constant_values=True))
     best, best_share = _machine(box, walks, np.zeros(walks.vectors.shape[:2], dtype=np.int64)), -1.0
-    distinct = len(np.unique(sample.round(6), axis=0))
-    for count in range(1, min(most, MOST_CLUSTERS, distinct) + 1):
-        where = KMeans(count, n_init=2, random_state=seeds[1]).fit(sample).predict(points)
-        machine = _machine(box, walks, where.reshape(walks.vectors.shape[:2]).astype(np.int64))
-        inside = walks.tokens < len(box.asked.symbols)
-        share = float((machine.run(walks.tokens) == walks.said)[inside].mean())
-        if share > best_share:
-            best, best_share = machine, share
-        if share >= ENOUGH:
-            break
-    return best.within(box.asked).minimal(), best_share >= ENOUGH
+    for points in _coordinates(box, walks, some, generator):
+        distinct = np.unique(points[some].round(6), axis=0)
+        sample, seed = generator.permutation(distinct)[:FITTED], int(generator.integers(2**31))
+        for count in range(1, min(most, MOST_CLUSTERS, len(sample)) + 1):
+            where = KMeans(count, n_init=2, random_state=seed).fit(sample).predict(points)
+            machine = _machine(box, walks, where.reshape(walks.vectors.shape[:2]).astype(np.int64))
+            share = float((machine.run(walks.tokens) == walks.said)[inside].mean())
+            if share > best_share:
+                best, best_share = machine, share
+            if share >= enough:
+                return best.within(box.asked).minimal(), True
+    return best.within(box.asked).minimal(), False
+
+
+def _coordinates(
+    box: BlackBox, walks: _Walks, some: Integers, generator: np.random.Generator
+) -> Iterator[NDArray[np.float64]]:
+    """All states `[words * (time + 1), coordinates]`, in one way after the other; `some` lie inside a word."""
+    flat = walks.vectors.reshape(-1, walks.vectors.shape[-1])
+    lengths = (walks.tokens < len(box.asked.symbols)).sum(1)
+    observed = observable(box.model, walks.vectors, walks.tokens, lengths.tolist(), generator)
+    if np.isfinite(observed).all() and observed.shape[1]:
+        yield flat @ observed
+    components = min(COMPONENTS, *flat[some].shape)
+    axes = PCA(components, whiten=True, random_state=int(generator.integers(2**31)))
+    yield axes.fit(flat[generator.permutation(some)[:FITTED]]).transform(flat)
 
 
 @torch.no_grad()
 def _walk(box: BlackBox, tokens: Integers) -> _Walks:
     read = torch.from_numpy(np.minimum(tokens, len(box.asked.symbols) - 1))
     state = box.model.initial_state(len(tokens))
-    vectors = [_vector(state)]
+    vectors = [torch.cat([flattened(layer) for layer in state], 1)]
     for column in read.unbind(1):
         _, state = box.model.step(column, state)
-        vectors.append(_vector(state))
+        vectors.append(torch.cat([flattened(layer) for layer in state], 1))
     if vectors[0].shape != vectors[-1].shape:
         raise UserError("this model's state grows with the word, so that it has no clusters; choose from: lstar, kv")
     return _Walks(torch.stack(vectors, 1).double().numpy(), tokens, box.labels(tokens))
-
-
-def _vector(state: Sequence[State]) -> torch.Tensor:
-    return torch.cat([part.flatten(1) for layer in state for part in layer], dim=1)
 
 
 def _machine(box: BlackBox, walks: _Walks, where: Integers) -> Mealy:

@@ -106,3 +106,14 @@ def grows(model: Model) -> bool:
 def flattened(state: Sequence[Tensor]) -> Tensor:
     """One layer's state as a row a word, `[words, numbers]`."""
     return torch.cat([part.flatten(1) for part in state], 1)
+
+
+def restored(model: Model, rows: Tensor) -> list[State]:
+    """The states of all layers from `[words, numbers]`: each layer `flattened`, one after the other."""
+    states, taken = [], 0
+    for layer in model.initial_state(1):
+        sizes = [part.numel() for part in layer]
+        pieces = rows[:, taken : taken + sum(sizes)].split(sizes, dim=1)
+        states.append(tuple(piece.reshape(-1, *part.shape[1:]) for piece, part in zip(pieces, layer, strict=True)))
+        taken += sum(sizes)
+    return states

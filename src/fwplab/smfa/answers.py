@@ -8,7 +8,6 @@ import torch
 from fwplab.errors import UserError
 from fwplab.evaluate import TOKENS_AT_ONCE
 from fwplab.extraction.black_box import BlackBox
-from fwplab.extraction.extract import words_of
 from fwplab.extraction.mealy import UNDEFINED, Integers, mealy_of, tokens_of
 from fwplab.languages import Language
 from fwplab.model import Model
@@ -17,7 +16,6 @@ from fwplab.smfa.fit import Answers
 
 Source = Literal["answers", "weights"]
 SOURCES: tuple[Source, ...] = ("answers", "weights")
-EXAMPLES = 400
 
 
 @torch.no_grad()
@@ -80,13 +78,12 @@ def programs_of(
     """
     from fwplab.extraction.clusters import MOST_CLUSTERS, cluster  # scikit-learn is slow to import
 
-    box = BlackBox(model, mealy_of(language, longest))
-    examples = words_of(language, list(range(2, longest + 1)), EXAMPLES, generator)
-    if not len(examples):
-        raise UserError(f"there is no word of 2 to {longest} symbols to make programs of; choose a greater longest")
-    machine, complete = cluster(box, examples, MOST_CLUSTERS, generator)
     tree = prefixes(language, longest, most)
+    if not len(tree):
+        raise UserError(f"{language.name} has no word to make programs of")
     leaves, tokens = _leaves(tree)
+    box = BlackBox(model, mealy_of(language, longest))
+    machine, complete = cluster(box, tokens, MOST_CLUSTERS, generator, enough=1.0)
     return _filled(tree, leaves, machine.run(tokens)), len(machine), complete
 
 

@@ -92,7 +92,8 @@ def propose(
         witness = difference(language, found.chain)
         batches = [(length, _words(language, [length], WORDS, generator)) for length in lengths]
         agreement = [_agreement(model, language, found.chain, *batch) for batch in batches if batch[1]]
-        reading = read_off(model, language, found.chain, _words(language, list(range(2, 51)), READ, generator))
+        words = _words(language, list(range(2, 51)), READ, generator)
+        reading = read_off(model, language, found.chain, words, seed)
     facts = len(answers), answers.longest, programs, faithful, witness, reading, tuple(agreement)
     return Proposal(source, found, *facts, perf_counter() - begun)
 

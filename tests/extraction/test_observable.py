@@ -1,0 +1,79 @@
+"""Coordinates of what later answers depend on."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fwplab.extraction.black_box import BlackBox
+from fwplab.extraction.clusters import cluster
+from fwplab.extraction.extract import words_of
+from fwplab.extraction.mealy import mealy_of
+from fwplab.extraction.observable import AHEAD, observable
+from fwplab.languages import language
+
+
+class Linear(nn.Module):
+    """Logits are `read` times a state that stays."""
+
+    def __init__(self, read: Tensor) -> None:
+        super().__init__()
+        self.read = read
+
+    def initial_state(self, batch: int) -> list[tuple[Tensor, ...]]:
+        return [(torch.zeros(batch, 2, 2),), (torch.zeros(batch, 1),)]
+
+    def step(self, tokens: Tensor, state: list[tuple[Tensor, ...]]) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        return torch.cat([part.flatten(1) for layer in state for part in layer], 1) @ self.read.T, state
+
+
+def test_distance_is_the_difference_of_later_logits() -> None:
+    generator = np.random.default_rng(0)
+    read = torch.from_numpy(generator.normal(size=(3, 5))).float()
+    model: Any = Linear(read)
+    tokens, vectors = np.zeros((4, 30), dtype=np.int64), generator.normal(size=(4, 31, 5))
+    axes = observable(model, vectors, tokens, [30] * 4, np.random.default_rng(1))
+    assert axes.shape == (5, 2)  # three logits, of which two are free
+    centred = (read - read.mean(0)).double().numpy()
+    ends = np.arange(30)  # a position with fewer symbols after it has fewer answers
+    gram = centred.T @ centred * np.minimum(AHEAD, 30 - ends).mean()
+    assert np.abs(axes @ axes.T - gram).max() < 0.2 * np.abs(gram).max()
+    unseen = np.linalg.svd(centred)[2][2:]
+    assert np.abs(unseen @ axes).max() < 1e-4
+
+
+def test_nothing_is_observable_where_no_answer_depends_on_the_state() -> None:
+    model: Any = Linear(torch.zeros(3, 5))
+    axes = observable(model, np.ones((2, 6, 5)), np.zeros((2, 5), dtype=np.int64), [5, 3], np.random.default_rng(0))
+    assert axes.shape == (5, 0)
+
+
+class Distracted(nn.Module):
+    """Parity in one number, and beside it three large ones that go their own ways and are never looked at."""
+
+    def initial_state(self, batch: int) -> list[tuple[Tensor]]:
+        return [(torch.tensor([[-1.0, 0.0, 0.0, 0.0]]).repeat(batch, 1),)]
+
+    def step(self, tokens: Tensor, state: list[tuple[Tensor]]) -> tuple[Tensor, list[tuple[Tensor]]]:
+        parity, walks = state[0][0].split([1, 3], 1)
+        parity = parity * (1 - 2 * tokens[:, None])
+        walks = walks + torch.stack([100 * tokens, -70 * (1 - tokens), 50 * tokens - 20], 1)
+        return torch.cat([parity, -parity], 1), [(torch.cat([parity, walks], 1),)]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        state, said = self.initial_state(len(tokens)), []
+        for column in tokens.unbind(1):
+            logits, state = self.step(column, state)
+            said.append(logits)
+        return torch.stack(said, 1)
+
+
+@pytest.mark.parametrize("enough", [0.999, 1.0])
+def test_clusters_see_past_what_is_never_asked_for(enough: float) -> None:
+    generator = np.random.default_rng(0)
+    model: Any = Distracted()
+    words = words_of(language("parity"), [20, 30], 100, generator)
+    machine, complete = cluster(BlackBox(model, mealy_of(language("parity"), 2)), words, 2, generator, enough)
+    assert (len(machine), complete) == (2, True)
