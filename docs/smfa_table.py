@@ -44,6 +44,30 @@ def weights(checkpoint: Checkpoint) -> tuple[str, bool]:
     return f"{kind(found)} ({found.programs} programs{faithful})", found.fit.chain is not None and found.witness is None
 
 
+STEPS = {"push": 1, "pop": -1, "keep": 0}
+
+
+def depths_read(found: Proposal) -> str:
+    """At how many of the moves that are no resets the depth that is read off the state changes by what it should."""
+    if found.fit.chain is None or found.reading is None or not found.fit.chain.counts:
+        return "-"
+    moved = [
+        abs(changed.depth[0] - STEPS[effect]) < 0.5
+        for move, changed in found.reading.changed.items()
+        if changed.depth and (effect := found.fit.chain.moves[move][1]) in STEPS
+    ]
+    return f"{sum(moved)} of {len(moved)}"
+
+
+def written(found: Proposal) -> str:
+    """The shares of positions at which the next answers are the machine's: symbol read, change written, neither."""
+    each = [changed.written for changed in found.reading.changed.values() if changed.written] if found.reading else []
+    positions = sum(one.positions for one in each)
+    if not positions:
+        return "-"
+    return ", ".join(percent(sum(getattr(one, n) for one in each) / positions) for n in ("read", "written", "neither"))
+
+
 def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.3g}"
 
@@ -88,7 +112,8 @@ def main() -> None:
     cells.sort(key=lambda each: (order.index(each[0].run.mixer_name), LANGUAGES.index(each[0].run.language), each[1]))
     print(
         "| model | language | machine, from answers | as the model at 20, 50, 100, 200, 500, % | as the language, % "
-        "| depth R2 | control, % | from weights |\n|---|---|---|---|---|---|---|---|"
+        "| depth R2 | control, % | depth of moves | read, written, neither, % | from weights |"
+        "\n|---|---|---|---|---|---|---|---|---|---|"
     )
     counts: dict[str, list[tuple[bool, bool, list[bool]]]] = defaultdict(list)
     for checkpoint, mark in cells:
@@ -100,7 +125,18 @@ def main() -> None:
         depth = "-" if reading is None or reading.depth is None else f"{reading.depth:.3f}"
         control = "-" if reading is None else percent(reading.control)
         by_weights, right = weights(checkpoint)
-        row = (mixer + mark, spoken, kind(found), model, true, depth, control, by_weights)
+        row = (
+            mixer + mark,
+            spoken,
+            kind(found),
+            model,
+            true,
+            depth,
+            control,
+            depths_read(found),
+            written(found),
+            by_weights,
+        )
         print(f"| {' | '.join(row)} |", flush=True)
         group = next((name for name, members in GROUPS.items() if spoken in members), "regular")
         same = [each.with_model == each.words for each in found.agreement] or [False] * len(LENGTHS)
