@@ -22,7 +22,7 @@ from fwplab.probes import Values, frozen, linear_probes, patched, step_eigenvalu
 from fwplab.probes.freezing import AFTER, _held
 from fwplab.probes.linear import WINDOWS, Target, _random_values, _Ridge
 from fwplab.probes.patching import CUTS
-from fwplab.probes.words import draw, grows, labels, part_names, stream
+from fwplab.probes.words import draw, flattened, grows, labels, part_names, restored, stream
 
 PARITY = language("parity")
 ENDS = [end for _, end in WINDOWS]
@@ -185,6 +185,18 @@ def test_what_cannot_be_held_says_so() -> None:
 def test_streaming_is_scanning() -> None:
     model, tokens = untrained("srwm"), draw(PARITY, 20, 30, 5, 0).tokens
     assert (labels(stream(model, tokens)) == model.scan(tokens)[0].argmax(-1)).all()
+
+
+@pytest.mark.parametrize("mixer", ["srwm", "recurrent-delta", "lstm"])
+def test_a_flat_state_is_the_state(mixer: str) -> None:
+    model = untrained(mixer)
+    tokens = torch.tensor([[0, 1, 1], [1, 0, 1]])
+    *_, (_, state) = stream(model, tokens)
+    again = restored(model, torch.cat([flattened(layer) for layer in state], 1).double())
+    for layer, same in zip(state, again, strict=True):
+        for one, other in zip(layer, same, strict=True):
+            assert one.dtype == other.dtype
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_a_language_without_words_of_a_length_is_one_line() -> None:

@@ -19,7 +19,8 @@ SAMPLED, AHEAD = 1_000, 10
 def observable(
     model: Model, vectors: NDArray[np.float64], tokens: Integers, lengths: Sequence[int], generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """`[numbers, coordinates]`, by which states are multiplied; no coordinates where no answer depends on the state.
+    """`[numbers, coordinates]`, by which states are multiplied; none where no answer depends on the state, or where its
+    derivatives leave the finite numbers.
 
     `vectors` `[words, time + 1, numbers]` are the states before each symbol of `tokens` `[words, time]`. With J_n the
     derivative of the logits after the n-th next symbol by the state, each logit less the mean of its position,
@@ -34,17 +35,19 @@ def observable(
     words = generator.integers(len(tokens), size=SAMPLED)
     ends = np.asarray(lengths)[words]
     at = (generator.random(SAMPLED) * ends).astype(np.int64)
-    start = torch.from_numpy(vectors[words, at]).float().requires_grad_()
+    start = torch.from_numpy(vectors[words, at]).requires_grad_()
     state = restored(model, start)
     projected = torch.zeros(())
     for ahead in range(min(AHEAD, tokens.shape[1])):
         column = tokens[words, np.minimum(at + ahead, ends - 1)]
         logits, state = model.step(torch.from_numpy(column), state)
-        signs = torch.from_numpy(generator.integers(2, size=tuple(logits.shape)) * 2.0 - 1.0).float()
+        signs = torch.from_numpy(generator.integers(2, size=tuple(logits.shape)) * 2.0 - 1.0)
         inside = torch.from_numpy(at + ahead < ends)
         projected = projected + ((logits - logits.mean(-1, keepdim=True)) * signs).sum(-1)[inside].sum()
     (gradients,) = torch.autograd.grad(projected, start)
-    _, sizes, axes = np.linalg.svd(gradients.double().numpy(), full_matrices=False)
+    if not gradients.isfinite().all():
+        return np.empty((vectors.shape[-1], 0))
+    _, sizes, axes = np.linalg.svd(gradients.numpy(), full_matrices=False)
     held = np.cumsum(sizes**2)
     kept = min(MOST, int(np.searchsorted(held, SHARE * held[-1])) + 1) if held[-1] > 0 else 0
     result: NDArray[np.float64] = axes[:kept].T * sizes[:kept] / np.sqrt(SAMPLED)

@@ -109,11 +109,12 @@ def flattened(state: Sequence[Tensor]) -> Tensor:
 
 
 def restored(model: Model, rows: Tensor) -> list[State]:
-    """The states of all layers from `[words, numbers]`: each layer `flattened`, one after the other."""
+    """The states of all layers, in their own types, from `[words, numbers]`: each layer `flattened`, one by one."""
     states, taken = [], 0
     for layer in model.initial_state(1):
         sizes = [part.numel() for part in layer]
         pieces = rows[:, taken : taken + sum(sizes)].split(sizes, dim=1)
-        states.append(tuple(piece.reshape(-1, *part.shape[1:]) for piece, part in zip(pieces, layer, strict=True)))
+        parts = zip(pieces, layer, strict=True)
+        states.append(tuple(piece.reshape(-1, *part.shape[1:]).to(part.dtype) for piece, part in parts))
         taken += sum(sizes)
     return states

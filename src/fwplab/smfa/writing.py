@@ -97,6 +97,6 @@ def _same(model: Model, language: Language, states: Vectors, ways: Sequence[Sequ
     for row, way in enumerate(ways):
         for column, (symbol, output) in enumerate(way):
             tokens[row, column], outputs[row, column] = language.symbols.index(symbol), language.classes.index(output)
-    start = restored(model, torch.from_numpy(states).float())
+    start = restored(model, torch.from_numpy(states))
     said = labels(stream(model, torch.from_numpy(tokens), start)).numpy()
     return int(((said == outputs) | (outputs < 0)).all(1).sum())
