@@ -61,11 +61,9 @@ def depths_read(found: Proposal) -> str:
 
 def written(found: Proposal) -> str:
     """The shares of positions at which the next answers are the machine's: symbol read, change written, neither."""
-    each = [changed.written for changed in found.reading.changed.values() if changed.written] if found.reading else []
-    positions = sum(one.positions for one in each)
-    if not positions:
+    if found.reading is None or not found.reading.written.positions:
         return "-"
-    return ", ".join(percent(sum(getattr(one, n) for one in each) / positions) for n in ("read", "written", "neither"))
+    return ", ".join(map(percent, found.reading.written.shares.values()))
 
 
 def percent(share: float | None) -> str:

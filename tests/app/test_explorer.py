@@ -119,7 +119,7 @@ def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Pa
 
 QUIET = """() => {
     const app = document.querySelector("[data-testid=stApp]"), now = performance.now();
-    if (!app || app.dataset.testScriptState !== "notRunning") window.busy = now;
+    if (!(window.busy >= 0) || !app || app.dataset.testScriptState !== "notRunning") window.busy = now;
     return now - window.busy > 700;
 }"""
 

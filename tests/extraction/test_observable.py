@@ -75,5 +75,5 @@ def test_clusters_see_past_what_is_never_asked_for(enough: float) -> None:
     generator = np.random.default_rng(0)
     model: Any = Distracted()
     words = words_of(language("parity"), [20, 30], 100, generator)
-    machine, complete = cluster(BlackBox(model, mealy_of(language("parity"), 2)), words, 2, generator, enough)
-    assert (len(machine), complete) == (2, True)
+    found = cluster(BlackBox(model, mealy_of(language("parity"), 2)), words, 2, generator, enough)
+    assert (len(found.machine), found.clusters, found.complete) == (2, 2, True)

@@ -17,6 +17,7 @@ from fwplab.smfa.answers import answers_of, prefixes, programs_of, shown_by
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import Answers, fit
 from fwplab.smfa.propose import difference, propose
+from fwplab.smfa.weights import read_off
 
 COUNTS = {"dyck_1": 2, "reset_dyck_1": 2, "counter_2": 4}
 """Languages of one counter, and the rows of their smallest machine."""
@@ -175,6 +176,19 @@ def test_programs_of_brackets_are_in_the_state_and_their_moves_can_be_written(mi
         assert changed.written is not None
         assert changed.written.read > 0.95 * changed.written.positions
         assert changed.written.written > changed.written.neither + 0.1 * changed.written.positions
+
+
+def test_what_the_machine_has_no_answer_for_is_not_asked() -> None:
+    moves: Any = {((0, above), "("): (0, "push") for above in (False, True)} | {((0, True), ")"): (1, "pop")}
+    moves |= {((1, above), symbol): (0, "keep") for above in (False, True) for symbol in "()"}
+    chain = Chain(("(", ")"), {(0, False): "0", (0, True): "1", (1, False): "0"}, moves)
+    model, spoken = find_checkpoint("dyck_1/lstm", "paper").model(), language("dyck_1")
+    reading = read_off(model, spoken, chain, ["(())", "()", "((()))", "(()())"], np.random.default_rng(0))
+    assert reading is not None
+    assert (reading.depth, reading.control) == (None, None)  # so few words have too few beginnings
+    changed = reading.changed[(0, False), "("]  # all four words begin with it, and it is one moment
+    assert changed.written is None
+    assert reading.changed[(0, True), "("].written is not None
 
 
 def test_wrong_settings_are_errors() -> None:

@@ -221,24 +221,25 @@ def _rows(found: Proposal) -> list[dict[str, Any]]:
 def _in_the_state(changed: Changed | None) -> dict[str, Any]:
     """What a move changes in the state: a share, the mean and deviation of a depth, and three shares of positions."""
     if changed is None:
-        return dict.fromkeys(("state_changed", "depth_moved", "read", "written", "neither"))
+        return dict.fromkeys(("state_changed", "depth_changed", "positions", "read", "written", "neither"))
     written = changed.written
-    shares = {
-        name: None if written is None else getattr(written, name) / written.positions
-        for name in ("read", "written", "neither")
-    }
-    return {"state_changed": changed.share, "depth_moved": changed.depth, **shares}
+    shares = dict.fromkeys(("read", "written", "neither")) if written is None else written.shares
+    positions = 0 if written is None else written.positions
+    return {"state_changed": changed.share, "depth_changed": changed.depth, "positions": positions, **shares}
 
 
 def _text(found: Proposal, title: str) -> Group:
     lines: list[Any] = [f"{title}, by {found.source}:", verdict(found)]
     if found.fit.chain is not None:
-        columns = ("control", "chain", "symbol", "to", "effect", "adds moves", "state changes by %", "depth read")
-        table = Table(*columns, "read %", "written %", "neither %", box=None)
+        columns = ("control", "chain", "symbol", "to", "effect", "adds moves", "changes %", "depth by")
+        table = Table(*columns, "positions", "read %", "written %", "neither %", box=None)
         for row in _rows(found):
-            *entries, share, depth, read, written, neither = row.values()
+            names = ("control", "chain", "symbol", "to", "effect", "moves_added")
+            entries = [str(row[name]) for name in names]
+            depth, positions = row["depth_changed"], row["positions"]
             moved = "-" if depth is None else f"{depth[0]:+.2f} ± {depth[1]:.2f}"
-            table.add_row(*map(str, entries), _percent(share), moved, *map(_percent, (read, written, neither)))
+            shares = [_percent(row[name]) for name in ("read", "written", "neither")]
+            table.add_row(*entries, _percent(row["state_changed"]), moved, str(positions or "-"), *shares)
         lines += [table, *_parts(_smfa(found)), *_read(found), _lengths(found)]
     return Group(*lines, f"{found.fit.steps:,} words read by the search; {found.seconds:.1f} s in all")
 
@@ -262,10 +263,8 @@ def _read(found: Proposal) -> list[str]:
         lines.append(
             f"on other words a linear readout of the state gives the control in {right:.1f} %, guess {guess:.1f}"
         )
-    counts = [changed.written for changed in reading.changed.values() if changed.written]
-    if positions := sum(each.positions for each in counts):
-        shares = (sum(getattr(each, name) for each in counts) / positions for name in ("read", "written", "neither"))
-        read, written, neither = map(_percent, shares)
+    if reading.written.positions:
+        read, written, neither = map(_percent, reading.written.shares.values())
         lines.append(
             f"the next answers are the machine's at {read} % of positions after the symbol is read, at {written} % "
             f"when only the mean change of its move is written, at {neither} % with neither"

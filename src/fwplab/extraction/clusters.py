@@ -22,6 +22,15 @@ FITTED = 3_000
 COMPONENTS, MOST_CLUSTERS = 16, 48
 
 
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """The machine of so many clusters, minimal, where something is asked; `complete`: it says what the model says."""
+
+    machine: Mealy
+    clusters: int
+    complete: bool
+
+
 @dataclass(frozen=True)
 class _Walks:
     """The states of the model on the examples: `vectors` `[words, time + 1, numbers]`, what it read and said."""
@@ -33,8 +42,8 @@ class _Walks:
 
 def cluster(
     box: BlackBox, examples: Integers, most: int, generator: np.random.Generator, enough: float = ENOUGH
-) -> tuple[Mealy, bool]:
-    """The machine of the smallest k-means clustering that says what the model says, minimal, and whether it does.
+) -> Clustering:
+    """The smallest k-means clustering whose machine says what the model says.
 
     For k = 1, 2, ...: a state of the machine is a cluster of the model's states on the `examples`; a move goes where
     most of the model's moves go, and says what most of them say; `enough` is the share of labels to get right. States
@@ -46,7 +55,7 @@ def cluster(
         raise UserError("this model's state leaves the finite numbers: it has no clusters; choose from: lstar, kv")
     inside = walks.tokens < len(box.asked.symbols)
     some = np.flatnonzero(np.pad(inside, ((0, 0), (1, 0)), constant_values=True))
-    best, best_share = _machine(box, walks, np.zeros(walks.vectors.shape[:2], dtype=np.int64)), -1.0
+    best, best_count, best_share = _machine(box, walks, np.zeros(walks.vectors.shape[:2], dtype=np.int64)), 1, -1.0
     for points in _coordinates(box, walks, some, generator):
         distinct = np.unique(points[some].round(6), axis=0)
         sample, seed = generator.permutation(distinct)[:FITTED], int(generator.integers(2**31))
@@ -55,16 +64,17 @@ def cluster(
             machine = _machine(box, walks, where.reshape(walks.vectors.shape[:2]).astype(np.int64))
             share = float((machine.run(walks.tokens) == walks.said)[inside].mean())
             if share > best_share:
-                best, best_share = machine, share
+                best, best_count, best_share = machine, count, share
             if share >= enough:
-                return best.within(box.asked).minimal(), True
-    return best.within(box.asked).minimal(), False
+                return Clustering(best.within(box.asked).minimal(), best_count, True)
+    return Clustering(best.within(box.asked).minimal(), best_count, False)
 
 
 def _coordinates(
     box: BlackBox, walks: _Walks, some: Integers, generator: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
-    """All states `[words * (time + 1), coordinates]`, in one way after the other; `some` lie inside a word."""
+    """All states `[words * (time + 1), coordinates]`, observable ones, then principal components; `some` lie
+    inside a word."""
     flat = walks.vectors.reshape(-1, walks.vectors.shape[-1])
     lengths = (walks.tokens < len(box.asked.symbols)).sum(1)
     observed = observable(box.model, walks.vectors, walks.tokens, lengths.tolist(), generator)

@@ -87,7 +87,8 @@ def extract(
     if method == "states":
         from fwplab.extraction.clusters import cluster  # scikit-learn is slow to import
 
-        machine, complete = cluster(box, examples, most, generator)
+        found = cluster(box, examples, most, generator)
+        machine, complete = found.machine, found.complete
     else:
         from fwplab.extraction.learn import learn
 

@@ -27,10 +27,11 @@ def observable(
 
         G = E[sum_n J_n' J_n],
 
-    so that (S - S')' G (S - S') is to first order by how much the squared logits will differ once a word of the
-    language goes on. G is estimated from its random projections, whose mean it is: g = sum_n J_n' e_n with random signs
-    e_n (Hutchinson 1990), at positions drawn at random. It is the observability Gramian of control theory (Moore 1981),
-    of a system that is not linear: most of what a state holds is never asked for, and lies outside of it.
+    so that (S - S')' G (S - S') is to first order the expected squared difference of those logits over the next `AHEAD`
+    symbols of a word. G is estimated from its random projections, whose mean it is: g = sum_n J_n' e_n with random
+    signs e_n (Hutchinson 1990), at `SAMPLED` positions, each a random place in a random word; the largest coordinates
+    are kept. It is the observability Gramian of control theory (Moore 1981), of a system that is not linear: most of
+    what a state holds is never asked for, and lies outside of it.
     """
     words = generator.integers(len(tokens), size=SAMPLED)
     ends = np.asarray(lengths)[words]

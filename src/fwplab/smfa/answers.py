@@ -5,7 +5,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from fwplab.errors import UserError
 from fwplab.evaluate import TOKENS_AT_ONCE
 from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.mealy import UNDEFINED, Integers, mealy_of, tokens_of
@@ -74,17 +73,15 @@ def programs_of(
 ) -> tuple[Answers, int, bool]:
     """As `answers_of`, but of the machine whose states are clusters of what the model carries on words up to `longest`.
 
-    With it the number of its states, the programs, and whether it says what the model says on those words.
+    With it the number of the clusters, the programs, and whether it says what the model says on those words.
     """
     from fwplab.extraction.clusters import MOST_CLUSTERS, cluster  # scikit-learn is slow to import
 
     tree = prefixes(language, longest, most)
-    if not len(tree):
-        raise UserError(f"{language.name} has no word to make programs of")
     leaves, tokens = _leaves(tree)
     box = BlackBox(model, mealy_of(language, longest))
-    machine, complete = cluster(box, tokens, MOST_CLUSTERS, generator, enough=1.0)
-    return _filled(tree, leaves, machine.run(tokens)), len(machine), complete
+    found = cluster(box, tokens, MOST_CLUSTERS, generator, enough=1.0)
+    return _filled(tree, leaves, found.machine.run(tokens)), found.clusters, found.complete
 
 
 def _leaves(tree: Answers) -> tuple[list[list[int]], Integers]:

@@ -37,7 +37,7 @@ class Agreement:
 @dataclass(frozen=True, eq=False)
 class Proposal:
     """What was found. `words`: how many the machine was fitted to, the longest of `longest` symbols. `programs`: of the
-    source `weights`, how many states the clusters' machine has, and in `faithful` whether it says what the model says.
+    source `weights`, how many clusters there are, and in `faithful` whether their machine says what the model says.
 
     `witness`: the first shortest word after which machine and language differ, None where none is among those looked
     at; `reading` is None where there is no machine, or no state to read it from.
@@ -93,7 +93,7 @@ def propose(
         batches = [(length, _words(language, [length], WORDS, generator)) for length in lengths]
         agreement = [_agreement(model, language, found.chain, *batch) for batch in batches if batch[1]]
         words = _words(language, list(range(2, 51)), READ, generator)
-        reading = read_off(model, language, found.chain, words, seed)
+        reading = read_off(model, language, found.chain, words, generator)
     facts = len(answers), answers.longest, programs, faithful, witness, reading, tuple(agreement)
     return Proposal(source, found, *facts, perf_counter() - begun)
 
