@@ -123,18 +123,8 @@ def main() -> None:
         depth = "-" if reading is None or reading.depth is None else f"{reading.depth:.3f}"
         control = "-" if reading is None else percent(reading.control)
         by_weights, right = weights(checkpoint)
-        row = (
-            mixer + mark,
-            spoken,
-            kind(found),
-            model,
-            true,
-            depth,
-            control,
-            depths_read(found),
-            written(found),
-            by_weights,
-        )
+        cell, read = (mixer + mark, spoken), (depth, control, depths_read(found), written(found))
+        row = (*cell, kind(found), model, true, *read, by_weights)
         print(f"| {' | '.join(row)} |", flush=True)
         group = next((name for name, members in GROUPS.items() if spoken in members), "regular")
         same = [each.with_model == each.words for each in found.agreement] or [False] * len(LENGTHS)

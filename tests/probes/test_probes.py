@@ -22,7 +22,7 @@ from fwplab.probes import Values, frozen, linear_probes, patched, step_eigenvalu
 from fwplab.probes.freezing import AFTER, _held
 from fwplab.probes.linear import WINDOWS, Target, _random_values, _Ridge
 from fwplab.probes.patching import CUTS
-from fwplab.probes.words import draw, flattened, grows, labels, part_names, restored, stream
+from fwplab.probes.words import draw, grows, joined, labels, part_names, restored, stream
 
 PARITY = language("parity")
 ENDS = [end for _, end in WINDOWS]
@@ -192,7 +192,7 @@ def test_a_flat_state_is_the_state(mixer: str) -> None:
     model = untrained(mixer)
     tokens = torch.tensor([[0, 1, 1], [1, 0, 1]])
     *_, (_, state) = stream(model, tokens)
-    again = restored(model, torch.cat([flattened(layer) for layer in state], 1).double())
+    again = restored(model, joined(state).double())
     for layer, same in zip(state, again, strict=True):
         for one, other in zip(layer, same, strict=True):
             assert one.dtype == other.dtype

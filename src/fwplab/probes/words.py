@@ -108,8 +108,13 @@ def flattened(state: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.flatten(1) for part in state], 1)
 
 
+def joined(states: Sequence[State]) -> Tensor:
+    """The states of all layers as a row a word, `[words, numbers]`."""
+    return torch.cat([flattened(layer) for layer in states], 1)
+
+
 def restored(model: Model, rows: Tensor) -> list[State]:
-    """The states of all layers, in their own types, from `[words, numbers]`: each layer `flattened`, one by one."""
+    """The states of all layers, in their own types, that were `joined` to these rows."""
     states, taken = [], 0
     for layer in model.initial_state(1):
         sizes = [part.numel() for part in layer]

@@ -10,7 +10,7 @@ import torch
 from fwplab.languages import Language
 from fwplab.languages.dataset import encode
 from fwplab.model import Model
-from fwplab.probes.words import flattened, grows, stream, walk
+from fwplab.probes.words import grows, joined, stream, walk
 from fwplab.smfa.chain import Chain, Row
 from fwplab.smfa.writing import Moment, Vectors, Written, write
 
@@ -80,7 +80,7 @@ def _moments(model: Model, language: Language, chain: Chain, words: Sequence[str
         return {}
     tokens = torch.from_numpy(encode(language, words).tokens).clamp(max=len(language.symbols) - 1)
     states = [model.initial_state(len(words)), *(state for _, state in stream(model, tokens))]
-    walks = torch.stack([torch.cat([flattened(layer) for layer in state], 1) for state in states], 1).detach()
+    walks = torch.stack([joined(state) for state in states], 1).detach()
     found = {}
     for word, walked in zip(words, walks.double().numpy(), strict=True):
         path = [(0, 0), *(place for place in chain.trajectory(word) if place is not None)]

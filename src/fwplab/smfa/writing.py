@@ -98,8 +98,8 @@ def _way(language: Language, chain: Chain, moment: Moment, generator: np.random.
         steps = []
         for symbol in chain.symbols:
             after, there = language.step(state, symbol), chain.step(*place, symbol)
-            said = language.label(after) is not None and there and chain.output(there) in language.classes
-            if there and said and language.following(after):
+            spoken = language.label(after) is not None and language.following(after)
+            if spoken and there is not None and chain.output(there) in language.classes:
                 steps.append((symbol, after, there))
         if not steps:
             break
