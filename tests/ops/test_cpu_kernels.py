@@ -123,12 +123,12 @@ def test_no_tape_where_no_gradient_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("width", [4, 8, 16])
-@pytest.mark.parametrize("name", ["linear", "delta", "signed_delta"])
+@pytest.mark.parametrize("width", [4, 7, 8, 16])
+@pytest.mark.parametrize("name", CASES)
 def test_heads_side_by_side_over_several_segments(name: str, width: int, dtype: torch.dtype) -> None:
     tolerance = 2e-4 if dtype == torch.float32 else 1e-10
-    for heads in (1, 3, 5):
-        inputs = CASES[name].draw(2, 70, heads, width, torch.Generator().manual_seed(0))
+    for heads, batch in ((1, 2), (3, 2), (5, 2), (6, 5), (8, 3), (16, 1), (32, 1)):
+        inputs = CASES[name].draw(batch, 70, heads, width, torch.Generator().manual_seed(0))
         exact = run_with_gradients(CASES[name], inputs, "reference")
         assert worst(run_with_gradients(CASES[name], inputs, "cpu", dtype), exact) < tolerance
 

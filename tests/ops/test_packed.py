@@ -45,8 +45,8 @@ def gradients(results: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
 @pytest.mark.parametrize(("name", "form"), FORMS, ids="-".join)
 def test_packed_equals_each_by_itself(name: str, form: str, lengths: str) -> None:
     case, own = CASES[name], LENGTHS[lengths]
-    for width in (4, 17) if form == "cpu" else (4,):
-        sequences, slow, start = draw(name, own, 2, width)
+    for heads, width in ((2, 4), (8, 5), (2, 17)) if form == "cpu" else ((2, 4),):
+        sequences, slow, start = draw(name, own, heads, width)
         leaves = [tensor.clone().requires_grad_() for tensor in (*sequences, *slow, *start)]
         along, rest = leaves[: len(sequences)], leaves[len(sequences) : len(leaves) - len(start)]
         initial = tuple(leaves[-len(start) :])

@@ -1,4 +1,4 @@
-// The delta rule, with and without a gate, and the additive rule, one group of sequences of one head:
+// The delta rule, with and without a gate, and the additive rule, one group of strands:
 //   additive:  e = v;                            W += k^T e;        o = q W.
 //   erasing:   e = v - k W;                      W += k^T (b e);    o = q W.
 //   gated:     W = a W, a = exp(log decay); then as erasing.

@@ -34,7 +34,8 @@ def place(tensor: Tensor) -> Strided:
 def cut(z: Tensor, cu_seqlens: Tensor | None) -> Plan:
     """One task a sequence and run of channels."""
     packed = None if cu_seqlens is None else packing(cu_seqlens)
-    return Plan(Order.ROWS, registers() // z.element_size(), teams=1, segment=1, groups=(z.shape[1],), packing=packed)
+    lanes = registers() // z.element_size()
+    return Plan(Order.ROWS, lanes, together=1, teams=1, segment=1, groups=(z.shape[1],), packing=packed)
 
 
 @kernel("fwplab::elementwise")

@@ -58,7 +58,7 @@ struct Common<Srwm<O>> {
 template <class T, int teams, int... narrow, int... wide, class F>
 void with_order(const Problem& problem, Known<narrow...>, Known<wide...>, F&& f) {
     constexpr int N = register_bytes / sizeof(T);
-    if (problem.lanes != N || problem.width < 1) throw Unsupported();
+    if (problem.lanes != N || problem.width < 1 || N % problem.together || problem.heads % problem.together) throw Unsupported();
     [[maybe_unused]] const auto known = [&](auto order) { return problem.width == decltype(order)::width && (f(order), true); };
     if (problem.order == lanes_order) {
         if (!(known(Lanes<T, N, narrow>()) || ...)) f(Lanes<T, N, 0>());
@@ -101,31 +101,31 @@ void add_shares(T* sum, const T* shares, std::int64_t tasks, std::int64_t size) 
         for (std::int64_t i = 0; i < size; i++) sum[i] += shares[task * size + i];
 }
 
-// How many heads one task takes, one after the other: those whose rows share a cache line and its neighbour, unless that leaves threads
-// without work.
-inline std::int64_t heads_together(const Problem& problem) {
-    std::int64_t heads = 128 / (problem.width * problem.element_bytes());
-    heads = heads < 1 ? 1 : heads < problem.heads ? heads : problem.heads;
-    while (heads > 1 && (problem.heads + heads - 1) / heads * problem.groups() < 2 * problem.threads) heads--;
-    return heads;
+// How many sets of heads one task takes, one after the other: those whose rows share a cache line and its neighbour, unless that leaves
+// threads without work.
+inline std::int64_t sets_together(const Problem& problem) {
+    std::int64_t count = 128 / (problem.together * problem.width * problem.element_bytes());
+    count = count < 1 ? 1 : count < problem.sets() ? count : problem.sets();
+    while (count > 1 && (problem.sets() + count - 1) / count * problem.groups() < 2 * problem.threads) count--;
+    return count;
 }
 
-// Runs f(group, tape, workspace) for every group of sequences of every head. The tape, if any, has `bytes` for each head, its groups
-// side by side; the callers' size must be the kernels' own.
+// Runs f(group, tape, workspace) for every group of sequences of every set of heads. The tape, if any, has `bytes` for each head, a set's
+// groups side by side; the callers' size must be the kernels' own.
 template <class O, class Rule, class F>
 void for_groups(const Problem& problem, const Rule& rule, void* tape, std::int64_t bytes, F&& f) {
     using V = typename O::V;
     std::vector<std::int64_t> starts(problem.groups() + 1);
     for (std::int64_t g = 0; g < problem.groups(); g++) starts[g + 1] = starts[g] + rule.tape(nullptr, g).vectors();
     const std::int64_t vectors = starts.back();
-    if (tape && bytes != vectors * std::int64_t(sizeof(V))) throw Unsupported();
-    const std::int64_t together = heads_together(problem), bundles = (problem.heads + together - 1) / together;
+    if (tape && bytes * problem.together != vectors * std::int64_t(sizeof(V))) throw Unsupported();
+    const std::int64_t together = sets_together(problem), bundles = (problem.sets() + together - 1) / together;
     parallel(problem.groups() * bundles, problem.threads, [&](std::int64_t task, Workspace& space) {
         const std::int64_t index = task / bundles, first = task % bundles * together;
-        for (std::int64_t head = first; head < problem.heads && head < first + together; head++) {
+        for (std::int64_t set = first; set < problem.sets() && set < first + together; set++) {
             space.reset();
-            const Group<O> group(problem, head, index, space);
-            V* own = tape ? static_cast<V*>(tape) + head * vectors + starts[index] : nullptr;
+            const Group<O> group(problem, set * problem.together, index, space);
+            V* own = tape ? static_cast<V*>(tape) + set * vectors + starts[index] : nullptr;
             f(group, rule.tape(own, index), space);
         }
     });
@@ -270,7 +270,7 @@ FWPLAB_EXPORT int fwplab_recurrent_delta_backward(const Problem* problem, const 
             const std::int64_t d = problem->width, size = 3 * d * d + d, groups = problem->groups();
             std::vector<T> shares(problem->heads * groups * size);
             for_groups<O>(*problem, rule, tape, bytes, [&](const auto& group, const auto& own, Workspace& space) {
-                rule.backward(*a, group, own, shares.data() + (group.head * groups + group.index) * size, space);
+                rule.backward(*a, group, own, shares.data() + (group.head * groups + group.index) * size, groups * size, space);
             });
             T* sum = static_cast<T*>(slow_gradients);
             for (std::int64_t head = 0; head < problem->heads; head++)

@@ -2,6 +2,7 @@
 
 import ctypes
 import enum
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class Problem(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "length", "heads", "width", "is_double")),
-        *((name, ctypes.c_int64) for name in ("order", "lanes", "teams", "segment", "threads")),
+        *((name, ctypes.c_int64) for name in ("order", "lanes", "together", "teams", "segment", "threads")),
         *((name, ctypes.c_void_p) for name in ("longest_first", "starts", "lengths")),
     )
 
@@ -91,11 +92,13 @@ def packing(cu_seqlens: Tensor) -> Packing:
 
 
 class Plan(NamedTuple):
-    """How a recurrence is cut: the loop order; registers of `lanes` numbers; `teams` sequences interleaved; a state
-    saved every `segment` steps; and for each group of sequences that share registers the length of its longest."""
+    """How a recurrence is cut: the loop order; registers of `lanes` numbers; `together` adjacent heads in a register;
+    `teams` sequences interleaved; a state saved every `segment` steps; and for each group of sequences that share
+    registers the length of its longest."""
 
     order: Order
     lanes: int
+    together: int
     teams: int
     segment: int
     groups: tuple[int, ...]
@@ -113,7 +116,7 @@ class Plan(NamedTuple):
         """The description for the library; `tensor` is `[batch, time, heads, d]`."""
         batch, length, heads, width = tensor.shape
         is_double = int(tensor.dtype == torch.float64)
-        rest = self.order, self.lanes, self.teams, self.segment, torch.get_num_threads()
+        rest = self.order, self.lanes, self.together, self.teams, self.segment, torch.get_num_threads()
         if self.packing is None:
             return Problem(batch, length, heads, width, is_double, *rest)
         batch, length = self.sequences(batch), max(self.groups, default=0)
@@ -121,10 +124,10 @@ class Plan(NamedTuple):
 
     def tape(self, like: Tensor, matrix: int, slot: int) -> Tensor:
         """Room `[heads, bytes]` for what the backward pass needs: for each group a matrix before each segment and at
-        the end, and a slot for each step, both in vectors."""
+        the end, and a slot for each step, both in vectors, which `together` heads share."""
         segments = sum(-(-length // self.segment) + 1 for length in self.groups)
         vectors = self.teams * (segments * matrix + sum(self.groups) * slot)
-        size = vectors * self.lanes * like.element_size()
+        size = vectors * self.lanes * like.element_size() // self.together
         return like.new_empty(like.shape[2], size, dtype=torch.uint8)
 
 
@@ -142,27 +145,29 @@ def plan(
     holds: bool = False,
 ) -> Plan:
     """Held order where the rule `holds` a whole W in registers and the head is narrow enough. Else lanes order for
-    heads of at most `widest_lanes` and batches that fill half a register or more, and rows order for the others,
-    `interleaved` sequences at a time (the rule's own number in C++).
+    heads of at most `widest_lanes` where the batch fills half a register or more, with as many adjacent heads in it as
+    divide theirs evenly: their numbers lie side by side in memory. Rows order for the others, `interleaved` sequences
+    at a time (the rule's own number in C++).
 
     The choice depends on the shape alone, so the number of threads cannot change a bit of the result. `undoes`:
     whether the rule's backward pass takes its updates back; if not, it holds the states of a whole segment.
     """
-    batch, length, _, width = tensor.shape
+    batch, length, heads, width = tensor.shape
     packed = None if cu_seqlens is None else packing(cu_seqlens)
     if packed is not None:
         batch = packed.lengths.numel()
     lanes = registers() // tensor.element_size()
-    order, teams, together = Order.ROWS, interleaved if 2 * batch > interleaved else 1, 1
+    order, together, teams = Order.ROWS, 1, interleaved if 2 * batch > interleaved else 1
+    adjacent = math.gcd(heads, lanes)
     if holds and width in HELD_WIDTHS and width <= lanes:
         order, teams = Order.HELD, 1
-    elif width <= widest_lanes and 2 * batch > lanes:
-        order, teams, together = Order.LANES, 1, lanes
-    together = max(together, teams)
-    groups = (length,) * -(-batch // together)
+    elif width <= widest_lanes and 2 * batch * adjacent > lanes:
+        order, together, teams = Order.LANES, adjacent, 1
+    sequences = lanes // together if order == Order.LANES else teams
+    groups = (length,) * -(-batch // sequences)
     if packed is not None:
-        groups = tuple(packed.lengths[packed.longest_first][::together].tolist())
-    return Plan(order, lanes, teams, UNDONE if undoes else 8, groups, packed)
+        groups = tuple(packed.lengths[packed.longest_first][::sequences].tolist())
+    return Plan(order, lanes, together, teams, UNDONE if undoes else 8, groups, packed)
 
 
 def address(tape: Tensor) -> tuple[int | None, int]:

@@ -1,13 +1,13 @@
 // Two of the three loop orders, as policies (the third is held.h). A rule is written once, in vectors, and an order says what lies side by
-// side in one register: `Lanes` the same entry of N sequences, `Rows` N consecutive entries of one sequence (and `teams` such sequences
-// interleaved).
+// side in one register: `Lanes` the same entry of N strands, each a head of a sequence, `Rows` N consecutive entries of one strand (and
+// `teams` of them, of as many sequences, interleaved).
 //
 //                          Lanes                       Rows
 // a quantity of d entries  d vectors                   ceil(d / N) vectors for each team, zeros after the end
 // left(x, i)               vector: entry i             number: entry i, broadcast where it is used
-// Weight (shared by batch) number, broadcast           vector of N columns
+// Weight (shared by batch) vector: of each one's head  vector of N columns
 // reduce(x)                nothing: an entry is a sum  each vector becomes its own sum, in every lane
-// total(x, i)              entry i of all sequences    entry i
+// totals(x, i)             sums over a head's strands  entry i
 #pragma once
 
 #include "vector.h"
@@ -33,8 +33,8 @@ template <class T, int N, int D>
 struct Lanes {
     using Scalar = T;
     using V = Vector<T, N>;
-    using Weight = T;
-    static constexpr int width = D, lanes = N, teams = 1, sequences = N;
+    using Weight = V;
+    static constexpr int width = D, lanes = N, teams = 1, strands = N;
     static constexpr int block = sizeof(V) == 64 ? 8 : 4;  // accumulators that fit the register file
 
     static constexpr int vectors(int n) { return n; }
@@ -57,9 +57,25 @@ struct Lanes {
         for (int i = 0; i < 4; i++) out[i] = x[i];
     }
     static FWPLAB_INLINE void mask(V*, int, T) {}
-    static T total(const V* x, int i) { return fold_lanes(x[i])[0]; }
+    static void set_weight(Weight* row, int j, const T* const* from, std::ptrdiff_t at) {
+        for (int lane = 0; lane < N; lane++) row[j][lane] = from[lane][at];
+    }
 
-    // n numbers of every sequence.
+    // to[h * step] = the sum of entry i over the strands of head h, of so many heads in turn.
+    static void totals(T* to, std::int64_t step, const V* x, int i, std::int64_t heads) {
+        const V sums = fold_strands<N / 2>(x[i], heads);
+        for (std::int64_t h = 0; h < heads; h++) to[h * step] = sums[h];
+    }
+    template <int half>
+    static FWPLAB_INLINE V fold_strands(V x, std::int64_t heads) {
+        if constexpr (half == 0) {
+            return x;
+        } else {
+            return heads > half ? x : fold_strands<half / 2>(x + permute<Swapped<half>>(x, x), heads);
+        }
+    }
+
+    // n numbers of every strand.
     static FWPLAB_INLINE void load(V* out, int, const T* const* from, int n) {
         int c = 0;
         if constexpr (N % 4 == 0) {
@@ -92,7 +108,7 @@ struct Lanes {
         }
     }
 
-    // One number of every sequence.
+    // One number of every strand.
     static FWPLAB_INLINE V load_numbers(const T* const* from, int) { return load_number(from, 0); }
     static FWPLAB_INLINE V load_number(const T* const* from, int) {
         V v{};
@@ -104,7 +120,7 @@ struct Lanes {
         for (int lane = 0; lane < N; lane++) *to[lane] = x[lane];
     }
 
-    // 1 for the first `active` sequences, 0 for the others.
+    // 1 for the first `active` strands, 0 for the others.
     static FWPLAB_INLINE V present(int active, int) {
         V v{};
         for (int lane = 0; lane < N; lane++) v[lane] = lane < active;
@@ -117,7 +133,7 @@ struct Rows {
     using Scalar = T;
     using V = Vector<T, N>;
     using Weight = V;
-    static constexpr int width = D, lanes = N, teams = M, sequences = M;
+    static constexpr int width = D, lanes = N, teams = M, strands = M;
     static constexpr int block = 4;
 
     static constexpr int vectors(int n) { return (n + N - 1) / N; }
@@ -158,7 +174,8 @@ struct Rows {
         out[2] = permute<Spread<2>>(x, x), out[3] = permute<Spread<3>>(x, x);
     }
     static FWPLAB_INLINE V inverse(V x) { return splat<V>(1 / x[0]); }  // of what is the same in every lane
-    static T total(const V* x, int i) { return left(x, i); }
+    static void set_weight(Weight* row, int j, const T* const* from, std::ptrdiff_t at) { reinterpret_cast<T*>(row)[j] = from[0][at]; }
+    static void totals(T* to, std::int64_t, const V* x, int i, std::int64_t) { *to = left(x, i); }
 
     // padded(n) vectors become the vectors(n) of their sums.
     static FWPLAB_INLINE void fold(V* x, int n) {

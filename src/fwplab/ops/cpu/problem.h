@@ -16,14 +16,16 @@ struct Problem {
     std::int64_t is_double;
     std::int64_t order;
     std::int64_t lanes;    // numbers in one register
+    std::int64_t together; // adjacent heads of a sequence that share a register in lanes order; divides heads and lanes
     std::int64_t teams;    // sequences interleaved in rows order
     std::int64_t segment;  // steps between two saved states
     std::int64_t threads;
     // Of a packed batch, else null: the sequences from the longest to the shortest, and by sequence where it starts and its length.
     const std::int64_t *longest_first, *starts, *lengths;
 
-    std::int64_t sequences() const { return order == rows_order ? teams : lanes; }
+    std::int64_t sequences() const { return order == rows_order ? teams : lanes / together; }
     std::int64_t groups() const { return (batch + sequences() - 1) / sequences(); }
+    std::int64_t sets() const { return heads / together; }  // of heads
     std::int64_t element_bytes() const { return is_double ? 8 : 4; }
     std::int64_t longest(std::int64_t group) const { return lengths ? lengths[longest_first[group * sequences()]] : length; }
     std::int64_t segments(std::int64_t group) const { return (longest(group) + segment - 1) / segment; }
@@ -41,25 +43,26 @@ struct Strided {
     }
 };
 
-// Sequences of one head that share a register or are interleaved.
+// What shares a register or is interleaved: so many adjacent heads of some sequences, each head of each sequence a strand.
 template <class O>
 struct Group {
     using T = typename O::Scalar;
     using V = typename O::V;
-    static constexpr int S = O::sequences;
+    static constexpr int S = O::strands;
 
     const Problem& problem;
-    std::int64_t head, index, length;  // length of the longest
-    int count;
-    std::int64_t members[S], starts[S], lengths[S];
-    T *zeros, *dump;  // read and written in place of sequences that have ended or do not exist
+    std::int64_t head, index, length;  // the first head; length of the longest
+    int count;                         // strands that exist
+    std::int64_t members[S], heads[S], starts[S], lengths[S];
+    T *zeros, *dump;  // read and written in place of strands that have ended or do not exist
 
     FWPLAB_APART Group(const Problem& p, std::int64_t head_, std::int64_t index_, Workspace& space)
         : problem(p), head(head_), index(index_), length(p.longest(index_)) {
-        const std::int64_t first = index * S, rest = p.batch - first;
-        count = int(rest < S ? rest : S);
+        const std::int64_t first = index * p.sequences(), rest = p.batch - first;
+        count = int((rest < p.sequences() ? rest : p.sequences()) * p.together);
+        for (int s = 0; s < S; s++) heads[s] = head + s % p.together;
         for (int s = 0; s < count; s++) {
-            members[s] = p.lengths ? p.longest_first[first + s] : first + s;
+            members[s] = p.lengths ? p.longest_first[first + s / p.together] : first + s / p.together;
             starts[s] = p.lengths ? p.starts[members[s]] : 0;
             lengths[s] = p.lengths ? p.lengths[members[s]] : p.length;
         }
@@ -68,32 +71,38 @@ struct Group {
         dump = reinterpret_cast<T*>(space.take<V>(vectors));
     }
 
-    // How many sequences, the first ones, are still running at position t.
+    // How many strands, the first ones, are still running at position t.
     int active(std::int64_t t) const {
         int running = count;
         while (running && lengths[running - 1] <= t) running--;
         return running;
     }
 
+    // Where a strand of an argument along the time begins.
+    template <class X>
+    X* place(const Strided& argument, int s) const {
+        return problem.lengths ? argument.at<X>(0, starts[s], heads[s]) : argument.at<X>(members[s], 0, heads[s]);
+    }
+
     // Rows of a state: n numbers at row r.
     FWPLAB_APART void load_row(V* out, int team_stride, const Strided& from, std::int64_t row, int n) const {
         T* at[S];
-        for (int s = 0; s < S; s++) at[s] = s < count ? from.at<T>(members[s], row, head) : zeros;
+        for (int s = 0; s < S; s++) at[s] = s < count ? from.at<T>(members[s], row, heads[s]) : zeros;
         O::load(out, team_stride, at, n);
     }
     FWPLAB_APART void store_row(const Strided& to, std::int64_t row, const V* in, int team_stride, int n) const {
         T* at[S];
-        for (int s = 0; s < S; s++) at[s] = s < count ? to.at<T>(members[s], row, head) : dump;
+        for (int s = 0; s < S; s++) at[s] = s < count ? to.at<T>(members[s], row, heads[s]) : dump;
         O::store(at, in, team_stride, n);
     }
 };
 
-// The places of `count` arguments along the time for every sequence of a group; bit i of `written` tells that argument i is written.
+// The places of `count` arguments along the time for every strand of a group; bit i of `written` tells that argument i is written.
 template <class O, int count, int written>
 class Walk {
    public:
     using T = typename O::Scalar;
-    static constexpr int S = O::sequences;
+    static constexpr int S = O::strands;
 
     // From position t on, in direction +1 or -1.
     Walk(const Group<O>& group_, const Strided* const* places_, std::int64_t t_, int direction_)
@@ -112,7 +121,7 @@ class Walk {
         if (group->problem.lengths && present() != running) seat();
     }
 
-    // Asks for what the walk comes to in `ahead` steps, where a register's sequences are too many streams for the processor to foresee.
+    // Asks for what the walk comes to in `ahead` steps, where a register's strands are too many streams for the processor to foresee.
     FWPLAB_INLINE void prefetch(int ahead, int n) const {
         if constexpr (S < 4) return;
         constexpr int line = 64 / sizeof(T);
@@ -137,9 +146,8 @@ class Walk {
             const Strided& place = *places[i];
             for (int s = 0; s < S; s++) {
                 const bool here = s < running;
-                T* base = static_cast<T*>(place.data) + group->head * place.head;
-                const std::int64_t start = !here ? 0 : group->problem.lengths ? group->starts[s] * place.row : group->members[s] * place.batch;
-                at[i][s] = here ? base + start + t * place.row : written >> i & 1 ? group->dump : group->zeros;
+                T* outside = written >> i & 1 ? group->dump : group->zeros;
+                at[i][s] = here ? group->template place<T>(place, s) + t * place.row : outside;
                 step[i][s] = here ? direction * place.row : 0;
             }
         }

@@ -189,15 +189,15 @@ FWPLAB_INLINE void softmax_backward(typename O::V* const (&gradient)[count], con
         for (int c = 0; c < n; c++) gradient[r][c] = p[r][c] * (gradient[r][c] - mean[r]);
 }
 
-// A copy of a weight shared by the batch, in the order's own layout: entry (i, j) from base + i * row + j * column.
+// A copy of a weight shared by the batch, in the order's own layout: entry (i, j) from i * row + j * column on where every strand's head
+// has its own.
 template <class O>
-void copy_weight(typename O::Weight* out, int out_columns, const typename O::Scalar* base, std::int64_t row, std::int64_t column, int rows,
-                 int columns) {
-    using T = typename O::Scalar;
+void copy_weight(typename O::Weight* out, int out_columns, const typename O::Scalar* const (&of_strand)[O::strands], std::int64_t row,
+                 std::int64_t column, int rows, int columns) {
     for (int i = 0; i < rows; i++) {
-        T* to = reinterpret_cast<T*>(out + std::ptrdiff_t(i) * out_columns);
-        for (int j = 0; j < columns; j++) to[j] = base[i * row + j * column];
-        for (int j = columns; j < O::padded(columns); j++) to[j] = 0;
+        typename O::Weight* to = out + std::ptrdiff_t(i) * out_columns;
+        to[O::vectors(columns) - 1] = typename O::Weight{};  // what is after the last column stays zero
+        for (int j = 0; j < columns; j++) O::set_weight(to, j, of_strand, i * row + j * column);
     }
 }
 

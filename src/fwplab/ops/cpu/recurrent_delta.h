@@ -1,4 +1,4 @@
-// Recurrent delta, one group of sequences of one head:
+// Recurrent delta, one group of strands:
 //   h = tanh(o_{t-1}); q = softmax(q_x + h R_q); k = softmax(k_x + h R_k); v = v_x + h R_v; b = sigmoid(b_x + h . r_b)
 //   e = v - k W; W += k^T (b e); o = q W.
 // W is touched once a step: the pass of step t first applies the update of step t - 1, and o = q W_{t-1} + (q . k) b e.
@@ -43,19 +43,26 @@ struct RecurrentDelta {
         return {static_cast<V*>(start), problem.segment, problem.segments(group), problem.longest(group), M * matrix, M * slot};
     }
 
+    // `rows` rows of a slow weight, entry (i, j) of a head from i * row + j * column on.
+    void copy_weight(Weight* out, int out_columns, const Group<O>& group, const Strided& from, std::int64_t row, std::int64_t column,
+                     int rows) const {
+        const T* of_strand[O::strands];
+        for (int s = 0; s < O::strands; s++) of_strand[s] = from.at<const T>(0, 0, group.heads[s]);
+        fwplab::copy_weight<O>(out, out_columns, of_strand, row, column, rows, d);
+    }
+
     // [R_q | R_k | R_v] side by side: one product feeds the last output back to all three.
-    Weight* side_by_side(Workspace& space, const Strided& q, const Strided& k, const Strided& v, std::int64_t head) const {
+    Weight* side_by_side(Workspace& space, const Strided& q, const Strided& k, const Strided& v, const Group<O>& group) const {
         Weight* out = space.take<Weight>(d * wide);
         const Strided* all[3] = {&q, &k, &v};
-        for (int j = 0; j < 3; j++) copy_weight<O>(out + j * n, wide, all[j]->at<const T>(0, 0, head), all[j]->row, 1, d, d);
+        for (int j = 0; j < 3; j++) copy_weight(out + j * n, wide, group, *all[j], all[j]->row, 1, d);
         return out;
     }
 
     void forward(const RecurrentDeltaForward& a, const Group<O>& group, const Tape<V>& tape, Workspace& space) const {
-        const std::int64_t head = group.head;
-        const Weight* feedback = side_by_side(space, a.recurrent_query, a.recurrent_key, a.recurrent_value, head);
+        const Weight* feedback = side_by_side(space, a.recurrent_query, a.recurrent_key, a.recurrent_value, group);
         Weight* feedback_beta = space.take<Weight>(n);
-        copy_weight<O>(feedback_beta, n, a.recurrent_beta.at<const T>(0, 0, head), 0, 1, 1, d);
+        copy_weight(feedback_beta, n, group, a.recurrent_beta, 0, 1, 1);
         V *W = space.take<V>(M * matrix), *o = space.take<V>(M * n), *u = space.take_zeros<V>(M * n), *read = space.take<V>(n);
         V* scratch = space.take_zeros<V>(2 * M * slot);  // the slots of this step and the last where no tape is kept
         for (int i = 0; i < d; i++) group.load_row(W + i * n, matrix, a.weight, i, d);
@@ -127,8 +134,9 @@ struct RecurrentDelta {
 
     using WalkBack = Walk<O, 5, 15 << 1>;
 
-    void backward(const RecurrentDeltaBackward& a, const Group<O>& group, const Tape<V>& tape, T* slow_gradient, Workspace& space) const {
-        const Transposed slow = transposed(a, group.head, space);
+    void backward(const RecurrentDeltaBackward& a, const Group<O>& group, const Tape<V>& tape, T* slow_gradient, std::int64_t slow_step,
+                  Workspace& space) const {
+        const Transposed slow = transposed(a, group, space);
         const int quantity = M * n, carried = M * matrix + 2 * quantity;
         V *W = space.take<V>(M * matrix + apart<V>), *G = space.take_zeros<V>(carried), *backup = space.take<V>(carried);
         V *rest = space.take<V>(2 * quantity), *sums = space.take_zeros<V>(2 * O::padded(d));
@@ -170,18 +178,19 @@ struct RecurrentDelta {
             [&](std::int64_t begin, std::int64_t end) { add_slow(tape.step(begin), grads, int(end - begin) * M, adjoint.slow); });
         for (int i = 0; i < d; i++) group.store_row(a.weight, i, G + i * n, matrix, d);
         group.store_row(a.last, 0, adjoint.o, n, d);
+        const auto totals = [&](const V* row) {
+            for (int c = 0; c < d; c++) O::totals(slow_gradient++, slow_step, row, c, problem.together);
+        };
         for (int j = 0; j < 3; j++)
-            for (int r = 0; r < d; r++)
-                for (int c = 0; c < d; c++) *slow_gradient++ = O::total(adjoint.slow + (r * 3 + j) * n, c);
-        for (int c = 0; c < d; c++) *slow_gradient++ = O::total(adjoint.slow + d * wide, c);
+            for (int r = 0; r < d; r++) totals(adjoint.slow + (r * 3 + j) * n);
+        totals(adjoint.slow + d * wide);
     }
 
-    Transposed transposed(const RecurrentDeltaBackward& a, std::int64_t head, Workspace& space) const {
+    Transposed transposed(const RecurrentDeltaBackward& a, const Group<O>& group, Workspace& space) const {
         const Strided* slow[3] = {&a.recurrent_query, &a.recurrent_key, &a.recurrent_value};
         Transposed out{space.take<Weight>(3 * matrix), space.take<Weight>(n)};
-        for (int j = 0; j < 3; j++)
-            copy_weight<O>(out.feedback + j * matrix, n, slow[j]->at<const T>(0, 0, head), 1, slow[j]->row, d, d);
-        copy_weight<O>(out.beta, n, a.recurrent_beta.at<const T>(0, 0, head), 0, 1, 1, d);
+        for (int j = 0; j < 3; j++) copy_weight(out.feedback + j * matrix, n, group, *slow[j], 1, slow[j]->row, d);
+        copy_weight(out.beta, n, group, a.recurrent_beta, 0, 1, 1);
         return out;
     }
 

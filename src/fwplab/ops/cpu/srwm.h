@@ -1,4 +1,4 @@
-// The self-referential weight matrix W = [W_y | W_q | W_k | w_b], one group of sequences of one head:
+// The self-referential weight matrix W = [W_y | W_q | W_k | w_b], one group of strands:
 //   [y | q | k | b] = x W; q = softmax(q); k = softmax(k); b = sigmoid(b) (four rates, one a block);
 //   r = (q - k) W; W += k^T (b r), every block of r times its own rate.
 // The pass that reads x W first applies the update of the step before; the pass that reads (q - k) W only reads.
