@@ -1,8 +1,8 @@
 """Kernels in the cache and out of it, and what a pass costs that computes nothing.
 
 `python benchmarks/cache.py` prints, for forward and backward by autograd on one core, nanoseconds for a position of
-one head of one sequence: 16 sequences of one head (in the cache) and 64 of all heads; and microseconds of the least
-pass, a sequence of one position, which is taken off both. The three take turns; medians.
+one head of one sequence: as many sequences as make 16 strands with all heads (in the cache), and 64; and microseconds
+of the least pass, of one position of them, which is taken off both. The three take turns; medians.
 """
 
 from fwplab.benchmark import clock
@@ -21,8 +21,8 @@ if __name__ == "__main__":
     print("operator         shape   in cache  full batch  share  smallest pass")
     with clock.on_threads(1):
         for case in CASES:
-            one, form = Case(case.operator, 1, case.width), case.forms["cpu"]
-            inputs = {"least": draw(one, 1, 1), "inside": draw(one, 16, LENGTH), "full": draw(case, 64, LENGTH)}
+            few, form = 16 // case.heads, case.forms["cpu"]
+            inputs = {"least": draw(case, few, 1), "inside": draw(case, few, LENGTH), "full": draw(case, 64, LENGTH)}
             times = clock.medians({name: passes(form, tensors) for name, tensors in inputs.items()}, rounds=ROUNDS)
             inside = (times["inside"] - times["least"]) / (16 * LENGTH)
             full = (times["full"] - times["least"]) / (64 * LENGTH * case.heads)

@@ -19,11 +19,12 @@ PEAK = "peak"
 def medians(
     forms: Mapping[str, Callable[[], object]], *, rounds: int, least: float = 0.05, dtype: torch.dtype = torch.float32
 ) -> dict[str, float]:
-    """Median seconds of one call of each form, and under `PEAK` the core's multiply-adds a second in the same minutes.
+    """Median seconds of one call of each form, and under `PEAK` the core's multiply-adds a second, median as well.
 
-    In every round each form runs in its turn, for at least `least` seconds, so that what disturbs the machine
-    disturbs all alike. One call of each comes first, unmeasured; and one before each turn of a form that is quick
-    (less than `least`), which else would pay for the memory that a slow one has given back to the system.
+    In every round the peak and then each form run in their turn, each form for at least `least` seconds, so that what
+    disturbs the machine, a clock that changes above all, disturbs all alike. One call of each comes first,
+    unmeasured; and one before each turn of a form that is quick (less than `least`), which else would pay for the
+    memory that a slow one has given back to the system.
     """
     for form in forms.values():
         form()
@@ -33,14 +34,14 @@ def medians(
     gc.disable()
     try:
         for _ in range(rounds):
+            peaks.append(peak(dtype))
             for name, form in forms.items():
                 if times[name] and times[name][-1] < least:
                     form()
                 times[name].append(seconds(form, least))
-            peaks.append(peak(dtype))
     finally:
         gc.enable()
-    return {name: statistics.median(values) for name, values in times.items()} | {PEAK: max(peaks)}
+    return {name: statistics.median(values) for name, values in times.items()} | {PEAK: statistics.median(peaks)}
 
 
 def seconds(form: Callable[[], object], least: float) -> float:
@@ -54,7 +55,7 @@ def seconds(form: Callable[[], object], least: float) -> float:
             return passed / calls
 
 
-def peak(dtype: torch.dtype = torch.float32, rounds: int = 300_000) -> float:
+def peak(dtype: torch.dtype = torch.float32, rounds: int = 3_000_000) -> float:
     """Multiply-adds a second of one core, in registers alone; not a number where there is no compiled library."""
     loaded = library.load()
     if isinstance(loaded, library.Missing):
