@@ -149,7 +149,7 @@ WRONG = {
     "one file": (["--out", "a.svg"], "--figure is missing"),
     "figure of the study": (["robustness", "--figure", "lengths"], "robustness has no figure 'lengths'"),
     "no figures": (["ablation"], "fwplab study show ablation"),
-    "no records": (["robustness"], "fwplab study run robustness"),
+    "no records": (["robustness", "--quick"], "fwplab study run robustness --quick"),
     "study": (["irie2024"], "choose from: ablation, freezing, irie2023"),
 }
 

@@ -36,7 +36,7 @@ class Problem(ctypes.Structure):
 
 
 class Strided(ctypes.Structure):
-    """`struct Strided` of order.h."""
+    """`struct Strided` of problem.h."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),
