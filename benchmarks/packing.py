@@ -10,6 +10,7 @@ from functools import partial
 import torch
 
 from fwplab.benchmark import clock, training
+from fwplab.languages.dataset import IGNORE
 from fwplab.population import Population
 
 MEMBERS, LENGTH, ROUNDS = 4, 50, 11
@@ -20,11 +21,11 @@ def steps(model: str, batch: int) -> dict[str, Callable[[], None]]:
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(2, LENGTH + 1, (MEMBERS, batch), generator=generator)
     tokens = torch.randint(0, 2, (MEMBERS, batch, LENGTH), generator=generator)
-    inside = (torch.arange(LENGTH) < lengths.unsqueeze(-1)).unsqueeze(-1)
+    labels = torch.where(torch.arange(LENGTH) < lengths.unsqueeze(-1), tokens, IGNORE)
     run = training.run_of(model, MEMBERS)
 
     def step(population: Population, ends: torch.Tensor | None) -> None:
-        population.backward((population(tokens, ends) * inside).square().mean(dim=(1, 2, 3)))
+        population.backward(population.losses(tokens, labels, ends))
 
     stack, loop = (Population([run.build(seed) for seed in run.seeds], lift) for lift in ("stack", "loop"))
     return {

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from fwplab.checkpoint import checkpoint_path, load_checkpoint, read_tensors, wr
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, first_errors, score
 from fwplab.languages import language
-from fwplab.languages.dataset import encode
+from fwplab.languages.dataset import IGNORE, encode
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
@@ -31,7 +32,7 @@ SPLITS = SplitSpec(train_strings=300, validation_strings=60, test_strings=20, te
 
 def small_run(mixer: str = "recurrent-delta", language_name: str = "parity", **changes: object) -> Run:
     """A run of a second or two."""
-    protocol = replace(PROTOCOLS["paper"], max_steps=12, check_every=4, batch_size=16, splits=SPLITS)
+    protocol = replace(PROTOCOLS["paper"], max_steps=12, check_every=4, batch_size=8, splits=SPLITS)
     run = Run(language_name, MIXERS.load(mixer)(), (0, 1, 2), (3e-3,), ModelSpec(hidden=8, heads=2), protocol)
     return replace(run, **changes)  # type: ignore[arg-type]
 
@@ -222,6 +223,34 @@ def test_a_module_that_cannot_be_vectorised_is_looped_and_says_so() -> None:
     assert population(torch.ones(2, 1, 4, dtype=torch.long)).shape == (2, 1, 4, 3)
 
 
+def test_parameters_of_two_types_are_refused() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.narrow, self.wide = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3).double())
+
+    with pytest.raises(UserError, match=r"of one type, these are of torch\.float32, torch\.float64"):
+        Population([Mixed()])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("lift", ["stack", "loop"])
+def test_gradients_lie_in_one_vector_a_member_and_are_its_own(lift: Literal["stack", "loop"]) -> None:
+    run = small_run()
+    population = Population([run.build(seed) for seed in run.seeds], lift)
+    tokens, labels = torch.randint(0, 2, (2, 3, 4, 9), generator=torch.Generator().manual_seed(0)).unbind()
+    lengths = torch.tensor([[9, 2, 5, 1]] * 3)
+    labels = torch.where(torch.arange(9) < lengths.unsqueeze(-1), labels, IGNORE)
+    for _ in range(2):  # the second time in place of the first
+        population.backward(population.losses(tokens, labels, lengths))
+    for member, seed in enumerate(run.seeds):
+        alone = run.build(seed)
+        logits = alone(tokens[member])
+        nn.functional.cross_entropy(logits.flatten(0, 1), labels[member].flatten()).backward()
+        found = population.named(population.gradients[member])
+        for name, parameter in alone.named_parameters():
+            torch.testing.assert_close(found[name], parameter.grad)
+
+
 def test_chance_is_what_guessing_scores() -> None:
     parity = language("parity")
     train_set = encode(parity, ["0", "00", "000", "11"])
@@ -241,7 +270,7 @@ def test_a_spec_survives_json_and_its_key_is_stable() -> None:
 
 
 def test_large_batches_on_a_cpu_are_packed_not_stacked() -> None:
-    run = replace(small_run(), protocol=replace(small_run().protocol, batch_size=32))
+    run = replace(small_run(), protocol=replace(small_run().protocol, batch_size=16))
     assert lift(run, "cpu")[0] == "loop"
     assert lift(run, "cuda")[0] == "stack"
     assert lift(small_run(), "cpu")[0] == "stack"

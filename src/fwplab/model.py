@@ -84,20 +84,22 @@ class Model(nn.Module):
         self.final_norm = nn.LayerNorm(spec.hidden) if mixer.final_norm else nn.Identity()
         self.readout = nn.Linear(spec.hidden, classes)
 
-    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Logits of every position, `[batch, time, classes]`.
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of every position, `[batch, time, classes]`."""
+        return self.scan(tokens)[0]
 
-        With `lengths` `[batch]` the positions beyond a string's length are padding: their logits mean nothing, and
-        where mixer and kernels pack strings no work is done on them.
+    def loss(self, tokens: Tensor, labels: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy over the positions of `[batch, time]` where something is asked, a label is not -100.
+
+        `lengths` `[batch]` say where each string ends: where mixer and kernels pack strings, no work is done beyond.
         """
         weight = self.readout.weight
         if lengths is None or not (self.packs and packs(weight.device, weight.dtype)):
-            return self.scan(tokens)[0]
+            return functional.cross_entropy(self(tokens).flatten(0, 1), labels.flatten())
         inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)
         cu_seqlens = functional.pad(lengths.cumsum(0), (1, 0))
         logits, _ = self.mix(self.embedding(tokens[inside]).unsqueeze(0), cu_seqlens=cu_seqlens)
-        padded = logits.new_zeros(*tokens.shape, logits.shape[-1])
-        return padded.masked_scatter(inside.unsqueeze(-1), logits)
+        return functional.cross_entropy(logits.squeeze(0), labels[inside])
 
     def scan(self, tokens: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
         """Logits of every position and the state after the last; `state` continues a sequence."""

@@ -17,9 +17,9 @@ from fwplab.checkpoint import Checkpoint, checkpoint_path, read_tensors, save_ch
 from fwplab.corpora import corpus_splits
 from fwplab.environment import environment
 from fwplab.errors import UserError
-from fwplab.evaluate import chance, right_and_loss, score
+from fwplab.evaluate import chance, score
 from fwplab.languages import LANGUAGES, language
-from fwplab.languages.dataset import IGNORE, Dataset
+from fwplab.languages.dataset import Dataset
 from fwplab.languages.splits import Splits, SplitSpec, make_splits
 from fwplab.population import Population, Weights
 from fwplab.record import Chance, Check, Member, Progress, Record, Score, SplitSummary
@@ -29,11 +29,13 @@ from fwplab.selection import Apprentice
 RESUME = "resume.safetensors"
 SAVE_EVERY_SECONDS = 10.0
 REPORT_EVERY_SECONDS = 0.5
-PACKED_FROM = 32
+PACKED_FROM = 16
 """Strings in a batch from which packing them beats stacking members on a CPU."""
 
 Observer = Callable[[Progress], None]
-Moments = dict[str, dict[str, Tensor]]
+Moments = dict[str, Tensor]
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What Adam keeps of a member besides the number of its steps."""
 
 
 def train(run: Run, *, folder: Path | None = None, device: str = "cpu", observe: Observer | None = None) -> Record:
@@ -92,22 +94,16 @@ class Training:
     def step(self) -> None:
         """One step of Adam for every learning member, each on its own batch."""
         members = self.learning
-        tokens, labels, lengths = self._batch(members)
-        _, loss = right_and_loss(self.population(tokens, lengths), labels)
-        losses = loss.sum(-1) / (labels != IGNORE).flatten(1).sum(1)
+        losses = self.population.losses(*self._batch(members))
         self.population.backward(losses)
         self.step_number += 1
-        for member, weights, value in zip(members, self.population.weights, losses.tolist(), strict=True):
-            gradients = [w.grad for w in weights.values() if w.grad is not None]
+        sound = torch.linalg.vector_norm(self.population.gradients, dim=1).isfinite().tolist()
+        for member, value, finite in zip(members, losses.tolist(), sound, strict=True):
             member.steps, member.train_loss = self.step_number, value
-            if not torch.nn.utils.get_total_norm(gradients).isfinite():
-                member.status = "diverged"
-                for w in weights.values():
-                    w.grad = None
+            member.status = None if finite else "diverged"
         for group, member in zip(self.optimiser.param_groups, members, strict=True):
             group["lr"] = member.learning_rate * self.run.protocol.rate_factor(self.step_number - 1)
         self.optimiser.step()
-        self.optimiser.zero_grad()
         self._dismiss(members)
 
     def check_is_due(self) -> bool:
@@ -152,31 +148,37 @@ class Training:
         )
 
     def _adam(self, moments: list[Moments]) -> torch.optim.Adam:
-        protocol = self.run.protocol
+        """One vector of parameters a member, in a group of its own with the member's rate."""
+        protocol, population = self.run.protocol, self.population
+        vectors = list(population.vectors.unbind())
+        for vector, gradient in zip(vectors, population.gradients, strict=True):
+            vector.grad = gradient
         groups = [
-            {"params": list(weights.values()), "lr": member.learning_rate}
-            for member, weights in zip(self.learning, self.population.weights, strict=True)
+            {"params": [vector], "lr": member.learning_rate}
+            for member, vector in zip(self.learning, vectors, strict=True)
         ]
         adam = torch.optim.Adam(
             groups or [torch.zeros(0)], betas=(protocol.beta1, protocol.beta2), eps=protocol.epsilon, fused=True
         )
-        for weights, by_name in zip(self.population.weights, moments, strict=True):
-            for name, moment in by_name.items():
-                adam.state[weights[name]] = {part: tensor.to(self.device) for part, tensor in moment.items()}
+        for vector, parts in zip(vectors, moments, strict=True):
+            if parts:
+                steps = torch.tensor(float(self.step_number), device=self.device)
+                adam.state[vector] = {"step": steps, **parts}
         return adam
 
     def _moments(self) -> list[Moments]:
-        state = self.optimiser.state
-        return [{name: dict(state[w]) for name, w in ws.items() if w in state} for ws in self.population.weights]
+        """Each member's running means, vectors as its parameters are; empty before the first step."""
+        groups = self.optimiser.param_groups[: len(self.population)]
+        states = [self.optimiser.state.get(group["params"][0], {}) for group in groups]
+        return [{part: state[part] for part in MOMENTS if part in state} for state in states]
 
     def save(self, path: Path) -> None:
         """Everything that the rest of the training depends on."""
         tensors: Weights = {}
-        for member, weights, moments in zip(self.learning, self.population.weights, self._moments(), strict=True):
-            tensors.update({f"{member.seed}/weights/{name}": w for name, w in weights.items()})
-            tensors.update(
-                {f"{member.seed}/{part}/{name}": t for name, ts in moments.items() for part, t in ts.items()}
-            )
+        for member, vector, moments in zip(self.learning, self.population.vectors, self._moments(), strict=True):
+            for part, numbers in {"weights": vector, **moments}.items():
+                named = self.population.named(numbers)
+                tensors.update({f"{member.seed}/{part}/{name}": tensor for name, tensor in named.items()})
         for member in self.members:
             for rule, (_, chosen) in member.chosen.items():
                 tensors.update({f"{member.seed}/chosen-{rule}/{name}": w for name, w in chosen.items()})
@@ -205,11 +207,14 @@ class Training:
             member.checks = [Check(**check) for check in saved["checks"]]
             member.chosen = {rule: (step, by_part[member.seed, f"chosen-{rule}"]) for rule, step in chosen.items()}
         self.population.keep([index for index, member in enumerate(self.members) if member.status is None])
-        for member, weights in zip(self.learning, self.population.weights, strict=True):
-            with torch.no_grad():
-                for name, parameter in weights.items():
-                    parameter.copy_(by_part[member.seed, "weights"][name])
-        self.optimiser = self._adam([_moments_of(by_part, member.seed) for member in self.learning])
+        moments: list[Moments] = []
+        for member, vector in zip(self.learning, self.population.vectors, strict=True):
+            parts = {part: torch.zeros_like(vector) for part in MOMENTS}
+            for part, numbers in {"weights": vector, **parts}.items():
+                for name, view in self.population.named(numbers).items():
+                    view.copy_(by_part[member.seed, part][name])
+            moments.append(parts)
+        self.optimiser = self._adam(moments)
 
     def progress(self) -> Progress:
         """What an observer sees."""
@@ -263,9 +268,9 @@ class Training:
 def lift(run: Run, device: str) -> tuple[Literal["stack", "loop"], str]:
     """How the members of a run are trained together, and why.
 
-    Measured by `benchmarks/packing.py`: at a batch of 8, where the overhead of every operation counts, a stack is no
-    slower, and at 16 it depends on the model; from 32 on it loses to members one after the other whose batches are
-    packed, because it works on padding. On a GPU stacking is everything.
+    Measured by `benchmarks/packing.py`: at a batch of 8, where the overhead of every operation counts, a stack is about
+    as fast as members one after the other whose batches are packed; from 16 on it loses to them, because it works on
+    padding. On a GPU stacking is everything.
     """
     packed = run.mixer.packs and ops.packs(torch.device(device), torch.float32)
     if run.population == "stack" and packed and run.protocol.batch_size >= PACKED_FROM:
@@ -314,12 +319,6 @@ def _facts(member: Apprentice) -> dict[str, Any]:
     facts["checks"] = [dataclasses.asdict(check) for check in member.checks]
     facts["chosen"] = {rule: step for rule, (step, _) in member.chosen.items()}
     return facts
-
-
-def _moments_of(by_part: dict[tuple[int, str], Weights], seed: int) -> Moments:
-    parts = {part: ts for (s, part), ts in by_part.items() if s == seed and part in ("step", "exp_avg", "exp_avg_sq")}
-    names = parts.get("step", {})
-    return {name: {part: tensors[name] for part, tensors in parts.items()} for name in names}
 
 
 def _range(data: Dataset) -> tuple[int, int]:
