@@ -2,14 +2,15 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fwplab.ops import Scan, delta, elementwise, linear, recurrent_delta, srwm
+from fwplab.ops import Scan, Variation, delta, elementwise, linear, recurrent_delta, srwm
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,20 @@ def _elementwise(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Ten
     return [_normal(b, t, h, d, generator=g) for _ in range(2)] + [_normal(h, d, generator=g) for _ in range(2)]
 
 
+VARIATIONS = {
+    "recurrent_delta": {
+        "additive_none_double": Variation("additive", "tanh", "none", "double"),
+        "raw_sum": Variation("delta", "raw", "sum", "sigmoid"),
+        "l2_double": Variation("delta", "tanh", "l2", "double"),
+        "raw_fixed": Variation("additive", "raw", "softmax", "fixed"),
+    },
+    "srwm": {
+        "l2_fixed_value_rate": Variation(normalisation="l2", rate="fixed", rewritten=("value", "rate")),
+        "additive_query_key": Variation("additive", rewritten=("query", "key")),
+        "additive_sum_value": Variation("additive", normalisation="sum", rewritten=("value",)),
+        "double_all_but_key": Variation(rate="double", rewritten=("value", "query", "rate")),
+    },
+}
 CASES = {
     "linear": Case(linear, 3, _linear, "linear"),
     "delta": Case(delta, 4, _delta, "delta"),
@@ -81,6 +96,28 @@ CASES = {
 }
 
 
+def _calmer(case: Case) -> Callable[[int, int, int, int, torch.Generator], list[Tensor]]:
+    """Slow weights a twentieth as large: some variations amplify a rounding as they do any other difference."""
+
+    def draw(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
+        inputs = case.draw(b, t, h, d, g)
+        return [*inputs[: case.sequences], *(0.05 * slow for slow in inputs[case.sequences :])]
+
+    return draw
+
+
+CASES |= {
+    f"{rule}_{name}": replace(CASES[rule], rule=partial(CASES[rule].rule, variation=each), draw=_calmer(CASES[rule]))
+    for rule, named in VARIATIONS.items()
+    for name, each in named.items()
+}
+
+
+def is_varied(name: str) -> bool:
+    """Whether a case is a variation of the paper's rule, whose values may grow with the length."""
+    return isinstance(CASES[name].rule, partial)
+
+
 def states(scan: Scan) -> tuple[Tensor, ...]:
     """The state as a tuple, whatever the rule."""
     return scan.state if isinstance(scan.state, tuple) else (scan.state,)
@@ -88,5 +125,7 @@ def states(scan: Scan) -> tuple[Tensor, ...]:
 
 def forms(name: str) -> list[str]:
     """The fast forms of a case's rule that run on a CPU; the Triton kernels have a folder of their own."""
+    if is_varied(name):
+        return ["cpu"]
     own = importlib.import_module(f"fwplab.ops.{CASES[name].module}").FORMS
     return [form for form in own if form not in {"reference", "triton"}]

@@ -15,9 +15,10 @@ from fwplab.errors import UserError
 from fwplab.languages import language
 from fwplab.languages.dataset import IGNORE
 from fwplab.mixers import MIXERS
-from fwplab.mixers.fast_weight_program import PARTS, FastWeightProgram
+from fwplab.mixers.fast_weight_program import FastWeightProgram
 from fwplab.mixers.srwm import SRWM
 from fwplab.model import Model, ModelSpec, build
+from fwplab.ops.variation import PARTS
 from fwplab.probes import Values, frozen, linear_probes, patched, step_eigenvalues
 from fwplab.probes.freezing import AFTER, _held
 from fwplab.probes.linear import WINDOWS, Target, _random_values, _Ridge

@@ -1,26 +1,19 @@
 """Fast weights with every part of the paper's rules as a switch."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import elu, normalize
+from torch.nn.utils.rnn import pad_sequence
 
 from fwplab.errors import UserError
 from fwplab.mixers.fast_weight import FastWeightMixer
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat, head_width
 from fwplab.mixers.view import Writes, rewrites
 from fwplab.ops import Scan, delta, linear, recurrent_delta, srwm
-
-PARTS = ("value", "query", "key", "rate")
-CHOICES = {
-    "update": ("delta", "additive"),
-    "feedback": ("none", "raw", "tanh"),
-    "normalisation": ("softmax", "sum", "l2", "none"),
-    "rate": ("sigmoid", "double", "fixed"),
-}
+from fwplab.ops.recurrent_delta import with_feedback
+from fwplab.ops.variation import CHOICES, PARTS, Variation
 
 
 def _named(parts: str) -> tuple[str, ...]:
@@ -42,8 +35,11 @@ class FastWeightProgram(MixerSpec):
     themselves fast weights, `y, q, k, b = x [W_y, W_q, W_k, w_b]`, the output is `y`, and each block j that is named
     ("value" is W_y) rewrites itself: `W_j += b_j k^T (q W_j - k W_j)`, without `k W_j` where the update is additive;
     the other blocks stay as they are. Without "value" among them no memory reaches the output.
-    Source: arXiv 2310.16076, section 2; `PRESETS` has the paper's four.
+    All settings run in the compiled kernels of the paper's rules, but for self-reference with feedback, which is a
+    loop in PyTorch. Source: arXiv 2310.16076, section 2; `PRESETS` has the paper's four.
     """
+
+    packs: ClassVar[bool] = True
 
     update: Literal["delta", "additive"] = "delta"
     feedback: Literal["none", "raw", "tanh"] = "tanh"
@@ -53,7 +49,7 @@ class FastWeightProgram(MixerSpec):
     self_reference: str = ""
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
+        for name, choices in (CHOICES | {"feedback": ("none", "raw", "tanh")}).items():
             if getattr(self, name) not in choices:
                 raise UserError(f"unknown {name} {getattr(self, name)!r}; choose from: {', '.join(choices)}")
         for name in ("feedback_into", "self_reference"):
@@ -70,24 +66,16 @@ class FastWeightProgram(MixerSpec):
         """The parts that see the last output."""
         return () if self.feedback == "none" else _named(self.feedback_into)
 
-    def phi(self, features: Tensor) -> Tensor:
-        """The normalisation of query and key, over the last dimension."""
-        if self.normalisation == "softmax":
-            return features.softmax(-1)
-        if self.normalisation == "l2":
-            return normalize(features, dim=-1)
-        positive = elu(features) + 1
-        return positive / positive.sum(-1, keepdim=True) if self.normalisation == "sum" else positive
-
-    def rho(self, logits: Tensor) -> Tensor:
-        """The write strength."""
-        if self.rate == "fixed":
-            return torch.ones_like(logits)
-        return torch.sigmoid(logits) * (2 if self.rate == "double" else 1)
-
-    def squash(self, last: Tensor) -> Tensor:
-        """What is fed back of the last output."""
-        return torch.tanh(last) if self.feedback == "tanh" else last
+    @property
+    def variation(self) -> Variation:
+        """The switches as the operators take them."""
+        return Variation(
+            self.update,
+            "raw" if self.feedback == "raw" and not self.self_reference else "tanh",
+            self.normalisation,
+            self.rate,
+            tuple(part for part in PARTS if part in _named(self.self_reference)) if self.self_reference else PARTS,
+        )
 
 
 PRESETS: dict[str, FastWeightProgram] = {
@@ -128,25 +116,22 @@ class _Fast(FastWeightMixer):
     ) -> Scan:
         spec, start = self.spec, state[0] if state else None
         logits = beta[0] if beta else value.new_zeros(value.shape[:-1])
-        if not spec.fed:
-            q, k, v, rate = self.features(query, key, value, logits, last=None)
-            if self.erases:
-                return delta(q, k, v, rate, initial_state=start)
-            return linear(q, k, v * rate.unsqueeze(-1), initial_state=start)
-        if (spec.update, spec.feedback, spec.normalisation, spec.rate) == ("delta", "tanh", "softmax", "sigmoid"):
-            return recurrent_delta(query, key, value, logits, *self._recurrent_weights(), initial_state=state)
-        return self._loop((query, key, value, logits), state or self.initial_state(query.shape[0]))
+        if spec.fed:
+            inputs = query, key, value, logits, *self._recurrent_weights()
+            return recurrent_delta(*inputs, initial_state=state, cu_seqlens=cu_seqlens, variation=spec.variation)
+        q, k, v, rate = self.features(query, key, value, logits, last=None)
+        if self.erases:
+            return delta(q, k, v, rate, initial_state=start, cu_seqlens=cu_seqlens)
+        return linear(q, k, v * rate.unsqueeze(-1), initial_state=start, cu_seqlens=cu_seqlens)
 
     def features(
         self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        spec, recurrent = self.spec, self.recurrent
-        logits = (beta[0] if beta else value.new_zeros(value.shape[:-1])).unsqueeze(-1)
-        if spec.fed and last is not None:
-            h = spec.squash(last)
-            query, key = _fed(query, "query", h, recurrent), _fed(key, "key", h, recurrent)
-            value, logits = _fed(value, "value", h, recurrent), _fed(logits, "rate", h, recurrent)
-        return spec.phi(query), spec.phi(key), value, spec.rho(logits).squeeze(-1)
+        rule = self.spec.variation
+        logits = beta[0] if beta else value.new_zeros(value.shape[:-1])
+        if self.spec.fed and last is not None:
+            return with_feedback(last, (query, key, value, logits), self._recurrent_weights(), rule)
+        return rule.phi(query), rule.phi(key), value, rule.rho(logits)
 
     def _recurrent_weights(self) -> tuple[Tensor, ...]:
         """Recurrent Delta's four; a part that is not fed has zeros."""
@@ -155,18 +140,6 @@ class _Fast(FastWeightMixer):
         matrices = [self.recurrent.get(part, zeros) for part in ("query", "key", "value")]
         rate = self.recurrent["rate"] if "rate" in self.recurrent else zeros[..., :1]
         return (*matrices, rate.squeeze(-1))
-
-    def _loop(self, inputs: Sequence[Tensor], state: State) -> Scan:
-        (weight, last), outputs = state, []
-        for at_time in zip(*(each.unbind(1) for each in inputs), strict=True):
-            query, key, value, rate = self.features(*at_time, last=last)
-            row = key.unsqueeze(-2)
-            if self.erases:
-                value = value - (row @ weight).squeeze(-2)
-            weight = weight + row.transpose(-1, -2) * (rate.unsqueeze(-1) * value).unsqueeze(-2)
-            last = (query.unsqueeze(-2) @ weight).squeeze(-2)
-            outputs.append(last)
-        return Scan(torch.stack(outputs, 1) if outputs else torch.zeros_like(inputs[2]), (weight, last))
 
     def saturation(self, state: State) -> Tensor | None:
         return flat(state[1].tanh()) if self.spec.feedback == "tanh" and self.spec.fed else None
@@ -196,40 +169,56 @@ class _SelfReferential(Mixer):
         self.layer_norm = nn.LayerNorm(width)
         self.out_linear = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         spec, heads = self.spec, x.unflatten(-1, (self.heads, -1))
-        whole = set(self.rewritten) == set(PARTS) and not spec.fed
-        if whole and (spec.update, spec.normalisation, spec.rate) == ("delta", "softmax", "sigmoid"):
-            scan = srwm(heads, *(self.blocks[part] for part in PARTS), initial_state=state)
-        else:
-            scan = self._loop(heads, state or self.initial_state(x.shape[0]))
+        if not spec.fed:
+            blocks = (self.blocks[part] for part in PARTS)
+            scan = srwm(heads, *blocks, initial_state=state, cu_seqlens=cu_seqlens, variation=spec.variation)
+        elif cu_seqlens is None:
+            scan = self._loop(heads, state)
+        else:  # the sequences side by side, each until it ends
+            lengths = cu_seqlens.diff()
+            padded, after = self._loop(pad_sequence(heads[0].split(lengths.tolist()), batch_first=True), state, lengths)
+            inside = torch.arange(padded.shape[1], device=x.device) < lengths.unsqueeze(1)
+            scan = Scan(padded[inside].unsqueeze(0), after)
         return self.layer_norm(x) + self.out_linear(scan.output.flatten(-2)), scan.state
 
-    def _loop(self, x: Tensor, state: State) -> Scan:
+    def _loop(self, x: Tensor, state: State | None, lengths: Tensor | None = None) -> Scan:
+        """Self-reference with feedback; the state of a sequence stays as it is from its length on."""
+        state, outputs = state or self.initial_state(len(x)), []
+        for position, at_time in enumerate(x.unbind(1)):
+            output, after = self._move(at_time, state)
+            if lengths is None:
+                state = after
+            else:
+                state = tuple(
+                    torch.where((position < lengths).view(-1, *[1] * (old.dim() - 1)), new, old)
+                    for new, old in zip(after, state, strict=True)
+                )
+            outputs.append(output)
+        return Scan(torch.stack(outputs, 1) if outputs else torch.zeros_like(x), state)
+
+    def _move(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One position `[batch, heads, d]`: the output, and the blocks and the output to be fed back."""
         spec, blocks = self.spec, dict(zip(PARTS, state, strict=False))
-        last, outputs = state[-1], []
-        for at_time in x.unbind(1):
-            output, query, key, rates, h = self._read(at_time, blocks, last)
-            for place, part in enumerate(PARTS):
-                if part in self.rewritten:
-                    address = query - key if spec.update == "delta" else query
-                    wanted = (address.unsqueeze(-2) @ blocks[part]).squeeze(-2)
-                    if part == "value":
-                        wanted = _fed(wanted, part, h, self.recurrent)
-                    change = key.unsqueeze(-1) * (rates[..., place : place + 1] * wanted).unsqueeze(-2)
-                    blocks[part] = blocks[part] + change
-            last = output
-            outputs.append(last)
-        after = tuple(blocks.values())
-        return Scan(torch.stack(outputs, 1) if outputs else torch.zeros_like(x), (*after, last) if spec.fed else after)
+        output, query, key, rates, h = self._read(x, blocks, state[-1])
+        address = query - key if spec.update == "delta" else query
+        found = {part: (address.unsqueeze(-2) @ blocks[part]).squeeze(-2) for part in self.rewritten}
+        for place, part in enumerate(PARTS):
+            if part in self.rewritten:
+                wanted = _fed(found[part], part, h, self.recurrent) if part == "value" else found[part]
+                change = key.unsqueeze(-1) * (rates[..., place : place + 1] * wanted).unsqueeze(-2)
+                blocks[part] = blocks[part] + change
+        return output, (*blocks.values(), output)
 
     def _read(self, x: Tensor, blocks: dict[str, Tensor], last: Tensor) -> tuple[Tensor, ...]:
         """Output, query, key and rates of one position `[batch, heads, d]`, and what is fed back to them."""
         spec, row = self.spec, x.unsqueeze(-2)
         read = {part: (row @ block).squeeze(-2) for part, block in blocks.items()}
-        h = spec.squash(last) if spec.fed else last
-        query, key = (spec.phi(_fed(read[part], part, h, self.recurrent)) for part in ("query", "key"))
-        return read["value"], query, key, spec.rho(_fed(read["rate"], "rate", h, self.recurrent)), h
+        h = last.tanh() if spec.feedback == "tanh" else last
+        rule = spec.variation
+        query, key = (rule.phi(_fed(read[part], part, h, self.recurrent)) for part in ("query", "key"))
+        return read["value"], query, key, rule.rho(_fed(read["rate"], "rate", h, self.recurrent)), h
 
     def view(self, x: Tensor, before: State) -> Writes:
         """The updates of the blocks that rewrite themselves."""

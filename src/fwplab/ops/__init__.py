@@ -16,12 +16,14 @@ from fwplab.ops.linear import linear
 from fwplab.ops.recurrent_delta import recurrent_delta
 from fwplab.ops.scan import Scan, automatic, packs, prefer
 from fwplab.ops.srwm import srwm
+from fwplab.ops.variation import Variation
 
 RULES = ("linear", "delta", "recurrent_delta", "srwm", "elementwise")
 
 __all__ = [
     "RULES",
     "Scan",
+    "Variation",
     "automatic",
     "delta",
     "delta_product",

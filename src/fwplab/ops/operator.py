@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ORDINARY = frozenset({Tensor, torch.nn.Parameter, type(None), bool})
+ORDINARY = frozenset({Tensor, torch.nn.Parameter, type(None), bool, int})
 
 
 def ordinary(arguments: tuple[Any, ...]) -> bool:

@@ -6,7 +6,9 @@ from torch import Tensor
 
 from fwplab.ops import cpu, triton
 from fwplab.ops.delta import step as delta_step
+from fwplab.ops.linear import step as additive_step
 from fwplab.ops.scan import Forms, Scan, count_sequences, run
+from fwplab.ops.variation import PAPER, Variation, varied
 
 
 def recurrent_delta(
@@ -22,6 +24,7 @@ def recurrent_delta(
     initial_state: tuple[Tensor, ...] | None = None,
     cu_seqlens: Int[Tensor, "bounds"] | None = None,
     backend: str = "auto",
+    variation: Variation = PAPER,
 ) -> Scan:
     """Delta rule whose query, key, value and write strength see the last output.
 
@@ -29,9 +32,10 @@ def recurrent_delta(
     `beta = sigmoid(b_x + h . r_b)`; then `W += beta k^T (v - k W)` and `o = q W`. The inputs come before softmax and
     sigmoid; the raw `o` is the output, the tanh is on the feedback alone.
     State: `(W [sequences, heads, d, d], o [sequences, heads, d])`, zero at the start; `cu_seqlens` as for `linear`.
-    Backends: `cpu` (compiled), `loop`, `triton` (GPU), `reference`. Source: arXiv 2310.16076, section 2, and the code
-    published with it; the rule is that of arXiv 2106.06295. Raises `UserError` for an unknown backend, or one that
-    cannot run.
+    `variation` puts other parts in place of the softmaxes, the sigmoid, the tanh and the update.
+    Backends: `cpu` (compiled), `loop`, `triton` (GPU), `reference`; for a variation `cpu` and `reference`. Source:
+    arXiv 2310.16076, section 2, and the code published with it; the rule is that of arXiv 2106.06295. Raises
+    `UserError` for an unknown backend, or one that cannot run.
     """
     count = count_sequences("recurrent_delta", query, cu_seqlens)
     if initial_state is None:
@@ -39,30 +43,35 @@ def recurrent_delta(
         initial_state = query.new_zeros(count, heads, width, width), query.new_zeros(count, heads, width)
     sequences = query, key, value, beta
     slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
-    return run("recurrent_delta", FORMS, backend, sequences, slow, state=initial_state, cu_seqlens=cu_seqlens)
+    forms = varied("recurrent_delta", FORMS, variation, fixed="rewritten")
+    return run("recurrent_delta", forms, backend, sequences, slow, state=initial_state, cu_seqlens=cu_seqlens)
 
 
 def step(
-    state: tuple[Tensor, Tensor], inputs: tuple[Tensor, ...], slow: tuple[Tensor, ...]
+    state: tuple[Tensor, Tensor], inputs: tuple[Tensor, ...], slow: tuple[Tensor, ...], variation: Variation = PAPER
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """One position: query, key, value `[batch, heads, d]` and beta `[batch, heads]` against the slow weights."""
     weight, last = state
-    output, weight = delta_step(weight, *with_feedback(last, inputs, slow))
+    query, key, value, rate = with_feedback(last, inputs, slow, variation)
+    if variation.update == "delta":
+        output, weight = delta_step(weight, query, key, value, rate)
+    else:
+        output, weight = additive_step(weight, query, key, rate.unsqueeze(-1) * value)
     return output, (weight, output)
 
 
 def with_feedback(
-    last: Tensor, inputs: tuple[Tensor, ...], slow: tuple[Tensor, ...]
+    last: Tensor, inputs: tuple[Tensor, ...], slow: tuple[Tensor, ...], variation: Variation = PAPER
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Query, key, value and write strength of one position, from its inputs and the last output `[batch, heads, d]`."""
     query, key, value, beta = inputs
     recurrent_query, recurrent_key, recurrent_value, recurrent_beta = slow
-    feedback = torch.tanh(last)
+    feedback = variation.squash(last)
     return (
-        (query + feed(feedback, recurrent_query)).softmax(-1),
-        (key + feed(feedback, recurrent_key)).softmax(-1),
+        variation.phi(query + feed(feedback, recurrent_query)),
+        variation.phi(key + feed(feedback, recurrent_key)),
         value + feed(feedback, recurrent_value),
-        torch.sigmoid(beta + (feedback * recurrent_beta).sum(-1)),
+        variation.rho(beta + (feedback * recurrent_beta).sum(-1)),
     )
 
 
@@ -82,12 +91,13 @@ def reference(
     recurrent_beta: Tensor,
     weight: Tensor,
     last: Tensor,
+    variation: Variation = PAPER,
 ) -> Scan:
     """The definition: one step after the other."""
     slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
     state, outputs = (weight, last), []
     for inputs in zip(query.unbind(1), key.unbind(1), value.unbind(1), beta.unbind(1), strict=True):
-        output, state = step(state, inputs, slow)
+        output, state = step(state, inputs, slow, variation)
         outputs.append(output)
     return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(value), state)
 
@@ -125,9 +135,9 @@ def loop(
     return Scan(unfolded, (weight.unflatten(0, (batch, heads)), last.transpose(0, 1)))
 
 
-def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None) -> Scan:
+def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None, variation: Variation = PAPER) -> Scan:
     """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    output, weight, last = cpu.recurrent_delta(*arguments, cu_seqlens=cu_seqlens)
+    output, weight, last = cpu.recurrent_delta(*arguments, cu_seqlens=cu_seqlens, variation=variation.code)
     return Scan(output, (weight, last))
 
 

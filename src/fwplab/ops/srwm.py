@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fwplab.ops import cpu, triton
 from fwplab.ops.scan import Forms, Scan, count_sequences, run
+from fwplab.ops.variation import PAPER, PARTS, Variation, varied
 
 
 def srwm(
@@ -18,6 +19,7 @@ def srwm(
     initial_state: tuple[Tensor, ...] | None = None,
     cu_seqlens: Int[Tensor, "bounds"] | None = None,
     backend: str = "auto",
+    variation: Variation = PAPER,
 ) -> Scan:
     """A weight matrix that rewrites itself: `W = [W_y, W_q, W_k, w_b]`.
 
@@ -26,39 +28,43 @@ def srwm(
     update. `w_*` are the values at the start, shared by the batch (`[heads, d, d]`, `w_b` `[heads, d, 4]`) or one
     per sequence (`[sequences, heads, d, d]`); `initial_state`, if given, takes their place.
     State: the four blocks, `[sequences, heads, d, d]` three times and `[sequences, heads, d, 4]`; `cu_seqlens` as for
-    `linear`. Backends: `cpu` (compiled), `loop`, `triton` (GPU), `reference`. Source: arXiv 2310.16076, section 2;
-    the rule is that of arXiv 2202.05780. Raises `UserError` for an unknown backend, or one that cannot run.
+    `linear`. `variation` puts other parts in place of the softmaxes, the sigmoid and the update (additive, without
+    `k W_j`), and lets some blocks stay as they are. Backends: `cpu` (compiled), `loop`, `triton` (GPU), `reference`;
+    for a variation `cpu` and `reference`. Source: arXiv 2310.16076, section 2; the rule is that of arXiv 2202.05780.
+    Raises `UserError` for an unknown backend, or one that cannot run.
     """
     count = count_sequences("srwm", x, cu_seqlens)
     blocks: tuple[Tensor, ...] = initial_state or (w_y, w_q, w_k, w_b)
     if blocks[0].dim() == 3:
         blocks = tuple(block.expand(count, *block.shape) for block in blocks)
-    return run("srwm", FORMS, backend, (x,), state=blocks, cu_seqlens=cu_seqlens)
+    forms = varied("srwm", FORMS, variation, fixed="feedback")
+    return run("srwm", forms, backend, (x,), state=blocks, cu_seqlens=cu_seqlens)
 
 
-def step(state: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One position, `x` `[batch, heads, d]`; returns `y` and the four rewritten blocks."""
-    output, query, key, rates = read(state, x)
+def step(state: tuple[Tensor, ...], x: Tensor, variation: Variation = PAPER) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One position, `x` `[batch, heads, d]`; returns `y` and the four blocks, rewritten."""
+    output, query, key, rates = read(state, x, variation)
+    address = query - key if variation.update == "delta" else query
     moved = (
-        block + key.transpose(-1, -2) @ (rate * ((query - key) @ block))
-        for block, rate in zip(state, rates.split(1, dim=-1), strict=True)
+        block + key.transpose(-1, -2) @ (rate * (address @ block)) if part in variation.rewritten else block
+        for part, block, rate in zip(PARTS, state, rates.split(1, dim=-1), strict=True)
     )
     return output.squeeze(-2), tuple(moved)
 
 
-def read(state: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def read(state: tuple[Tensor, ...], x: Tensor, variation: Variation = PAPER) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Output, query, key and the four rates of one position as row vectors, `[batch, heads, 1, ...]`."""
     row = x.unsqueeze(-2)
     output, query, key, rates = (row @ block for block in state)
-    return output, query.softmax(-1), key.softmax(-1), torch.sigmoid(rates)
+    return output, variation.phi(query), variation.phi(key), variation.rho(rates)
 
 
-def reference(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
+def reference(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, variation: Variation = PAPER) -> Scan:
     """The definition: one step after the other."""
     state: tuple[Tensor, ...] = (w_y, w_q, w_k, w_b)
     outputs = []
     for at_time in x.unbind(1):
-        output, state = step(state, at_time)
+        output, state = step(state, at_time, variation)
         outputs.append(output)
     return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(x), state)
 
@@ -80,9 +86,9 @@ def loop(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
     return Scan(joined.unflatten(0, (batch, heads)).transpose(1, 2), state)
 
 
-def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None) -> Scan:
+def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None, variation: Variation = PAPER) -> Scan:
     """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    output, *state = cpu.srwm(*arguments, cu_seqlens=cu_seqlens)
+    output, *state = cpu.srwm(*arguments, cu_seqlens=cu_seqlens, variation=variation.code)
     return Scan(output, tuple(state))
 
 

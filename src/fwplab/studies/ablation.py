@@ -7,8 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from fwplab.languages.splits import SplitSpec
-from fwplab.mixers.fast_weight_program import PARTS, PRESETS, FastWeightProgram
+from fwplab.mixers.fast_weight_program import PRESETS, FastWeightProgram
 from fwplab.model import ModelSpec
+from fwplab.ops.variation import PARTS
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
 from fwplab.statistics import spread

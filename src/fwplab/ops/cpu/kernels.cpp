@@ -44,15 +44,22 @@ struct Common<Delta<O, Writing::additive>> {
 template <class O>
 struct Common<Delta<O, Writing::erasing>> : Common<Delta<O, Writing::additive>> {};
 template <class O>
-struct Common<RecurrentDelta<O>> {
+struct Common<RecurrentDelta<O, false>> {
     using Narrow = std::conditional_t<register_bytes == 32, Known<4, 8, 16>, Quick<4, 8>>;
     using Wide = std::conditional_t<register_bytes == 32, Known<32, 64>, Quick<16, 32, 64>>;
 };
 template <class O>
-struct Common<Srwm<O>> {
+struct Common<Srwm<O, false>> {
     using Narrow = Quick<4, 8>;
     using Wide = Quick<16, 32, 64>;
 };
+
+template <class Rule>
+constexpr bool lanes_alone = false;
+template <class O>
+constexpr bool lanes_alone<RecurrentDelta<O, true>> = true;
+template <class O>
+constexpr bool lanes_alone<Srwm<O, true>> = true;
 
 // f(order) for the element type and loop order of the problem; in rows order one sequence alone or `teams` of them.
 template <class T, int teams, int... narrow, int... wide, class F>
@@ -71,14 +78,27 @@ void with_order(const Problem& problem, Known<narrow...>, Known<wide...>, F&& f)
     }
 }
 
-// The same with the widths that are common for a rule.
+// A varied rule has lanes order alone.
+template <class T, class F>
+void with_lanes(const Problem& problem, F&& f) {
+    constexpr int N = register_bytes / sizeof(T);
+    const bool fits = problem.lanes == N && N % problem.together == 0 && problem.heads % problem.together == 0;
+    if (problem.order != lanes_order || !fits || problem.width < 1) throw Unsupported();
+    f(Lanes<T, N, 0>());
+}
+
+// f(order) for the rule, with the widths that are common for it.
 template <template <class> class Rule, class F>
 void with_order(const Problem& problem, F&& f) {
     using Example = Rule<Lanes<float, 4, 4>>;
-    using Widths = Common<Example>;
-    constexpr int teams = Example::interleaved;
-    problem.is_double ? with_order<double, teams>(problem, Known<>(), Known<>(), f)
-                      : with_order<float, teams>(problem, typename Widths::Narrow(), typename Widths::Wide(), f);
+    if constexpr (lanes_alone<Example>) {
+        problem.is_double ? with_lanes<double>(problem, f) : with_lanes<float>(problem, f);
+    } else {
+        using Widths = Common<Example>;
+        constexpr int teams = Example::interleaved;
+        problem.is_double ? with_order<double, teams>(problem, Known<>(), Known<>(), f)
+                          : with_order<float, teams>(problem, typename Widths::Narrow(), typename Widths::Wide(), f);
+    }
 }
 
 template <class F>
@@ -220,6 +240,45 @@ template <class O>
 using Erasing = Delta<O, Writing::erasing>;
 template <class O>
 using Gated = Delta<O, Writing::gated>;
+template <class O>
+using PaperSrwm = Srwm<O, false>;
+template <class O>
+using VariedSrwm = Srwm<O, true>;
+template <class O>
+using PaperRecurrentDelta = RecurrentDelta<O, false>;
+template <class O>
+using VariedRecurrentDelta = RecurrentDelta<O, true>;
+
+// The rules that may be varied.
+template <template <class> class Paper, template <class> class Varied, class Arguments>
+int either_forward(const Problem& problem, const Arguments& a, void* tape, std::int64_t bytes) {
+    return problem.variation ? forward<Varied>(problem, a, tape, bytes) : forward<Paper>(problem, a, tape, bytes);
+}
+
+template <template <class> class Paper, template <class> class Varied, class Arguments>
+int either_backward(const Problem& problem, const Arguments& a, void* tape, std::int64_t bytes) {
+    return problem.variation ? backward<Varied>(problem, a, tape, bytes) : backward<Paper>(problem, a, tape, bytes);
+}
+
+// `slow_gradients`: [heads, 3 d d + d], the gradients of R_q, R_k, R_v and r_b of every head.
+template <template <class> class Rule>
+int recurrent_delta_backward(const Problem& problem, const RecurrentDeltaBackward& a, void* tape, std::int64_t bytes, void* slow_gradients) {
+    return guarded([&] {
+        with_order<Rule>(problem, [&](auto order) {
+            using O = decltype(order);
+            using T = typename O::Scalar;
+            const Rule<O> rule(problem);
+            const std::int64_t d = problem.width, size = 3 * d * d + d, groups = problem.groups();
+            std::vector<T> shares(problem.heads * groups * size);
+            for_groups<O>(problem, rule, tape, bytes, [&](const auto& group, const auto& own, Workspace& space) {
+                rule.backward(a, group, own, shares.data() + (group.head * groups + group.index) * size, groups * size, space);
+            });
+            T* sum = static_cast<T*>(slow_gradients);
+            for (std::int64_t head = 0; head < problem.heads; head++)
+                add_shares(sum + head * size, shares.data() + head * groups * size, groups, size);
+        });
+    });
+}
 
 }  // namespace
 }  // namespace fwplab
@@ -255,28 +314,14 @@ FWPLAB_RULE(delta, forward, (narrow_forward<Erasing, true>), DeltaForward)
 FWPLAB_RULE(delta, backward, (narrow_backward<Erasing, true>), DeltaBackward)
 FWPLAB_RULE(gated_delta, forward, forward<Gated>, DeltaForward)
 FWPLAB_RULE(gated_delta, backward, backward<Gated>, DeltaBackward)
-FWPLAB_RULE(srwm, forward, forward<Srwm>, SrwmForward)
-FWPLAB_RULE(srwm, backward, backward<Srwm>, SrwmBackward)
-FWPLAB_RULE(recurrent_delta, forward, forward<RecurrentDelta>, RecurrentDeltaForward)
+FWPLAB_RULE(srwm, forward, (either_forward<PaperSrwm, VariedSrwm>), SrwmForward)
+FWPLAB_RULE(srwm, backward, (either_backward<PaperSrwm, VariedSrwm>), SrwmBackward)
+FWPLAB_RULE(recurrent_delta, forward, (either_forward<PaperRecurrentDelta, VariedRecurrentDelta>), RecurrentDeltaForward)
 
-// `slow_gradients`: [heads, 3 d d + d], the gradients of R_q, R_k, R_v and r_b of every head.
 FWPLAB_EXPORT int fwplab_recurrent_delta_backward(const Problem* problem, const RecurrentDeltaBackward* a, void* tape, std::int64_t bytes,
                                                   void* slow_gradients) {
-    return guarded([&] {
-        with_order<RecurrentDelta>(*problem, [&](auto order) {
-            using O = decltype(order);
-            using T = typename O::Scalar;
-            const RecurrentDelta<O> rule(*problem);
-            const std::int64_t d = problem->width, size = 3 * d * d + d, groups = problem->groups();
-            std::vector<T> shares(problem->heads * groups * size);
-            for_groups<O>(*problem, rule, tape, bytes, [&](const auto& group, const auto& own, Workspace& space) {
-                rule.backward(*a, group, own, shares.data() + (group.head * groups + group.index) * size, groups * size, space);
-            });
-            T* sum = static_cast<T*>(slow_gradients);
-            for (std::int64_t head = 0; head < problem->heads; head++)
-                add_shares(sum + head * size, shares.data() + head * groups * size, groups, size);
-        });
-    });
+    return problem->variation ? recurrent_delta_backward<VariedRecurrentDelta>(*problem, *a, tape, bytes, slow_gradients)
+                              : recurrent_delta_backward<PaperRecurrentDelta>(*problem, *a, tape, bytes, slow_gradients);
 }
 
 namespace {

@@ -31,6 +31,7 @@ class Problem(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "length", "heads", "width", "is_double")),
         *((name, ctypes.c_int64) for name in ("order", "lanes", "together", "teams", "segment", "threads")),
+        ("variation", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("longest_first", "starts", "lengths")),
     )
 
@@ -112,11 +113,11 @@ class Plan(NamedTuple):
         """Vectors for a quantity of `n` numbers."""
         return n if self.order == Order.LANES else -(-n // self.lanes)
 
-    def problem(self, tensor: Tensor) -> Problem:
-        """The description for the library; `tensor` is `[batch, time, heads, d]`."""
+    def problem(self, tensor: Tensor, variation: int = 0) -> Problem:
+        """The description for the library; `tensor` is `[batch, time, heads, d]`, `variation` that of the rule."""
         batch, length, heads, width = tensor.shape
         is_double = int(tensor.dtype == torch.float64)
-        rest = self.order, self.lanes, self.together, self.teams, self.segment, torch.get_num_threads()
+        rest = self.order, self.lanes, self.together, self.teams, self.segment, torch.get_num_threads(), variation
         if self.packing is None:
             return Problem(batch, length, heads, width, is_double, *rest)
         batch, length = self.sequences(batch), max(self.groups, default=0)
@@ -143,14 +144,16 @@ def plan(
     interleaved: int = 2,
     undoes: bool = True,
     holds: bool = False,
+    varied: bool = False,
 ) -> Plan:
     """Held order where the rule `holds` a whole W in registers and the head is narrow enough. Else lanes order for
     heads of at most `widest_lanes` where the batch fills half a register or more, with as many adjacent heads in it as
     divide theirs evenly: their numbers lie side by side in memory. Rows order for the others, `interleaved` sequences
-    at a time (the rule's own number in C++).
+    at a time (the rule's own number in C++). A `varied` rule has lanes order alone.
 
     The choice depends on the shape alone, so the number of threads cannot change a bit of the result. `undoes`:
-    whether the rule's backward pass takes its updates back; if not, it holds the states of a whole segment.
+    whether the rule's backward pass takes its updates back, as a varied one never does, for its values may grow; if
+    not, it holds the states of a whole segment.
     """
     batch, length, heads, width = tensor.shape
     packed = None if cu_seqlens is None else packing(cu_seqlens)
@@ -161,13 +164,13 @@ def plan(
     adjacent = math.gcd(heads, lanes)
     if holds and width in HELD_WIDTHS and width <= lanes:
         order, teams = Order.HELD, 1
-    elif width <= widest_lanes and 2 * batch * adjacent > lanes:
+    elif varied or (width <= widest_lanes and 2 * batch * adjacent > lanes):
         order, together, teams = Order.LANES, adjacent, 1
     sequences = lanes // together if order == Order.LANES else teams
     groups = (length,) * -(-batch // sequences)
     if packed is not None:
         groups = tuple(packed.lengths[packed.longest_first][::sequences].tolist())
-    return Plan(order, lanes, together, teams, UNDONE if undoes else 8, groups, packed)
+    return Plan(order, lanes, together, teams, UNDONE if undoes and not varied else 8, groups, packed)
 
 
 def address(tape: Tensor) -> tuple[int | None, int]:
@@ -181,6 +184,10 @@ def kept(tape: Tensor, grad_output: Tensor) -> Tensor:
     if grad_output.numel() and not tape.numel():
         raise RuntimeError("the forward pass did not keep what the backward pass reads")
     return tape.contiguous()
+
+
+SCALES = 2
+"""Vectors more that a varied rule keeps of each step (variation.h)."""
 
 
 def unknown_tape(like: Tensor, keep: bool, cut: Callable[[], Tensor], cu_seqlens: Tensor | None) -> Tensor:

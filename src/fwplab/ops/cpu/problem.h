@@ -20,6 +20,7 @@ struct Problem {
     std::int64_t teams;    // sequences interleaved in rows order
     std::int64_t segment;  // steps between two saved states
     std::int64_t threads;
+    std::int64_t variation; // of the rule, by the bits of variation.h; 0 for the paper's
     // Of a packed batch, else null: the sequences from the longest to the shortest, and by sequence where it starts and its length.
     const std::int64_t *longest_first, *starts, *lengths;
 

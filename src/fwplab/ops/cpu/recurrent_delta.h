@@ -2,10 +2,10 @@
 //   h = tanh(o_{t-1}); q = softmax(q_x + h R_q); k = softmax(k_x + h R_k); v = v_x + h R_v; b = sigmoid(b_x + h . r_b)
 //   e = v - k W; W += k^T (b e); o = q W.
 // W is touched once a step: the pass of step t first applies the update of step t - 1, and o = q W_{t-1} + (q . k) b e.
-// The tape's slots keep [q | k | e | h | b].
+// The tape's slots keep [q | k | e | h | b], and where the rule is varied (variation.h) what q and k were divided by.
 #pragma once
 
-#include "delta.h"
+#include "variation.h"
 
 namespace fwplab {
 
@@ -19,7 +19,7 @@ struct RecurrentDeltaBackward {
     Strided query, key, value, beta, weight, last;  // the gradients to be written
 };
 
-template <class O>
+template <class O, bool varied = false>
 struct RecurrentDelta {
     using T = typename O::Scalar;
     using V = typename O::V;
@@ -29,6 +29,7 @@ struct RecurrentDelta {
     static constexpr int ahead = 2;  // steps by which arguments are asked for before they are used
 
     const Problem& problem;
+    const Parts<varied> parts;
     const Width<D> d;                           // entries and
     const Width<O::vectors(D)> n;               // vectors of one quantity
     const Width<3 * O::vectors(D)> wide;        // vectors of [R_q | R_k | R_v]
@@ -37,7 +38,8 @@ struct RecurrentDelta {
     const Width<D ? 3 * O::vectors(D) + 1 : 0> grad_size;  // vectors of one team's and step's gradients [q_x | k_x | v_x | b_x]
 
     explicit RecurrentDelta(const Problem& p)
-        : problem(p), d(int(p.width)), n(O::vectors(d)), wide(3 * n), matrix(d * n), slot(4 * n + 1), grad_size(3 * n + 1) {}
+        : problem(p), parts(p), d(int(p.width)), n(O::vectors(d)), wide(3 * n), matrix(d * n), slot(4 * n + 1 + parts.scales),
+          grad_size(3 * n + 1) {}
 
     Tape<V> tape(void* start, std::int64_t group) const {
         return {static_cast<V*>(start), problem.segment, problem.segments(group), problem.longest(group), M * matrix, M * slot};
@@ -75,14 +77,14 @@ struct RecurrentDelta {
             walk.prefetch(ahead, d);
             for (int j = 0; j < 3; j++) O::load(now + j * n, slot, walk[j], d);
             for (int m = 0; m < M; m++)
-                for (int c = 0; c < n; c++) now[m * slot + 3 * n + c] = tanh(o[m * n + c]);
+                for (int c = 0; c < n; c++) now[m * slot + 3 * n + c] = parts.squash(o[m * n + c]);
             multiply<O, M>(now, slot, now + 3 * n, slot, feedback, d, wide);
-            V* addresses[2 * M];
-            for (int m = 0; m < M; m++) {
-                addresses[2 * m] = now + m * slot;
-                addresses[2 * m + 1] = now + m * slot + n;
+            V *addresses[2 * M], *scales[2 * M];
+            for (int a = 0; a < 2 * M; a++) {
+                addresses[a] = now + a / 2 * slot + a % 2 * n;
+                scales[a] = now + a / 2 * slot + 4 * n + 1 + a % 2;
             }
-            softmax<O>(addresses, d);
+            parts.template normalise<O>(addresses, scales, d);
             V b[M], overlap[M];
             for (int m = 0; m < M; m++) {
                 const V *q = now + m * slot, *h = q + 3 * n;
@@ -92,7 +94,7 @@ struct RecurrentDelta {
             O::fold_numbers(b);
             O::reduce(overlap);
             for (int i = 0; i < O::numbers; i++) {
-                b[i] = sigmoid(O::load_numbers(walk[3], i) + b[i]);
+                b[i] = parts.rate(O::load_numbers(walk[3], i) + b[i], 0);
                 if (problem.lengths) b[i] *= O::present(walk.active(), i);  // a sequence that has ended writes nothing
             }
             O::spread(b);
@@ -102,7 +104,7 @@ struct RecurrentDelta {
                 tape.prefetch(t + 1, 1, m, M);
                 q[4 * n] = b[m];
                 for (int c = 0; c < n; c++) {
-                    e[c] -= read[c];
+                    e[c] -= parts.erased(read[c]);
                     u_m[c] = b[m] * e[c];
                     o_m[c] += overlap[m] * u_m[c];
                 }
@@ -149,7 +151,7 @@ struct RecurrentDelta {
         for (int m = 0; m < M && group.length; m++)
             multiply<O, 1>(adjoint.key_G + m * n, 0, tape.step(group.length - 1) + m * slot + n, 0, G + m * matrix, d, n);
         walk_back(
-            tape, true, W, G, carried, backup, walk,
+            tape, parts.undoes, W, G, carried, backup, walk,
             [&](std::int64_t begin, std::int64_t end, const V* from) {
                 for (std::int64_t t = end - 1; t >= begin; t--, walk.next()) {
                     if (from) std::memcpy(W, from + (t - begin) * M * matrix, M * matrix * sizeof(V));
@@ -219,10 +221,10 @@ struct RecurrentDelta {
             const V *q = now + m * slot, *k = q + n, b = q[4 * n];
             const V* k_before = t > 0 ? k - M * slot : k;  // at t = 0 what is made of it is not used
             V *grad_q = grads + m * grad_size, *grad_k = grad_q + n, *grad_v = grad_k + n;
-            grad_v[n] = grad_b[m] * b * (splat<V>(1) - b);
+            grad_v[n] = grad_b[m] * parts.rate_slope(b);
             tape.prefetch(t - 2, 0, m, M);
-            pass_back<O, Writing::erasing>(adjoint.W + m * matrix, adjoint.G + m * matrix, d, n, V{}, {q, k, k_before},
-                                           {adjoint.o + m * n, grad_v, adjoint.u + m * n}, adjoint.sum_q, adjoint.sum_k, adjoint.key_G + m * n);
+            parts.template pass_back<O>(adjoint.W + m * matrix, adjoint.G + m * matrix, d, n, {q, k, k_before},
+                                        {adjoint.o + m * n, grad_v, adjoint.u + m * n}, adjoint.sum_q, adjoint.sum_k, adjoint.key_G + m * n);
             O::fold(adjoint.sum_q, d);
             O::fold(adjoint.sum_k, d);
             for (int c = 0; c < n; c++) {
@@ -231,21 +233,22 @@ struct RecurrentDelta {
             }
         }
         V* gradients[2 * M];
-        const V* addresses[2 * M];
-        for (int m = 0; m < M; m++) {
-            gradients[2 * m] = grads + m * grad_size, gradients[2 * m + 1] = gradients[2 * m] + n;
-            addresses[2 * m] = now + m * slot, addresses[2 * m + 1] = addresses[2 * m] + n;
+        const V *addresses[2 * M], *scales[2 * M];
+        for (int a = 0; a < 2 * M; a++) {
+            gradients[a] = grads + a / 2 * grad_size + a % 2 * n;
+            addresses[a] = now + a / 2 * slot + a % 2 * n;
+            scales[a] = now + a / 2 * slot + 4 * n + 1 + a % 2;
         }
-        softmax_backward<O>(gradients, addresses, n);
+        parts.template normalise_backward<O>(gradients, addresses, scales, n);
     }
 
-    // The gradient of the output before: h fed back [q_x | k_x | v_x | b_x], and h is its tanh.
+    // The gradient of the output before: h fed back [q_x | k_x | v_x | b_x], and h is what was made of it.
     FWPLAB_INLINE void feed_back(const V* now, const V* grads, V* o, const Transposed& slow) const {
         for (int c = 0; c < M * n; c++) o[c] = V{};
         for (int j = 0; j < 3; j++) multiply<O, M>(o, n, grads + j * n, grad_size, slow.feedback + j * matrix, d, n);
         for (int m = 0; m < M; m++) {
             const V *h = now + m * slot + 3 * n, grad_b = grads[m * grad_size + 3 * n];
-            for (int c = 0; c < n; c++) o[m * n + c] = (o[m * n + c] + grad_b * slow.beta[c]) * (splat<V>(1) - h[c] * h[c]);
+            for (int c = 0; c < n; c++) o[m * n + c] = (o[m * n + c] + grad_b * slow.beta[c]) * parts.squash_slope(h[c]);
         }
     }
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fwplab.ops.cpu.kernels import (
+    SCALES,
     Plan,
     address,
     call,
@@ -26,14 +27,16 @@ HEAD_AXES = (2, 2, 2, 2, 0, 0, 0, 0, 1, 1)
 """Where each tensor of the forward operator has its heads."""
 
 
-def recurrent_delta(*arguments: Tensor, cu_seqlens: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def recurrent_delta(
+    *arguments: Tensor, cu_seqlens: Tensor | None = None, variation: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     """`(query, key, value, beta, R_q, R_k, R_v, r_b, W_0, o_0) -> (output, W_T, o_T)`; `fwplab.ops.recurrent_delta`
     has the equations.
 
     Shapes: `[batch, time, heads, d]` three times, `[batch, time, heads]`, `[heads, d, d]` three times, `[heads, d]`,
     `[sequences, heads, d, d]`, `[sequences, heads, d]`; float32 or float64. Raises `UserError` for anything else.
     """
-    output, last_weight, _ = forward(*arguments, cu_seqlens, needs_tape(*arguments))
+    output, last_weight, _ = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation)
     return output, last_weight, last_outputs(output, arguments[-1], cu_seqlens)
 
 
@@ -48,15 +51,16 @@ def last_outputs(output: Tensor, initial: Tensor, cu_seqlens: Tensor | None) -> 
     return torch.where(empty, initial, output[0, (ends - 1).clamp(min=0)])
 
 
-def cut(like: Tensor, cu_seqlens: Tensor | None) -> Plan:
+def cut(like: Tensor, cu_seqlens: Tensor | None, variation: int) -> Plan:
     """The plan for sequences like this one: in lanes order as long as W and its gradient stay in the first cache."""
-    return plan(like, 16 if registers() < 64 else 8, cu_seqlens, interleaved=INTERLEAVED)
+    return plan(like, 16 if registers() < 64 else 8, cu_seqlens, interleaved=INTERLEAVED, varied=bool(variation))
 
 
-def room(query: Tensor, own: Plan) -> Tensor:
-    """The tape: each step's `[q | k | e | h | b]` and W at the segments' ends."""
+def room(query: Tensor, own: Plan, variation: int) -> Tensor:
+    """The tape: each step's `[q | k | e | h | b]`, and more of a varied rule, and W at the segments' ends."""
     vectors = own.vectors(query.shape[-1])
-    return own.tape(query, matrix=query.shape[-1] * vectors, slot=4 * vectors + 1)
+    slot = 4 * vectors + 1 + (SCALES if variation else 0)
+    return own.tape(query, matrix=query.shape[-1] * vectors, slot=slot)
 
 
 @kernel("fwplab::recurrent_delta")
@@ -73,10 +77,11 @@ def forward(
     initial_output: Tensor,
     cu_seqlens: Tensor | None,
     keep: bool,
+    variation: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output, last W, and if `keep` the tape that the backward pass reads (else it is empty)."""
     batch, length, heads, width = query.shape
-    own = cut(query, cu_seqlens)
+    own = cut(query, cu_seqlens, variation)
     sequences = own.sequences(batch)
     check(
         "recurrent_delta",
@@ -92,19 +97,19 @@ def forward(
         initial_output=(initial_output, (sequences, heads, width)),
     )
     output, last_weight = query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape)
-    tape = room(query, own) if keep else query.new_empty(heads, 0, dtype=torch.uint8)
+    tape = room(query, own, variation) if keep else query.new_empty(heads, 0, dtype=torch.uint8)
     inputs = [*map(with_rows, (query, key, value)), beta]
     slow = [with_rows(t) for t in (recurrent_query, recurrent_key, recurrent_value, recurrent_beta)]
     states = [with_rows(initial_weight), with_rows(initial_output)]
     places = [*map(sequence, inputs), *map(weight, slow), *map(state, states), sequence(output), state(last_weight)]
-    call("recurrent_delta_forward", own.problem(query), places, *address(tape))
+    call("recurrent_delta_forward", own.problem(query, variation), places, *address(tape))
     return output, last_weight, tape
 
 
 @forward.register_fake
 def _(query: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *_, initial_weight, _, cu_seqlens, keep = arguments
-    tape = unknown_tape(query, keep, lambda: room(query, cut(query, None)), cu_seqlens)
+    *_, initial_weight, _, cu_seqlens, keep, variation = arguments
+    tape = unknown_tape(query, keep, lambda: room(query, cut(query, None, variation), variation), cu_seqlens)
     return query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape), tape
 
 
@@ -135,28 +140,30 @@ def backward(
     recurrent_value: Tensor,
     recurrent_beta: Tensor,
     cu_seqlens: Tensor | None,
+    variation: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of query, key, value, beta, `[R_q; R_k; R_v; r_b]` in one tensor by rows, `W_0` and `o_0`."""
-    own = cut(grad_output, cu_seqlens)
+    own = cut(grad_output, cu_seqlens, variation)
     grad_output, grad_last_weight, tape = with_rows(grad_output), with_rows(grad_last_weight), kept(tape, grad_output)
     slow = [with_rows(t) for t in (recurrent_query, recurrent_key, recurrent_value, recurrent_beta)]
     gradients = gradients_like(grad_output, grad_last_weight)
     *sequences, slow_gradient, initial_weight, initial_output = gradients
     places = [sequence(grad_output), state(grad_last_weight), *map(weight, slow), *map(sequence, sequences)]
     places += [state(initial_weight), state(initial_output)]
-    call("recurrent_delta_backward", own.problem(grad_output), places, *address(tape), slow_gradient.data_ptr())
+    problem = own.problem(grad_output, variation)
+    call("recurrent_delta_backward", problem, places, *address(tape), slow_gradient.data_ptr())
     return gradients
 
 
 @backward.register_fake
-def _(grad_output: Tensor, grad_last_weight: Tensor, *_: Tensor | None) -> Gradients:
+def _(grad_output: Tensor, grad_last_weight: Tensor, *_: Any) -> Gradients:
     return gradients_like(grad_output, grad_last_weight)
 
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[2], *inputs[4:8], inputs[10])
-    ctx.shape, ctx.sequences = inputs[0].shape, inputs[8].shape[0]
+    ctx.shape, ctx.sequences, ctx.variation = inputs[0].shape, inputs[8].shape[0], inputs[12]
 
 
 def differentiate(
@@ -168,10 +175,10 @@ def differentiate(
         grad_output = slow[0].new_zeros(batch, length, heads, width)
     if grad_last_weight is None:
         grad_last_weight = slow[0].new_zeros(ctx.sequences, heads, width, width)
-    found = backward(grad_output, grad_last_weight, tape, *slow, cu_seqlens)
+    found = backward(grad_output, grad_last_weight, tape, *slow, cu_seqlens, ctx.variation)
     *sequences, slow_gradient, initial_weight, initial_output = found
     *matrices, row = slow_gradient.split([width, width, width, 1], dim=1)
-    return (*sequences, *matrices, row.squeeze(1), initial_weight, initial_output, None, None)
+    return (*sequences, *matrices, row.squeeze(1), initial_weight, initial_output, None, None, None)
 
 
 forward.register_autograd(differentiate, setup_context=setup_context)
@@ -180,7 +187,7 @@ forward.register_autograd(differentiate, setup_context=setup_context)
 @forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:10], dims[:10], HEAD_AXES, strict=True)]
-    results = forward(*tensors, arguments[10], arguments[11] or needs_tape(*tensors))
+    results = forward(*tensors, arguments[10], arguments[11] or needs_tape(*tensors), arguments[12])
     return unfold(results, (2, 1, 0), info.batch_size)
 
 
@@ -188,4 +195,4 @@ def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[T
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
     axes = (2, 1, 0, 0, 0, 0, 0)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:7], dims[:7], axes, strict=True)]
-    return unfold(backward(*tensors, arguments[7]), (2, 2, 2, 2, 0, 1, 1), info.batch_size)
+    return unfold(backward(*tensors, *arguments[7:]), (2, 2, 2, 2, 0, 1, 1), info.batch_size)

@@ -2,10 +2,10 @@
 //   [y | q | k | b] = x W; q = softmax(q); k = softmax(k); b = sigmoid(b) (four rates, one a block);
 //   r = (q - k) W; W += k^T (b r), every block of r times its own rate.
 // The pass that reads x W first applies the update of the step before; the pass that reads (q - k) W only reads.
-// The tape's slots keep [x | q | k | b | r].
+// The tape's slots keep [x | q | k | b | r], and where the rule is varied (variation.h) what q and k were divided by.
 #pragma once
 
-#include "segments.h"
+#include "variation.h"
 
 namespace fwplab {
 
@@ -18,7 +18,7 @@ struct SrwmBackward {
     Strided x, weight[4];  // the gradients to be written
 };
 
-template <class O>
+template <class O, bool varied = false>
 struct Srwm {
     using T = typename O::Scalar;
     using V = typename O::V;
@@ -28,6 +28,7 @@ struct Srwm {
     static constexpr int ahead = 2;  // steps by which arguments are asked for before they are used
 
     const Problem& problem;
+    const Parts<varied> parts;
     const Width<D> d;                       // entries and
     const Width<O::vectors(D)> n;           // vectors of one block's row
     const Width<known_columns> columns;     // vectors of a row of W, all four blocks
@@ -35,7 +36,8 @@ struct Srwm {
     const Width<D * known_columns> matrix;  // vectors of one team's W
 
     explicit Srwm(const Problem& p)
-        : problem(p), d(int(p.width)), n(O::vectors(d)), columns(3 * n + O::vectors(rates)), slot(2 * columns), matrix(d * columns) {}
+        : problem(p), parts(p), d(int(p.width)), n(O::vectors(d)), columns(3 * n + O::vectors(rates)), slot(2 * columns + parts.scales),
+          matrix(d * columns) {}
 
     Tape<V> tape(void* start, std::int64_t group) const {
         return {static_cast<V*>(start), problem.segment, problem.segments(group), problem.longest(group), M * matrix, M * slot};
@@ -78,22 +80,22 @@ struct Srwm {
                                              {now + m * slot});
             if (tape && tape.begins_segment(t)) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
             O::store(walk[1], now, slot, d);
-            V* addresses[2 * M];
-            for (int m = 0; m < M; m++) {
-                addresses[2 * m] = now + m * slot + n;
-                addresses[2 * m + 1] = now + m * slot + 2 * n;
+            V *addresses[2 * M], *scales[2 * M];
+            for (int a = 0; a < 2 * M; a++) {
+                addresses[a] = now + a / 2 * slot + (1 + a % 2) * n;
+                scales[a] = now + a / 2 * slot + 2 * columns + a % 2;
             }
-            softmax<O>(addresses, d);
+            parts.template normalise<O>(addresses, scales, d);
             for (int m = 0; m < M; m++) {
                 V* row = now + m * slot;
                 for (int c = 0; c < n; c++) row[c] = x[m * n + c];
-                for (int c = 3 * n; c < columns; c++) row[c] = sigmoid(row[c]);
+                for (int c = 3 * n; c < columns; c++) row[c] = parts.rate(row[c], c - 3 * n);
                 if (problem.lengths)  // a sequence that has ended writes nothing
                     for (int c = 3 * n; c < columns; c++) row[c] *= O::present(walk.active(), m);
             }
             for (int m = 0; m < M; m++) {
                 V *row = now + m * slot, *q = row + n, *k = row + 2 * n, *r = row + columns;
-                for (int c = 0; c < n; c++) moved[c] = q[c] - k[c];
+                for (int c = 0; c < n; c++) moved[c] = q[c] - parts.erased(k[c]);
                 for (int c = 0; c < columns; c++) r[c] = V{};
                 tape.prefetch(t + 1, 1, m, M);
                 multiply<O, 1>(r, 0, moved, 0, W + m * matrix, d, columns);
@@ -128,7 +130,7 @@ struct Srwm {
         load_matrix(group, G, a.grad_last_weight);
         for (int m = 0; m < M && length; m++) start(tape.step(length - 1) + m * slot, adjoint, m);
         walk_back(
-            tape, true, W, G, carried, backup, walk,
+            tape, parts.undoes, W, G, carried, backup, walk,
             [&](std::int64_t begin, std::int64_t end, const V* from) {
                 for (std::int64_t t = end - 1; t >= begin; t--, walk.next()) {
                     if (from) std::memcpy(W, from + (t - begin) * M * matrix, M * matrix * sizeof(V));
@@ -176,7 +178,7 @@ struct Srwm {
             for (int j = 0; j < 3; j++) products[j] = partial_dot<O>(key_G + j * n, r + j * n, n);
             products[3] = partial_dot<O>(key_G + 3 * n, r + 3 * n, columns - 3 * n);
             O::fold_four(z + 3 * n, products);
-            for (int c = 3 * n; c < columns; c++) z[c] *= rate[c - 3 * n] * (splat<V>(1) - rate[c - 3 * n]);
+            for (int c = 3 * n; c < columns; c++) z[c] *= parts.rate_slope(rate[c - 3 * n]);
             scale_blocks(x.u + m * columns, r, rate);
             scale_blocks(x.grad_r + m * columns, key_G, rate);
         }
@@ -185,20 +187,21 @@ struct Srwm {
             undo_and_sum(x.W + m * matrix, now + m * slot + 2 * n, x.u + m * columns, x.grad_r + m * columns, x.sum + m * O::padded(d));
         }
         V* gradients[2 * M];
-        const V* addresses[2 * M];
+        const V *addresses[2 * M], *scales[2 * M];
         for (int m = 0; m < M; m++) {
             const V *q = now + m * slot + n, *k = q + n, *sum = x.sum + m * O::padded(d), *G_update = x.G_update + m * O::padded(d);
             V *z = x.z + m * columns, *moved = x.moved + m * n;
             for (int c = 0; c < n; c++) {
-                moved[c] = q[c] - k[c];
+                moved[c] = q[c] - parts.erased(k[c]);
                 z[n + c] = sum[c];
-                z[2 * n + c] = G_update[c] - sum[c];
+                z[2 * n + c] = G_update[c] - parts.erased(sum[c]);
             }
             gradients[2 * m] = z + n, gradients[2 * m + 1] = z + 2 * n;
             addresses[2 * m] = q, addresses[2 * m + 1] = k;
+            scales[2 * m] = now + m * slot + 2 * columns, scales[2 * m + 1] = scales[2 * m] + 1;
             scale_blocks(x.u_before + m * columns, before + m * slot + columns, before + m * slot + 3 * n);
         }
-        softmax_backward<O>(gradients, addresses, n);
+        parts.template normalise_backward<O>(gradients, addresses, scales, n);
         for (int m = 0; m < M; m++)
             pass_back(x.W + m * matrix, x.G + m * matrix, {x.moved + m * n, now + m * slot, before + m * slot + 2 * n},
                       {x.grad_r + m * columns, x.z + m * columns, x.u_before + m * columns}, x.grad_x + m * O::padded(d),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fwplab.ops.cpu.kernels import (
+    SCALES,
     Plan,
     address,
     call,
@@ -23,14 +24,16 @@ WIDEST_LANES = 8
 RATES = 4
 
 
-def srwm(*arguments: Tensor, cu_seqlens: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def srwm(
+    *arguments: Tensor, cu_seqlens: Tensor | None = None, variation: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """`(x, W_y, W_q, W_k, w_b) -> (output, W_y, W_q, W_k, w_b)`, the blocks before and after; `fwplab.ops.srwm` has the
     equations.
 
     Shapes: `[batch, time, heads, d]`, `[sequences, heads, d, d]` three times, `[sequences, heads, d, 4]`; float32 or
     float64. Raises `UserError` for anything else.
     """
-    output, *blocks, _ = forward(*arguments, cu_seqlens, needs_tape(*arguments))
+    output, *blocks, _ = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation)
     return output, *blocks
 
 
@@ -45,33 +48,44 @@ def results_like(x: Tensor, block: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     )
 
 
-def room(x: Tensor, own: Plan) -> Tensor:
-    """The tape: each step's `[x | q | k | b | r]` and W at the segments' ends."""
+def room(x: Tensor, own: Plan, variation: int) -> Tensor:
+    """The tape: each step's `[x | q | k | b | r]`, and more of a varied rule, and W at the segments' ends."""
     columns = 3 * own.vectors(x.shape[-1]) + own.vectors(RATES)
-    return own.tape(x, matrix=x.shape[-1] * columns, slot=2 * columns)
+    return own.tape(x, matrix=x.shape[-1] * columns, slot=2 * columns + (SCALES if variation else 0))
 
 
 @kernel("fwplab::srwm")
 def forward(
-    x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, cu_seqlens: Tensor | None, keep: bool
+    x: Tensor,
+    w_y: Tensor,
+    w_q: Tensor,
+    w_k: Tensor,
+    w_b: Tensor,
+    cu_seqlens: Tensor | None,
+    keep: bool,
+    variation: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Output, the four last blocks, and if `keep` the tape that the backward pass reads (else it is empty)."""
     batch, _, heads, width = x.shape
-    own = plan(x, WIDEST_LANES, cu_seqlens)
+    own = plan(x, WIDEST_LANES, cu_seqlens, varied=bool(variation))
     square = (own.sequences(batch), heads, width, width)
     check("srwm", x, w_y=(w_y, square), w_q=(w_q, square), w_k=(w_k, square), w_b=(w_b, (*square[:3], RATES)))
     results = results_like(x, w_y)
-    tape = room(x, own) if keep else x.new_empty(heads, 0, dtype=torch.uint8)
+    tape = room(x, own, variation) if keep else x.new_empty(heads, 0, dtype=torch.uint8)
     x, *initial = map(with_rows, (x, w_y, w_q, w_k, w_b))
     places = [sequence(x), *map(state, initial), sequence(results[0]), *map(state, results[1:])]
-    call("srwm_forward", own.problem(x), places, *address(tape))
+    call("srwm_forward", own.problem(x, variation), places, *address(tape))
     return *results, tape
 
 
 @forward.register_fake
 def _(x: Tensor, w_y: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    *_, cu_seqlens, keep = arguments
-    tape = unknown_tape(x, keep, lambda: room(x, plan(x, WIDEST_LANES, None)), cu_seqlens)
+    *_, cu_seqlens, keep, variation = arguments
+
+    def cut() -> Tensor:
+        return room(x, plan(x, WIDEST_LANES, None, varied=bool(variation)), variation)
+
+    tape = unknown_tape(x, keep, cut, cu_seqlens)
     return *results_like(x, w_y), tape
 
 
@@ -84,25 +98,26 @@ def backward(
     grad_b: Tensor,
     tape: Tensor,
     cu_seqlens: Tensor | None,
+    variation: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x and the four blocks at the start, from those of the output and the four blocks at the end."""
-    own = plan(grad_output, WIDEST_LANES, cu_seqlens)
+    own = plan(grad_output, WIDEST_LANES, cu_seqlens, varied=bool(variation))
     grad_output, *last = map(with_rows, (grad_output, grad_y, grad_q, grad_k, grad_b))
     tape, gradients = kept(tape, grad_output), results_like(grad_output, grad_y)
     places = [sequence(grad_output), *map(state, last), sequence(gradients[0]), *map(state, gradients[1:])]
-    call("srwm_backward", own.problem(grad_output), places, *address(tape))
+    call("srwm_backward", own.problem(grad_output, variation), places, *address(tape))
     return gradients
 
 
 @backward.register_fake
-def _(grad_output: Tensor, grad_y: Tensor, *_: Tensor | None) -> tuple[Tensor, ...]:
+def _(grad_output: Tensor, grad_y: Tensor, *_: Any) -> tuple[Tensor, ...]:
     return results_like(grad_output, grad_y)
 
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[-1], inputs[5])
-    ctx.shapes, ctx.dtype = [tensor.shape for tensor in inputs[:5]], inputs[0].dtype
+    ctx.shapes, ctx.dtype, ctx.variation = [tensor.shape for tensor in inputs[:5]], inputs[0].dtype, inputs[7]
 
 
 def differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -111,7 +126,7 @@ def differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         torch.zeros(shape, dtype=ctx.dtype, device=tape.device) if grad is None else grad
         for grad, shape in zip(grads[:-1], ctx.shapes, strict=True)
     ]
-    return (*backward(*filled, tape, cu_seqlens), None, None)
+    return (*backward(*filled, tape, cu_seqlens, ctx.variation), None, None, None)
 
 
 forward.register_autograd(differentiate, setup_context=setup_context)
@@ -121,7 +136,7 @@ forward.register_autograd(differentiate, setup_context=setup_context)
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
     axes = (2, 1, 1, 1, 1)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], axes, strict=True)]
-    results = forward(*tensors, arguments[5], arguments[6] or needs_tape(*tensors))
+    results = forward(*tensors, arguments[5], arguments[6] or needs_tape(*tensors), arguments[7])
     return unfold(results, (2, 1, 1, 1, 1, 0), info.batch_size)
 
 
@@ -129,4 +144,4 @@ def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[T
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
     axes = (2, 1, 1, 1, 1, 0)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:6], dims[:6], axes, strict=True)]
-    return unfold(backward(*tensors, arguments[6]), (2, 1, 1, 1, 1), info.batch_size)
+    return unfold(backward(*tensors, *arguments[6:]), (2, 1, 1, 1, 1), info.batch_size)

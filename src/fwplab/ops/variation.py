@@ -1,0 +1,95 @@
+"""Parts of the recurrent and the self-referential rule exchanged for others."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import elu, normalize
+
+from fwplab.errors import UserError
+from fwplab.ops.scan import Forms, Scan
+
+PARTS = ("value", "query", "key", "rate")
+CHOICES = {
+    "update": ("delta", "additive"),
+    "feedback": ("tanh", "raw"),
+    "normalisation": ("softmax", "sum", "l2", "none"),
+    "rate": ("sigmoid", "double", "fixed"),
+}
+"""What each part may be, the paper's first; the kernels know them by their places."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A rule of arXiv 2310.16076 with other parts in place of the paper's, which are the defaults.
+
+    `update`: "delta" erases what was held under the key before it writes, "additive" does not. `feedback`: what
+    `recurrent_delta` feeds back of its last output, the tanh or the output itself. `normalisation`, of query and key:
+    softmax; `elu + 1` divided by its sum; the vector divided by its length ("l2", signed); or `elu + 1` as it is
+    ("none"). `rate`, the write strength: a sigmoid, twice a sigmoid, or 1. `rewritten`: the blocks of `srwm` that
+    rewrite themselves, the others stay as they are ("value" is `W_y`).
+    """
+
+    update: Literal["delta", "additive"] = "delta"
+    feedback: Literal["tanh", "raw"] = "tanh"
+    normalisation: Literal["softmax", "sum", "l2", "none"] = "softmax"
+    rate: Literal["sigmoid", "double", "fixed"] = "sigmoid"
+    rewritten: tuple[str, ...] = PARTS
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UserError(f"unknown {name} {getattr(self, name)!r}; choose from: {', '.join(choices)}")
+        for part in self.rewritten:
+            if part not in PARTS:
+                raise UserError(f"no block {part!r} rewrites itself; choose from: {', '.join(PARTS)}")
+
+    @property
+    def code(self) -> int:
+        """The variation in the bits of `cpu/variation.h`; 0 is the paper's rule."""
+        still = sum(1 << place for place, part in enumerate(PARTS) if part not in self.rewritten)
+        fields = (
+            (CHOICES["normalisation"].index(self.normalisation), 0),
+            (CHOICES["rate"].index(self.rate), 2),
+            (CHOICES["feedback"].index(self.feedback), 4),
+            (CHOICES["update"].index(self.update), 5),
+            (still, 6),
+        )
+        return sum(value << place for value, place in fields)
+
+    def phi(self, features: Tensor) -> Tensor:
+        """The normalisation of query and key, over the last dimension."""
+        if self.normalisation == "softmax":
+            return features.softmax(-1)
+        if self.normalisation == "l2":
+            return normalize(features, dim=-1)
+        positive = elu(features) + 1
+        return positive / positive.sum(-1, keepdim=True) if self.normalisation == "sum" else positive
+
+    def rho(self, logits: Tensor) -> Tensor:
+        """The write strength."""
+        if self.rate == "fixed":
+            return torch.ones_like(logits)
+        return torch.sigmoid(logits) * (2 if self.rate == "double" else 1)
+
+    def squash(self, last: Tensor) -> Tensor:
+        """What is fed back of the last output."""
+        return torch.tanh(last) if self.feedback == "tanh" else last
+
+
+PAPER = Variation()
+
+
+def varied(rule: str, forms: Forms, variation: Variation, fixed: str) -> Forms:
+    """The forms of a rule that compute this variation; `fixed` names the field that means nothing to the rule."""
+    if variation == PAPER:
+        return forms
+    if getattr(variation, fixed) != getattr(PAPER, fixed):
+        raise UserError(
+            f"{rule} has no {fixed} to vary; choose from: {', '.join(name for name in vars(PAPER) if name != fixed)}"
+        )
+    able: dict[str, Callable[..., Scan]] = {"reference": forms["reference"], "cpu": forms["cpu"]}
+    return {name: partial(form, variation=variation) for name, form in able.items()}
