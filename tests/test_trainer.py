@@ -223,6 +223,20 @@ def test_a_module_that_cannot_be_vectorised_is_looped_and_says_so() -> None:
     assert population(torch.ones(2, 1, 4, dtype=torch.long)).shape == (2, 1, 4, 3)
 
 
+def test_batches_of_one_shape_teach_the_same() -> None:
+    """As on a GPU, where the step is recorded: `cpu:0` is a CPU whose batches are not packed."""
+    packed, padded = (train(small_run(), device=device) for device in ("cpu", "cpu:0"))
+    training = Training(small_run(), "cpu:0")
+    shapes = set()
+    for _ in range(training.steps_an_epoch):
+        tokens, labels = training._batch(training.learning)
+        shapes.add((tokens.shape, labels.shape))
+        training.step_number += 1
+    assert len(shapes) == 1
+    for left, right in zip(packed.members, padded.members, strict=True):
+        assert left.checks[-1].train_loss == pytest.approx(right.checks[-1].train_loss, rel=2e-3)
+
+
 def test_parameters_of_two_types_are_refused() -> None:
     class Mixed(nn.Module):
         def __init__(self) -> None:

@@ -25,8 +25,9 @@ def environment(device: str) -> dict[str, str]:
 
 
 def _device_name(device: str) -> str:
-    if device != "cpu":
-        return torch.cuda.get_device_name(device)
+    kind = torch.device(device).type
+    if kind != "cpu":
+        return torch.cuda.get_device_name(device) if kind == "cuda" else kind
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

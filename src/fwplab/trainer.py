@@ -19,10 +19,11 @@ from fwplab.environment import environment
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, score
 from fwplab.languages import LANGUAGES, language
-from fwplab.languages.dataset import Dataset
+from fwplab.languages.dataset import IGNORE, Dataset
 from fwplab.languages.splits import Splits, SplitSpec, make_splits
 from fwplab.population import Population, Weights
 from fwplab.record import Chance, Check, Member, Progress, Record, Score, SplitSummary
+from fwplab.recorded import Recorded, Work
 from fwplab.run import Protocol, Run, from_dict, to_dict
 from fwplab.selection import Apprentice
 
@@ -79,6 +80,7 @@ class Training:
         self.parameters, self.state_size = models[0].parameter_count(), models[0].state_size()
         self.population = Population(models, *lift(run, device))
         self.lift = f"{self.population.lift} ({self.population.why})"
+        self._learn: Work
         self.optimiser = self._adam([{} for _ in run.seeds])
 
     @property
@@ -94,16 +96,17 @@ class Training:
     def step(self) -> None:
         """One step of Adam for every learning member, each on its own batch."""
         members = self.learning
-        losses = self.population.losses(*self._batch(members))
-        self.population.backward(losses)
+        factor = self.run.protocol.rate_factor(self.step_number)
+        for group, member in zip(self.optimiser.param_groups, members, strict=True):
+            if isinstance(group["lr"], Tensor):  # a recorded step reads it where it lies
+                group["lr"].fill_(member.learning_rate * factor)
+            else:
+                group["lr"] = member.learning_rate * factor
+        losses, norms = self._learn(*self._batch(members))
         self.step_number += 1
-        sound = torch.linalg.vector_norm(self.population.gradients, dim=1).isfinite().tolist()
-        for member, value, finite in zip(members, losses.tolist(), sound, strict=True):
+        for member, value, finite in zip(members, losses.tolist(), norms.isfinite().tolist(), strict=True):
             member.steps, member.train_loss = self.step_number, value
             member.status = None if finite else "diverged"
-        for group, member in zip(self.optimiser.param_groups, members, strict=True):
-            group["lr"] = member.learning_rate * self.run.protocol.rate_factor(self.step_number - 1)
-        self.optimiser.step()
         self._dismiss(members)
 
     def check_is_due(self) -> bool:
@@ -135,17 +138,28 @@ class Training:
         self.population.keep(staying)
         self.optimiser = self._adam([moments[index] for index in staying])
 
-    def _batch(self, members: list[Apprentice]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Tokens and labels `[member, batch, time]`, and on a CPU the strings' lengths `[member, batch]`."""
+    def _move(self, tokens: Tensor, labels: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Everything that a step does to the weights; each member's loss, and the size of its gradient."""
+        losses = self.population.losses(tokens, labels, lengths)
+        self.population.backward(losses)
+        self.optimiser.step()
+        return losses.detach(), torch.linalg.vector_norm(self.population.gradients, dim=1)
+
+    def _batch(self, members: list[Apprentice]) -> tuple[Tensor, ...]:
+        """Tokens and labels `[member, batch, time]`, and on a CPU the strings' lengths `[member, batch]`.
+
+        On a GPU every batch has the same shape, so that the step can be recorded: padding asks for nothing.
+        """
         epoch, index = divmod(self.step_number, self.steps_an_epoch)
         size, data = self.run.protocol.batch_size, self.splits.train
         rows = np.stack([_order(m.seed, epoch, len(data.lengths))[index * size : (index + 1) * size] for m in members])
-        longest = int(data.lengths[rows].max())
-        return (
-            torch.from_numpy(data.tokens[rows, :longest]).to(self.device),
-            torch.from_numpy(data.labels[rows, :longest]).to(self.device),
-            torch.from_numpy(data.lengths[rows]).long() if self.device == "cpu" else None,
-        )
+        if self.device == "cpu":
+            longest = int(data.lengths[rows].max())
+            arrays = data.tokens[rows, :longest], data.labels[rows, :longest], data.lengths[rows]
+            return tuple(map(torch.from_numpy, arrays))
+        missing = ((0, 0), (0, size - rows.shape[1]), (0, 0))
+        labels = np.pad(data.labels[rows], missing, constant_values=IGNORE)
+        return tuple(torch.from_numpy(array).to(self.device) for array in (np.pad(data.tokens[rows], missing), labels))
 
     def _adam(self, moments: list[Moments]) -> torch.optim.Adam:
         """One vector of parameters a member, in a group of its own with the member's rate."""
@@ -153,17 +167,21 @@ class Training:
         vectors = list(population.vectors.unbind())
         for vector, gradient in zip(vectors, population.gradients, strict=True):
             vector.grad = gradient
+        on_gpu = torch.device(self.device).type == "cuda"
+        rates = [member.learning_rate for member in self.learning]
         groups = [
-            {"params": [vector], "lr": member.learning_rate}
-            for member, vector in zip(self.learning, vectors, strict=True)
+            {"params": [vector], "lr": torch.tensor(rate, device=self.device) if on_gpu else rate}
+            for rate, vector in zip(rates, vectors, strict=True)
         ]
+        betas = protocol.beta1, protocol.beta2
         adam = torch.optim.Adam(
-            groups or [torch.zeros(0)], betas=(protocol.beta1, protocol.beta2), eps=protocol.epsilon, fused=True
+            groups or [torch.zeros(0)], betas=betas, eps=protocol.epsilon, fused=True, capturable=on_gpu
         )
         for vector, parts in zip(vectors, moments, strict=True):
             if parts:
                 steps = torch.tensor(float(self.step_number), device=self.device)
                 adam.state[vector] = {"step": steps, **parts}
+        self._learn = Recorded(self._move) if on_gpu else self._move
         return adam
 
     def _moments(self) -> list[Moments]:

@@ -194,10 +194,11 @@ def passes(form: Callable[..., Scan], inputs: Inputs) -> Callable[[], tuple[Tens
     return run
 
 
-def lstm_passes(width: int, batch: int, length: int) -> Callable[[], tuple[Tensor, ...]]:
+def lstm_passes(width: int, batch: int, length: int, device: str = "cpu") -> Callable[[], tuple[Tensor, ...]]:
     """The same of PyTorch's LSTM as wide as all heads together."""
-    lstm = nn.LSTM(width, width, batch_first=True)
-    x, cotangent = torch.randn(batch, length, width, requires_grad=True), torch.randn(batch, length, width)
+    lstm = nn.LSTM(width, width, batch_first=True, device=device)
+    x, cotangent = (torch.randn(batch, length, width, device=device) for _ in range(2))
+    x.requires_grad_()
 
     def run() -> tuple[Tensor, ...]:
         return torch.autograd.grad(lstm(x)[0], [x, *lstm.parameters()], cotangent)

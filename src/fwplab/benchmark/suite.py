@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 from fwplab import ops
-from fwplab.benchmark import clock, operators, streaming, training
+from fwplab.benchmark import clock, gpu, operators, streaming, training
+from fwplab.benchmark.gpu import GpuRow, GpuSeeds
 from fwplab.benchmark.operators import Case, Row
 from fwplab.benchmark.streaming import Stream
 from fwplab.benchmark.training import Seeds, Step
 from fwplab.environment import environment
 
-Result = Row | Stream | Step | Seeds
+Result = Row | Stream | Step | Seeds | GpuRow | GpuSeeds
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,24 @@ def work(suite: Suite, only: tuple[str, ...], backend: str) -> Iterator[tuple[st
             yield f"seeds of {model} at batch {batch}", partial(training.measure_seeds, model, batch)
 
 
-def machine() -> dict[str, Any]:
+def gpu_work(
+    device: str, only: tuple[str, ...], *, quick: bool
+) -> Iterator[tuple[str, Callable[[], Sequence[Result]]]]:
+    """The same on a GPU: the operators, and populations of Recurrent Delta as one program."""
+    for case in gpu.CASES:
+        if (not only or case.operator in only) and (not quick or case.width == 16):
+            name = f"{case.operator} {case.heads}x{case.width}"
+            yield name, partial(gpu.measure, case, device, rounds=3 if quick else 7, compiled=not quick)
+    for model in () if only else ("linear-transformer", "recurrent-delta", "srwm"):
+        yield f"populations of {model}", partial(gpu.measure_seeds, model, device, 64)
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
     """Where and when this was measured."""
     used = ops.info()
     return {
         "date": datetime.date.today().isoformat(),
-        **environment("cpu"),
+        **environment(device),
         "cores": clock.cores(),
         "peak_multiply_adds_per_second": max(clock.peak() for _ in range(3)),
         "copy_bytes_per_second": clock.bandwidth(),
@@ -76,25 +89,27 @@ def machine() -> dict[str, Any]:
     }
 
 
-KINDS: dict[str, type[Row] | type[Stream] | type[Step] | type[Seeds]] = {
+KINDS: dict[str, type[Row] | type[Stream] | type[Step] | type[Seeds] | type[GpuRow] | type[GpuSeeds]] = {
     "rows": Row,
     "streaming": Stream,
     "training": Step,
     "seeds": Seeds,
+    "gpu_rows": GpuRow,
+    "gpu_seeds": GpuSeeds,
 }
 
 
-def report(results: list[Result]) -> dict[str, Any]:
+def report(results: list[Result], device: str = "cpu") -> dict[str, Any]:
     """The JSON of a benchmark: the machine, and rows by kind; what was not measured is null."""
     tables = {name: [_plain(result) for result in results if isinstance(result, kind)] for name, kind in KINDS.items()}
-    return {"machine": machine(), **tables}
+    return {"machine": machine(device), **tables}
 
 
 def results_of(report: dict[str, Any]) -> list[Result]:
-    """The inverse of `report`."""
+    """The inverse of `report`, of a file without GPU as well."""
     results: list[Result] = []
     for table, kind in KINDS.items():
-        for row in report[table]:
+        for row in report.get(table, ()) if table.startswith("gpu") else report[table]:
             values: dict[str, Any] = {
                 name: math.nan if value is None and name != "error" else value for name, value in row.items()
             }

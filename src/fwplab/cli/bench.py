@@ -11,11 +11,13 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from fwplab.benchmark import suite as suites
+from fwplab.benchmark.gpu import GpuRow, GpuSeeds
 from fwplab.benchmark.operators import CASES, Row
 from fwplab.benchmark.streaming import Stream
 from fwplab.benchmark.suite import Result
 from fwplab.benchmark.training import Seeds, Step
 from fwplab.cli.console import emit
+from fwplab.cli.training import check_device
 from fwplab.errors import UserError
 from fwplab.files import replaced
 
@@ -28,7 +30,9 @@ class Bench:
 
     All ratios come from one run in which the forms take turns. A form that fails its check against the float64
     reference gets no speed, and the exit code is 1. `--quick` takes less than a minute; `--only` names operators;
-    `--json` writes every number to a file, and `--show` prints such a file instead of measuring.
+    `--json` writes every number to a file, and `--show` prints such a file instead of measuring. `--device cuda`
+    measures the operators and populations on a GPU, beside loops, CUDA graphs, torch.compile, cuDNN's LSTM and
+    flash-linear-attention.
     """
 
     quick: bool = False
@@ -36,6 +40,7 @@ class Bench:
     only: tuple[str, ...] = ()
     show: Path | None = None
     backend: str = "auto"
+    device: str = "cpu"
 
     def __call__(self) -> int:
         if self.show is not None:
@@ -47,19 +52,22 @@ class Bench:
                 raise UserError(f"no operator {name!r}; choose from: {', '.join(OPERATORS)}")
         if self.json is not None and not self.json.parent.is_dir():
             raise UserError(f"no folder {str(self.json.parent)!r} for --json")
-        chosen = suites.QUICK if self.quick else suites.FULL
-        parts = list(suites.work(chosen, self.only, self.backend))
+        check_device(self.device)
+        if self.device == "cpu":
+            parts = list(suites.work(suites.QUICK if self.quick else suites.FULL, self.only, self.backend))
+        else:
+            parts = list(suites.gpu_work(self.device, self.only, quick=self.quick))
         results: list[Result] = []
         with Console(file=sys.stderr).status("") as status:
             for place, (name, part) in enumerate(parts, start=1):
                 status.update(f"{place} of {len(parts)}: {name}")
                 results += part()
-        report = suites.report(results)
+        report = suites.report(results, self.device)
         if self.json is not None:
             with replaced(self.json) as temporary:
                 temporary.write_text(json.dumps(report, indent=2) + "\n")
         emit(report, as_json=False, text=tables(results, report["machine"]))
-        return 1 if any(isinstance(result, Row | Stream) and result.error for result in results) else 0
+        return 1 if any(isinstance(result, Row | Stream | GpuRow) and result.error for result in results) else 0
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -78,7 +86,14 @@ def tables(results: list[Result], machine: dict[str, object]) -> Group:
     memory = float(str(machine["copy_bytes_per_second"])) / 1e9
     cores = f"{machine['cores']} cores of {peak:.0f} G multiply-adds and {memory:.0f} GB copied a second"
     line = f"{machine['device']}, {cores}; torch {machine['torch']}; {machine['date']}"
-    parts = (operator_table(results), stream_table(results), step_table(results), seed_table(results))
+    parts = (
+        operator_table(results),
+        stream_table(results),
+        step_table(results),
+        seed_table(results),
+        gpu_table(results),
+        population_table(results),
+    )
     return Group(line, *(table for table in parts if table.row_count))
 
 
@@ -148,6 +163,38 @@ def seed_table(results: list[Result]) -> Table:
         if isinstance(row, Seeds):
             cells = (row.model, str(row.batch), str(row.processes), str(row.members))
             table.add_row(*cells, f"{row.seed_steps_per_second:.1f}", times(row.ratio))
+    return table
+
+
+def gpu_table(results: list[Result]) -> Table:
+    """Operators on a GPU, and why a comparison is missing."""
+    rows = [row for row in results if isinstance(row, GpuRow)]
+    reasons = "\n".join(dict.fromkeys(row.failed for row in rows if row.failed))
+    title = "forward + backward on the GPU, float32, batch 64, length 100"
+    table = Table("operator", "heads x d", title=title, title_justify="left", caption=reasons, caption_justify="left")
+    for heading in ("ms", "published loop", "tuned loop", "graphed", "compiled", "nn.LSTM", "fla bf16"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        shape = f"{row.heads} x {row.width}"
+        if row.error:
+            table.add_row(row.operator, shape, "-", row.error)
+            continue
+        loops = row.ratio_published_loop, row.ratio_tuned_loop, row.ratio_graphed_loop, row.ratio_compiled_loop
+        table.add_row(
+            row.operator, shape, f"{1000 * row.seconds:.3f}", *map(times, (*loops, row.ratio_lstm, row.ratio_fla))
+        )
+    return table
+
+
+def population_table(results: list[Result]) -> Table:
+    """Populations on a GPU."""
+    table = Table("model", "batch", "members", title="populations on the GPU", title_justify="left")
+    table.add_column("seed-steps a second", justify="right")
+    table.add_column("of one alone", justify="right")
+    for row in results:
+        if isinstance(row, GpuSeeds):
+            speed = f"{row.seed_steps_per_second:,.0f}"
+            table.add_row(row.model, str(row.batch), str(row.members), speed, times(row.ratio))
     return table
 
 

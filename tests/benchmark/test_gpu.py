@@ -1,0 +1,119 @@
+"""The GPU's benchmark on a CPU: everything but the graphs; and recorded steps against a pretended GPU."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+from fwplab.benchmark import gpu, suite
+from fwplab.benchmark.gpu import GpuRow
+from fwplab.benchmark.operators import Case
+from fwplab.cli import run
+from fwplab.cli.bench import tables
+from fwplab.recorded import WARM_UP, Recorded
+
+
+def test_a_row_has_its_ratios_and_says_what_is_missing() -> None:
+    (row,) = gpu.measure(Case("delta", 2, 4), "cpu", batch=3, length=5, rounds=1, compiled=False)
+    assert row.error is None
+    assert min(row.seconds, row.ratio_published_loop, row.ratio_tuned_loop, row.ratio_lstm) > 0
+    assert math.isnan(row.ratio_graphed_loop)
+    assert "graphed_loop: UserError: there are CUDA graphs on a CUDA GPU alone" in row.failed
+    assert "fla: ModuleNotFoundError" in row.failed
+
+
+def test_populations_are_timed_and_all_is_shown() -> None:
+    rows = gpu.measure_seeds("recurrent-delta", "cpu", batch=8, members=(1, 2))
+    assert [row.members for row in rows] == [1, 2]
+    assert rows[1].ratio == rows[1].seed_steps_per_second / rows[0].seed_steps_per_second
+    results = [GpuRow("delta", 2, 4, 64, 100, "triton", error="no kernels"), *rows]
+    report = suite.report(results)
+    assert suite.results_of(report)[-2:] == rows
+    assert tables(results, report["machine"]).renderables
+
+
+def test_a_gpu_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "--device", "abacus"]) == 2
+    assert "choose from: cpu" in capsys.readouterr().err
+
+
+@dataclass
+class Pretended:
+    """A stand-in for `torch.cuda.CUDAGraph`: a replay does the recorded work again, into the same results."""
+
+    recorded: Recorded | None = None
+    replays: int = 0
+
+    def replay(self) -> None:
+        assert self.recorded is not None
+        self.replays += 1
+        for old, new in zip(self.recorded.results, self.recorded.work(*self.recorded.inputs), strict=True):
+            old.copy_(new)
+
+
+@dataclass
+class Stream:
+    """A stand-in for a stream."""
+
+    waited: list[object] = field(default_factory=list)
+
+    def wait_stream(self, other: object) -> None:
+        self.waited.append(other)
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """CUDA as far as a recorded step needs it; with a reason under "fails" nothing can be recorded."""
+    told: dict[str, str] = {}
+
+    @contextmanager
+    def record(_: object) -> Iterator[None]:
+        if "fails" in told:
+            raise RuntimeError(told["fails"])
+        yield
+
+    @contextmanager
+    def within(_: object) -> Iterator[None]:
+        yield
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", within)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Pretended)
+    monkeypatch.setattr(torch.cuda, "graph", record)
+    return told
+
+
+def doubled(x: Tensor) -> tuple[Tensor, ...]:
+    return (2 * x,)
+
+
+def test_a_step_is_recorded_after_it_has_run_and_then_replayed_for_new_values(pretended: dict[str, str]) -> None:
+    step = Recorded(doubled)
+    found = []
+    for call in range(WARM_UP + 3):
+        if call == WARM_UP + 1:
+            assert isinstance(step.graph, Pretended)
+            step.graph.recorded = step
+        elif call == WARM_UP:
+            step._record((torch.zeros(2),))
+            assert isinstance(step.graph, Pretended)
+            step.graph.recorded, step.calls = step, WARM_UP + 1
+        found.append(step(torch.full((2,), float(call)))[0].clone())
+    assert [float(value[0]) for value in found] == [2.0 * call for call in range(WARM_UP + 3)]
+    assert isinstance(step.graph, Pretended)
+    assert step.graph.replays == 3
+
+
+def test_a_step_that_cannot_be_recorded_goes_on_and_says_so(pretended: dict[str, str]) -> None:
+    pretended["fails"] = "it asks for a value\nmore"
+    step = Recorded(doubled)
+    for _ in range(WARM_UP):
+        step(torch.ones(2))
+    with pytest.warns(RuntimeWarning, match="cannot be recorded \\(it asks for a value\\); it is slower"):
+        assert float(step(torch.ones(2))[0][0]) == 2
+    assert float(step(torch.full((2,), 3.0))[0][0]) == 6
