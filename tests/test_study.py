@@ -134,6 +134,9 @@ def test_the_command_line_reads_records_alone(capsys: pytest.CaptureFixture[str]
     status = {each["mixer"]: each for each in json.loads(capsys.readouterr().out)}
     assert (status["recurrent-delta"]["finished"], status["recurrent-delta"]["asked"]) == (3, 3)
     assert status["linear-transformer"]["finished"] >= 1
+    assert command(["study", "status", *part]) == 0
+    done, asked = (sum(each[name] for each in status.values()) for name in ("finished", "asked"))
+    assert f"{done} of {asked} runs are finished, in " in capsys.readouterr().out
 
     for name, read in (("csv", pyarrow.csv.read_csv), ("parquet", pyarrow.parquet.read_table)):
         assert command(["study", "export", *part, "--format", name, "--out", str(tmp_path / name)]) == 0

@@ -154,11 +154,11 @@ class StatusStudy(Selected):
     json: bool = False
 
     def __call__(self) -> int:
-        runs = self.runs()
+        study, runs = self.study(), self.runs()
         with Store() as own, self.shipped() as others:
             records = [finished([run], (own, others)) for run in runs]
         facts: list[dict[str, Any]] = []
-        table = Table("language", "mixer", "finished", "solved", "budget", "diverged", "hours", box=None)
+        table = Table("language", "model", "finished", "solved", "budget", "diverged", "hours", box=None)
         for run, found in zip(runs, records, strict=True):
             ends = [member.status for record in found for member in record.members]
             fact = {
@@ -172,7 +172,11 @@ class StatusStudy(Selected):
             facts.append(fact)
             counts = [str(fact[status]) for status in ("solved", "budget", "diverged")]
             hours = f"{sum(record.seconds for record in found) / 3600:.2f}"
-            table.add_row(run.language, run.mixer_name, f"{len(ends)} of {len(run.seeds)}", *counts, hours)
+            panel, line = study.place(run)
+            table.add_row(panel.replace("\n", ", "), line, f"{len(ends)} of {len(run.seeds)}", *counts, hours)
+        done, asked, seconds = (sum(fact[name] for fact in facts) for name in ("finished", "asked", "seconds"))
+        table.caption = f"{done} of {asked} runs are finished, in {seconds / 3600:.1f} hours of one core"
+        table.caption_justify = "left"
         emit(facts, as_json=self.json, text=table)
         return 0
 

@@ -81,6 +81,11 @@ class Ablation(Study):
         names = {program: name for name, program in variations().items()}
         return [Cell(names[record.run.mixer], row([record], rule, "")) for record in records]  # type: ignore[index]
 
+    def place(self, run: Run) -> tuple[str, str]:
+        """Languages, and in them a line for each variation."""
+        names = {program: name for name, program in variations().items()}
+        return run.language, names[run.mixer]  # type: ignore[index]
+
     def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
         """As the paper's table, and the variation."""
         return [{"variation": cell.variation} | to_json([cell.row])[0] for cell in rows]

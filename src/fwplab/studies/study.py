@@ -51,7 +51,7 @@ class Study(ABC):
         raise NotImplementedError
 
     def place(self, run: Run) -> tuple[str, str]:
-        """The panel of the figure of steps in which a run stands, and its line there."""
+        """The panel of the figure of steps in which a run stands, and its line there; both name it in the status."""
         return cell_of(run)
 
     def render(self, rows: Sequence[Any]) -> RenderableType:
