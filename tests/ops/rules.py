@@ -80,7 +80,7 @@ VARIATIONS = {
     },
     "srwm": {
         "l2_fixed_value_rate": Variation(normalisation="l2", rate="fixed", rewritten=("value", "rate")),
-        "additive_query_key": Variation("additive", rewritten=("query", "key")),
+        "additive_value_rate": Variation("additive", rewritten=("value", "rate")),
         "additive_sum_value": Variation("additive", normalisation="sum", rewritten=("value",)),
         "double_all_but_key": Variation(rate="double", rewritten=("value", "query", "rate")),
     },

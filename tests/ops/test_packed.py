@@ -42,7 +42,7 @@ def gradients(results: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize(("name", "form"), FORMS, ids="-".join)
+@pytest.mark.parametrize(("name", "form"), FORMS, ids=str)
 def test_packed_equals_each_by_itself(name: str, form: str, lengths: str) -> None:
     case, own = CASES[name], LENGTHS[lengths]
     for heads, width in ((2, 4), (8, 5), (2, 17)) if form == "cpu" else ((2, 4),):
