@@ -66,7 +66,7 @@ def work(suite: Suite, only: tuple[str, ...], backend: str) -> Iterator[tuple[st
 def gpu_work(
     device: str, only: tuple[str, ...], *, quick: bool
 ) -> Iterator[tuple[str, Callable[[], Sequence[Result]]]]:
-    """The same on a GPU: the operators, and populations of Recurrent Delta as one program."""
+    """The same on a GPU: the operators, and populations of three models as one program each."""
     for case in gpu.CASES:
         if (not only or case.operator in only) and (not quick or case.width == 16):
             name = f"{case.operator} {case.heads}x{case.width}"
