@@ -127,3 +127,14 @@ def test_forms_take_turns() -> None:
     assert order == ["a", "b", "a", "b", "a", "b"]
     assert set(times) == {"a", "b", clock.PEAK}
     assert times[clock.PEAK] > 1e8
+
+
+def test_a_backend_that_an_operator_lacks_is_one_line_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(*_: object, **__: object) -> None:
+        raise AssertionError("something is measured")
+
+    monkeypatch.setattr(operators, "measure", measure)
+    assert run(["bench", "--quick", "--only", "linear", "recurrent_delta", "--backend", "chunk"]) == 2
+    assert "recurrent_delta has no backend 'chunk'; choose from: auto, reference" in capsys.readouterr().err

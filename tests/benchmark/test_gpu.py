@@ -13,7 +13,7 @@ from fwplab.benchmark import gpu, suite
 from fwplab.benchmark.gpu import GpuRow
 from fwplab.benchmark.operators import Case
 from fwplab.cli import run
-from fwplab.cli.bench import tables
+from fwplab.cli.bench import OPERATORS, tables
 from fwplab.recorded import WARM_UP, Recorded
 
 
@@ -117,3 +117,20 @@ def test_a_step_that_cannot_be_recorded_goes_on_and_says_so(pretended: dict[str,
     with pytest.warns(RuntimeWarning, match="cannot be recorded \\(it asks for a value\\); it is slower"):
         assert float(step(torch.ones(2))[0][0]) == 2
     assert float(step(torch.full((2,), 3.0))[0][0]) == 6
+
+
+def test_a_backend_that_is_asked_for_is_measured_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("signed_delta", 2, 4)
+    (row,) = gpu.measure(case, "cpu", batch=3, length=5, rounds=1, backend="chunk", compiled=False)
+    assert (row.backend, row.error) == ("chunk", None)
+    assert row.seconds > 0
+    monkeypatch.setattr(gpu, "check", lambda *_: "it is wrong")
+    (row,) = gpu.measure(case, "cpu", batch=3, length=5, rounds=1, backend="chunk", compiled=False)
+    assert row.error == "it is wrong"
+    assert math.isnan(row.seconds)
+
+
+def test_every_operator_has_its_row_on_a_gpu() -> None:
+    for operator in OPERATORS:
+        for quick in (False, True):
+            assert list(suite.gpu_work("cpu", (operator,), "auto", quick=quick))

@@ -14,17 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwplab import ops
-from fwplab.benchmark.operators import Case, Inputs, draw, lstm_passes, passes
+from fwplab.benchmark.operators import Case, Inputs, check, draw, lstm_passes, passes
 from fwplab.benchmark.training import run_of
 from fwplab.errors import UserError
+from fwplab.ops import triton
 from fwplab.trainer import Training
 
+SHAPES = {"signed_delta": ((4, 16),), "elementwise": ((1, 64),)}
 CASES = tuple(
     Case(operator, heads, width)
-    for operator in ("linear", "delta", "gated_delta", "recurrent_delta", "srwm", "elementwise")
-    for heads, width in (((1, 64),) if operator == "elementwise" else ((16, 4), (8, 8), (4, 16), (1, 64)))
+    for operator in ("linear", "delta", "gated_delta", "signed_delta", "recurrent_delta", "srwm", "elementwise")
+    for heads, width in SHAPES.get(operator, ((16, 4), (8, 8), (4, 16), (1, 64)))
 )
+QUICK = tuple(case for case in CASES if case.width == 16 or case.operator == "elementwise")
 MEMBERS = (1, 16, 64, 256)
 WARM = 20
 """Steps before a population is timed: kernels are compiled, the step is recorded."""
@@ -69,15 +71,24 @@ class GpuSeeds:
 
 
 def measure(
-    case: Case, device: str, *, batch: int = 64, length: int = 100, rounds: int = 7, compiled: bool = True
+    case: Case,
+    device: str,
+    *,
+    batch: int = 64,
+    length: int = 100,
+    rounds: int = 7,
+    backend: str = "auto",
+    compiled: bool = True,
 ) -> list[GpuRow]:
     """A row; `compiled=False` leaves out `torch.compile`, which takes minutes for a loop over the length."""
-    where = torch.device(device)
-    name = ops.automatic(case.rule, case.forms, where, torch.float32)
+    where, name = torch.device(device), case.backend(backend, device)
     shape = case.operator, case.heads, case.width, batch, length, name
-    if where.type == "cuda" and name != "triton":
-        return [GpuRow(*shape, error=f"no kernels: {ops.triton.checked(case.rule, where)}")]
-    inputs: Inputs = [None if tensor is None else tensor.to(where) for tensor in draw(case, batch, length)]
+    if where.type == "cuda" and backend == "auto" and name != "triton":
+        return [GpuRow(*shape, error=f"no kernels: {triton.checked(case.rule, where)}")]
+    wrong = None if name == "triton" else check(case, name, device)  # the kernels' own check is part of choosing them
+    if wrong:
+        return [GpuRow(*shape, error=wrong)]
+    inputs = draw(case, batch, length, device=device)
     tuned = case.forms["loop" if "loop" in case.forms else "reference"]
     ways: dict[str, Callable[[], Callable[[], object]]] = {
         "own": lambda: passes(case.forms[name], inputs),

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwplab import ops
 from fwplab.benchmark import clock, published
 from fwplab.ops import Scan
+from fwplab.ops.scan import chosen
 
 Inputs = list[Tensor | None]
 
@@ -25,15 +25,28 @@ class Case:
     width: int
 
     @property
+    def name(self) -> str:
+        """As a person reads it."""
+        return f"{self.operator} {self.heads}x{self.width}"
+
+    @property
     def rule(self) -> str:
         """The rule whose forms these are."""
         return "delta" if self.operator in {"gated_delta", "signed_delta"} else self.operator
 
     @property
+    def own_forms(self) -> dict[str, Callable[..., Scan]]:
+        """The rule's forms by backend."""
+        return dict(importlib.import_module(f"fwplab.ops.{self.rule}").FORMS)
+
+    @property
     def forms(self) -> Mapping[str, Callable[..., Scan]]:
-        """The rule's forms by backend, and the published-style loop."""
-        own: dict[str, Callable[..., Scan]] = dict(importlib.import_module(f"fwplab.ops.{self.rule}").FORMS)
-        return own | {"published": getattr(published, self.rule)}
+        """The same, and the published-style loop."""
+        return self.own_forms | {"published": getattr(published, self.rule)}
+
+    def backend(self, asked: str, device: str = "cpu") -> str:
+        """The backend that is asked for, or what "auto" takes on the device; a `UserError` names the choices."""
+        return chosen(self.rule, self.own_forms, asked, torch.empty(0, device=device))
 
     @property
     def multiply_adds(self) -> float:
@@ -107,8 +120,7 @@ class Row:
 
 def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, backend: str = "auto") -> list[Row]:
     """A row, on one thread and then on all."""
-    inputs = draw(case, batch, length)
-    name = ops.automatic(case.rule, case.forms, torch.device("cpu"), torch.float32) if backend == "auto" else backend
+    inputs, name = draw(case, batch, length), case.backend(backend)
     shape: dict[str, Any] = {"batch": batch, "length": length, "threads": 1, "backend": name}
     wrong = check(case, name)
     if wrong:
@@ -150,8 +162,15 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
     return [row]
 
 
-def draw(case: Case, batch: int, length: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Inputs:
-    """Inputs as the mixers make them, state last; the first `sequences` of them run along time."""
+def draw(
+    case: Case, batch: int, length: int, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> Inputs:
+    """Inputs as the mixers make them, state last; the same numbers on every device."""
+    inputs = _drawn(case, batch, length, seed, dtype)
+    return [None if tensor is None else tensor.to(device) for tensor in inputs]
+
+
+def _drawn(case: Case, batch: int, length: int, seed: int, dtype: torch.dtype) -> Inputs:
     generator = torch.Generator().manual_seed(seed)
     h, d = case.heads, case.width
 
@@ -229,13 +248,13 @@ def saved_bytes(form: Callable[..., Scan], inputs: Inputs) -> int:
     return sum(size for address, size in kept.items() if address not in own)
 
 
-def check(case: Case, backend: str) -> str | None:
+def check(case: Case, backend: str, device: str = "cpu") -> str | None:
     """Why the form's speed must not be told: what differs from the reference, in results or gradients; else None.
 
     In float64 to 1e-9 of the largest value; in float32 at most twice the reference loop's own rounding.
     """
     form, reference = case.forms[backend], case.forms["reference"]
-    inputs = draw(case, batch=19, length=37, seed=1, dtype=torch.float64)
+    inputs = draw(case, batch=19, length=37, seed=1, dtype=torch.float64, device=device)
     exact = results(reference, inputs, torch.float64)
     for place, (found, truth) in enumerate(zip(results(form, inputs, torch.float64), exact, strict=True)):
         if not bool((found - truth).abs().max() <= 1e-9 * truth.abs().max().clamp(min=1e-30)):
@@ -256,7 +275,7 @@ def results(form: Callable[..., Scan], inputs: Inputs, dtype: torch.dtype) -> li
     scan = form(*leaves)
     found = [scan.output, *(scan.state if isinstance(scan.state, tuple) else (scan.state,))]
     generator = torch.Generator().manual_seed(2)
-    cotangents = [torch.randn(t.shape, dtype=torch.float64, generator=generator).to(dtype) for t in found]
+    cotangents = [torch.randn(t.shape, dtype=torch.float64, generator=generator).to(t) for t in found]
     wanted = [leaf for leaf in leaves if leaf is not None]
     gradients = torch.autograd.grad(found, wanted, cotangents)
     return [tensor.detach().double() for tensor in (*found, *gradients)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fwplab.benchmark import clock
 from fwplab.benchmark.operators import Case, check, draw
-from fwplab.ops import Scan, automatic
+from fwplab.ops import Scan
 
 PIECE = 1000
 """Positions that are read at once: memory does not grow with the sequence."""
@@ -33,7 +33,7 @@ class Stream:
 
 def measure(case: Case, lengths: tuple[int, ...], rounds: int = 3, backend: str = "auto") -> list[Stream]:
     """A row for every length; the median of the rounds."""
-    name = automatic(case.rule, case.forms, torch.device("cpu"), torch.float32) if backend == "auto" else backend
+    name = case.backend(backend)
     wrong = check(case, name)
     if wrong:
         return [Stream(case.operator, case.width, length, name, error=wrong) for length in lengths]

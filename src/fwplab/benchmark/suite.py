@@ -46,11 +46,14 @@ QUICK = Suite(operators.QUICK, 3, (Case("recurrent_delta", 1, 16),), (10_000,), 
 
 
 def work(suite: Suite, only: tuple[str, ...], backend: str) -> Iterator[tuple[str, Callable[[], Sequence[Result]]]]:
-    """The parts of a suite, each with its name, not yet run; `only` restricts it to these operators."""
+    """The parts of a suite, each with its name, not yet run; `only` restricts it to these operators.
+
+    Raises `UserError` if one of these has no such `backend`.
+    """
     for case in suite.cases:
         if not only or case.operator in only:
-            name = f"{case.operator} {case.heads}x{case.width}"
-            yield name, partial(operators.measure, case, rounds=suite.rounds, backend=backend)
+            own = case.backend(backend)
+            yield case.name, partial(operators.measure, case, rounds=suite.rounds, backend=own)
     for case in suite.streams:
         if not only or case.operator in only:
             yield f"streaming {case.operator}", partial(streaming.measure, case, suite.stream_lengths, backend=backend)
@@ -64,13 +67,13 @@ def work(suite: Suite, only: tuple[str, ...], backend: str) -> Iterator[tuple[st
 
 
 def gpu_work(
-    device: str, only: tuple[str, ...], *, quick: bool
+    device: str, only: tuple[str, ...], backend: str, *, quick: bool
 ) -> Iterator[tuple[str, Callable[[], Sequence[Result]]]]:
     """The same on a GPU: the operators, and populations of three models as one program each."""
     for case in gpu.CASES:
-        if (not only or case.operator in only) and (not quick or case.width == 16):
-            name = f"{case.operator} {case.heads}x{case.width}"
-            yield name, partial(gpu.measure, case, device, rounds=3 if quick else 7, compiled=not quick)
+        if (not only or case.operator in only) and (not quick or case in gpu.QUICK):
+            rounds, own = 3 if quick else 7, backend if backend == "auto" else case.backend(backend, device)
+            yield case.name, partial(gpu.measure, case, device, rounds=rounds, backend=own, compiled=not quick)
     for model in () if only else ("linear-transformer", "recurrent-delta", "srwm"):
         yield f"populations of {model}", partial(gpu.measure_seeds, model, device, 64)
 

@@ -30,9 +30,9 @@ class Bench:
 
     All ratios come from one run in which the forms take turns. A form that fails its check against the float64
     reference gets no speed, and the exit code is 1. `--quick` takes less than a minute; `--only` names operators;
-    `--json` writes every number to a file, and `--show` prints such a file instead of measuring. `--device cuda`
-    measures the operators and populations on a GPU, beside loops, CUDA graphs, torch.compile, cuDNN's LSTM and
-    flash-linear-attention.
+    `--json` writes every number to a file, and `--show` prints such a file instead of measuring. `--backend` measures
+    another form of the operators than the fastest one here. `--device cuda` measures the operators and populations on
+    a GPU, beside loops, CUDA graphs, torch.compile, cuDNN's LSTM and flash-linear-attention.
     """
 
     quick: bool = False
@@ -56,7 +56,7 @@ class Bench:
         if self.device == "cpu":
             parts = list(suites.work(suites.QUICK if self.quick else suites.FULL, self.only, self.backend))
         else:
-            parts = list(suites.gpu_work(self.device, self.only, quick=self.quick))
+            parts = list(suites.gpu_work(self.device, self.only, self.backend, quick=self.quick))
         results: list[Result] = []
         with Console(file=sys.stderr).status("") as status:
             for place, (name, part) in enumerate(parts, start=1):
