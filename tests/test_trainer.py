@@ -25,7 +25,7 @@ from fwplab.model import ModelSpec
 from fwplab.population import Population
 from fwplab.record import Progress
 from fwplab.run import PROTOCOLS, Run, from_dict, to_dict
-from fwplab.trainer import RESUME, Training, lift, load_splits, train
+from fwplab.trainer import RESUME, Training, lift, load_splits, padded, train
 
 SPLITS = SplitSpec(train_strings=300, validation_strings=60, test_strings=20, test_lengths=((2, 50), (51, 60)))
 
@@ -311,3 +311,19 @@ def test_the_oracle_sees_the_reported_strings_and_the_schedule_sets_the_rate() -
         assert score_of is not None
         assert score_of.accuracy == best
         assert set(member.selected) == {"paper", "strict", "last", "oracle"}
+
+
+def test_the_batches_of_a_gpu_are_those_of_a_cpu_in_one_shape() -> None:
+    training = Training(small_run(protocol=replace(small_run().protocol, batch_size=32)), "cpu")
+    for step in (0, training.steps_an_epoch - 1, training.steps_an_epoch):  # the second is an epoch's smaller last one
+        training.step_number = step
+        training._data = None
+        tokens, labels, _ = training._batch(training.members)
+        training._data = padded(training.splits.train, "cpu")
+        all_tokens, all_labels = training._batch(training.members)
+        assert all_tokens.shape == all_labels.shape == (3, 32, training.splits.train.tokens.shape[1])
+        strings, longest = tokens.shape[1:]
+        assert torch.equal(all_tokens[:, :strings, :longest], tokens)
+        assert torch.equal(all_labels[:, :strings, :longest], labels)
+        assert bool((all_labels[:, strings:] == IGNORE).all())
+        assert bool((all_labels[:, :, longest:] == IGNORE).all())

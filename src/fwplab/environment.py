@@ -20,8 +20,16 @@ def environment(device: str) -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "device": _device_name(device),
         "threads": str(torch.get_num_threads()),
-        "operators": ", ".join(f"{rule}: {form}" for rule, form in ops.info(device)["auto"].items()),
+        "operators": ", ".join(f"{rule}: {form}" for rule, form in _operators(torch.device(device)).items()),
     }
+
+
+def _operators(device: torch.device) -> dict[str, str]:
+    """The form of every rule; on a GPU of those that have been used, for the others' kernels are not compiled yet."""
+    if device.type == "cuda":
+        return {rule: "PyTorch" if why else "triton" for rule, why in ops.triton.found(device).items()}
+    auto: dict[str, str] = ops.info(str(device))["auto"]
+    return auto
 
 
 def _device_name(device: str) -> str:

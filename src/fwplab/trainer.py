@@ -35,6 +35,7 @@ PACKED_FROM = 16
 
 Observer = Callable[[Progress], None]
 Moments = dict[str, Tensor]
+Order = np.ndarray[Any, np.dtype[np.int64]]
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """What Adam keeps of a member besides the number of its steps."""
 
@@ -80,6 +81,11 @@ class Training:
         self.parameters, self.state_size = models[0].parameter_count(), models[0].state_size()
         self.population = Population(models, *lift(run, device))
         self.lift = f"{self.population.lift} ({self.population.why})"
+        self.on_gpu = torch.device(device).type == "cuda"
+        if self.on_gpu:
+            torch.backends.cudnn.allow_tf32 = False  # an LSTM's products would keep 10 bits of float32's 23
+        self._orders: tuple[int, dict[int, Order]] = -1, {}
+        self._data = None if device == "cpu" else padded(self.splits.train, device)
         self._learn: Work
         self.optimiser = self._adam([{} for _ in run.seeds])
 
@@ -97,11 +103,11 @@ class Training:
         """One step of Adam for every learning member, each on its own batch."""
         members = self.learning
         factor = self.run.protocol.rate_factor(self.step_number)
-        for group, member in zip(self.optimiser.param_groups, members, strict=True):
+        for group in self.optimiser.param_groups:
             if isinstance(group["lr"], Tensor):  # a recorded step reads it where it lies
-                group["lr"].fill_(member.learning_rate * factor)
+                group["lr"].fill_(group["initial_lr"] * factor)
             else:
-                group["lr"] = member.learning_rate * factor
+                group["lr"] = group["initial_lr"] * factor
         losses, norms = self._learn(*self._batch(members))
         self.step_number += 1
         for member, value, finite in zip(members, losses.tolist(), norms.isfinite().tolist(), strict=True):
@@ -148,46 +154,55 @@ class Training:
     def _batch(self, members: list[Apprentice]) -> tuple[Tensor, ...]:
         """Tokens and labels `[member, batch, time]`, and on a CPU the strings' lengths `[member, batch]`.
 
-        On a GPU every batch has the same shape, so that the step can be recorded: padding asks for nothing.
+        On a GPU the strings lie there from the start, and every batch has the same shape, so that the step can be
+        recorded: what is missing is the string behind the last, which asks for nothing.
         """
-        epoch, index = divmod(self.step_number, self.steps_an_epoch)
-        size, data = self.run.protocol.batch_size, self.splits.train
-        rows = np.stack([_order(m.seed, epoch, len(data.lengths))[index * size : (index + 1) * size] for m in members])
-        if self.device == "cpu":
+        index, size, data = self.step_number % self.steps_an_epoch, self.run.protocol.batch_size, self.splits.train
+        rows = np.stack([self._order(member.seed)[index * size : (index + 1) * size] for member in members])
+        if self._data is None:
             longest = int(data.lengths[rows].max())
             arrays = data.tokens[rows, :longest], data.labels[rows, :longest], data.lengths[rows]
             return tuple(map(torch.from_numpy, arrays))
-        missing = ((0, 0), (0, size - rows.shape[1]), (0, 0))
-        labels = np.pad(data.labels[rows], missing, constant_values=IGNORE)
-        return tuple(torch.from_numpy(array).to(self.device) for array in (np.pad(data.tokens[rows], missing), labels))
+        rows = np.pad(rows, ((0, 0), (0, size - rows.shape[1])), constant_values=len(data.lengths))
+        places = torch.from_numpy(rows).to(self.device)
+        return tuple(tensor[places] for tensor in self._data)
+
+    def _order(self, seed: int) -> Order:
+        """The order in which a member sees the training strings in this epoch; depends on nothing else."""
+        epoch = self.step_number // self.steps_an_epoch
+        if self._orders[0] != epoch:
+            self._orders = epoch, {}
+        orders = self._orders[1]
+        if seed not in orders:
+            orders[seed] = np.random.default_rng([seed, epoch]).permutation(len(self.splits.train.lengths))
+        return orders[seed]
 
     def _adam(self, moments: list[Moments]) -> torch.optim.Adam:
-        """One vector of parameters a member, in a group of its own with the member's rate."""
+        """One vector of parameters a member, in a group with the others of the same rate."""
         protocol, population = self.run.protocol, self.population
-        vectors = list(population.vectors.unbind())
-        for vector, gradient in zip(vectors, population.gradients, strict=True):
+        self._vectors = list(population.vectors.unbind())
+        of_rate: dict[float, list[Tensor]] = {}
+        for vector, gradient, member in zip(self._vectors, population.gradients, self.learning, strict=True):
             vector.grad = gradient
-        on_gpu = torch.device(self.device).type == "cuda"
-        rates = [member.learning_rate for member in self.learning]
+            of_rate.setdefault(member.learning_rate, []).append(vector)
         groups = [
-            {"params": [vector], "lr": torch.tensor(rate, device=self.device) if on_gpu else rate}
-            for rate, vector in zip(rates, vectors, strict=True)
+            {"params": same, "lr": torch.tensor(rate, device=self.device) if self.on_gpu else rate, "initial_lr": rate}
+            for rate, same in of_rate.items()
         ]
         betas = protocol.beta1, protocol.beta2
         adam = torch.optim.Adam(
-            groups or [torch.zeros(0)], betas=betas, eps=protocol.epsilon, fused=True, capturable=on_gpu
+            groups or [torch.zeros(0)], betas=betas, eps=protocol.epsilon, fused=True, capturable=self.on_gpu
         )
-        for vector, parts in zip(vectors, moments, strict=True):
+        for vector, parts in zip(self._vectors, moments, strict=True):
             if parts:
                 steps = torch.tensor(float(self.step_number), device=self.device)
                 adam.state[vector] = {"step": steps, **parts}
-        self._learn = Recorded(self._move) if on_gpu else self._move
+        self._learn = Recorded(self._move) if self.on_gpu else self._move
         return adam
 
     def _moments(self) -> list[Moments]:
         """Each member's running means, vectors as its parameters are; empty before the first step."""
-        groups = self.optimiser.param_groups[: len(self.population)]
-        states = [self.optimiser.state.get(group["params"][0], {}) for group in groups]
+        states = [self.optimiser.state.get(vector, {}) for vector in self._vectors]
         return [{part: state[part] for part in MOMENTS if part in state} for state in states]
 
     def save(self, path: Path) -> None:
@@ -324,12 +339,11 @@ def reported(protocol: Protocol, splits: Splits) -> list[Dataset]:
     return [tests[protocol.splits.longer_lengths if protocol.splits.longer_lengths in tests else next(iter(tests))]]
 
 
-@lru_cache(maxsize=128)  # asked again at every step of an epoch; 80 kB a member at 10,000 strings
-def _order(seed: int, epoch: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The order in which a member sees the training strings in one epoch; depends on nothing else."""
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    order.flags.writeable = False
-    return order
+def padded(data: Dataset, device: str) -> tuple[Tensor, Tensor]:
+    """Tokens and labels on the device, with one string more that asks for nothing."""
+    labels = np.pad(data.labels, ((0, 1), (0, 0)), constant_values=IGNORE)
+    tokens = np.pad(data.tokens, ((0, 1), (0, 0)))
+    return torch.from_numpy(tokens).to(device), torch.from_numpy(labels).to(device)
 
 
 def _facts(member: Apprentice) -> dict[str, Any]:

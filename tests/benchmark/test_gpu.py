@@ -59,40 +59,61 @@ class Pretended:
 class Stream:
     """A stand-in for a stream."""
 
+    name: str = "another"
     waited: list[object] = field(default_factory=list)
 
     def wait_stream(self, other: object) -> None:
         self.waited.append(other)
 
 
+@dataclass
+class Cuda:
+    """A stand-in for CUDA as far as a recorded step needs it."""
+
+    devices: list[torch.device] = field(default_factory=list)
+    current: Stream = field(default_factory=lambda: Stream("the caller's"))
+    recording: bool = False
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        self.devices.append(device)
+        yield
+
+    @contextmanager
+    def within(self, _: object) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def record(self, _: object, stream: Stream) -> Iterator[None]:
+        """As `torch.cuda.graph`: after an error inside, its end fails too, and its stream stays."""
+        before, self.current, self.recording = self.current, stream, True
+        try:
+            yield
+        except RuntimeError:
+            raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
+        finally:
+            self.recording = False
+        self.current = before
+
+
 @pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """CUDA as far as a recorded step needs it; with a reason under "fails" nothing can be recorded."""
-    told: dict[str, str] = {}
-
-    @contextmanager
-    def record(_: object) -> Iterator[None]:
-        if "fails" in told:
-            raise RuntimeError(told["fails"])
-        yield
-
-    @contextmanager
-    def within(_: object) -> Iterator[None]:
-        yield
-
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
+    pretended = Cuda()
+    monkeypatch.setattr(torch.cuda, "device", pretended.device)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
-    monkeypatch.setattr(torch.cuda, "stream", within)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: pretended.current)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: setattr(pretended, "current", stream))
+    monkeypatch.setattr(torch.cuda, "stream", pretended.within)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Pretended)
-    monkeypatch.setattr(torch.cuda, "graph", record)
-    return told
+    monkeypatch.setattr(torch.cuda, "graph", pretended.record)
+    return pretended
 
 
 def doubled(x: Tensor) -> tuple[Tensor, ...]:
     return (2 * x,)
 
 
-def test_a_step_is_recorded_after_it_has_run_and_then_replayed_for_new_values(pretended: dict[str, str]) -> None:
+def test_a_step_is_recorded_after_it_has_run_and_then_replayed_for_new_values(cuda: Cuda) -> None:
     step = Recorded(doubled)
     found = []
     for call in range(WARM_UP + 3):
@@ -107,15 +128,22 @@ def test_a_step_is_recorded_after_it_has_run_and_then_replayed_for_new_values(pr
     assert [float(value[0]) for value in found] == [2.0 * call for call in range(WARM_UP + 3)]
     assert isinstance(step.graph, Pretended)
     assert step.graph.replays == 3
+    assert cuda.devices == [torch.device("cpu")] * (WARM_UP + 3)
+    assert cuda.current.name == "the caller's"
 
 
-def test_a_step_that_cannot_be_recorded_goes_on_and_says_so(pretended: dict[str, str]) -> None:
-    pretended["fails"] = "it asks for a value\nmore"
-    step = Recorded(doubled)
+def test_a_step_that_cannot_be_recorded_goes_on_and_says_so(cuda: Cuda) -> None:
+    def asks(x: Tensor) -> tuple[Tensor, ...]:
+        if cuda.recording:
+            raise RuntimeError("it asks for a value\nmore")
+        return doubled(x)
+
+    step = Recorded(asks)
     for _ in range(WARM_UP):
         step(torch.ones(2))
     with pytest.warns(RuntimeWarning, match="cannot be recorded \\(it asks for a value\\); it is slower"):
         assert float(step(torch.ones(2))[0][0]) == 2
+    assert cuda.current.name == "the caller's"
     assert float(step(torch.full((2,), 3.0))[0][0]) == 6
 
 

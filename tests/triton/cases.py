@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from fwplab.ops import triton
 
+DEVICE = "cuda" if torch.cuda.is_available() and not triton.interpreted() else "cpu"
+"""Where the kernels run: compiled for the GPU where there is one, else in the interpreter."""
+
 Arguments = list[Tensor | None]
 Rule = Callable[..., tuple[Tensor, ...]]
 
@@ -81,7 +84,8 @@ CASES = {
 def draw(name: str, *shape: int, sequences: int | None = None, seed: int = 0, **options: int) -> Arguments:
     """Float64 arguments for `[batch, time, heads, d]`; `sequences` states, by default one a batch."""
     generator = torch.Generator().manual_seed(seed)
-    return CASES[name].draw(*shape, sequences or shape[0], generator, **options)
+    drawn = CASES[name].draw(*shape, sequences or shape[0], generator, **options)
+    return [None if tensor is None else tensor.to(DEVICE) for tensor in drawn]
 
 
 def kernel(name: str, bounds: Tensor | None = None) -> Rule:
@@ -120,7 +124,7 @@ def run_with_gradients(rule: Rule, arguments: Arguments, dtype: torch.dtype = to
     leaves = [None if a is None else a.detach().to(dtype).requires_grad_() for a in arguments]
     results = rule(*leaves)
     generator = torch.Generator().manual_seed(1)
-    cotangents = [torch.randn(r.shape, dtype=torch.float64, generator=generator).to(dtype).to(r.dtype) for r in results]
+    cotangents = [torch.randn(r.shape, dtype=torch.float64, generator=generator).to(dtype).to(r) for r in results]
     moving = [(result, c) for result, c in zip(results, cotangents, strict=True) if result.requires_grad]
     wanted = [leaf for leaf in leaves if leaf is not None]
     gradients = torch.autograd.grad(

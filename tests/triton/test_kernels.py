@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.triton.cases import CASES, Arguments, draw, kernel, reference, run_with_gradients, worst
+from tests.triton.cases import CASES, DEVICE, Arguments, draw, kernel, reference, run_with_gradients, worst
 from torch import Tensor
 from torch.func import vmap
 
 SHAPES = [(1, 1, 1, 1), (2, 17, 1, 3), (1, 5, 2, 5), (1, 16, 1, 16), (1, 18, 1, 33), (1, 3, 1, 65), (2, 0, 2, 4)]
 CHUNKWISE = ("linear", "delta", "gated_delta")
-BOUNDS = torch.tensor([0, 5, 5, 23, 24])
+BOUNDS = torch.tensor([0, 5, 5, 23, 24], device=DEVICE)
 
 
 def moving(name: str, arguments: Arguments) -> Arguments:
@@ -39,7 +39,7 @@ def test_packed_sequences_of_unequal_lengths(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["linear", "gated_delta", "elementwise"])
 def test_packed_sequences_that_end_on_a_chunk(name: str) -> None:
-    bounds = torch.tensor([0, 32, 32, 64, 65], dtype=torch.int32)
+    bounds = torch.tensor([0, 32, 32, 64, 65], dtype=torch.int32, device=DEVICE)
     arguments = draw(name, 1, 65, 1, 3, sequences=4)
     found = run_with_gradients(kernel(name, bounds), arguments)
     assert worst(found, run_with_gradients(reference(name, bounds), arguments)) < 1e-10
@@ -106,7 +106,7 @@ def test_bfloat16_only_rounds_what_goes_in_and_out(name: str) -> None:
     for tensors in (halves, arguments):
         leaves = moving(name, tensors)
         results = kernel(name)(*leaves)
-        cotangents = [torch.linspace(-1, 1, r.numel()).view(r.shape).bfloat16().to(r.dtype) for r in results]
+        cotangents = [torch.linspace(-1, 1, r.numel()).view(r.shape).bfloat16().to(r) for r in results]
         gradients = torch.autograd.grad(results, [leaf for leaf in leaves if leaf is not None], cotangents)
         rounding.append([*results, *gradients])
     kinds = [halves[0].dtype, *(torch.float32,) * case.states, *(a.dtype for a in halves if a is not None)]
@@ -143,7 +143,7 @@ def test_population_equals_its_members(name: str) -> None:
         return kernel(name)(*arguments)
 
     results = vmap(rule)(*stacked)
-    cotangents = [torch.linspace(-1, 1, r.numel(), dtype=r.dtype).view(r.shape) for r in results]
+    cotangents = [torch.linspace(-1, 1, r.numel(), dtype=r.dtype, device=DEVICE).view(r.shape) for r in results]
     together = [*results, *torch.autograd.grad(results, stacked, cotangents)]
     for index in range(2):
         leaves = [tensor[index].detach().requires_grad_() for tensor in stacked]

@@ -4,25 +4,44 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.triton.cases import DEVICE
 from torch import Tensor
 
+from fwplab import ops
+from fwplab.errors import UserError
 from fwplab.ops import triton
 from fwplab.ops.triton import self_check
+
+WHERE = "cuda:0" if DEVICE == "cuda" else "cpu"
 
 
 @pytest.fixture(autouse=True)
 def small_and_forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter is slow; nothing found here stays."""
     monkeypatch.setattr(self_check, "POSITIONS", 5)
-    monkeypatch.setattr(self_check, "WIDTHS", (3,))
     monkeypatch.setattr(self_check, "CHECKS", {})
 
 
-@pytest.mark.parametrize("rule", triton.RULES)
-def test_right_kernels_pass(rule: str) -> None:
-    assert triton.info()["checks"][rule] == "not run yet"
-    assert triton.checked(rule) is None
-    assert triton.info()["checks"][rule].endswith(": passed")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("packed", [False, True], ids=["batch", "packed"])
+@pytest.mark.parametrize("rule", [*triton.RULES, "gated_delta"])
+def test_right_kernels_pass(rule: str, packed: bool, dtype: torch.dtype) -> None:
+    name, gated = rule.removeprefix("gated_"), rule.startswith("gated")
+    assert triton.info()["checks"][name] == "not run yet"
+    assert triton.checked(name, dtype=dtype, width=3, gated=gated, packed=packed) is None
+    assert triton.info()["checks"][name].endswith(f"at width 3 on {WHERE}: passed")
+
+
+def test_what_is_used_is_what_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[self_check.Use] = []
+    monkeypatch.setattr(self_check, "examine", lambda use: asked.append(use) or "no")
+    rows = [torch.zeros(1, 4, 1, 5, dtype=torch.float64, device=DEVICE) for _ in range(3)]
+    strength = torch.zeros(1, 4, 1, dtype=torch.float64, device=DEVICE)
+    for options in ({}, {"log_decay": strength}, {"cu_seqlens": torch.tensor([0, 4])}):
+        with pytest.raises(UserError, match="no; choose from: auto, reference"):
+            ops.delta(*rows, strength, backend="triton", **options)
+    assert [(use.gated, use.packed) for use in asked] == [(False, False), (True, False), (False, True)]
+    assert {(use.rule, use.dtype, use.width) for use in asked} == {("delta", torch.float64, 5)}
 
 
 Broken = Callable[[Callable[..., tuple[Tensor, ...]]], Callable[..., tuple[Tensor, ...]]]
@@ -61,20 +80,23 @@ def does_not_compile(rule: Callable[..., tuple[Tensor, ...]]) -> Callable[..., t
 @pytest.mark.parametrize(
     ("breaks", "finding"),
     [
-        (slightly_wrong, "is wrong on cpu: the output differs"),
-        (wrong_gradient, "is wrong on cpu: the gradient of argument 2 differs"),
-        (not_a_number, "is wrong on cpu: final state 1 differs"),
-        (does_not_compile, "does not run on cpu: RuntimeError: out of resource: registers"),
+        (slightly_wrong, f"is wrong on {WHERE}: the output differs"),
+        (wrong_gradient, f"is wrong on {WHERE}: the gradient of argument 2 differs"),
+        (not_a_number, f"is wrong on {WHERE}: final state 1 differs"),
+        (does_not_compile, f"does not run on {WHERE}: RuntimeError: out of resource: registers"),
     ],
 )
-def test_broken_kernels_are_found_and_named(breaks: Broken, finding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_broken_kernels_are_found_and_named(
+    dtype: torch.dtype, breaks: Broken, finding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(triton, "delta", breaks(triton.delta))
-    reason = triton.checked("delta")
+    reason = triton.checked("delta", dtype=dtype, width=3)
     assert reason is not None
-    assert reason.startswith("delta at width 3 ")
+    assert reason.startswith(f"delta of {str(dtype).removeprefix('torch.')} at width 3 ")
     assert finding in reason
     assert "\n" not in reason
-    assert triton.info()["checks"]["delta"] == f"cpu: {reason}"
+    assert triton.info()["checks"]["delta"].endswith(f"on {WHERE}: {reason}")
 
 
 def test_runs_once_and_inside_no_grad_and_vmap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,5 +106,5 @@ def test_runs_once_and_inside_no_grad_and_vmap(monkeypatch: pytest.MonkeyPatch) 
 
     with torch.no_grad():
         torch.func.vmap(rule)(torch.zeros(2, 3))
-    monkeypatch.setattr(self_check, "examine", lambda rule, device: "examined again")
+    monkeypatch.setattr(self_check, "examine", lambda use: "examined again")
     assert triton.checked("linear") is None

@@ -44,6 +44,20 @@ def medians(
     return {name: statistics.median(values) for name, values in times.items()} | {PEAK: statistics.median(peaks)}
 
 
+def speedup(form: Callable[[], object], threads: int, *, rounds: int, least: float = 0.05) -> float:
+    """How many times as fast a form is on so many threads as on one: the median of rounds in which they take turns."""
+    ratios = []
+    for turn in range(rounds + 1):
+        times = []
+        for count in (1, threads):
+            with on_threads(count):
+                form()
+                times.append(seconds(form, least))
+        if turn > 0:  # in the first the threads are made
+            ratios.append(times[0] / times[1])
+    return statistics.median(ratios)
+
+
 def seconds(form: Callable[[], object], least: float) -> float:
     """Seconds of one call, the mean over as many as fill `least` seconds."""
     calls, start = 0, time.perf_counter()

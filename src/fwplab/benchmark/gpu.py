@@ -17,7 +17,8 @@ from torch import Tensor
 from fwplab.benchmark.operators import Case, Inputs, check, draw, lstm_passes, passes
 from fwplab.benchmark.training import run_of
 from fwplab.errors import UserError
-from fwplab.ops import triton
+from fwplab.ops import Scan, triton
+from fwplab.recorded import reason, recording
 from fwplab.trainer import Training
 
 SHAPES = {"signed_delta": ((4, 16),), "elementwise": ((1, 64),)}
@@ -36,10 +37,11 @@ WARM = 20
 class GpuRow:
     """One case on a GPU, forward and backward in float32, medians of rounds in which all take turns.
 
-    Ratios are times of the other over the time of `backend`: the published-style loop, the tuned loop, the tuned loop
-    replayed as a CUDA graph, the same compiled by `torch.compile` for CUDA graphs, cuDNN's LSTM of equal width, and
-    flash-linear-attention's chunk kernel in bfloat16, where it is installed. `failed` says why one is missing;
-    `error`, why no speed is given at all.
+    `seconds` is a call of `backend`, `ratio_graphed` the time of the same replayed as a CUDA graph, as in a training
+    step, over it. The other ratios too are times of the other over `seconds`: the published-style loop, the tuned
+    loop, the tuned loop replayed as a CUDA graph, the same compiled by `torch.compile` for CUDA graphs, cuDNN's LSTM
+    of equal width, and flash-linear-attention's chunk kernel in bfloat16, where it is installed. `failed` says why one
+    is missing; `error`, why no speed is given at all.
     """
 
     operator: str
@@ -49,6 +51,7 @@ class GpuRow:
     length: int
     backend: str
     seconds: float = math.nan
+    ratio_graphed: float = math.nan
     ratio_published_loop: float = math.nan
     ratio_tuned_loop: float = math.nan
     ratio_graphed_loop: float = math.nan
@@ -88,10 +91,12 @@ def measure(
     wrong = None if name == "triton" else check(case, name, device)  # the kernels' own check is part of choosing them
     if wrong:
         return [GpuRow(*shape, error=wrong)]
+    torch.backends.cudnn.allow_tf32 = False  # float32 as the rest, and as `Training` has it
     inputs = draw(case, batch, length, device=device)
     tuned = case.forms["loop" if "loop" in case.forms else "reference"]
     ways: dict[str, Callable[[], Callable[[], object]]] = {
         "own": lambda: passes(case.forms[name], inputs),
+        "graphed": lambda: graphed(passes(case.forms[name], inputs), where),
         "published_loop": lambda: passes(case.forms["published"], inputs),
         "tuned_loop": lambda: passes(tuned, inputs),
         "graphed_loop": lambda: graphed(passes(tuned, inputs), where),
@@ -99,7 +104,7 @@ def measure(
         "fla": lambda: fla_passes(case, inputs),
     }
     if compiled:
-        ways["compiled_loop"] = lambda: passes(torch.compile(tuned, mode="reduce-overhead"), inputs)
+        ways["compiled_loop"] = lambda: compiled_passes(tuned, inputs)
     calls: dict[str, Callable[[], object]] = {}
     failed: dict[str, str] = {}
     for label, make in ways.items():
@@ -109,7 +114,7 @@ def measure(
         except Exception as failure:  # whatever another's code, the compiler or the driver raises is the reason
             if label == "own":
                 raise
-            failed[label] = f"{type(failure).__name__}: {failure}".splitlines()[0]
+            failed[label] = f"{type(failure).__name__}: {reason(failure)}"
         else:
             calls[label] = call
     times = medians(calls, where, rounds)
@@ -161,16 +166,22 @@ def graphed(call: Callable[[], object], device: torch.device) -> Callable[[], ob
     """The call recorded as a CUDA graph; what it returned at first is what a replay overwrites."""
     if device.type != "cuda":
         raise UserError("there are CUDA graphs on a CUDA GPU alone")
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(3):
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                call()
+        torch.cuda.current_stream().wait_stream(stream)
+        with recording() as graph:
             call()
-    torch.cuda.current_stream(device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
     return graph.replay
+
+
+def compiled_passes(form: Callable[..., Scan], inputs: Inputs) -> Callable[[], tuple[Tensor, ...]]:
+    """The form compiled by `torch.compile` for these shapes and no others."""
+    torch._dynamo.reset()
+    return passes(torch.compile(form, mode="reduce-overhead", dynamic=False), inputs)
 
 
 FLA = {"linear": ("fla.ops.linear_attn", "chunk_linear_attn"), "delta": ("fla.ops.delta_rule", "chunk_delta_rule")}

@@ -134,11 +134,8 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
     with clock.on_threads(1):
         times = clock.medians(calls, rounds=rounds)
         bandwidth = clock.bandwidth()
-    speedup = math.nan
-    if clock.cores() > 1:
-        with clock.on_threads(clock.cores()):
-            many = clock.medians({"own": calls["own"]}, rounds=rounds)
-        speedup = times["own"] / many["own"]
+    cores = clock.cores()
+    speedup = clock.speedup(calls["own"], cores, rounds=rounds) if cores > 1 else math.nan
     arithmetic = case.multiply_adds * batch * length * case.heads / times[clock.PEAK]
     saved = {label: saved_bytes(case.forms[timed[label]], inputs) for label in ("own", "published")}
     own, traffic = times["own"], least_traffic(inputs) + 2 * saved["own"]

@@ -38,7 +38,10 @@ __all__ = [
 
 
 def info(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """What is in use and why: what "auto" takes for every rule on `device`, the compiled library, and Triton."""
+    """What is in use and why: what "auto" takes for every rule on `device`, the compiled library, and Triton.
+
+    On a GPU every rule's kernels are checked for it, with heads of 16: the first time that takes a minute.
+    """
     forms = {rule: importlib.import_module(f"fwplab.ops.{rule}").FORMS for rule in RULES}
     chosen = {rule: automatic(rule, forms[rule], torch.device(device), dtype) for rule in RULES}
     return {"auto": chosen, "compiled": cpu.info(), "triton": triton.info()}

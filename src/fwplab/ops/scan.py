@@ -66,7 +66,8 @@ def run(
     """The rule by the form that `backend` names, or by the fastest one for "auto"."""
     first = sequences[0]
     assert first is not None
-    name = chosen(rule, forms, backend, first)
+    gated = rule == "delta" and sequences[-1] is not None
+    name = chosen(rule, forms, backend, first, gated=gated, packed=cu_seqlens is not None)
     if cu_seqlens is None or name in PACKED:
         packed = {} if cu_seqlens is None else {"cu_seqlens": cu_seqlens}
         return forms[name](*sequences, *slow, *state, **packed)
@@ -104,40 +105,49 @@ def count_sequences(rule: str, tensor: Tensor, cu_seqlens: Tensor | None) -> int
     return len(bounds) - 1
 
 
-def chosen(rule: str, forms: Forms, backend: str, tensor: Tensor) -> str:
+def chosen(rule: str, forms: Forms, backend: str, tensor: Tensor, *, gated: bool = False, packed: bool = False) -> str:
     """The backend itself, or for "auto" the fastest that can run on the tensor's device.
 
-    A named form that does not exist or cannot run is an error, never a silent replacement.
+    `tensor` is the first input, `[batch, time, heads, d]`. A named form that does not exist or cannot run is an error,
+    never a silent replacement.
     """
+    device, dtype, width = tensor.device, tensor.dtype, tensor.shape[-1]
     if backend == "auto":
         backend = next((name for name in preferred() if name in forms), "auto")
     if backend == "auto":
-        if tensor.device.type == "cpu" and not cpu.available():
+        if device.type == "cpu" and not cpu.available():
             warn_once(f"fwplab: no compiled CPU kernels ({cpu.info()['why']}); slower PyTorch forms are used")
-        return automatic(rule, forms, tensor.device, tensor.dtype)
+        return automatic(rule, forms, device, dtype, width, gated=gated, packed=packed)
     if backend not in forms:
         raise UserError(f"{rule} has no backend {backend!r}; choose from: auto, {', '.join(forms)}")
-    if backend == "cpu" and not compiled_can_run(tensor.device, tensor.dtype):
+    if backend == "cpu" and not compiled_can_run(device, dtype):
         raise UserError(
             f"{rule}: backend 'cpu' needs float32 or float64 tensors on the CPU and the compiled library "
-            f"(here: {tensor.dtype} on {tensor.device}; library: {cpu.info()['why']}); choose from: auto, reference"
+            f"(here: {dtype} on {device}; library: {cpu.info()['why']}); choose from: auto, reference"
         )
-    if backend == "triton" and (why := triton.checked(rule, tensor.device)):
-        raise UserError(
-            f"{rule}: backend 'triton' cannot be used on {tensor.device}: {why}; choose from: auto, reference"
-        )
+    if backend == "triton" and (why := triton.checked(rule, device, dtype, width, gated=gated, packed=packed)):
+        raise UserError(f"{rule}: backend 'triton' cannot be used on {device}: {why}; choose from: auto, reference")
     return backend
 
 
-def automatic(rule: str, forms: Forms, device: torch.device, dtype: torch.dtype) -> str:
+def automatic(
+    rule: str,
+    forms: Forms,
+    device: torch.device,
+    dtype: torch.dtype,
+    width: int = 16,
+    *,
+    gated: bool = False,
+    packed: bool = False,
+) -> str:
     """What "auto" takes: the kernels for the device where they run, else the chunkwise form, else the loop.
 
-    On a GPU a rule's Triton kernels are first checked against the reference, once a process.
+    On a GPU a rule's Triton kernels are first checked against the reference, once a process for each type and width.
     """
     if "cpu" in forms and compiled_can_run(device, dtype):
         return "cpu"
     if "triton" in forms and device.type == "cuda" and dtype in TRITON_TYPES:
-        why = triton.checked(rule, device)
+        why = triton.checked(rule, device, dtype, width, gated=gated, packed=packed)
         if why is None:
             return "triton"
         warn_once(f"fwplab: no Triton kernels for {rule} on {device} ({why}); slower PyTorch forms are used")

@@ -73,7 +73,8 @@ def loop(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
     """The tuned loop: the four blocks side by side in one matrix, two products and one update a step."""
     (batch, time, heads, d), sizes = x.shape, (w_y.shape[-1], w_q.shape[-1], w_k.shape[-1], w_b.shape[-1])
     weight = torch.cat([w_y, w_q, w_k, w_b], dim=-1).flatten(0, 1)
-    block_of_column = torch.arange(4, device=x.device).repeat_interleave(torch.tensor(sizes, device=x.device))
+    # no tensor from a list: that waits for the GPU, which a recorded step must not
+    block_of_column = torch.cat([torch.full((columns,), block, device=x.device) for block, columns in enumerate(sizes)])
     outputs = []
     for row in x.transpose(1, 2).reshape(batch * heads, time, d).split(1, dim=1):
         output, logits, rates = (row @ weight).split([d, 2 * d, 4], dim=-1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fwplab.errors import UserError
 
-__all__ = ["available", "checked", "delta", "elementwise", "info", "linear", "recurrent_delta", "srwm"]
+__all__ = ["available", "checked", "delta", "elementwise", "found", "info", "linear", "recurrent_delta", "srwm"]
 
 RULES = ("linear", "delta", "recurrent_delta", "srwm", "elementwise")
 
@@ -50,12 +50,21 @@ def available() -> bool:
     return missing() is None
 
 
-def checked(rule: str, device: torch.device | None = None) -> str | None:
+def checked(
+    rule: str,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    width: int = 16,
+    *,
+    gated: bool = False,
+    packed: bool = False,
+) -> str | None:
     """Why the kernels of a rule must not be used on a device: they compute something else than the reference there.
 
-    None if they agree. The check runs once for a device and process, on the GPU in use (or in the interpreter) if no
-    `device` is given; the first time on a machine it waits for the compiler, some seconds for a rule. Where the kernels
-    cannot run at all that is the reason.
+    None if they agree. What is checked is what will be used: inputs of this type, heads of this `width`, with
+    `log_decay` if `gated`, with `cu_seqlens` if `packed`; each once a process, on the GPU in use (or in the
+    interpreter) if no `device` is given. The first time on a machine it waits for the compiler, some seconds. Where
+    the kernels cannot run at all that is the reason.
     """
     if missing() is not None:
         return missing()
@@ -65,7 +74,18 @@ def checked(rule: str, device: torch.device | None = None) -> str | None:
         device = torch.device("cpu" if interpreted() else "cuda")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
-    return self_check.reason(rule, device)
+    return self_check.reason(self_check.Use(rule, device, dtype, width, gated, packed))
+
+
+def found(device: torch.device) -> dict[str, str | None]:
+    """What `checked` has found on a device in this process, by rule: None where the kernels agree in every use."""
+    from fwplab.ops.triton import self_check
+
+    reasons: dict[str, str | None] = {}
+    for use, why in self_check.CHECKS.items():
+        if use.device.type == device.type and device.index in (None, use.device.index):
+            reasons[use.rule] = reasons.get(use.rule) or why
+    return reasons
 
 
 def info() -> dict[str, Any]:

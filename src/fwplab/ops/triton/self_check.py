@@ -1,12 +1,14 @@
-"""Every rule's kernels against its reference on this very GPU, before anything is computed with them.
+"""A rule's kernels against its reference on this very GPU, before anything is computed with them.
 
 Kernels for one chip have been wrong on another without a word (fla-org/flash-linear-attention, issues 640 and 984:
 gradients on Hopper), so agreement elsewhere proves nothing here.
 """
 
 import importlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,108 +17,167 @@ from torch.nn import functional
 from fwplab.ops import triton
 
 POSITIONS, HEADS = 37, 2
-WIDTHS = (16, 64)
-"""Of the heads; different tiles take different instructions."""
 
-CHECKS: dict[tuple[str, torch.device], str | None] = {}
-"""What was found in this process, by rule and device."""
+
+@dataclass(frozen=True)
+class Use:
+    """What kernels are asked for: with another type, tile or switch they are other machine code."""
+
+    rule: str
+    device: torch.device
+    dtype: torch.dtype
+    width: int
+    gated: bool
+    packed: bool
+
+    def __str__(self) -> str:
+        switches = [name for name in ("gated", "packed") if getattr(self, name)]
+        return f"{' '.join([*switches, self.rule])} of {str(self.dtype).removeprefix('torch.')} at width {self.width}"
+
+    @property
+    def computed(self) -> torch.dtype:
+        """The type of the state and of all sums."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+
+class Arguments(NamedTuple):
+    """Of a rule, in this order; `bounds` are those of packed sequences."""
+
+    sequences: list[Tensor | None]
+    slow: list[Tensor]
+    state: list[Tensor]
+    bounds: Tensor | None
+
+    def flat(self) -> list[Tensor | None]:
+        """All but the bounds."""
+        return [*self.sequences, *self.slow, *self.state]
+
+
+CHECKS: dict[Use, str | None] = {}
+"""What was found in this process."""
 
 
 def result(rule: str) -> str:
-    """The rule's check on the devices where it has run, for people to read."""
-    found = [f"{device}: {why or 'passed'}" for (name, device), why in CHECKS.items() if name == rule]
+    """The rule's checks where it has run, for people to read."""
+    found = [f"{use} on {use.device}: {why or 'passed'}" for use, why in CHECKS.items() if use.rule == rule]
     return "; ".join(found) or "not run yet"
 
 
-def reason(rule: str, device: torch.device) -> str | None:
-    """Why the rule's kernels must not be used on `device`, None if they agree with the reference; found once."""
-    if (rule, device) not in CHECKS:
+def reason(use: Use) -> str | None:
+    """Why the rule's kernels must not be used, None if they agree with the reference; found once."""
+    if use not in CHECKS:
         with ThreadPoolExecutor(1) as other:  # the caller may be inside no_grad, autocast or vmap: threads are not
-            CHECKS[rule, device] = other.submit(examine, rule, device).result()
-    return CHECKS[rule, device]
+            CHECKS[use] = other.submit(examine, use).result()
+    return CHECKS[use]
 
 
-def examine(rule: str, device: torch.device) -> str | None:
+def examine(use: Use) -> str | None:
     """Compare outputs, states and gradients; one line about the first that differs."""
-    for width in WIDTHS:
-        for gated in (False, True) if rule == "delta" else (False,):
-            inputs = draw(rule, width, gated)
-            try:
-                found = run(getattr(triton, rule), [None if t is None else t.to(device) for t in inputs])
-            except Exception as failure:  # whatever the compiler or the driver raises is the reason
-                first_line = f"{type(failure).__name__}: {failure}".split("\n")[0]
-                return f"{rule} at width {width} does not run on {device}: {first_line}"
-            truth = run(reference(rule), [None if t is None else t.double() for t in inputs])
-            loop = run(reference(rule), inputs)
-            for name, *tensors in zip(names(rule, inputs), found, truth, loop, strict=True):
-                error, allowed = (float(number) for number in compare(*tensors))
-                if not error <= allowed:  # NaN fails too
-                    return (
-                        f"{rule} at width {width} is wrong on {device}: {name} differs from the reference by "
-                        f"{error:.1e} of its size, {allowed:.1e} is rounding"
-                    )
+    drawn = draw(use)
+    try:
+        found = by_kernels(use, drawn)
+    except Exception as failure:  # whatever the compiler or the driver raises is the reason
+        first_line = f"{type(failure).__name__}: {failure}".split("\n")[0]
+        return f"{use} does not run on {use.device}: {first_line}"
+    truth, loop = by_reference(use, drawn, torch.float64), by_reference(use, drawn, torch.float32)
+    for name, *tensors in zip(names(drawn), found, truth, loop, strict=True):
+        error, allowed = compare(use, *tensors)
+        if not error <= allowed:  # NaN fails too
+            return (
+                f"{use} is wrong on {use.device}: {name} differs from the reference by "
+                f"{error:.1e} of its size, {allowed:.1e} is rounding"
+            )
     return None
 
 
-def compare(found: Tensor, truth: Tensor, loop: Tensor) -> tuple[Tensor, Tensor]:
-    """The error of `found`, and what rounding explains: 8 times what float32 does to the reference, and 64 roundings.
+def compare(use: Use, found: Tensor, truth: Tensor, loop: Tensor) -> tuple[float, float]:
+    """The error of `found`, and what rounding explains: 8 times what it does to the reference, and 64 roundings.
 
-    Both are parts of the largest value. The factors leave room for sums in another order, for the GPU's exponential
-    (2 to 5 units in the last place) and for products whose operands keep 22 bits; a wrong kernel is off by percents.
+    Both are parts of the largest value. What float32 does to the reference stands for float64 too, in proportion. The
+    factors leave room for sums in another order, for the GPU's exponential (2 to 5 units in the last place) and for
+    products whose operands keep 22 bits; a wrong kernel is off by percents. What is stored in bfloat16 is rounded once
+    more.
     """
     size = truth.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-    own = (loop.double() - truth).abs().max() / size
-    return (found.double().cpu() - truth).abs().max() / size, 8 * own + 64 * torch.finfo(torch.float32).eps
+    single, computed, stored = (torch.finfo(dtype).eps for dtype in (torch.float32, use.computed, found.dtype))
+    own = float((loop.double() - truth).abs().max() / size) * computed / single
+    rounded = stored if stored > computed else 0.0
+    return float((found.double().cpu() - truth).abs().max() / size), 8 * own + 64 * computed + rounded
 
 
-def run(rule: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor | None]) -> list[Tensor]:
-    """The results, then the gradients of a random functional of them."""
-    leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
-    results = rule(*leaves)
+def by_kernels(use: Use, drawn: Arguments) -> list[Tensor]:
+    """Results and gradients on the device, inputs in the type that is asked for, slow weights and state computed in."""
+    sequences = [None if tensor is None else tensor.to(use.device, use.dtype) for tensor in drawn.sequences]
+    slow, state = ([tensor.to(use.device, use.computed) for tensor in part] for part in (drawn.slow, drawn.state))
+    leaves = wanting([*sequences, *slow, *state])
+    bounds = None if drawn.bounds is None else drawn.bounds.to(use.device)
+    return with_gradients(use, getattr(triton, use.rule)(*leaves, bounds), leaves)
+
+
+def by_reference(use: Use, drawn: Arguments, dtype: torch.dtype) -> list[Tensor]:
+    """The same by the rule's definition on the CPU, packed sequences one after the other."""
+    definition = importlib.import_module(f"fwplab.ops.{use.rule}").reference
+    leaves = wanting([None if tensor is None else tensor.to(dtype) for tensor in drawn.flat()])
+    count, last = len(drawn.sequences), len(leaves) - len(drawn.state)
+    bounds = [0, POSITIONS] if drawn.bounds is None else drawn.bounds.tolist()
+    parts = []
+    for index, (start, end) in enumerate(pairwise(bounds)):
+        own = [None if tensor is None else tensor[:, start:end] for tensor in leaves[:count]]
+        state = [tensor[index : index + 1] for tensor in leaves[last:] if tensor is not None]
+        output, after = definition(*own, *leaves[count:last], *state)
+        parts.append((output, *(after if isinstance(after, tuple) else (after,))))
+    outputs, *states = zip(*parts, strict=True)
+    return with_gradients(use, (torch.cat(outputs, dim=1), *map(torch.cat, states)), leaves)
+
+
+def wanting(tensors: list[Tensor | None]) -> list[Tensor | None]:
+    """Leaves that want gradients."""
+    return [None if tensor is None else tensor.detach().requires_grad_() for tensor in tensors]
+
+
+def with_gradients(use: Use, results: tuple[Tensor, ...], leaves: list[Tensor | None]) -> list[Tensor]:
+    """The results, then the gradients of a random functional of them, the same for every form."""
     generator = torch.Generator().manual_seed(1)
-    cotangents = [torch.randn(tensor.shape, generator=generator).to(tensor) for tensor in results]
+    cotangents = [torch.randn(tensor.shape, generator=generator).to(use.dtype).to(tensor) for tensor in results]
     gradients = torch.autograd.grad(results, [leaf for leaf in leaves if leaf is not None], cotangents)
     return [tensor.detach() for tensor in (*results, *gradients)]
 
 
-def names(rule: str, inputs: list[Tensor | None]) -> list[str]:
-    """What `run` returns, in words."""
-    states = {"recurrent_delta": 2, "srwm": 4}.get(rule, 1)
-    places = [place for place, tensor in enumerate(inputs) if tensor is not None]
-    ending = [f"final state {state + 1}" for state in range(states)]
+def names(drawn: Arguments) -> list[str]:
+    """What `with_gradients` returns, in words."""
+    places = [place for place, tensor in enumerate(drawn.flat()) if tensor is not None]
+    ending = [f"final state {state + 1}" for state in range(len(drawn.state))]
     return ["the output", *ending, *(f"the gradient of argument {place + 1}" for place in places)]
 
 
-def reference(rule: str) -> Callable[..., tuple[Tensor, ...]]:
-    """The rule's definition, its result as flat as that of the kernels."""
-    definition = importlib.import_module(f"fwplab.ops.{rule}").reference
-
-    def flat(*arguments: Tensor) -> tuple[Tensor, ...]:
-        output, state = definition(*arguments)
-        return (output, state) if isinstance(state, Tensor) else (output, *state)
-
-    return flat
-
-
-def draw(rule: str, width: int, gated: bool) -> list[Tensor | None]:
-    """Random float32 arguments of the rule, the initial state among them."""
+def draw(use: Use) -> Arguments:
+    """Random arguments of the rule, of values that the type asked for can hold, the initial state among them."""
     generator = torch.Generator().manual_seed(0)
+    width, bounds = use.width, torch.tensor([0, POSITIONS // 3, POSITIONS]) if use.packed else None
+    count = 1 if bounds is None else 2
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
+    def arguments(sequences: list[Tensor | None], slow: list[Tensor], state: list[Tensor]) -> Arguments:
+        rounded = [None if tensor is None else tensor.to(use.dtype).float() for tensor in sequences]
+        return Arguments(rounded, slow, state, bounds)
+
     rows = [normal(1, POSITIONS, HEADS, width) for _ in range(3)]
     numbers = [normal(1, POSITIONS, HEADS) for _ in range(2)]
-    state, scale = normal(1, HEADS, width, width), width**-0.5
-    if rule == "linear":
-        return [*rows, state]
-    if rule == "delta":
+    state, scale = normal(count, HEADS, width, width), width**-0.5
+    if use.rule == "linear":
+        return arguments([*rows], [], [state])
+    if use.rule == "delta":
         query, key, value = rows
         beta, log_decay = 2 * numbers[0].sigmoid(), functional.logsigmoid(numbers[1])
-        return [query, functional.normalize(key, dim=-1), value, beta, log_decay if gated else None, state]
-    if rule == "recurrent_delta":
-        slow = [normal(HEADS, width, width) * scale for _ in range(3)]
-        return [*rows, numbers[0], *slow, normal(HEADS, width) * scale, state, normal(1, HEADS, width)]
-    if rule == "srwm":
-        return [rows[0], *(normal(1, HEADS, width, columns) * scale for columns in (width, width, width, 4))]
-    return [*rows[:2], normal(HEADS, width), normal(HEADS, width), normal(1, HEADS, width)]
+        decay = log_decay if use.gated else None
+        return arguments([query, functional.normalize(key, dim=-1), value, beta, decay], [], [state])
+    if use.rule == "recurrent_delta":
+        slow = [normal(HEADS, width, width) * scale for _ in range(3)] + [normal(HEADS, width) * scale]
+        return arguments([*rows, numbers[0]], slow, [state, normal(count, HEADS, width)])
+    if use.rule == "srwm":
+        blocks = [normal(count, HEADS, width, columns) * scale for columns in (width, width, width, 4)]
+        return arguments([rows[0]], [], blocks)
+    slow = [normal(HEADS, width), normal(HEADS, width)]
+    return arguments([*rows[:2]], slow, [normal(count, HEADS, width)])

@@ -55,7 +55,7 @@ CHUNK = 16
 """Positions in a chunk: the tile of a matrix product. More make the backward pass run out of registers."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["time", "heads"])
 def forward_kernel(
     query, key, value, beta, log_decay, weight, cu_seqlens, output, last_weight, saved,
     q_batch, q_time, q_head, k_batch, k_time, k_head, v_batch, v_time, v_head, b_batch, b_time, b_head,
@@ -114,7 +114,7 @@ def forward_kernel(
     store_block(last_weight, VALUE, KEY, width, W, KEY_BLOCK, VALUE_BLOCK)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["positions", "time", "heads"])
 def backward_kernel(
     grad_output, grad_last_weight, query, key, value, beta, log_decay, saved, cu_seqlens,
     grad_query, grad_key, grad_value, grad_beta, grad_log_decay, grad_weight,

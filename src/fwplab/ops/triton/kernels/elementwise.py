@@ -28,7 +28,7 @@ from fwplab.ops.triton.kernels.launch import (
 from fwplab.ops.triton.kernels.numerics import load_row, sequence_bounds, sigmoid, store_row, tanh
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["time", "heads"])
 def forward_kernel(
     z, f, w_z, w_f, cell, cu_seqlens, output, last,
     z_batch, z_time, z_head, f_batch, f_time, f_head,
@@ -57,7 +57,7 @@ def forward_kernel(
     store_row(last + place, 0, 0, width, c, BLOCK)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["time", "heads"])
 def backward_kernel(
     grad_output, grad_last, z, f, w_z, w_f, cell, output, cu_seqlens,
     grad_z, grad_f, grad_w_z, grad_w_f, grad_cell,

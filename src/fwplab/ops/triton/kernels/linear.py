@@ -39,7 +39,7 @@ from fwplab.ops.triton.kernels.numerics import sequence_bounds
 CHUNK = 32
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["time", "heads"])
 def kernel(
     query, key, value, weight, cu_seqlens, output, last_weight,
     q_batch, q_time, q_head, k_batch, k_time, k_head, v_batch, v_time, v_head,

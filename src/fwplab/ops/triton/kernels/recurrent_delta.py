@@ -61,7 +61,7 @@ def load_inputs(q, k, v, b, t, length, q_time, k_time, v_time, b_time, width, BL
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["time", "heads"])
 def forward_kernel(
     query, key, value, beta, slow, slow_beta, weight, last, cu_seqlens,
     output, last_weight, last_output, tape, rates, saved,
@@ -144,7 +144,7 @@ def load_step(grad_output, output, tape, rates, t, g_time, step, heads, WIDTH: t
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["time", "heads"])
 def backward_kernel(
     grad_output, grad_last_weight, grad_last_output, output, tape, rates, saved, slow, slow_beta,
     last_weight, last, cu_seqlens, gradients, grad_beta, grad_weight, grad_last,

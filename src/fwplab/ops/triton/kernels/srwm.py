@@ -60,7 +60,7 @@ def add_outer(W, left, right):
     return W + left[:, None] * right[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["time", "heads"])
 def forward_kernel(
     x, w_y, w_q, w_k, w_b, cu_seqlens, output, last_y, last_q, last_k, last_b, tape, rates,
     saved_y, saved_q, saved_k, saved_b,
@@ -128,7 +128,7 @@ def back_to(W, G, k, b, r):
     return add_outer(W, -k, b * r), tl.sum(grad_u * r, 0), b * grad_u
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["time", "heads"])
 def backward_kernel(
     grad_output, grad_y, grad_q, grad_k, grad_b, x, last_y, last_q, last_k, last_b, tape, rates,
     saved_y, saved_q, saved_k, saved_b, cu_seqlens, grad_x, first_y, first_q, first_k, first_b,
