@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.table import Column, Table
 
 from fwplab.cli import run
+from fwplab.cli.console import emit
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS
@@ -166,3 +168,15 @@ def test_a_broken_checkpoint_is_one_line(capsys: pytest.CaptureFixture[str], tmp
         capsys, "evaluate", str(path), "--language", "abab_star", "--lengths", "7"
     )
     assert "another alphabet" in complaint(capsys, "evaluate", str(path), "--language", "shuffle_2")
+
+
+def test_no_column_of_a_table_is_lost_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Table("name", Column("verdict", no_wrap=True))
+    table.add_row("a text that may go on in the next line", "contradicted: 2 of 3 seeds")
+    monkeypatch.setattr("fwplab.cli.console.PLAIN_WIDTH", 20)
+    emit(None, as_json=False, text=table)
+    printed = capsys.readouterr().out
+    assert "contradicted: 2 of 3 seeds" in printed
+    assert max(map(len, printed.splitlines())) < 50

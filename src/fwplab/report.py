@@ -21,7 +21,7 @@ from fwplab.plots import (
 from fwplab.record import Record, SplitSummary
 from fwplab.run import Rule, to_dict
 from fwplab.statistics import spread
-from fwplab.table import Row, percent
+from fwplab.table import Row, is_fresh, percent
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:
         ),
         Drawing(
             "Accuracy by length",
-            f"Fresh strings that no selection saw, under the {rule} rule. A dot is a seed, the marker their mean, "
-            "the bar its 95 % interval for new seeds like these (one seed alone: for new strings only). The dotted "
-            "line is the better of two guesses, the shade marks the lengths of training.",
+            f"Further test strings, under the {rule} rule{_once_more(records)}. A dot is a seed, the marker their "
+            "mean, the bar its 95 % interval for new seeds like these (one seed alone: for new strings only). The "
+            "dotted line is the better of two guesses, the shade marks the lengths of training.",
             to_svg(accuracy_by_length(records, rule)),
         ),
         Drawing(
@@ -98,6 +98,18 @@ def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:
             to_svg(steps_to_solve(records)),
         ),
     ]
+
+
+def _once_more(records: Sequence[Record]) -> str:
+    """Which languages have too few strings for that."""
+    few = {
+        record.run.language
+        for record in records
+        for part in record.splits
+        if part.split == "test" and not is_fresh(record, (part.shortest, part.longest))
+    }
+    names = ", ".join(name for name in dict.fromkeys(record.run.language for record in records) if name in few)
+    return f" ({names}: within the lengths of Bin0 and Bin1 their very strings, there are no others)" if names else ""
 
 
 def splits(records: Sequence[Record]) -> list[tuple[str, SplitSummary]]:

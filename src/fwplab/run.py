@@ -85,7 +85,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "paper": Protocol(),
     "strict": Protocol(selection="strict", stop="in_distribution", patience=10),
 }
-"""The paper's protocol, and the one that a careful reader believes: no choice sees a string longer than training."""
+"""The paper's protocol, and the one that a careful reader believes: no checkpoint is chosen, and no training ended, by
+strings longer than those of training."""
 
 
 @dataclass(frozen=True)

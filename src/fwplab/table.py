@@ -31,7 +31,9 @@ class Row:
 
     A seed is solved when Bin0 and Bin1 are right to the last string. A seed that ended without a checkpoint
     (it diverged before the first check) labels nothing and stands with 0. Chance is the better of two guesses:
-    the majority label everywhere, or the best label of each symbol. `steps`: training steps of each seed.
+    the majority label everywhere, or the best label of each symbol. `fresh`: of each test set, whether its strings are
+    others than those of the bins. `steps`: training steps of each seed; `solved_at`: the step of its first check that
+    found both bins right. `found_by`: the search behind the recipe.
     """
 
     mixer: str
@@ -43,14 +45,17 @@ class Row:
     bin0: tuple[float, ...]
     bin1: tuple[float, ...]
     test: tuple[LengthScores, ...]
+    fresh: tuple[bool, ...]
     chance_bin0: float
     chance_bin1: float
     parameters: int
     state_size: int
     steps: tuple[int, ...]
+    solved_at: tuple[int | None, ...]
     max_steps: int
     claim: str
     verdict: str
+    found_by: str
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -58,12 +63,14 @@ class Row:
         return wilson(self.solved, self.seeds)
 
 
-def row(records: Sequence[Record], rule: Rule, claim: str) -> Row:
+def row(records: Sequence[Record], rule: Rule, claim: str, found_by: str = "") -> Row:
     """The row of one cell. Its members may be spread over several records; one found twice counts once.
 
-    Raises `UserError` where the records differ in more than their members: no row can speak for two specs.
+    Raises `UserError` where the records differ in more than their members: no row can speak for two specs; and where
+    the runs kept no checkpoint for the rule.
     """
     first = _only_spec(records)
+    require_rule(first.run, rule)
     members = cell_members(records)
     bin0, bin1 = (tuple(accuracy(member, rule, split) for member in members) for split in ("bin0", "bin1"))
     solved = sum(a == b == 1.0 for a, b in zip(bin0, bin1, strict=True))
@@ -80,15 +87,41 @@ def row(records: Sequence[Record], rule: Rule, claim: str) -> Row:
         test=tuple(
             (*window, tuple(accuracy(member, rule, "test", window) for member in members)) for window in windows
         ),
+        fresh=tuple(is_fresh(first, window) for window in windows),
         chance_bin0=guess(first, "bin0"),
         chance_bin1=guess(first, "bin1"),
         parameters=first.parameters,
         state_size=first.state_size,
         steps=tuple(member.steps for member in members),
+        solved_at=tuple(member.solved_at for member in members),
         max_steps=first.run.protocol.max_steps,
         claim=claim,
         verdict=verdict(claim, solved, len(members)),
+        found_by=found_by,
     )
+
+
+def require_rule(run: Run, rule: Rule) -> None:
+    """A `UserError` where a run kept no checkpoint for a rule: its zeros would look like a result."""
+    if rule not in run.protocol.rules:
+        choices = ", ".join(run.protocol.rules)
+        raise UserError(
+            f"the runs of {run.mixer_name} on {run.language} kept no checkpoint for the rule {rule!r}; "
+            f"choose from: {choices}"
+        )
+
+
+def is_fresh(record: Record, window: tuple[int, int]) -> bool:
+    """Whether the test strings of these lengths are others than those of Bin0 and Bin1.
+
+    They are by construction where the language has enough. Where it has one string a length, say, every set of these
+    lengths holds the same ones, and fewer than were asked for.
+    """
+    spec = record.run.protocol.splits
+    shortest, longest = window
+    met = [s for s in record.splits if s.split in ("bin0", "bin1") and s.shortest <= longest and shortest <= s.longest]
+    own = next(s for s in record.splits if s.split == "test" and (s.shortest, s.longest) == window)
+    return own.strings >= spec.test_strings or all(split.strings >= spec.validation_strings for split in met)
 
 
 def rows_of(records: Iterable[Record], rule: Rule) -> list[Row]:
@@ -195,7 +228,8 @@ def render_terminal(rows: Sequence[Row]) -> Table:
         header_style="bold",
         caption=(
             "Accuracy: strings right at every position, in percent, of the checkpoint that the rule selects. "
-            "Interval: Wilson, 95 %. Guess: the better of the majority label and each symbol's best label."
+            "Interval: Wilson, 95 %. Guess: the better of the majority label and each symbol's best label. "
+            "Steps: median until a check first finds both bins right, of the seeds that get there; and of the training."
         ),
         caption_justify="left",
     )
@@ -203,8 +237,8 @@ def render_terminal(rows: Sequence[Row]) -> Table:
     table.add_column("solved\n95 % interval", no_wrap=True, justify="right")
     table.add_column("Bin0 median, best\nguess", no_wrap=True, justify="right")
     table.add_column("Bin1 median, best\nguess", no_wrap=True, justify="right")
-    table.add_column("steps\nof at most", no_wrap=True, justify="right")
-    table.add_column("verdict\nclaim", min_width=10)
+    table.add_column("steps to solve\ntrained, at most", no_wrap=True, justify="right")
+    table.add_column("verdict\nclaim", min_width=14)
     group = None
     for cell in rows:
         if (cell.language, cell.rule) != group:
@@ -231,6 +265,7 @@ def add_by_language(
 def _terminal_cells(cell: Row) -> list[Text]:
     low, high = cell.interval
     bin0, bin1, steps = spread(cell.bin0), spread(cell.bin1), spread(cell.steps)
+    solved_at = [step for step in cell.solved_at if step is not None]
     diverged = f", {cell.diverged} diverged" if cell.diverged else ""
     styles = {"": "", "reproduced": "green", "partly": "yellow", "open": "dim"}
     style = styles.get(cell.verdict.split(":")[0], "red")
@@ -239,7 +274,9 @@ def _terminal_cells(cell: Row) -> list[Text]:
         _two_lines(f"{cell.solved} of {cell.seeds}{diverged}", f"{percent(low)}-{percent(high)}"),
         _two_lines(f"{percent(bin0.median)}  {percent(bin0.best):>5}", percent(cell.chance_bin0)),
         _two_lines(f"{percent(bin1.median)}  {percent(bin1.best):>5}", percent(cell.chance_bin1)),
-        _two_lines(f"{steps.median:,.0f}", f"{cell.max_steps:,}"),
+        _two_lines(
+            f"{spread(solved_at).median:,.0f}" if solved_at else "-", f"{steps.median:,.0f}, {cell.max_steps:,}"
+        ),
         _two_lines(cell.verdict or "-", f"claim: {cell.claim}" if cell.claim else "no claim", style),
     ]
 
@@ -261,12 +298,17 @@ def _row_to_json(cell: Row) -> dict[str, Any]:
         "rule": cell.rule,
         "bin0": _spread_to_json(cell.bin0),
         "bin1": _spread_to_json(cell.bin1),
-        "test": [{"shortest": low, "longest": high} | _spread_to_json(shares) for low, high, shares in cell.test],
+        "test": [
+            {"shortest": low, "longest": high, "fresh": fresh} | _spread_to_json(shares)
+            for (low, high, shares), fresh in zip(cell.test, cell.fresh, strict=True)
+        ],
         "chance": {"bin0": _number(cell.chance_bin0), "bin1": _number(cell.chance_bin1)},
         "parameters": cell.parameters,
         "state_size": cell.state_size,
         "steps": list(cell.steps),
+        "solved_at": list(cell.solved_at),
         "max_steps": cell.max_steps,
+        "found_by": cell.found_by,
     }
 
 

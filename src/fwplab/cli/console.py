@@ -10,6 +10,8 @@ from typing import Any
 
 import tyro
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from fwplab.errors import UserError
 
@@ -53,4 +55,20 @@ def emit(value: Any, *, as_json: bool, text: Any) -> None:
     elif isinstance(text, str):
         print(text)
     else:
-        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(text)
+        console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+        if isinstance(text, Table):
+            console.width = max(console.width, _narrowest(console, text))
+        console.print(text)
+
+
+def _narrowest(console: Console, table: Table) -> int:
+    """Columns below which rich would cut cells that do not wrap, and leave out the last ones.
+
+    In a narrower terminal the lines of a table go on in the next one: ugly, but all there.
+    """
+    wide = console.options.update(width=1_000)
+    for column in table.columns:
+        if column.no_wrap:
+            cells = (column.header, *column.cells)
+            column.min_width = max(Measurement.get(console, wide, cell).maximum for cell in cells)
+    return Measurement.get(console, wide, table).minimum

@@ -22,7 +22,8 @@ DRAWS_A_STRING = 20  # where strings are few: after as many draws a string, all 
 class SplitSpec:
     """How many strings of which lengths: bin0 has the lengths of the training set, bin1 the longer ones.
 
-    The `test_lengths` are further sets that no selection sees. `seed` fixes every string.
+    The `test_lengths` are further sets that no selection sees, unless the language has no other strings of a bin's
+    lengths. `seed` fixes every string.
     """
 
     train_lengths: Window = (2, 50)

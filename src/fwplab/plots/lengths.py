@@ -17,7 +17,7 @@ from fwplab.table import by_cell, cell_members, count, guess
 
 
 def accuracy_by_length(records: Sequence[Record], rule: Rule) -> Figure:
-    """Whole-string accuracy on strings that no selection saw, by their length: a panel a language.
+    """Whole-string accuracy on the test sets, by their strings' length: a panel a language.
 
     Under `rule`: a small dot a seed, a marker at the mean with its 95 % interval for a new seed (`seeds_interval`).
     Lengths of training are shaded; the dotted line is the better of two guesses.

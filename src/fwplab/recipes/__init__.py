@@ -22,7 +22,7 @@ class Recipe:
     """One cell. `check_every`: steps between two looks at the bins, besides one at each epoch's end.
 
     `found_by` says where the numbers come from: the search that chose them and what it compared, or that they are the
-    common ones. No search sees the strings or the seeds that a table reports.
+    common ones. No search sees the seeds that a table reports, nor its strings where the language has others.
     """
 
     language: str

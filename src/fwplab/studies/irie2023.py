@@ -70,11 +70,22 @@ class Irie2023(Study):
         """One row a cell, in the paper's order."""
         cells = by_cell(records)
         return [
-            row(cells[language, mixer], rule, CLAIMS.get((mixer, language), ""))
+            row(
+                cells[language, mixer],
+                rule,
+                CLAIMS.get((mixer, language), ""),
+                _found_by(cells[language, mixer][0].run),
+            )
             for language in LANGUAGES
             for mixer in MODELS
             if (language, mixer) in cells
         ]
+
+
+def _found_by(run: Run) -> str:
+    """What the recipe says of its numbers; nothing for a run that is not the recipe's."""
+    own = recipe(run.language, run.mixer_name)
+    return own.found_by if replace(own.run(run.seeds), protocol=run.protocol) == run else ""
 
 
 def _ends_early(cell: tuple[str, str]) -> bool:

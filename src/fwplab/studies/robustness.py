@@ -14,7 +14,7 @@ from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
 from fwplab.statistics import spread, time_until, wilson
 from fwplab.studies.study import Study
-from fwplab.table import accuracy, add_by_language, guess, percent, unsolved
+from fwplab.table import accuracy, add_by_language, guess, percent, require_rule, unsolved
 
 MODELS = ("recurrent-delta", "srwm")
 LANGUAGES = ("parity", "aa_star")
@@ -60,10 +60,6 @@ class Robustness(Study):
         "solve parity and (aa)*, after how many steps, and how often do they diverge?"
     )
     seeds = 20
-    columns = (
-        *("language", "mixer", "initialisation", "learning_rate", "seeds", "solved", "interval"),
-        *("diverged", "diverged_interval", "steps_until"),
-    )
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Quick: parity, three seeds and a thousand steps."""
@@ -125,6 +121,7 @@ class Robustness(Study):
 
 def _cell(record: Record, rule: Rule) -> Cell:
     run, members = record.run, record.members
+    require_rule(run, rule)
     diverged = [member for member in members if member.status == "diverged"]
     last = run.protocol.max_steps
     curve = unsolved(members, last)

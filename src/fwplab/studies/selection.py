@@ -13,35 +13,42 @@ from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Study
 from fwplab.table import Row, add_by_language, percent
 
+GAINING: tuple[Rule, ...] = ("paper", "oracle")
+"""The rules whose gain over the strict one is told."""
+
 
 @dataclass(frozen=True)
 class Reading:
-    """One cell under one rule: solved seeds, and medians over seeds of whole-string accuracy.
-
-    `longer` is Bin1, which the paper's rule has seen; `unseen` are fresh strings of the same lengths, which the oracle
-    alone has seen.
-    """
+    """One cell under one rule: solved seeds, the median over seeds of whole-string accuracy on Bin1, which the paper's
+    rule has seen, and each seed's on strings that neither this rule nor the strict one has."""
 
     rule: Rule
     solved: int
     longer: float
-    unseen: float
+    unseen_seeds: tuple[float, ...]
+
+    @property
+    def unseen(self) -> float:
+        """The median of the seeds."""
+        return spread(self.unseen_seeds).median
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The same seeds of one cell under every rule; `chance` is the better guess on Bin1."""
+    """The same seeds of one cell under every rule; `chance` is the better guess on Bin1, `lengths` those of the unseen
+    strings."""
 
     mixer: str
     language: str
     seeds: int
     chance: float
+    lengths: tuple[int, int]
     readings: tuple[Reading, ...]
 
-    def gain(self, rule: Rule, over: Rule = "strict") -> float:
-        """How much a rule gains over another on strings that neither is reported to have seen (the oracle has)."""
-        unseen = {reading.rule: reading.unseen for reading in self.readings}
-        return unseen[rule] - unseen[over]
+    def gains(self, rule: Rule, over: Rule = "strict") -> tuple[float, ...]:
+        """How much each seed gains by a rule over another, on unseen strings."""
+        of_rule = {reading.rule: reading.unseen_seeds for reading in self.readings}
+        return tuple(one - other for one, other in zip(of_rule[rule], of_rule[over], strict=True))
 
 
 class Selection(Study):
@@ -72,8 +79,10 @@ class Selection(Study):
         """Readings by the name of their rule."""
         return [
             {"mixer": cell.mixer, "language": cell.language, "seeds": cell.seeds, "chance": cell.chance}
-            | {reading.rule: asdict(reading) for reading in cell.readings}
-            | {"gain_paper": cell.gain("paper"), "gain_oracle": cell.gain("oracle")}
+            | {"unseen_lengths": list(cell.lengths)}
+            | {reading.rule: asdict(reading) | {"unseen": reading.unseen} for reading in cell.readings}
+            | {f"gain_{rule}": spread(cell.gains(rule)).median for rule in GAINING}
+            | {f"gain_{rule}_seeds": list(cell.gains(rule)) for rule in GAINING}
             for cell in rows
         ]
 
@@ -82,30 +91,43 @@ class Selection(Study):
         table = Table(
             header_style="bold",
             caption=(
-                "Fresh strings longer than those of training, whole strings right in percent, median over seeds. "
-                "In brackets what the rule would report of itself: solved seeds, and the median on Bin1. "
-                "Gain: over the strict rule."
+                "Strings longer than those of training that no rule has seen (the oracle has, where they are no longer "
+                "than 100), whole strings right in percent, median over seeds. A language with one string a length has "
+                "none of Bin1's lengths but Bin1's own: there longer ones are read. In brackets what the rule would "
+                "report of itself: solved seeds, and the median on Bin1. Gain: of the same seed over the strict rule, "
+                "median, and from lowest to highest."
             ),
             caption_justify="left",
         )
-        for name in ("model\nseeds", *(f"{rule}\nsolved, Bin1" for rule in RULES), "gain, paper\noracle", "guess"):
+        gains = ("gain, paper\nlow to high", "gain, oracle\nlow to high")
+        for name in ("model\nseeds", *(f"{rule}\nsolved, Bin1" for rule in RULES), *gains, "guess"):
             table.add_column(name, no_wrap=True, justify="left" if name.startswith("model") else "right")
-        add_by_language(table, rows, lambda cell: cell.language, _texts)
+        add_by_language(
+            table, rows, lambda cell: f"{cell.language}  unseen: {cell.lengths[0]}-{cell.lengths[1]}", _texts
+        )
         return table
 
 
 def _cell(rows: tuple[Row, ...]) -> Cell:
     first = rows[0]
-    return Cell(first.mixer, first.language, first.seeds, first.chance_bin1, tuple(_reading(row) for row in rows))
+    longer = list(zip(first.test, first.fresh, strict=True))[1:]  # the first has the lengths of training
+    lengths = next((shortest, longest) for (shortest, longest, _), fresh in longer if fresh)
+    readings = tuple(_reading(row, lengths) for row in rows)
+    return Cell(first.mixer, first.language, first.seeds, first.chance_bin1, lengths, readings)
 
 
-def _reading(row: Row) -> Reading:
-    longest = max(low for low, high, _ in row.test if high <= 100)  # the strings of Bin1's lengths that are fresh
-    unseen = next(shares for low, _, shares in row.test if low == longest)
-    return Reading(row.rule, row.solved, spread(row.bin1).median, spread(unseen).median)
+def _reading(row: Row, lengths: tuple[int, int]) -> Reading:
+    unseen = next(shares for shortest, longest, shares in row.test if (shortest, longest) == lengths)
+    return Reading(row.rule, row.solved, spread(row.bin1).median, unseen)
+
+
+def _heading(cell: Cell) -> str:
+    shortest, longest = cell.lengths
+    return f"{cell.language}  unseen: {shortest}-{longest}"
 
 
 def _texts(cell: Cell) -> list[str]:
     shown = [f"{percent(r.unseen)}\n[dim]({r.solved}, {percent(r.longer)})[/dim]" for r in cell.readings]
-    gains = f"{100 * cell.gain('paper'):+.1f}\n{100 * cell.gain('oracle'):+.1f}"
-    return [f"{cell.mixer}\n[dim]{cell.seeds}[/dim]", *shown, gains, percent(cell.chance)]
+    gains = [[100 * gain for gain in cell.gains(rule)] for rule in GAINING]
+    texts = [f"{spread(each).median:+.1f}\n[dim]{min(each):+.1f} to {max(each):+.1f}[/dim]" for each in gains]
+    return [f"{cell.mixer}\n[dim]{cell.seeds}[/dim]", *shown, *texts, percent(cell.chance)]
