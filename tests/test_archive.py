@@ -1,17 +1,21 @@
 """Records as Parquet: what goes in comes out, and what is no archive is named."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from sqlalchemy import Table
 from tests.test_store import RUN, record_of
 
 from fwplab.archive import open_archive, shipped, shipped_checkpoints, write_archive
 from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
 from fwplab.evaluate import score as right
-from fwplab.store import SCHEMA, Store, metadata
+from fwplab.store import PARTS, SCHEMA, Store, measurements, metadata, runs
 from fwplab.studies import STUDIES
 from fwplab.trainer import load_splits
 
@@ -31,6 +35,74 @@ def test_records_survive_and_the_first_store_wins(tmp_path: Path) -> None:
             OTHER.key: record_of(OTHER),
         }
         assert {row["key"]: row["finished"] for row in found.rows(_runs())} == finished
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from tests.test_store import RUN, record_of
+from fwplab.archive import write_archive
+from fwplab.errors import UserError
+from fwplab.store import Store
+try:
+    with Store() as store:
+        store.save(record_of(RUN, checks=2_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, resource.RLIM_INFINITY))
+        write_archive([store], [RUN.key], Path(sys.argv[1]))
+except UserError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+def test_a_full_disk_leaves_no_half_of_an_archive(tmp_path: Path) -> None:
+    def write() -> None:
+        command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "records")]
+        ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+        assert (ended.returncode, ended.stdout.strip()) == (
+            2,
+            f"cannot write {tmp_path / 'records'}: File too large; choose a folder with room that you may write to",
+        ), ended.stderr
+
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+    write()
+    assert not (tmp_path / "records").exists()
+    with Store("sqlite:///:memory:") as store:
+        store.save(record_of(RUN))
+        write_archive([store], [RUN.key], tmp_path / "records")
+    (tmp_path / "records" / "checkpoints").mkdir()
+    before = sorted((tmp_path / "records").iterdir())
+    write()
+    assert sorted((tmp_path / "records").iterdir()) == before
+    with open_archive(tmp_path / "records") as found:
+        assert found.records() == [record_of(RUN)]
+
+
+def test_an_archive_that_is_written_again_has_the_new_records_and_keeps_what_is_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "kept").write_text("as it was")
+    with Store() as store:
+        store.save(record_of(RUN))
+        store.save(record_of(OTHER))
+        write_archive([store], [RUN.key], tmp_path)
+        write_archive([store], [OTHER.key], tmp_path)
+    with open_archive(tmp_path) as found:
+        assert found.records() == [record_of(OTHER)]
+    assert (tmp_path / "checkpoints" / "kept").read_text() == "as it was"
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
+
+
+@pytest.mark.parametrize("table", [runs, *PARTS], ids=lambda table: table.name)
+def test_an_archive_that_lacks_a_table_is_refused(table: Table, tmp_path: Path) -> None:
+    with Store() as store:
+        store.save(record_of(RUN))
+        write_archive([store], [RUN.key], tmp_path)
+    (tmp_path / f"{table.name}.parquet").unlink()
+    if table is measurements:  # which a former version had not
+        open_archive(tmp_path).close()
+    else:
+        with pytest.raises(UserError, match=rf"{table.name}.parquet is no table of records"):
+            open_archive(tmp_path)
 
 
 def _runs():  # type: ignore[no-untyped-def]

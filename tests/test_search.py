@@ -11,11 +11,12 @@ from pathlib import Path
 
 import optuna
 import pytest
-from tests.test_store import RUN, record_of
+from tests.test_store import RUN, opened_by_four_processes, record_of
 
+from fwplab import trainer
 from fwplab.cli import run as command
 from fwplab.recipes import Recipe, recipe
-from fwplab.record import Check
+from fwplab.record import Check, Progress
 from fwplab.run import from_dict
 from fwplab.search import FIRST_SEED, SPLIT_SEED, Search, Space, open_search, trials_of, value, work
 from fwplab.studies.irie2023 import LANGUAGES, MODELS
@@ -112,7 +113,40 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(rows) == 4
 
 
+def test_an_interrupted_trial_is_the_next_one_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "REPORT_EVERY_SECONDS", 0.0)
+    steps: list[int] = []
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 10:  # two checks, of five steps each, are in the checkpoint
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(SEARCH, 1, observe=interrupt)
+    work(SEARCH, 1, observe=lambda progress: steps.append(progress.step))
+    with open_search(SEARCH) as study:
+        interrupted, again = study.trials
+    assert (interrupted.state.name, again.state.name) == ("FAIL", "COMPLETE")
+    assert again.params == interrupted.params
+    assert steps[0] == 11
+
+
+def open_new(url: str) -> None:
+    with open_search(SEARCH, url) as study:
+        assert study.trials == []
+
+
+def test_several_processes_open_a_new_search_together(tmp_path: Path) -> None:
+    assert opened_by_four_processes(open_new, tmp_path) == {"opened"}
+
+
 WRONG = {
+    "storage": (["--storage", "foo"], "no database URL"),
+    "no driver": (["--storage", "mysql://me:secret@127.0.0.1/x"], "mysql://me:***@127.0.0.1/x"),
+    "no folder": (["--storage", "sqlite:////nonexistent/x.db"], "unable to open database file"),
+    "no server": (["--storage", "postgresql+psycopg://me:secret@127.0.0.1:1/x"], "me:***@127.0.0.1:1/x cannot be used"),
+    "recipe": (["--write-recipe", "/"], "cannot write /: Is a directory"),
     "trials": (["--trials", "0"], "trials must be a positive"),
     "objective": (["--objective", "best"], "strict"),
     "space": (["--hidden", "0"], "positive whole numbers"),
@@ -125,8 +159,9 @@ WRONG = {
 @pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
 def test_wrong_input_is_one_line_and_2(arguments: tuple[list[str], str], capsys: pytest.CaptureFixture[str]) -> None:
     words, named = arguments
-    assert command(["search", "--language", "parity", "--mixer", "srwm", *words]) == 2
+    assert command(["search", "--language", "parity", "--mixer", "srwm", "--workers", "1", *words]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert len(said.err.strip().splitlines()) == 1
     assert named in said.err
+    assert "secret" not in said.err

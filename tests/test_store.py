@@ -1,13 +1,20 @@
 """The store: what goes in comes out, a kill loses no whole record, and groups of seeds are found again."""
 
+import errno
 import math
+import multiprocessing
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -15,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fwplab.errors import UserError
+from fwplab.files import check_writable, replaced
 from fwplab.mixers import MIXERS
 from fwplab.record import Chance, Check, Member, Record, Score, SplitSummary
 from fwplab.run import Run
@@ -142,3 +150,100 @@ def test_a_home_that_is_a_file_is_one_clear_line(home: Path, monkeypatch: pytest
     monkeypatch.setenv("FWPLAB_HOME", str(home.parent / "file"))
     with pytest.raises(UserError, match="FWPLAB_HOME is no folder"):
         Store()
+
+
+SECRETS = {
+    "a server": "postgresql+psycopg://me:secret@127.0.0.1:1/records",
+    "no driver": "mysql://me:secret@127.0.0.1/records",
+    "no such kind": "nonsense://me:secret@127.0.0.1/records",
+    "no host": "postgresql://me:secret",
+    "no slashes": "me:secret@127.0.0.1",
+    "a password with an @": "postgresql+psycopg://me:a@secret@127.0.0.1:1/records",
+    "a password with an @ and a slash": "postgresql+psycopg://me:a@b/secret@127.0.0.1:1/records",
+    "in the query": "postgresql+psycopg://me@127.0.0.1:1/records?password=secret",
+}
+
+
+@pytest.mark.parametrize("url", SECRETS.values(), ids=SECRETS)
+def test_a_password_is_never_shown(url: str) -> None:
+    with pytest.raises(UserError) as told:
+        Store(url)
+    assert "secret" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def open_new(url: str) -> None:
+    Store(url).close()
+
+
+def together(barrier: Barrier, told: "Queue[str]", work: Callable[[str], None], url: str) -> None:
+    """Does `work` on eight new databases, each at the same instant as the other processes."""
+    for number in range(8):
+        barrier.wait()
+        try:
+            work(f"{url}-{number}.sqlite")
+        except BaseException as error:
+            told.put(repr(error))
+        else:
+            told.put("opened")
+
+
+def opened_by_four_processes(work: Callable[[str], None], folder: Path) -> set[str]:
+    """What came of `work` in processes that all ask for the same new databases."""
+    context = multiprocessing.get_context("spawn")
+    arguments = (context.Barrier(4), context.Queue(), work, f"sqlite:///{folder}/new")
+    processes = [context.Process(target=together, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    told = {arguments[1].get(timeout=300) for _ in range(32)}
+    for process in processes:
+        process.join()
+    return told
+
+
+def test_several_processes_open_a_new_store_together(tmp_path: Path) -> None:
+    assert opened_by_four_processes(open_new, tmp_path) == {"opened"}
+
+
+def fill_the_disk(path: Path) -> None:
+    with replaced(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "any words")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "file.txt"
+    with replaced(path) as temporary:
+        temporary.write_text("first")
+    with pytest.raises(UserError, match=r"cannot write .*file\.txt: No space left on device"):
+        fill_the_disk(path)
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+    for write in (replaced(tmp_path).__enter__, lambda: check_writable(tmp_path)):
+        with pytest.raises(UserError, match="Is a directory"):
+            write()
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("there/file")
+    for text in ("first", "second"):
+        with replaced(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink()
+        assert (tmp_path / "there" / "file").read_text() == text
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
+def test_a_pipe_is_sent_the_bytes(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    check_writable(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    with replaced(pipe) as temporary:
+        temporary.write_text("through")
+    reader.join(10)
+    assert read == ["through"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)

@@ -4,7 +4,10 @@ Parquet through pyarrow because every data tool reads it, it keeps types, and a 
 kilobytes. The records of the baseline studies are shipped in `fwplab/baselines/<study>/`.
 """
 
-from collections.abc import Collection, Sequence
+import os
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,7 @@ import pyarrow.parquet
 import sqlalchemy as sql
 
 from fwplab.errors import UserError
-from fwplab.files import replaced
-from fwplab.store import Store, metadata, runs, versions
+from fwplab.store import Store, measurements, metadata, runs, versions
 
 TABLES = [versions, *(table for table in metadata.sorted_tables if table is not versions)]
 MEMORY = "sqlite:///:memory:"
@@ -25,14 +27,37 @@ TYPES = {sql.Integer: pyarrow.int64(), sql.Float: pyarrow.float64(), sql.String:
 def write_archive(stores: Sequence[Store], keys: Collection[str], folder: Path) -> None:
     """Writes `folder/<table>.parquet` for every table: the runs with these keys, each from the first store with it."""
     owners = {key: store for store in reversed(stores) for key in keys if store.has(key)}
-    for table in TABLES:
-        rows: list[dict[str, Any]] = []
-        for key in sorted(owners) if table is not versions else []:
-            column = table.c.key if table is runs else table.c.run
-            rows += owners[key].rows(sql.select(table).where(column == key).order_by(*table.primary_key.columns))
-        if table is versions:
-            rows = stores[0].rows(sql.select(table))
-        _write(rows, _schema(table), folder / f"{table.name}.parquet")
+    with _all_or_none(folder) as temporary:
+        for table in TABLES:
+            rows: list[dict[str, Any]] = []
+            for key in sorted(owners) if table is not versions else []:
+                column = table.c.key if table is runs else table.c.run
+                rows += owners[key].rows(sql.select(table).where(column == key).order_by(*table.primary_key.columns))
+            if table is versions:
+                rows = stores[0].rows(sql.select(table))
+            _write(rows, _schema(table), _file(temporary, table))
+
+
+@contextmanager
+def _all_or_none(folder: Path) -> Iterator[Path]:
+    """A folder to write tables into; they become those of `folder` when the block ends well.
+
+    `versions` goes first and comes last: without it nobody takes the folder for an archive, whenever we are killed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".records-") as temporary:
+                yield Path(temporary)
+                _file(folder, versions).unlink(missing_ok=True)
+                for table in reversed(TABLES):
+                    _file(Path(temporary), table).replace(_file(folder, table))
+        finally:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"cannot write {folder}: {why}; choose a folder with room that you may write to") from error
 
 
 def open_archive(folder: Path) -> Store:
@@ -41,8 +66,8 @@ def open_archive(folder: Path) -> Store:
     try:
         with store.engine.begin() as connection:
             for table in TABLES:
-                path = folder / f"{table.name}.parquet"
-                if table is not versions and not path.exists():  # a former version had no such table
+                path = _file(folder, table)
+                if table is measurements and not path.exists():  # a former version had no such table
                     continue
                 rows = _read(path)
                 if table is versions:
@@ -69,14 +94,19 @@ def shipped_checkpoints() -> list[Path]:
     return sorted(Path(str(files("fwplab") / "baselines")).glob("*/checkpoints/*.safetensors"))
 
 
+def _file(folder: Path, table: sql.Table) -> Path:
+    return folder / f"{table.name}.parquet"
+
+
 def _schema(table: sql.Table) -> pyarrow.Schema:
     kinds = {c.name: next(t for kind, t in TYPES.items() if isinstance(c.type, kind)) for c in table.columns}
     return pyarrow.schema(list(kinds.items()))
 
 
 def _write(rows: list[dict[str, Any]], schema: pyarrow.Schema, path: Path) -> None:
-    with replaced(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), temporary, compression="zstd")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), path, compression="zstd")
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -67,11 +67,18 @@ class Catalogue(Generic[Base]):
         raise UserError(self._unknown(name))
 
     def name_of(self, entry: type[Base]) -> str:
-        """The name under which `entry` is found."""
+        """The name under which `entry` is found; a `UserError` for a class that nobody else could find again."""
+        place = f"{entry.__module__}:{entry.__qualname__}"
         for name, point in self._entry_points().items():
-            if point.value == f"{entry.__module__}:{entry.__qualname__}":
+            if point.value == place:
                 return name
-        return self._spelled(entry.__module__.rsplit(".", 1)[-1])
+        package, _, file = entry.__module__.rpartition(".")
+        if package != self.package:
+            raise UserError(
+                f"{place} has no name, so that no other process would find it again; give it one by an entry point in "
+                f"the group {self.package}: my-name = {place!r}"
+            )
+        return self._spelled(file)
 
     def _spelled(self, name: str) -> str:
         return name.strip().lower().replace("-", self.separator).replace("_", self.separator)

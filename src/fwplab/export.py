@@ -1,24 +1,63 @@
-"""A study for other tools: scores as CSV or Parquet, a row for each run, seed, rule and length; its table as LaTeX."""
+"""A study for other tools: its scores or its measurements as CSV or Parquet, its table as LaTeX."""
 
-import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from fwplab.files import replaced
-from fwplab.record import Member, Record, Score
-from fwplab.run import to_dict
+from fwplab.record import Measurement, Member, Record, Score
+from fwplab.run import Rule, Run
 from fwplab.statistics import wilson
 
+Place = Callable[[Run], tuple[str, str]]
+"""What names a run's cell: its panel in the study's figures, and its line there."""
 
-def scores(records: Sequence[Record]) -> pyarrow.Table:
-    """Every score with all that it takes to read it: spec, chance, parameters, versions, machine."""
-    return pyarrow.Table.from_pylist(
-        [_score(record, member, score) for record in records for member in record.members for score in member.scores]
+OPTIONAL = {
+    **dict.fromkeys(("solved_at", "selected_step", "length"), pyarrow.int64()),
+    **dict.fromkeys(("chance_majority", "chance_symbolwise", "value"), pyarrow.float64()),
+    "name": pyarrow.string(),
+}
+"""The types of what may be missing in every row, where there is no value to tell them from."""
+
+
+def scores(records: Sequence[Record], study: str, place: Place, rules: Sequence[Rule]) -> pyarrow.Table:
+    """A row for each run, seed, rule and length, with all that it takes to read it.
+
+    A member that left no checkpoint labels nothing: it has no right string, and no `selected_step`.
+    """
+    return _typed(
+        [
+            _member(record, member, study, place) | _score(record, member, score)
+            for record in records
+            for member in record.members
+            for score in _every_score(record, member)
+            if score.rule in rules
+        ]
+    )
+
+
+def measured_values(records: Sequence[Record], study: str, place: Place, rules: Sequence[Rule]) -> pyarrow.Table:
+    """A row for each value that the study measured of a member, by rule, name and length of string.
+
+    A member of which it measured nothing has one row a rule, without a name.
+    """
+    return _typed(
+        [
+            _member(record, member, study, place) | _measurement(member, rule, measured)
+            for record in records
+            for member in record.members
+            for rule in rules
+            for measured in _measured(member, study, rule) or [None]
+        ]
     )
 
 
@@ -34,31 +73,47 @@ def write_parquet(table: pyarrow.Table, path: Path) -> None:
         pyarrow.parquet.write_table(table, temporary, compression="zstd")
 
 
-def to_latex(facts: Sequence[Mapping[str, Any]], columns: Sequence[str], caption: str) -> str:
-    """A booktabs table of the named facts; `bin0.median` names what lies in a fact.
+def to_latex(table: Table, caption: str) -> str:
+    """A terminal's table by booktabs, cell by cell the same, so that the two cannot disagree.
 
-    >>> print(to_latex([{"mixer": "e-lstm", "bin0": {"median": 0.5}}], ["mixer", "bin0.median"], "50 %"))
+    A cell of several lines stands in as many rows; a row with its first cell alone is a heading.
+
+    >>> shown = Table("mixer", "right %")
+    >>> shown.add_row("e-lstm", "99.9")
+    >>> print(to_latex(shown, "5 %"))
+    % \\usepackage{booktabs}
     \\begin{table}
-    \\caption{50 \\%}
-    \\begin{tabular}{lr}
+    \\caption{5 \\%}
+    \\begin{tabular}{ll}
     \\toprule
-    mixer & bin0 median \\\\
+    mixer & right \\% \\\\
     \\midrule
-    e-lstm & 0.500 \\\\
+    e-lstm & 99.9 \\\\
     \\bottomrule
     \\end{tabular}
     \\end{table}
     """
-    rows = [[_value(fact, column) for column in columns] for fact in facts]
-    numeric = [bool(rows) and all(isinstance(row[place], int | float) for row in rows) for place in range(len(columns))]
+    heads = [_lines(column.header) for column in table.columns]
+    height = max(map(len, heads))
+    rows = zip(*(map(_lines, column.cells) for column in table.columns), strict=True)
+    body: list[str] = []
+    for cells, row in zip(rows, table.rows, strict=True):
+        body += _latex_rows(cells)
+        if row is table.rows[-1]:
+            break
+        if row.end_section:
+            body.append(r"\midrule")
+        elif max(map(len, cells)) > 1:
+            body.append(r"\addlinespace")
     lines = [
+        r"% \usepackage{booktabs}",
         r"\begin{table}",
-        rf"\caption{{{_escaped(caption)}}}",
-        rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numeric)}}}",
+        rf"\caption{{{_latex(caption)}}}",
+        rf"\begin{{tabular}}{{{''.join('r' if column.justify == 'right' else 'l' for column in table.columns)}}}",
         r"\toprule",
-        " & ".join(_escaped(column.replace(".", " ").replace("_", " ")) for column in columns) + r" \\",
+        *_latex_rows([[""] * (height - len(head)) + head for head in heads]),
         r"\midrule",
-        *(" & ".join(_cell(value) for value in row) + r" \\" for row in rows),
+        *body,
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
@@ -66,20 +121,76 @@ def to_latex(facts: Sequence[Mapping[str, Any]], columns: Sequence[str], caption
     return "\n".join(lines)
 
 
+def _latex_rows(cells: Sequence[Sequence[str]]) -> list[str]:
+    first, *others = cells
+    if not any(map(any, others)):
+        return [rf"\multicolumn{{{len(cells)}}}{{l}}{{\textbf{{{_latex(first[0])}}}}} \\"]
+    return [" & ".join(map(_latex, row)) + r" \\" for row in zip_longest(*cells, fillvalue="")]
+
+
+def _lines(cell: RenderableType) -> list[str]:
+    text = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+    return text.plain.split("\n")
+
+
+def _latex(text: str) -> str:
+    """Text as LaTeX prints it; ranges, minus signs, dashes and gaps are those of a typeset table.
+
+    >>> _latex("a_b  5 %"), _latex("43.9-100.0"), _latex("-1.5"), _latex("e-lstm"), _latex("-")
+    ('a\\\\_b\\\\enspace 5 \\\\%', '43.9--100.0', '$-$1.5', 'e-lstm', '--')
+    """
+    special = {c: "\\" + c for c in "&%$#_{}"} | {c: f"{{{c}}}" for c in "[]"}  # after \\ a bracket is an option
+    special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    escaped = "".join(special.get(character, character) for character in text.strip())
+    ranged = re.sub(r"(?<=\d)-(?=\d)|(?<!\S)-(?=,|$)", "--", escaped)
+    signed = re.sub(r"(?<![\w-])-(?=\d)", "$-$", ranged)
+    return re.sub(r"\s{2,}", r"\\enspace ", signed)
+
+
+def _typed(rows: list[dict[str, Any]]) -> pyarrow.Table:
+    table = pyarrow.Table.from_pylist(rows)
+    types = [pyarrow.field(field.name, OPTIONAL.get(field.name, field.type)) for field in table.schema]
+    return table.cast(pyarrow.schema(types))
+
+
+def _member(record: Record, member: Member, study: str, place: Place) -> dict[str, Any]:
+    run = record.run
+    panel, line = place(run)
+    return {
+        "study": study,
+        "panel": panel.replace("\n", ", "),
+        "line": line,
+        "run": run.key,
+        "language": run.language,
+        "mixer": run.mixer_name,
+        "initialisation": run.model.initialisation,
+        "learning_rate": member.learning_rate,
+        "parameters": record.parameters,
+        "state_size": record.state_size,
+        "seed": member.seed,
+        "status": member.status,
+        "steps": member.steps,
+        "max_steps": run.protocol.max_steps,
+        "solved_at": member.solved_at,
+    }
+
+
+def _every_score(record: Record, member: Member) -> list[Score]:
+    """The member's scores, and none right where it has no checkpoint for a rule that its run logs."""
+    read = [part for part in record.splits if part.split != "train"]
+    rules = record.run.protocol.rules
+    none = [Score(rule, part.split, part.shortest, part.longest, part.strings, 0) for rule in rules for part in read]
+    return list({(s.rule, s.split, s.shortest, s.longest): s for s in (*none, *member.scores)}.values())
+
+
 def _score(record: Record, member: Member, score: Score) -> dict[str, Any]:
-    run, where = record.run, (score.split, score.shortest, score.longest)
+    where = score.split, score.shortest, score.longest
     low, high = wilson(score.correct, score.strings)
     guesses = [(c.majority, c.symbolwise) for c in record.chance if (c.split, c.shortest, c.longest) == where]
     majority, symbolwise = guesses[0] if guesses else (None, None)
     return {
-        "language": run.language,
-        "mixer": run.mixer_name,
-        "seed": member.seed,
-        "learning_rate": member.learning_rate,
-        "status": member.status,
-        "steps": member.steps,
         "rule": score.rule,
-        "selected_step": member.selected[score.rule],
+        "selected_step": member.selected.get(score.rule),
         "split": score.split,
         "shortest": score.shortest,
         "longest": score.longest,
@@ -90,39 +201,18 @@ def _score(record: Record, member: Member, score: Score) -> dict[str, Any]:
         "interval_high": high,
         "chance_majority": majority,
         "chance_symbolwise": symbolwise,
-        "parameters": record.parameters,
-        "state_size": record.state_size,
-        "spec": json.dumps(to_dict(run.member(member.seed)), sort_keys=True),
-        "environment": json.dumps(record.environment, sort_keys=True),
     }
 
 
-def _value(fact: Mapping[str, Any], column: str) -> Any:
-    value: Any = fact
-    for name in column.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
+def _measured(member: Member, study: str, rule: Rule) -> list[Measurement | None]:
+    return [each for each in member.measured if (each.study, each.rule) == (study, rule)]
 
 
-def _cell(value: Any) -> str:
-    if value is None or value == "":
-        return "--"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, list | tuple):
-        return ", ".join(_cell(item) for item in value)
-    return _escaped(str(value))
-
-
-def _escaped(text: str) -> str:
-    """Text as LaTeX prints it.
-
-    >>> _escaped("a_b 5 %")
-    'a\\\\_b 5 \\\\%'
-    """
-    special = {c: "\\" + c for c in "&%$#_{}"} | {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
+def _measurement(member: Member, rule: Rule, measured: Measurement | None) -> dict[str, Any]:
+    return {
+        "rule": rule,
+        "selected_step": member.selected.get(rule),
+        "name": measured and measured.name,
+        "length": measured and measured.length,
+        "value": measured and measured.value,
     }
-    return "".join(special.get(character, character) for character in text)

@@ -32,6 +32,8 @@ class ModelSpec:
         for name in ("hidden", "layers", "heads", "feed_forward_factor"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
+        if self.embedding is not None and self.embedding < 1:
+            raise UserError(f"embedding must be a positive whole number, not {self.embedding}")
         if self.initialisation not in INITIALISATIONS:
             choices = ", ".join(INITIALISATIONS)
             raise UserError(f"unknown initialisation {self.initialisation!r}; choose from: {choices}")
@@ -128,7 +130,7 @@ class Model(nn.Module):
 
     def parameter_count(self) -> int:
         """How many numbers are trained."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     def state_size(self) -> int:
         """How many numbers the model carries from one position to the next (at the start, for a growing state)."""

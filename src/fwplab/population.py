@@ -74,10 +74,12 @@ class Population:
         if self.lift != "stack":
             torch.autograd.backward(losses.sum())
             return
-        stacked, places = list(self._stacked.values()), self.named(self.gradients).values()
-        for place, gradient in zip(places, torch.autograd.grad(losses.sum(), stacked, allow_unused=True), strict=True):
+        learning = {name: stacked for name, stacked in self._stacked.items() if stacked.requires_grad}
+        gradients = torch.autograd.grad(losses.sum(), list(learning.values()), allow_unused=True)
+        places = self.named(self.gradients)
+        for name, gradient in zip(learning, gradients, strict=True):
             if gradient is not None:
-                place.copy_(gradient)
+                places[name].copy_(gradient)
 
     def keep(self, members: Sequence[int]) -> None:
         """The others leave; those named stay, with their weights as they are."""
@@ -105,7 +107,10 @@ class Population:
     def _stack(self) -> None:
         self._base = copy.deepcopy(self.models[0])
         self._buffers = stack_module_state(self.models)[1]
-        self._stacked = {name: stacked.requires_grad_() for name, stacked in self.named(self.vectors).items()}
+        self._stacked = {
+            name: stacked.requires_grad_(self._base.get_parameter(name).requires_grad)
+            for name, stacked in self.named(self.vectors).items()
+        }
         try:
             with torch.no_grad():
                 self(torch.zeros(1, 1, dtype=torch.long, device=self.vectors.device))

@@ -60,11 +60,9 @@ class Protocol:
     splits: SplitSpec = field(default_factory=SplitSpec)
 
     def __post_init__(self) -> None:
-        for name in ("patience", "batch_size", "check_every"):
+        for name in ("patience", "max_steps", "batch_size", "check_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
-        if self.max_steps < 0:
-            raise UserError(f"max_steps must not be negative: {self.max_steps}")
         for name, choices in (("selection", self.rules), ("stop", STOPS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in choices:
                 raise UserError(f"unknown {name} {getattr(self, name)!r}; choose from: {', '.join(choices)}")
@@ -111,6 +109,8 @@ class Run:
         LANGUAGES.load(self.language)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise UserError(f"a run needs at least one seed and each only once, not {self.seeds}")
+        if min(self.seeds) < 0:
+            raise UserError(f"a seed must not be negative: {min(self.seeds)}")
         if len(self.learning_rates) not in (1, len(self.seeds)):
             raise UserError(f"give one learning rate, or one for each of {len(self.seeds)} seeds")
         if not all(rate > 0 for rate in self.learning_rates):
@@ -176,7 +176,19 @@ def from_dict(kind: type[Spec], values: dict[str, Any]) -> Spec:
     if unknown := sorted(set(values) - set(known)):
         raise UserError(f"{kind.__name__} has no field {unknown[0]!r}; choose from: {', '.join(known) or 'none'}")
     hints = typing.get_type_hints(kind)
+    for name, value in values.items():
+        if wrong := _wrong(hints[name], value):
+            raise UserError(f"{name} of {kind.__name__} is {wrong}, not {value!r}")
     return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _wrong(hint: Any, value: Any) -> str:
+    """What a value should have been: a word in the place of a switch would count as true."""
+    if hint is bool and not isinstance(value, bool):
+        return "true or false"
+    if hint is int and (isinstance(value, bool) or not isinstance(value, int)):
+        return "a whole number"
+    return "a number" if hint is float and (isinstance(value, bool) or not isinstance(value, int | float)) else ""
 
 
 def _value(hint: Any, value: Any) -> Any:

@@ -6,15 +6,15 @@ Optuna because its trials live in a database: many workers share a search, and o
 import hashlib
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import sqlalchemy as sql
+
 from fwplab.errors import UserError
-from fwplab.files import home
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.mixers.mixer import head_width
@@ -22,7 +22,7 @@ from fwplab.model import ModelSpec
 from fwplab.recipes import Recipe
 from fwplab.record import Progress, Record
 from fwplab.run import Protocol, Run, to_dict
-from fwplab.store import folder_of
+from fwplab.store import NO_DRIVER, database, folder_of, opened, said, shown, unusable
 from fwplab.trainer import RESUME, train
 
 try:
@@ -133,13 +133,34 @@ class Search:
 def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study]:
     """The search with all its trials so far; by default on the server of `FWPLAB_STORE`, or in `FWPLAB_HOME`."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    with warnings.catch_warnings():  # heartbeats and two switches of the sampler: "may change", which a pin answers
+    url = database(url, "searches.sqlite")
+    try:
+        with _unwrapped():
+            storage, study = opened(lambda: _study(search, url))
+            try:
+                yield study
+            finally:
+                storage.remove_session()
+                storage.engine.dispose()
+    except sql.exc.DBAPIError as error:
+        raise UserError(
+            f"{shown(url)} cannot be used for a search ({said(error)}); choose another --storage, or mend this one: "
+            "the same command goes on where this one stopped"
+        ) from error
+
+
+def _study(search: Search, url: str) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
+    with warnings.catch_warnings(), _unwrapped():
+        # heartbeats and two switches of the sampler: "may change", which a pin answers
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = optuna.storages.RDBStorage(
-            url or os.environ.get("FWPLAB_STORE") or f"sqlite:///{home() / 'searches.sqlite'}",
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
-        )
+        try:
+            storage = optuna.storages.RDBStorage(
+                url,
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+            )
+        except NO_DRIVER as error:
+            raise unusable(shown(url), error.__cause__ or error) from error
         study = optuna.create_study(
             storage=storage,
             study_name=search.name,
@@ -148,11 +169,16 @@ def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study
             sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=search.checks // 4),
         )
+    return storage, study
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """The errors of the database without what Optuna says around them."""
     try:
-        yield study
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        raise error.__cause__ or error from None
 
 
 def work(
@@ -161,9 +187,17 @@ def work(
     """Adds trials until the search has so many that ended; any number of processes may do so at a time."""
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     with open_search(search, url) as study:
+
+        def objective(trial: optuna.Trial) -> float:
+            try:
+                return _value(search, trial, observe)
+            except KeyboardInterrupt:  # the trial has failed, and its choice is the next one's, which goes on with it
+                study.enqueue_trial(trial.params)
+                raise
+
         if len(study.get_trials(deepcopy=False, states=ended)) < trials:
             stop = optuna.study.MaxTrialsCallback(trials, states=ended)
-            study.optimize(lambda trial: _value(search, trial, observe), callbacks=[stop])
+            study.optimize(objective, callbacks=[stop])
 
 
 def _value(search: Search, trial: optuna.Trial, observe: Callable[[Progress], None] | None) -> float:

@@ -7,6 +7,7 @@ SQLAlchemy because the same tables then live in a server database, by the URL in
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields, replace
@@ -24,6 +25,7 @@ from fwplab.run import Run, from_dict, to_dict
 
 SCHEMA = 2
 BUSY_SECONDS = 60
+OPEN_AGAIN_SECONDS = 0.05
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Waits between attempts to reach a database server: about two minutes, a restart."""
 
@@ -79,26 +81,71 @@ def folder_of(run: Run) -> Path:
     return home() / "runs" / run.key
 
 
+NO_DRIVER = (sql.exc.NoSuchModuleError, ImportError)
+"""What is raised for a URL whose kind of database is unknown or cannot be used here."""
 Found = TypeVar("Found")
+
+
+def database(url: str | None, file: str) -> str:
+    """The URL of the database that is meant: `url`, or FWPLAB_STORE, or a file of FWPLAB_HOME."""
+    found = url or os.environ.get("FWPLAB_STORE") or f"sqlite:///{home() / file}"
+    try:
+        address = sql.make_url(found)
+    except (sql.exc.ArgumentError, ValueError) as error:  # their texts may quote the password
+        raise unusable(found.partition(":")[0], "it does not read as one") from error
+    if address.password is not None and "@" in f"{address.host}{address.database}":
+        raise unusable(address.drivername, "an @ of the password is written %40")
+    return found
+
+
+def shown(url: str) -> str:
+    """A database URL as it may be printed: without its password.
+
+    >>> shown("postgresql+psycopg://me:secret@host/records?password=secret")
+    'postgresql+psycopg://me:***@host/records'
+    """
+    return sql.make_url(url).set(query={}).render_as_string(hide_password=True)
+
+
+def unusable(url: str, why: object) -> UserError:
+    """The line for a URL that cannot be used."""
+    return UserError(
+        f"{url!r} is no database URL that can be used here ({why}); "
+        "choose sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
+    )
+
+
+def opened(make: Callable[[], Found]) -> Found:
+    """`make()`, which makes the tables of a database that lacks them; again while others make them too."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return make()
+        except sql.exc.DBAPIError as error:
+            raced = isinstance(error, sql.exc.IntegrityError) or re.search("already exists|locked", str(error.orig))
+            if not raced or time.monotonic() > deadline:
+                raise
+        time.sleep(OPEN_AGAIN_SECONDS)
 
 
 class Store:
     """The finished runs. Close it, or use it as a context manager."""
 
     def __init__(self, url: str | None = None) -> None:
-        self.url = url or os.environ.get("FWPLAB_STORE") or f"sqlite:///{home() / 'records.sqlite'}"
+        self.url = database(url, "records.sqlite")
         try:
             self.engine = sql.create_engine(self.url, pool_pre_ping=True)
-        except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ModuleNotFoundError) as error:
-            raise UserError(f"{self.url!r} is no database URL that can be used here ({error})") from error
+        except NO_DRIVER as error:
+            raise unusable(shown(self.url), error) from error
         if self.engine.dialect.name == "sqlite":
             sql.event.listen(self.engine, "connect", _durable)
         try:
-            self._open()
+            opened(self._open)
         except sql.exc.DBAPIError as error:
             self.close()
             raise UserError(
-                f"{self.url} cannot be used as a store ({_line(error)}); choose another FWPLAB_HOME or FWPLAB_STORE"
+                f"{shown(self.url)} cannot be used as a store ({said(error)}); "
+                "choose another FWPLAB_HOME or FWPLAB_STORE"
             ) from error
         except UserError:
             self.close()
@@ -120,7 +167,7 @@ class Store:
             found = connection.execute(sql.select(versions.c.schema)).scalars().all()
             if not found:
                 connection.execute(versions.insert().values(schema=SCHEMA))
-        self.check_version(found or [SCHEMA], self.url)
+        self.check_version(found or [SCHEMA], shown(self.url))
 
     def check_version(self, found: Sequence[int], where: str) -> None:
         """A `UserError` for records of another schema than this version's."""
@@ -181,7 +228,7 @@ class Store:
             return work()
         except sql.exc.OperationalError as error:
             raise UserError(
-                f"{self.url} does not answer ({_line(error)}); the same command goes on where this one stopped"
+                f"{shown(self.url)} does not answer ({said(error)}); the same command goes on where this one stopped"
             ) from error
 
     def _insert(self, record: Record) -> None:
@@ -258,8 +305,9 @@ def _cell(run: Run) -> Run:
     return replace(run, seeds=(0,), learning_rates=(1.0,), population="stack")
 
 
-def _line(error: sql.exc.DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0]
+def said(error: sql.exc.DBAPIError) -> str:
+    """The first line of what the database said."""
+    return str(error.orig).strip().partition("\n")[0]
 
 
 def _durable(connection: Any, _: object) -> None:

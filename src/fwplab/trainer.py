@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fwplab import ops
+from fwplab import contract, ops
 from fwplab.checkpoint import Checkpoint, checkpoint_path, read_tensors, save_checkpoint, write_tensors
 from fwplab.corpora import corpus_splits
 from fwplab.environment import environment
@@ -78,6 +78,8 @@ class Training:
         self.step_number = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
         models = [run.build(seed).to(device) for seed in run.seeds]
+        if not type(run.mixer).__module__.startswith("fwplab."):  # those here have tests of their own
+            contract.check(run.mixer_name, models[0])
         self.parameters, self.state_size = models[0].parameter_count(), models[0].state_size()
         self.population = Population(models, *lift(run, device))
         self.lift = f"{self.population.lift} ({self.population.why})"

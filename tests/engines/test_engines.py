@@ -1,9 +1,11 @@
 """The engine: order, workers that die, and what comes back from them."""
 
 import importlib
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 from tests.test_store import RUN, record_of
 from tests.test_trainer import small_run
 
-from fwplab.engines import Engine, Local, plan, train_all
+from fwplab.cli import run as command
+from fwplab.engines import Engine, Local, engine_named, plan, train_all
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
 from fwplab.record import Progress, Record
@@ -116,6 +119,35 @@ def test_plan_splits_the_missing_seeds_into_groups() -> None:
         assert [run.seeds for run in plan(RUN, store, 8)] == [(0,), (3,)]
         store.save(record_of(RUN))
         assert plan(RUN, store, 2) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("127.0.0.1:9", "no Ray cluster at 127.0.0.1:9: .*Connection refused"),
+        ("ray://127.0.0.1:9", "no Ray cluster at ray://127.0.0.1:9: .*Connection refused"),
+        ("nowhere", "choose host:port, ray://host:port, or auto"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told_at_once(address: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    with Store() as store:
+        with pytest.raises(UserError, match=named):
+            train_all(RUNS, store, engine_named("ray", address=address), task=quick)
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UserError, match=named):
+            train_all(RUNS, store, engine_named("ray", address="auto"), task=quick)
+    assert time.monotonic() - began < 30
+
+
+def test_a_share_of_a_gpu_belongs_to_ray() -> None:
+    with pytest.raises(UserError, match="choose --engine ray for --gpus-a-run"):
+        engine_named("local", gpus_a_run=0.5)
+    for share in (-0.25, 1.5, math.nan):
+        with pytest.raises(UserError, match="from 0 to 1"):
+            engine_named("ray", gpus_a_run=share)
+    words = ["study", "run", "irie2023", "--languages", "dyck_1", "--mixers", "lstm"]
+    assert command([*words, "--gpus-a-run", "0.5"]) == 2
 
 
 @pytest.mark.parametrize(("module", "package"), [("fwplab.engines.ray", "ray"), ("fwplab.search", "optuna")])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.engines.test_engines import dies_always, fails, is_wrong, trained
+from tests.test_store import record_of
 from tests.test_trainer import small_run
 
 from fwplab import trainer
@@ -199,3 +200,44 @@ def test_what_a_worker_raises_reaches_the_driver(engine_options: dict[str, str])
             train_all(RUNS[:2], store, engine_named(**engine_options), task=fails)
         with pytest.raises(UserError, match="choose from: this, that"):
             train_all(RUNS[:2], store, engine_named(**engine_options), task=is_wrong)
+
+
+GPUS = """
+import json, sys
+import ray
+from tests.engines.test_kills import RUNS, notes_its_share
+from fwplab.engines import engine_named, train_all
+from fwplab.errors import UserError
+from fwplab.store import Store
+if __name__ == "__main__":
+    gpus, share = json.loads(sys.argv[1])
+    ray.init(num_cpus=2, num_gpus=gpus, include_dashboard=False)
+    try:
+        with Store() as store:
+            train_all(RUNS[:2], store, engine_named("ray", gpus_a_run=share), task=notes_its_share)
+    except UserError as error:
+        print(error)
+    finally:
+        ray.shutdown()
+"""
+
+
+def notes_its_share(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    import ray
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "share").write_text(str(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)))
+    return record_of(run)
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(1, 0.25), (1, 0.0), (0, 0.25)])
+def test_runs_share_a_gpu(gpus: int, share: float, tmp_path: Path) -> None:
+    script = tmp_path / "gpus.py"
+    script.write_text(GPUS)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(script), json.dumps([gpus, share])]
+    ended = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=300)
+    if gpus < share:
+        assert "the Ray cluster has no GPU" in ended.stdout
+    else:
+        assert [float((folder_of(run) / "share").read_text()) for run in RUNS[:2]] == [share, share]

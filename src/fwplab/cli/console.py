@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.measure import Measurement
@@ -46,6 +47,13 @@ def _one_line(box: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = (re.sub(r"[│╭╮╰╯─]+|-{3,}", " ", line) for line in plain.splitlines() if not line.startswith("╭"))
     return re.sub(r"\s+", " ", " ".join(lines)).strip()
+
+
+def seeded(seed: int) -> np.random.Generator:
+    """A generator of random numbers; a `UserError` where the seed is none."""
+    if seed < 0:
+        raise UserError(f"a seed must not be negative: {seed}")
+    return np.random.default_rng(seed)
 
 
 def emit(value: Any, *, as_json: bool, text: Any) -> None:

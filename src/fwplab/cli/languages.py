@@ -4,11 +4,10 @@ import inspect
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 from rich.table import Table
 from tyro.conf import Positional, subcommand
 
-from fwplab.cli.console import emit
+from fwplab.cli.console import emit, seeded
 from fwplab.errors import UserError
 from fwplab.languages import END, LANGUAGES, language
 
@@ -74,7 +73,7 @@ class SampleLanguage:
             raise UserError(
                 f"{spoken.name} has no word of length {self.shortest} to {self.longest}; choose a wider range"
             )
-        generator = np.random.default_rng(self.seed)
+        generator = seeded(self.seed)
         words = spoken.sample(generator.choice(lengths, self.count).tolist(), generator)
         facts = [{"string": word, "labels": spoken.labels(word)} for word in words]
         text = "\n".join(f"{fact['string']}\t{' '.join(fact['labels'])}" for fact in facts)

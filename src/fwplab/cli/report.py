@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from fwplab.cli.console import emit
 from fwplab.cli.study import Selected, Trained
 from fwplab.errors import UserError
+from fwplab.files import check_writable
 from fwplab.record import Record
 from fwplab.report import write_report
 from fwplab.run import Rule
@@ -29,6 +30,7 @@ class Reproduce(Trained):
 
     def __call__(self) -> int:
         check_report(self)
+        check_writable(self.out)
         self.train()
         return publish(self, "paper", self.out, as_json=self.json)
 

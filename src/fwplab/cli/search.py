@@ -14,6 +14,7 @@ from rich.table import Table
 from fwplab.cli.console import emit
 from fwplab.engines import usable_cores
 from fwplab.errors import UserError
+from fwplab.files import check_writable
 from fwplab.languages import language
 from fwplab.mixers import MIXERS
 from fwplab.recipes import write_recipe
@@ -60,6 +61,8 @@ class SearchCommand:
         from fwplab.search import open_search, trials_of  # needs an optional extra
 
         search, workers = self.search(), self._workers()
+        if self.write_recipe is not None:
+            check_writable(self.write_recipe)
         if workers == 1:
             _work(search, self.trials, self.storage, None)
         else:

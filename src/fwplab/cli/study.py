@@ -17,16 +17,17 @@ from fwplab.cli.console import emit
 from fwplab.cli.training import check_device
 from fwplab.engines import Engine, engine_named, train_all
 from fwplab.errors import UserError
-from fwplab.export import scores, to_latex, write_csv, write_parquet
+from fwplab.export import measured_values, scores, to_latex, write_csv, write_parquet
 from fwplab.files import replaced
 from fwplab.languages import LANGUAGES, language
 from fwplab.mixers import MIXERS
 from fwplab.progress import ProgressView
 from fwplab.record import Record
-from fwplab.run import Rule, Run
+from fwplab.run import RULES, Rule, Run
 from fwplab.store import Store, folder_of
 from fwplab.studies import STUDIES, Study
 from fwplab.studies.study import finished, measure, unfinished, unmeasured
+from fwplab.table import require_rule
 
 FORMATS = ("csv", "parquet", "latex", "records")
 
@@ -90,7 +91,10 @@ class Selected:
     def records(self) -> list[Record]:
         """What is finished; a `UserError` that says how to begin where nothing is."""
         with Store() as own, self.shipped() as others:
-            records = finished(self.runs(), (own, others))
+            return self.some(finished(self.runs(), (own, others)))
+
+    def some(self, records: list[Record]) -> list[Record]:
+        """The records, where there are any."""
         if not records:
             flag = " --quick" if self.quick else ""
             raise UserError(f"no run of this study is finished; first: fwplab study run {self.name}{flag}")
@@ -108,11 +112,19 @@ class Trained(Selected):
     workers: int | None = None
     """Runs at a time; as many as there are cores where none is given."""
     device: str = "cpu"
+    gpus_a_run: float = 0.0
+    """With ray: the share of a GPU that each run takes, such as 0.25; where 0, one with --device cuda, else none."""
 
     def train(self, *, measure_only: bool = False) -> None:
         """Trains what is not finished, then measures what the study wants to know of the checkpoints."""
         check_device(self.device)
-        engine = engine_named(self.engine, address=self.address, workers=self.workers, device=self.device)
+        engine = engine_named(
+            self.engine,
+            address=self.address,
+            workers=self.workers,
+            device=self.device,
+            gpus_a_run=self.gpus_a_run,
+        )
         with Store() as own, self.shipped() as others:
             left = unfinished(self.runs(), (own, others), whole=self.device != "cpu")
             runs = [] if measure_only else left
@@ -203,45 +215,90 @@ def show(part: Selected, rule: Rule, *, as_json: bool) -> int:
 
 @dataclass(frozen=True)
 class ExportStudy(Selected):
-    """Writes a study for other tools: every score as CSV or Parquet, the table as LaTeX, or the records themselves."""
+    """Writes a study for other tools: every score, or what it measured, as CSV or Parquet; its table as LaTeX; or the
+    records themselves."""
 
     out: Path = Path()
     """The file to write; a folder for records."""
     format: str = "csv"
     """csv, parquet, latex or records."""
-    rule: Rule = "paper"
-    """For latex: which checkpoint speaks for a run."""
+    rule: Rule | None = None
+    """For csv and parquet: this rule's rows alone, those of every rule where none is given. For latex: which
+    checkpoint speaks for a run, the paper rule's where none is given."""
     checkpoints: bool = False
     """With records: also the paper rule's checkpoint of each cell's first seed that is in FWPLAB_HOME."""
 
     def __call__(self) -> int:
+        self._check()
+        if self.format == "records":
+            self._write_records()
+        elif self.format == "latex":
+            self._write_latex(self.study())
+        else:
+            self._write_rows(self.study())
+        print(self.out)
+        return 0
+
+    def _check(self) -> None:
         if self.format not in FORMATS:
             raise UserError(f"unknown format {self.format!r}; choose from: {', '.join(FORMATS)}")
         if self.checkpoints and self.format != "records":
             raise UserError(f"--checkpoints goes with --format records, not with {self.format}")
+        if self.rule and self.format == "records":
+            raise UserError("--rule goes with --format csv, parquet or latex, not with records, which have every rule")
         if self.out == Path():
             raise UserError(f"--out is missing: the {'folder' if self.format == 'records' else 'file'} to write")
-        records = self.records()
-        if self.format == "latex":
-            study = self.study()
-            facts = study.facts(study.rows(records, self.rule))
-            text = to_latex(facts, study.columns, f"{study.title}. Selection rule: {self.rule}.")
-            with replaced(self.out) as temporary:
-                temporary.write_text(text + "\n", "utf-8")
-        elif self.format == "records":
-            self._write_records()
+        study = self.study()
+        if self.rule and study.measures and self.rule not in study.measured_rules:
+            choices = ", ".join(study.measured_rules)
+            raise UserError(f"{self.name} looks at no checkpoint of the {self.rule} rule; choose from: {choices}")
+
+    def _write_latex(self, study: Study) -> None:
+        rule: Rule = self.rule or "paper"
+        rows = self._rows(study, self.records(), (rule,))
+        table = study.render(rows)
+        one_rule = any("rule" in fact for fact in study.facts(rows))  # a study may read its runs under all of them
+        said = f" Selection rule: {rule}." if one_rule else ""
+        with replaced(self.out) as temporary:
+            temporary.write_text(to_latex(table, f"{study.title}.{said} {table.caption}") + "\n", "utf-8")
+
+    def _write_rows(self, study: Study) -> None:
+        name, members = STUDIES.name_of(type(study)), self._members()
+        if study.measures:
+            rules = (self.rule,) if self.rule else study.measured_rules
+            self._rows(study, members, rules)
+            table = measured_values(members, name, study.place, rules)
         else:
-            (write_csv if self.format == "csv" else write_parquet)(scores(records), self.out)
-        print(self.out)
-        return 0
+            rules = (self.rule,) if self.rule else RULES
+            if self.rule:
+                for record in members:
+                    require_rule(record.run, self.rule)
+            table = scores(members, name, study.place, rules)
+        (write_csv if self.format == "csv" else write_parquet)(table, self.out)
+
+    def _rows(self, study: Study, records: list[Record], rules: tuple[Rule, ...]) -> list[Any]:
+        """The study's rows, where there are any."""
+        rows = [row for rule in rules for row in study.rows(records, rule)]
+        if not rows:
+            raise UserError(
+                f"{self.name} has measured nothing in these languages and mixers; "
+                f"what it has: fwplab study show {self.name}"
+            )
+        return rows
+
+    def _members(self) -> list[Record]:
+        """A record of each finished member, with the run that it was trained in."""
+        found: list[Record] = []
+        with Store() as own, self.shipped() as others:
+            for run in self.runs():
+                by_seed = {r.members[0].seed: r for store in (others, own) for r in store.found(run)}
+                found += [by_seed[seed] for seed in sorted(by_seed)]
+        return self.some(found)
 
     def _write_records(self) -> None:
+        keys = {record.run.key for record in self._members()}
         with Store() as own, self.shipped() as others:
-            stores, keys = (own, others), set[str]()
-            for run in self.runs():
-                by_seed = {r.members[0].seed: r.run.key for store in reversed(stores) for r in store.found(run)}
-                keys.update(by_seed.values())
-            write_archive(stores, keys, self.out)
+            write_archive((own, others), keys, self.out)
             if self.checkpoints:
                 self._copy_checkpoints(own)
 

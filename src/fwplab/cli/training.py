@@ -13,7 +13,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from fwplab.checkpoint import checkpoint_path, load_checkpoint
-from fwplab.cli.console import emit
+from fwplab.cli.console import emit, seeded
 from fwplab.corpora import reference
 from fwplab.engines import Local, plan, train_all
 from fwplab.errors import UserError
@@ -182,7 +182,7 @@ class Evaluate:
         if self.strings < 1:
             raise UserError(f"strings must be a positive whole number, not {self.strings}")
         train = load_splits(checkpoint.run).train
-        generator = np.random.default_rng(self.seed)
+        generator = seeded(self.seed)
         rows = []
         for length in self.lengths:
             data = encode(spoken, _draw(spoken, length, self.strings, generator))

@@ -14,16 +14,25 @@ __all__ = ["ENGINES", "Engine", "Local", "TrainingError", "engine_named", "plan"
 ENGINES = ("local", "ray")
 
 
-def engine_named(name: str, *, address: str | None = None, workers: int | None = None, device: str = "cpu") -> Engine:
+def engine_named(
+    name: str,
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    gpus_a_run: float = 0.0,
+) -> Engine:
     """The engine called `name`; a `UserError` that lists the names if there is none."""
     if name == "local":
+        if gpus_a_run:
+            raise UserError("the local engine shares no GPUs out; choose --engine ray for --gpus-a-run")
         if address is not None:
             raise UserError("the local engine has no address; choose --engine ray for a cluster")
         return Local(workers, device)
     if name == "ray":
         from fwplab.engines.ray import Ray  # an optional extra: imported where it is asked for
 
-        return Ray(address, workers, device)
+        return Ray(address, workers, device, gpus_a_run)
     raise UserError(f"unknown engine {name!r}; choose from: {', '.join(ENGINES)}")
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,10 +26,11 @@ AHEAD = 2
 """Runs handed to the cluster for each that it can do at a time: enough that no worker waits, few enough that a driver
 with tens of thousands of runs stays small."""
 HEAR_EVERY_SECONDS = 0.5
+CONNECT_SECONDS = 10
 
 
 class Ray(Engine):
-    """Tasks of a Ray cluster: each takes a core, or with `device="cuda"` a share of a GPU.
+    """Tasks of a Ray cluster: each takes a core, and `gpus_a_run` of a GPU (0: one with `device="cuda"`, else none).
 
     `address` is a running cluster's, or "auto"; without one a cluster is started on this machine with `workers` cores.
     Checkpoints go to this process's `FWPLAB_HOME`: on more than one machine it must be a folder that they share, or
@@ -36,11 +38,14 @@ class Ray(Engine):
     """
 
     def __init__(
-        self, address: str | None = None, workers: int | None = None, device: str = "cpu", gpus_a_run: float = 1.0
+        self, address: str | None = None, workers: int | None = None, device: str = "cpu", gpus_a_run: float = 0.0
     ) -> None:
         if workers is not None and workers < 1:
             raise UserError(f"workers must be a positive whole number, not {workers}")
-        self.address, self.workers, self.device, self.gpus_a_run = address, workers, device, gpus_a_run
+        if not 0 <= gpus_a_run <= 1:
+            raise UserError(f"GPUs a run must be a share of one, from 0 to 1, not {gpus_a_run}")
+        self.address, self.workers, self.device = address, workers, device
+        self.gpus_a_run = gpus_a_run or float(device.startswith("cuda"))
 
     def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Any]:
         """As `Engine.map`; the driver alone writes records."""
@@ -56,6 +61,7 @@ class Ray(Engine):
                 ray.shutdown()
 
     def _start(self) -> None:
+        _check_listens(self.address)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU keeps what it sees
         options: dict[str, Any] = {"address": self.address} if self.address else {"num_cpus": self.workers}
         try:
@@ -66,18 +72,39 @@ class Ray(Engine):
             ) from error
 
 
+def _check_listens(address: str | None) -> None:
+    """A `UserError` where nobody listens: Ray itself would try again for minutes."""
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ADDRESS")
+    if address in (None, "auto", "local"):
+        return  # Ray looks for a cluster on this machine, or starts one
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"{address!r} is no address of a Ray cluster; choose host:port, ray://host:port, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"no Ray cluster at {address}: {error}; start one (ray start --head), or leave --address out for one here"
+        ) from error
+
+
 class _Driver:
     """Keeps the cluster busy and hears what comes back."""
 
     def __init__(self, engine: Ray, task: Task, observe: Observer | None) -> None:
         self.task, self.device, self.observe = ray.put(task), engine.device, observe
-        gpus = engine.gpus_a_run if engine.device.startswith("cuda") else 0
+        gpus = engine.gpus_a_run
         # Ray starts a dead worker again; a task that raises is our own business.
         self.remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=DEATHS_ALLOWED - 1, retry_exceptions=False)(
             _work
         )
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        slots = resources.get("GPU" if gpus else "CPU", 1.0) / (gpus or 1)
+        if gpus and "GPU" not in resources:  # Ray would wait for one in silence
+            raise UserError(
+                "the Ray cluster has no GPU; choose --device cpu without --gpus-a-run, or another --address"
+            )
+        slots = resources["GPU"] / gpus if gpus else resources.get("CPU", 1.0)
         self.limit = max(1, int(engine.workers or slots)) * AHEAD
         self.board: Any = ray.remote(num_cpus=0)(_Board).remote() if observe else None
 

@@ -65,7 +65,6 @@ class Ablation(Study):
     )
     seeds = 3
     figures = ()
-    columns = ("language", "variation", "seeds", "solved", "interval", "bin0.median", "bin1.median", "chance.bin1")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Quick: parity, a thousand steps."""

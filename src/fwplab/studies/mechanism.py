@@ -56,7 +56,6 @@ class Mechanism(Study):
     records_of = "irie2023"
     measures = True
     measured_rules = ("paper",)
-    columns = ("language", "mixer", "rule", "seeds", "solved")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Those of the paper's table; quick: its models on parity, three seeds."""

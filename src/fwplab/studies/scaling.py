@@ -16,7 +16,7 @@ from fwplab.mixers import Mixer, State
 from fwplab.model import Model
 from fwplab.record import Measurement, Record
 from fwplab.run import Rule, Run
-from fwplab.statistics import Spread, spread
+from fwplab.statistics import Spread, seeds_interval, spread
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Study
 from fwplab.table import add_by_language, percent
@@ -32,11 +32,13 @@ SEED = 2_000
 
 @dataclass(frozen=True)
 class Reach:
-    """One length: accuracy over seeds, the state's norm and its saturated share after the last position (medians)."""
+    """One length: accuracy over seeds, the interval for a new seed (`seeds_interval`), the state's norm and saturated
+    share after the last position (medians)."""
 
     length: int
     strings: int
     accuracy: Spread
+    interval: tuple[float, float]
     chance: float
     norm: float
     saturation: float | None
@@ -67,7 +69,6 @@ class Scaling(Study):
     records_of = "irie2023"
     figures = ("lengths", "curves", "steps")
     measures = True
-    columns = ("language", "mixer", "rule", "seeds", "fails_from", "first_error")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Those of the paper's table; quick: its models on parity, three seeds."""
@@ -99,14 +100,15 @@ class Scaling(Study):
         return [asdict(cell) for cell in rows]
 
     def render(self, rows: Sequence[Cell]) -> Table:
-        """Accuracy by length, and below it the range over seeds."""
+        """Accuracy by length, and below it the interval for a new seed."""
         table = Table(
             header_style="bold",
             caption=(
                 f"Whole strings right, percent of {STRINGS} a length (fewer where the language has fewer), median over "
-                "seeds; below it the lowest and the best seed. Norm: of the whole state after the last position, at "
-                "the shortest and the longest length. Flat: state units whose tanh is beyond 0.99 there. Guess: at "
-                "length 100."
+                "seeds; below it the 95 % interval for a new seed (of one seed alone: for new strings of that seed). "
+                f"Models whose state grows with the string are read up to length {GROWING_TO:,}. Norm: of the whole "
+                "state after the last position, at the shortest and the longest length read. Flat: state units whose "
+                "tanh is beyond 0.99 there. Guess: at length 100."
             ),
             caption_justify="left",
         )
@@ -178,11 +180,13 @@ def _reach(record: Record, rule: Rule, length: int) -> Reach | None:
     strings, flat = values("strings"), values("saturation")
     if not strings:
         return None
-    shares = [correct / of for correct, of in zip(values("correct"), strings, strict=True)]
+    right = [int(correct) for correct in values("correct")]
+    shares = [correct / of for correct, of in zip(right, strings, strict=True)]
     return Reach(
         length=length,
         strings=int(strings[0]),
         accuracy=spread(shares),
+        interval=seeds_interval(right, [int(of) for of in strings]),
         chance=values("chance")[0],
         norm=spread(values("norm")).median,
         saturation=spread(flat).median if flat else None,
@@ -196,9 +200,9 @@ def _texts(cell: Cell) -> list[str]:
         if length not in by_length:
             accuracies.append("-")
             continue
-        shown = by_length[length].accuracy
-        lowest, best = (percent(share).removesuffix(".0") for share in (shown.lowest, shown.best))
-        accuracies.append(f"{percent(shown.median)}\n[dim]{lowest}-{best}[/dim]")
+        shown = by_length[length]
+        low, high = (f"{100 * share:.0f}" for share in shown.interval)
+        accuracies.append(f"{percent(shown.accuracy.median)}\n[dim]{low}-{high}[/dim]")
     first, last = cell.reaches[0], cell.reaches[-1]
     flat = [first.saturation, last.saturation]
     return [

@@ -62,7 +62,6 @@ class Selection(Study):
     )
     records_of = "irie2023"
     figures = ("lengths", "curves", "steps")
-    columns = ("language", "mixer", "seeds", "chance", "paper.unseen", "strict.unseen", "last.unseen", "oracle.unseen")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Those of the paper's table that log what the oracle needs; quick: its regular languages."""

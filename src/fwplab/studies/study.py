@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.console import RenderableType
+from rich.table import Table
 
 from fwplab.checkpoint import Checkpoint, checkpoint_path, load_checkpoint
 from fwplab.engines.engine import Observer
@@ -19,10 +19,9 @@ from fwplab.table import cell_of, render_terminal, to_json
 class Study(ABC):
     """A question asked of many runs. `title` heads the report, `question` says what is asked and of whom.
 
-    `records_of` names the study whose runs these are, where it is not this one; `columns` are the facts of a row that
-    stand in the LaTeX table; `measures` says that the study looks at checkpoints once they are trained, those of
-    `measured_rules`; `reports` that its rows are those of `fwplab.table`, which the report shows; `figures` names those
-    that can be drawn of its records (`fwplab.plots`).
+    `records_of` names the study whose runs these are, where it is not this one; `measures` says that the study looks at
+    checkpoints once they are trained, those of `measured_rules`; `reports` that its rows are those of `fwplab.table`,
+    which the report shows; `figures` names those that can be drawn of its records (`fwplab.plots`).
     """
 
     title: ClassVar[str]
@@ -33,10 +32,6 @@ class Study(ABC):
     measured_rules: ClassVar[tuple[Rule, ...]] = ("paper", "strict")
     reports: ClassVar[bool] = False
     figures: ClassVar[tuple[str, ...]] = ("steps",)
-    columns: ClassVar[tuple[str, ...]] = (
-        *("language", "mixer", "claim", "solved", "seeds", "interval"),
-        *("bin0.median", "bin0.best", "bin1.median", "bin1.best", "chance.bin1", "parameters", "max_steps"),
-    )
 
     @abstractmethod
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
@@ -54,8 +49,8 @@ class Study(ABC):
         """The panel of the figure of steps in which a run stands, and its line there; both name it in the status."""
         return cell_of(run)
 
-    def render(self, rows: Sequence[Any]) -> RenderableType:
-        """The table for a terminal."""
+    def render(self, rows: Sequence[Any]) -> Table:
+        """The table for a terminal, and for LaTeX."""
         return render_terminal(rows)
 
     def facts(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
