@@ -1,6 +1,7 @@
 """The store: what goes in comes out, a kill loses no whole record, and groups of seeds are found again."""
 
 import errno
+import json
 import math
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ from fwplab.errors import UserError
 from fwplab.files import check_writable, replaced
 from fwplab.mixers import MIXERS
 from fwplab.record import Chance, Check, Member, Record, Score, SplitSummary
-from fwplab.run import Run
+from fwplab.run import Run, to_dict
 from fwplab.store import Store, restricted
 
 RUN = Run("parity", MIXERS.load("srwm")(rate_bias=-2.0), (0, 1, 2, 3), (1e-3,))
@@ -247,3 +249,15 @@ def test_a_pipe_is_sent_the_bytes(tmp_path: Path) -> None:
     reader.join(10)
     assert read == ["through"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_run_whose_mixer_is_no_longer_here_is_left_out_and_said(tmp_path: Path) -> None:
+    with Store(f"sqlite:///{tmp_path / 'records.sqlite'}") as store:
+        kept, lost = (record_of(replace(RUN, seeds=(seed,))) for seed in (0, 1))
+        for each in (kept, lost):
+            store.save(each)
+        with store.engine.begin() as connection:
+            changed = {"spec": json.dumps({**to_dict(lost.run), "mixer": {"name": "gone"}}), "key": lost.run.key}
+            connection.execute(sqlalchemy.text("UPDATE runs SET spec = :spec WHERE key = :key"), changed)
+        with pytest.warns(RuntimeWarning, match=f"run {lost.run.key} .* cannot be read here .* unknown mixer 'gone'"):
+            assert [found.run.key for found in store.records()] == [kept.run.key]

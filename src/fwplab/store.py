@@ -9,6 +9,7 @@ import math
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
@@ -267,12 +268,12 @@ class Store:
     def members(self, run: Run) -> dict[int, tuple[Member, Record]]:
         """The finished members that `run` asks for, by seed, whatever group they were trained in."""
         found: dict[int, tuple[Member, Record]] = {}
-        wanted = {seed: run.rate_of(seed) for seed in run.seeds}
-        for record in self.records(language=run.language, mixer=run.mixer_name):
-            if _cell(record.run) == _cell(run):
-                for member in record.members:
-                    if wanted.get(member.seed) == member.learning_rate:
-                        found.setdefault(member.seed, (member, record))
+        wanted, cell = {seed: run.rate_of(seed) for seed in run.seeds}, _cell(run)
+        where = runs.c.language == run.language, runs.c.mixer == run.mixer_name
+        for record in self._select(*where, of=lambda other: _cell(other) == cell):
+            for member in record.members:
+                if wanted.get(member.seed) == member.learning_rate:
+                    found.setdefault(member.seed, (member, record))
         return {seed: found[seed] for seed in run.seeds if seed in found}
 
     def found(self, run: Run) -> list[Record]:
@@ -285,13 +286,15 @@ class Store:
         seeds = tuple(seed for seed in run.seeds if seed not in there)
         return restricted(run, seeds) if seeds else None
 
-    def _select(self, *where: sql.ColumnElement[bool]) -> list[Record]:
-        return self._patiently(lambda: self._read(*where))
+    def _select(self, *where: sql.ColumnElement[bool], of: Callable[[Run], bool] = lambda _: True) -> list[Record]:
+        """The records found, of the runs that `of` wants: their specs are read first, for the rest of them is long."""
+        return self._patiently(lambda: self._read(*where, of=of))
 
-    def _read(self, *where: sql.ColumnElement[bool]) -> list[Record]:
+    def _read(self, *where: sql.ColumnElement[bool], of: Callable[[Run], bool]) -> list[Record]:
         with self.engine.connect() as connection:
             heads = connection.execute(sql.select(runs).where(*where).order_by(runs.c.finished, runs.c.key)).all()
-            return [_record(connection, head) for head in heads]
+            specs = ((head, _spec(head)) for head in heads)
+            return [_record(connection, head, run) for head, run in specs if run is not None and of(run)]
 
 
 def restricted(run: Run, seeds: tuple[int, ...]) -> Run:
@@ -356,7 +359,17 @@ def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
 Part = TypeVar("Part")
 
 
-def _record(connection: sql.Connection, head: sql.Row[Any]) -> Record:
+def _spec(head: sql.Row[Any]) -> Run | None:
+    """The run of a row; None, and a warning, where its mixer or language is not what it was: others must be read."""
+    try:
+        return from_dict(Run, json.loads(head.spec))
+    except UserError as error:
+        line = f"fwplab: run {head.key} of {head.mixer} on {head.language} cannot be read here and is left out: {error}"
+        warnings.warn(line, RuntimeWarning, stacklevel=2)
+        return None
+
+
+def _record(connection: sql.Connection, head: sql.Row[Any], run: Run) -> Record:
     def rows(table: Table, *where: sql.ColumnElement[bool]) -> list[dict[str, Any]]:
         query = sql.select(table).where(table.c.run == head.key, *where).order_by(table.c.place)
         return [dict(row._mapping) for row in connection.execute(query)]
@@ -383,7 +396,7 @@ def _record(connection: sql.Connection, head: sql.Row[Any]) -> Record:
         for row in rows(members)
     ]
     return Record(
-        run=from_dict(Run, json.loads(head.spec)),
+        run=run,
         members=tuple(people),
         parameters=head.parameters,
         state_size=head.state_size,

@@ -46,7 +46,8 @@ def _one_line(box: str) -> str:
     """The words of a framed message, without its frame and its title."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = (re.sub(r"[│╭╮╰╯─]+|-{3,}", " ", line) for line in plain.splitlines() if not line.startswith("╭"))
-    return re.sub(r"\s+", " ", " ".join(lines)).strip()
+    words = re.sub(r"\s+", " ", " ".join(lines)).strip()
+    return re.sub(r"^Error parsing __tyro-dummy-inner__\S*: ", "", words)
 
 
 def seeded(seed: int) -> np.random.Generator:
