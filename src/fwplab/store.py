@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -362,11 +363,16 @@ Part = TypeVar("Part")
 def _spec(head: sql.Row[Any]) -> Run | None:
     """The run of a row; None, and a warning, where its mixer or language is not what it was: others must be read."""
     try:
-        return from_dict(Run, json.loads(head.spec))
+        return _run(head.spec)
     except UserError as error:
         line = f"fwplab: run {head.key} of {head.mixer} on {head.language} cannot be read here and is left out: {error}"
         warnings.warn(line, RuntimeWarning, stacklevel=2)
         return None
+
+
+@lru_cache(maxsize=4096)  # a study asks for its cells one after the other, and every cell reads the specs of many
+def _run(spec: str) -> Run:
+    return from_dict(Run, json.loads(spec))
 
 
 def _record(connection: sql.Connection, head: sql.Row[Any], run: Run) -> Record:
