@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fwplab.cli import run as command
-from fwplab.cli.extract import find_checkpoint
+from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.constructions.linear_transformer_counter_2 import LinearTransformerCounter2
 from fwplab.constructions.recurrent_delta_parity import RecurrentDeltaParity
 from fwplab.constructions.signed_delta_net_parity import SignedDeltaNetParity

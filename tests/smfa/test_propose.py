@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fwplab.cli import run as command
-from fwplab.cli.extract import find_checkpoint
+from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
 from fwplab.languages import Language, language

@@ -29,7 +29,7 @@ class Bench:
     """Measures every operator, streaming, and the training step, forward and backward, medians, on one thread.
 
     All ratios come from one run in which the forms take turns. A form that fails its check against the float64
-    reference gets no speed, and the exit code is 1. `--quick` takes less than a minute; `--only` names operators;
+    reference gets no speed, and the exit code is 1. `--quick` takes about a minute; `--only` names operators;
     `--json` writes every number to a file, and `--show` prints such a file instead of measuring. `--backend` measures
     another form of the operators than the fastest one here. `--device cuda` measures the operators and populations on
     a GPU, beside loops, CUDA graphs, torch.compile, cuDNN's LSTM and flash-linear-attention.

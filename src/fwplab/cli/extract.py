@@ -1,6 +1,5 @@
 """`fwplab extract`: the machine that a trained model is, beside the true one."""
 
-import contextlib
 import importlib.util
 import json
 from collections.abc import Callable
@@ -12,13 +11,13 @@ from rich.console import Group
 from rich.table import Table
 from tyro.conf import Positional
 
-from fwplab.archive import shipped_checkpoints
-from fwplab.checkpoint import Checkpoint, load_checkpoint, read_facts
+from fwplab.checkpoint import Checkpoint
+from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
 from fwplab.errors import UserError
 from fwplab.extraction.extract import LENGTHS, Extraction, extract, reach, verdict
 from fwplab.extraction.mealy import Mealy
-from fwplab.files import home, replaced
+from fwplab.files import replaced
 from fwplab.languages import language
 from fwplab.plots import FORMATS, machines, save
 from fwplab.run import Rule
@@ -68,30 +67,6 @@ class Extract:
             _write(found, facts, path)
         emit(facts, as_json=self.json, text=_text(found, checkpoint, [str(path) for path in self.out]))
         return 0
-
-
-def find_checkpoint(name: str, rule: Rule) -> Checkpoint:
-    """The checkpoint that a name means: a file, a run's key (its first seed), or LANGUAGE/MIXER of the package."""
-    of_run: list[Path] = []
-    with contextlib.suppress(OSError):  # no name that a file could have
-        if Path(name).is_file():
-            return load_checkpoint(Path(name))
-        of_run = list((home() / "runs" / name).glob(f"seed-*-{rule}.safetensors")) if name.isalnum() else []
-    if of_run:
-        return load_checkpoint(min(of_run, key=lambda path: int(path.name.split("-")[1])))
-    shipped = {_cell(path): path for path in shipped_checkpoints()}
-    if name in shipped:
-        return load_checkpoint(shipped[name])
-    shown = name if len(name) < 80 else f"{name[:80]}..."
-    raise UserError(
-        f"{shown!r} is no checkpoint's file, no run with a checkpoint of the {rule} rule (fwplab runs), and none of "
-        f"the package's: {', '.join(sorted(shipped))}"
-    )
-
-
-def _cell(path: Path) -> str:
-    run = read_facts(path)["run"]
-    return f"{run['language']}/{run['mixer']['name']}"
 
 
 def facts_of(found: Extraction, checkpoint: Checkpoint) -> dict[str, Any]:

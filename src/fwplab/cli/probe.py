@@ -7,8 +7,8 @@ from rich.console import Group
 from tyro.conf import Positional
 
 from fwplab.checkpoint import Checkpoint
+from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
-from fwplab.cli.extract import find_checkpoint
 from fwplab.cli.plot import MECHANISMS
 from fwplab.errors import UserError
 from fwplab.plots import check_format, save

@@ -12,8 +12,8 @@ from rich.console import Group
 from rich.table import Table
 from tyro.conf import Positional, subcommand
 
+from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
-from fwplab.cli.extract import find_checkpoint
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
 from fwplab.files import replaced

@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ import torch
 from rich.table import Table
 from tyro.conf import Positional
 
-from fwplab.checkpoint import checkpoint_path, load_checkpoint
+from fwplab.checkpoint import checkpoint_path
+from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit, seeded
 from fwplab.corpora import reference
 from fwplab.engines import Local, plan, train_all
@@ -24,7 +24,7 @@ from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model import ModelSpec
 from fwplab.progress import ProgressView
 from fwplab.record import Record
-from fwplab.run import PROTOCOLS, Protocol, Run, mixer_from_dict
+from fwplab.run import PROTOCOLS, Protocol, Rule, Run, mixer_from_dict
 from fwplab.statistics import wilson
 from fwplab.store import Store, folder_of
 from fwplab.table import render_terminal, row, to_json
@@ -42,18 +42,26 @@ class Train:
     seeds: int = 3
     """How many seeds."""
     first_seed: int = 0
+    """The seeds count up from here."""
     learning_rate: tuple[float, ...] = (3e-3,)
     """One rate, or one for each seed."""
     model: ModelSpec = ModelSpec()
     protocol: str = "paper"
     """paper or strict; the options that follow replace what it says."""
     max_steps: int | None = None
+    """Steps of training at most; 5,000 where nothing is said."""
     batch_size: int | None = None
+    """Strings a step; 64."""
     check_every: int | None = None
+    """Steps between two looks at both bins, besides one at each epoch's end; 50."""
     patience: int | None = None
+    """Checks in a row that must be right before training ends; 1, of the strict protocol 10."""
     train_strings: int | None = None
+    """Strings of the training set, of length 2 to 50; 10,000."""
     validation_strings: int | None = None
+    """Strings of each bin; 2,000."""
     test_strings: int | None = None
+    """Strings of each test set; 1,000."""
     switch: tuple[str, ...] = ()
     """Switches of the mixer, NAME=VALUE (fwplab mixers)."""
     corpus: str | None = None
@@ -61,7 +69,9 @@ class Train:
     workers: int | None = None
     """Processes; the number of usable cores where none is given."""
     device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
     json: bool = False
+    """Print JSON for a program."""
 
     def __call__(self) -> int:
         run = self.run()
@@ -161,7 +171,10 @@ def _member_facts(record: Record, protocol: Protocol) -> dict[str, Any]:
 class Evaluate:
     """Scores a checkpoint on fresh strings of any length, streamed in constant memory where the mixer allows it."""
 
-    checkpoint: Positional[Path]
+    checkpoint: Positional[str]
+    """A checkpoint's file; a run's key; or LANGUAGE/MIXER for the checkpoint that comes with the package."""
+    rule: Rule = "paper"
+    """Of a run: whose checkpoint."""
     lengths: tuple[int, ...] = (50, 100, 200, 500, 1000)
     strings: int = 100
     """Strings a length; a language with fewer words of that length gives each once."""
@@ -174,7 +187,9 @@ class Evaluate:
 
     def __call__(self) -> int:
         check_device(self.device)
-        checkpoint = load_checkpoint(self.checkpoint)
+        if not self.lengths:
+            raise UserError("--lengths needs at least one length")
+        checkpoint = find_checkpoint(self.checkpoint, self.rule)
         model = checkpoint.model().to(self.device).eval()
         spoken = language(self.language or checkpoint.run.language)
         if (len(spoken.symbols), len(spoken.classes)) != _sizes(language(checkpoint.run.language)):
