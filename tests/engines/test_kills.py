@@ -211,7 +211,7 @@ from fwplab.errors import UserError
 from fwplab.store import Store
 if __name__ == "__main__":
     gpus, share = json.loads(sys.argv[1])
-    ray.init(num_cpus=2, num_gpus=gpus, include_dashboard=False)
+    ray.init("local", num_cpus=2, num_gpus=gpus, include_dashboard=False)  # not that of the other tests
     try:
         with Store() as store:
             train_all(RUNS[:2], store, engine_named("ray", gpus_a_run=share), task=notes_its_share)
