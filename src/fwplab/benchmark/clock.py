@@ -51,9 +51,9 @@ def speedup(form: Callable[[], object], threads: int, *, rounds: int, least: flo
         times = []
         for count in (1, threads):
             with on_threads(count):
-                form()
+                seconds(form, least)  # threads are made anew, and the system takes a while to spread them
                 times.append(seconds(form, least))
-        if turn > 0:  # in the first the threads are made
+        if turn > 0:
             ratios.append(times[0] / times[1])
     return statistics.median(ratios)
 
