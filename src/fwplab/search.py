@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sql
 
+from fwplab.database import NO_DRIVER, database, opened, said, shown, unusable
 from fwplab.errors import UserError
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
@@ -22,7 +23,7 @@ from fwplab.model import ModelSpec
 from fwplab.recipes import Recipe
 from fwplab.record import Progress, Record
 from fwplab.run import Protocol, Run, to_dict
-from fwplab.store import NO_DRIVER, database, folder_of, opened, said, shown, unusable
+from fwplab.store import folder_of
 from fwplab.trainer import RESUME, train
 
 try:

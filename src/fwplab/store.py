@@ -6,8 +6,6 @@ SQLAlchemy because the same tables then live in a server database, by the URL in
 
 import json
 import math
-import os
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -20,14 +18,13 @@ from typing import Any, TypeVar
 import sqlalchemy as sql
 from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
 
+from fwplab.database import BUSY_SECONDS, NO_DRIVER, database, opened, said, shown, unusable
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.record import Chance, Check, Measurement, Member, Record, Score, SplitSummary
 from fwplab.run import Run, from_dict, to_dict
 
 SCHEMA = 2
-BUSY_SECONDS = 60
-OPEN_AGAIN_SECONDS = 0.05
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Waits between attempts to reach a database server: about two minutes, a restart."""
 
@@ -83,51 +80,7 @@ def folder_of(run: Run) -> Path:
     return home() / "runs" / run.key
 
 
-NO_DRIVER = (sql.exc.NoSuchModuleError, ImportError)
-"""What is raised for a URL whose kind of database is unknown or cannot be used here."""
 Found = TypeVar("Found")
-
-
-def database(url: str | None, file: str) -> str:
-    """The URL of the database that is meant: `url`, or FWPLAB_STORE, or a file of FWPLAB_HOME."""
-    found = url or os.environ.get("FWPLAB_STORE") or f"sqlite:///{home() / file}"
-    try:
-        address = sql.make_url(found)
-    except (sql.exc.ArgumentError, ValueError) as error:  # their texts may quote the password
-        raise unusable(found.partition(":")[0], "it does not read as one") from error
-    if address.password is not None and "@" in f"{address.host}{address.database}":
-        raise unusable(address.drivername, "an @ of the password is written %40")
-    return found
-
-
-def shown(url: str) -> str:
-    """A database URL as it may be printed: without its password.
-
-    >>> shown("postgresql+psycopg://me:secret@host/records?password=secret")
-    'postgresql+psycopg://me:***@host/records'
-    """
-    return sql.make_url(url).set(query={}).render_as_string(hide_password=True)
-
-
-def unusable(url: str, why: object) -> UserError:
-    """The line for a URL that cannot be used."""
-    return UserError(
-        f"{url!r} is no database URL that can be used here ({why}); "
-        "choose sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
-    )
-
-
-def opened(make: Callable[[], Found]) -> Found:
-    """`make()`, which makes the tables of a database that lacks them; again while others make them too."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            return make()
-        except sql.exc.DBAPIError as error:
-            raced = isinstance(error, sql.exc.IntegrityError) or re.search("already exists|locked", str(error.orig))
-            if not raced or time.monotonic() > deadline:
-                raise
-        time.sleep(OPEN_AGAIN_SECONDS)
 
 
 class Store:
@@ -307,11 +260,6 @@ def restricted(run: Run, seeds: tuple[int, ...]) -> Run:
 def _cell(run: Run) -> Run:
     """What members of several runs have in common that may stand in one row."""
     return replace(run, seeds=(0,), learning_rates=(1.0,), population="stack")
-
-
-def said(error: sql.exc.DBAPIError) -> str:
-    """The first line of what the database said."""
-    return str(error.orig).strip().partition("\n")[0]
 
 
 def _durable(connection: Any, _: object) -> None:

@@ -24,7 +24,6 @@ __all__ = [
     "RULES",
     "Scan",
     "Variation",
-    "automatic",
     "delta",
     "delta_product",
     "elementwise",

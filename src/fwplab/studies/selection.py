@@ -101,9 +101,7 @@ class Selection(Study):
         gains = ("gain, paper\nlow to high", "gain, oracle\nlow to high")
         for name in ("model\nseeds", *(f"{rule}\nsolved, Bin1" for rule in RULES), *gains, "guess"):
             table.add_column(name, no_wrap=True, justify="left" if name.startswith("model") else "right")
-        add_by_language(
-            table, rows, lambda cell: f"{cell.language}  unseen: {cell.lengths[0]}-{cell.lengths[1]}", _texts
-        )
+        add_by_language(table, rows, _heading, _texts)
         return table
 
 
