@@ -81,6 +81,32 @@ def test_the_command_writes_every_number(
     assert "is no file that fwplab bench --json wrote" in capsys.readouterr().err
 
 
+def test_several_runs_are_shown_as_their_medians(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(suite, "QUICK", SMALL)
+    files = [tmp_path / f"{number}.json" for number in range(3)]
+    assert run(["bench", "--quick", "--json", str(files[0])]) == 0
+    report = json.loads(files[0].read_text())
+    for file, ratio, peak in zip(files, (50.0, 30.0, 99.0), (7e10, 6e10, 8e10), strict=True):
+        report["rows"][0]["ratio_published_loop"] = ratio
+        report["machine"]["peak_multiply_adds_per_second"] = peak
+        file.write_text(json.dumps(report))
+    capsys.readouterr()
+    assert run(["bench", "--show", *map(str, files)]) == 0
+    table = capsys.readouterr().out
+    assert "medians of 3 runs" in table
+    assert "50.0x" in table
+    assert "of 70 G multiply-adds" in table
+
+    (row,) = suite.medians([{**report, "rows": [{**report["rows"][0], "error": "differs"}]}, report])["rows"]
+    assert (row["error"], row["ratio_published_loop"]) == ("differs", 99.0)
+    report["rows"][0]["width"] = 8
+    files[1].write_text(json.dumps(report))
+    assert run(["bench", "--show", *map(str, files)]) == 2
+    assert "measured different things" in capsys.readouterr().err
+
+
 def test_the_command_fails_with_a_wrong_form(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import math
 import os
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from fwplab.benchmark.operators import Case, Row
 from fwplab.benchmark.streaming import Stream
 from fwplab.benchmark.training import Seeds, Step
 from fwplab.environment import environment
+from fwplab.errors import UserError
 
 Result = Row | Stream | Step | Seeds | GpuRow | GpuSeeds
 
@@ -102,10 +104,19 @@ KINDS: dict[str, type[Row] | type[Stream] | type[Step] | type[Seeds] | type[GpuR
 }
 
 
+NAMES = ("operator", "model", "heads", "width", "hidden", "layers", "batch", "length", "processes", "members")
+"""What a result is of; its other numbers were measured."""
+
+SPEEDS = ("peak_multiply_adds_per_second", "copy_bytes_per_second")
+
+
 def report(results: list[Result], device: str = "cpu") -> dict[str, Any]:
     """The JSON of a benchmark: the machine, and rows by kind; what was not measured is null."""
-    tables = {name: [_plain(result) for result in results if isinstance(result, kind)] for name, kind in KINDS.items()}
-    return {"machine": machine(device), **tables}
+    return {"machine": machine(device), **_tables(results)}
+
+
+def _tables(results: list[Result]) -> dict[str, list[dict[str, Any]]]:
+    return {name: [_plain(result) for result in results if isinstance(result, kind)] for name, kind in KINDS.items()}
 
 
 def results_of(report: dict[str, Any]) -> list[Result]:
@@ -118,6 +129,39 @@ def results_of(report: dict[str, Any]) -> list[Result]:
             }
             results.append(kind(**values))
     return results
+
+
+def medians(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The medians of several reports of one benchmark, number by number: one run says little on a shared machine.
+
+    Raises `UserError` where they measured different things, or on different machines.
+    """
+    machines = [one["machine"] for one in reports]
+    runs = [{_name(result): result for result in results_of(one)} for one in reports]
+    if any(run.keys() != runs[0].keys() for run in runs):
+        raise UserError("these benchmarks measured different things, so they have no medians")
+    if len({(one["device"], one["torch"], one["cores"]) for one in machines}) > 1:
+        raise UserError("these benchmarks are of different machines or versions of PyTorch")
+    speeds = {name: statistics.median(one[name] for one in machines) for name in SPEEDS}
+    dates = dict.fromkeys((min(one["date"] for one in machines), max(one["date"] for one in machines)))
+    line = {"date": " to ".join(dates) + f"; medians of {len(reports)} runs"}
+    results = [_median([run[name] for run in runs]) for name in runs[0]]
+    return {"machine": machines[0] | speeds | line, **_tables(results)}
+
+
+def _name(result: Result) -> tuple[object, ...]:
+    return (type(result), *(value for name, value in dataclasses.asdict(result).items() if name in NAMES))
+
+
+def _median(results: Sequence[Result]) -> Result:
+    """The first with each measured number replaced by the median; one that failed its check in any run, if there is."""
+    failed = [result for result in results if getattr(result, "error", None)]
+    if failed:
+        return failed[0]
+    runs: list[dict[str, Any]] = [dataclasses.asdict(result) for result in results]
+    numbers = {name: [run[name] for run in runs] for name, value in runs[0].items() if isinstance(value, float)}
+    middle = {name: math.nan if any(map(math.isnan, own)) else statistics.median(own) for name, own in numbers.items()}
+    return type(results[0])(**runs[0] | middle)
 
 
 def _plain(result: Result) -> dict[str, Any]:

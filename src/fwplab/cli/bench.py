@@ -29,22 +29,23 @@ class Bench:
     """Measures every operator, streaming, and the training step, forward and backward, medians, on one thread.
 
     All ratios come from one run in which the forms take turns. A form that fails its check against the float64
-    reference gets no speed, and the exit code is 1. `--quick` takes about a minute; `--only` names operators;
-    `--json` writes every number to a file, and `--show` prints such a file instead of measuring. `--backend` measures
-    another form of the operators than the fastest one here. `--device cuda` measures the operators and populations on
-    a GPU, beside loops, CUDA graphs, torch.compile, cuDNN's LSTM and flash-linear-attention.
+    reference gets no speed, and the exit code is 1. `--quick` takes about a minute; `--only` names operators; `--json`
+    writes every number to a file, and `--show` prints such a file instead of measuring, or the medians of several.
+    `--backend` measures another form of the operators than the fastest one here. `--device cuda` measures the operators
+    and populations on a GPU, beside loops, CUDA graphs, torch.compile, cuDNN's LSTM and flash-linear-attention.
     """
 
     quick: bool = False
     json: Path | None = None
     only: tuple[str, ...] = ()
-    show: Path | None = None
+    show: tuple[Path, ...] = ()
     backend: str = "auto"
     device: str = "cpu"
 
     def __call__(self) -> int:
-        if self.show is not None:
-            report = read(self.show)
+        if self.show:
+            reports = [read(file) for file in self.show]
+            report = suites.medians(reports) if len(reports) > 1 else reports[0]
             emit(report, as_json=False, text=tables(suites.results_of(report), report["machine"]))
             return 0
         for name in self.only:
