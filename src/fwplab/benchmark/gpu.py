@@ -9,12 +9,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fwplab.benchmark.operators import Case, Inputs, check, draw, lstm_passes, passes
+from fwplab.benchmark.published_cuda import published_passes
 from fwplab.benchmark.training import run_of
 from fwplab.errors import UserError
 from fwplab.ops import Scan, triton
@@ -40,8 +42,8 @@ class GpuRow:
     `seconds` is a call of `backend`, `ratio_graphed` the time of the same replayed as a CUDA graph, as in a training
     step, over it. The other ratios too are times of the other over `seconds`: the published-style loop, the tuned
     loop, the tuned loop replayed as a CUDA graph, the same compiled by `torch.compile` for CUDA graphs, cuDNN's LSTM
-    of equal width, and flash-linear-attention's chunk kernel in bfloat16, where it is installed. `failed` says why one
-    is missing; `error`, why no speed is given at all.
+    of equal width, flash-linear-attention's chunk kernel in bfloat16, where it is installed, and the published code's
+    CUDA kernel, where a clone of it is named. `failed` says why one is missing; `error`, why no speed is given at all.
     """
 
     operator: str
@@ -58,6 +60,7 @@ class GpuRow:
     ratio_compiled_loop: float = math.nan
     ratio_lstm: float = math.nan
     ratio_fla: float = math.nan
+    ratio_published_cuda: float = math.nan
     failed: str = ""
     error: str | None = None
 
@@ -82,8 +85,10 @@ def measure(
     rounds: int = 7,
     backend: str = "auto",
     compiled: bool = True,
+    published: Path | None = None,
 ) -> list[GpuRow]:
-    """A row; `compiled=False` leaves out `torch.compile`, which takes minutes for a loop over the length."""
+    """A row; `compiled=False` leaves out `torch.compile`, which takes minutes for a loop over the length; `published`
+    is a clone of the published code."""
     where, name = torch.device(device), case.backend(backend, device)
     shape = case.operator, case.heads, case.width, batch, length, name
     if where.type == "cuda" and backend == "auto" and name != "triton":
@@ -103,6 +108,8 @@ def measure(
         "lstm": lambda: lstm_passes(case.heads * case.width, batch, length, device),
         "fla": lambda: fla_passes(case, inputs),
     }
+    if published is not None:
+        ways["published_cuda"] = lambda: published_passes(case, inputs, published)
     if compiled:
         ways["compiled_loop"] = lambda: compiled_passes(tuned, inputs)
     calls: dict[str, Callable[[], object]] = {}

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fwplab import ops
@@ -69,13 +70,14 @@ def work(suite: Suite, only: tuple[str, ...], backend: str) -> Iterator[tuple[st
 
 
 def gpu_work(
-    device: str, only: tuple[str, ...], backend: str, *, quick: bool
+    device: str, only: tuple[str, ...], backend: str, *, quick: bool, published: Path | None = None
 ) -> Iterator[tuple[str, Callable[[], Sequence[Result]]]]:
     """The same on a GPU: the operators, and populations of three models as one program each."""
     for case in gpu.CASES:
         if (not only or case.operator in only) and (not quick or case in gpu.QUICK):
             rounds, own = 3 if quick else 7, backend if backend == "auto" else case.backend(backend, device)
-            yield case.name, partial(gpu.measure, case, device, rounds=rounds, backend=own, compiled=not quick)
+            options: dict[str, Any] = {"rounds": rounds, "backend": own, "compiled": not quick, "published": published}
+            yield case.name, partial(gpu.measure, case, device, **options)
     for model in () if only else ("linear-transformer", "recurrent-delta", "srwm"):
         yield f"populations of {model}", partial(gpu.measure_seeds, model, device, 64)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from fwplab.benchmark import suite as suites
 from fwplab.benchmark.gpu import GpuRow, GpuSeeds
 from fwplab.benchmark.operators import CASES, Row
+from fwplab.benchmark.published_cuda import check_folder
 from fwplab.benchmark.streaming import Stream
 from fwplab.benchmark.suite import Result
 from fwplab.benchmark.training import Seeds, Step
@@ -41,6 +42,8 @@ class Bench:
     show: tuple[Path, ...] = ()
     backend: str = "auto"
     device: str = "cpu"
+    published: Path | None = None
+    """A clone of IDSIA/fwp-formal-lang, whose CUDA kernels are then measured too (--device cuda)."""
 
     def __call__(self) -> int:
         if self.show:
@@ -54,10 +57,15 @@ class Bench:
         if self.json is not None and not self.json.parent.is_dir():
             raise UserError(f"no folder {str(self.json.parent)!r} for --json")
         check_device(self.device)
+        if self.published is not None:
+            check_folder(self.published)
+            if self.device == "cpu":
+                raise UserError("--published: the published code has kernels for CUDA alone; choose --device cuda")
         if self.device == "cpu":
             parts = list(suites.work(suites.QUICK if self.quick else suites.FULL, self.only, self.backend))
         else:
-            parts = list(suites.gpu_work(self.device, self.only, self.backend, quick=self.quick))
+            options: dict[str, Any] = {"quick": self.quick, "published": self.published}
+            parts = list(suites.gpu_work(self.device, self.only, self.backend, **options))
         results: list[Result] = []
         with Console(file=sys.stderr).status("") as status:
             for place, (name, part) in enumerate(parts, start=1):
@@ -173,16 +181,17 @@ def gpu_table(results: list[Result]) -> Table:
     reasons = "\n".join(dict.fromkeys(row.failed for row in rows if row.failed))
     title = "forward + backward on the GPU, float32, batch 64, length 100"
     table = Table("operator", "heads x d", title=title, title_justify="left", caption=reasons, caption_justify="left")
-    for heading in ("ms", "as a graph", "published loop", "tuned loop", "graphed", "compiled", "nn.LSTM", "fla bf16"):
+    loops = "published loop", "tuned loop", "graphed", "compiled"
+    for heading in ("ms", "as a graph", *loops, "nn.LSTM", "fla bf16", "published CUDA"):
         table.add_column(heading, justify="right")
     for row in rows:
         shape = f"{row.heads} x {row.width}"
         if row.error:
             table.add_row(row.operator, shape, "-", row.error)
             continue
-        loops = row.ratio_published_loop, row.ratio_tuned_loop, row.ratio_graphed_loop, row.ratio_compiled_loop
+        of_loops = row.ratio_published_loop, row.ratio_tuned_loop, row.ratio_graphed_loop, row.ratio_compiled_loop
         graphed = "" if math.isnan(row.ratio_graphed) else f"{1000 * row.seconds * row.ratio_graphed:.3f}"
-        ratios = map(times, (*loops, row.ratio_lstm, row.ratio_fla))
+        ratios = map(times, (*of_loops, row.ratio_lstm, row.ratio_fla, row.ratio_published_cuda))
         table.add_row(row.operator, shape, f"{1000 * row.seconds:.3f}", graphed, *ratios)
     return table
 
