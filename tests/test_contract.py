@@ -1,5 +1,6 @@
 """A layer from outside is told what it breaks, the page that shows one is true, and frozen weights stay."""
 
+import json
 import os
 import re
 import subprocess
@@ -193,3 +194,9 @@ def test_the_page_shows_a_layer_that_works(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stderr
         assert "gru" in done.stdout
+    (tmp_path / "mylab" / "gru.py").write_text(code[1] + "\n# another layer now, as far as anybody can tell\n")
+    for _ in range(2):  # the second finds what the first has trained
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+    listed = [sys.executable, "-m", "fwplab", "runs", "--json"]
+    found = subprocess.run(listed, check=True, capture_output=True, text=True, env=environment)
+    assert len(json.loads(found.stdout)) == 3

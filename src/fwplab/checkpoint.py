@@ -1,6 +1,7 @@
 """Weights on disk: safetensors with the spec as JSON in its header, one file, written whole or not at all."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,10 @@ class Checkpoint:
     weights: dict[str, Tensor]
 
     def model(self) -> Model:
-        """The model with these weights."""
+        """The model with these weights; a warning where its layer's code has changed since they were trained."""
+        if self.run.code != self.run.code_here:
+            line = f"fwplab: the code of {self.run.mixer_name!r} has changed since run {self.run.key} was trained"
+            warnings.warn(line, RuntimeWarning, stacklevel=2)
         return load(self.run.build(self.seed), self.weights)
 
 

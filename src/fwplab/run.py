@@ -15,6 +15,7 @@ from fwplab.languages import LANGUAGES, language
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model import Model, ModelSpec, build
+from fwplab.outside import fingerprint
 
 FORMAT = 2
 """Part of every key; raised when a change makes the same spec mean another computation, a new default above all."""
@@ -94,6 +95,7 @@ class Run:
     `learning_rates` holds one rate for all members or one for each. `corpus` names an imported corpus to train on in
     place of generated strings, by the digest of its contents. `population`: "stack" trains all members as one
     program, "loop" one after the other within each step; both are the same mathematics, not the same rounding.
+    `code`, the fingerprint of a mixer or language from outside this package, fills itself in; None for those here.
     """
 
     language: str
@@ -104,9 +106,12 @@ class Run:
     protocol: Protocol = Protocol()
     corpus: str | None = None
     population: Literal["stack", "loop"] = "stack"
+    code: str | None = None
 
     def __post_init__(self) -> None:
-        LANGUAGES.load(self.language)
+        here = self.code_here
+        if self.code is None:
+            object.__setattr__(self, "code", here)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise UserError(f"a run needs at least one seed and each only once, not {self.seeds}")
         if min(self.seeds) < 0:
@@ -124,6 +129,11 @@ class Run:
         """
         text = json.dumps({"format": FORMAT, **to_dict(self, defaults=False)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def code_here(self) -> str | None:
+        """What `code` would be of the mixer and the language as they are installed here and now."""
+        return fingerprint(type(self.mixer), LANGUAGES.load(self.language))
 
     @property
     def mixer_name(self) -> str:

@@ -16,10 +16,12 @@ import sqlalchemy as sql
 
 from fwplab.database import NO_DRIVER, database, opened, said, shown, unusable
 from fwplab.errors import UserError
+from fwplab.languages import LANGUAGES
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.mixers.mixer import head_width
 from fwplab.model import ModelSpec
+from fwplab.outside import fingerprint
 from fwplab.recipes import Recipe
 from fwplab.record import Progress, Record
 from fwplab.run import Protocol, Run, to_dict
@@ -83,7 +85,8 @@ class Search:
     @property
     def name(self) -> str:
         """The same for the same search, so that every worker and every sitting finds it again."""
-        text = json.dumps(to_dict(self), sort_keys=True)
+        code = fingerprint(MIXERS.load(self.mixer), LANGUAGES.load(self.language))
+        text = json.dumps(to_dict(self) | ({"code": code} if code else {}), sort_keys=True)
         return f"{self.language}/{self.mixer}/{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def run(self, trial: optuna.trial.BaseTrial) -> Run:

@@ -72,6 +72,9 @@ class Training:
     """The state of a run between two steps."""
 
     def __init__(self, run: Run, device: str) -> None:
+        if run.code != run.code_here:
+            which = f"mixer {run.mixer_name!r} or language {run.language!r}"
+            raise UserError(f"{which} has other code here than where run {run.key} was asked for")
         self.run, self.device = run, device
         self.splits = load_splits(run)
         self.members = [Apprentice(seed, run.rate_of(seed)) for seed in run.seeds]
