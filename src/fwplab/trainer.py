@@ -19,8 +19,10 @@ from fwplab.environment import environment
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, score
 from fwplab.languages import LANGUAGES, language
+from fwplab.languages.contract import check as check_language
 from fwplab.languages.dataset import IGNORE, Dataset
 from fwplab.languages.splits import Splits, SplitSpec, make_splits
+from fwplab.outside import fingerprint
 from fwplab.population import Population, Weights
 from fwplab.record import Chance, Check, Member, Progress, Record, Score, SplitSummary
 from fwplab.recorded import Recorded, Work
@@ -81,7 +83,7 @@ class Training:
         self.step_number = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
         models = [run.build(seed).to(device) for seed in run.seeds]
-        if not type(run.mixer).__module__.startswith("fwplab."):  # those here have tests of their own
+        if fingerprint(type(run.mixer)):  # those here have tests of their own
             contract.check(run.mixer_name, models[0])
         self.parameters, self.state_size = models[0].parameter_count(), models[0].state_size()
         self.population = Population(models, *lift(run, device))
@@ -327,6 +329,8 @@ def load_splits(run: Run) -> Splits:
 @lru_cache(maxsize=len(LANGUAGES.names()))  # a worker trains seed after seed of the same cells
 def _splits(name: str, corpus: str | None, spec: SplitSpec) -> Splits:
     spoken = language(name)
+    if fingerprint(type(spoken)):
+        check_language(spoken)
     return corpus_splits(corpus, spoken, spec) if corpus else make_splits(spoken, spec)
 
 

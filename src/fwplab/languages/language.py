@@ -147,7 +147,7 @@ LANGUAGES: Catalogue[Language] = Catalogue(
     "language",
     "fwplab.languages",
     Language,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
-    besides=("language", "tasks", "dataset", "splits", "corpus", "audit"),
+    besides=("language", "tasks", "dataset", "splits", "corpus", "audit", "contract"),
 )
 
 
