@@ -70,13 +70,16 @@ def cluster() -> Iterator[str]:
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     settings = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_AUTH_MODE": "disabled"}
     port = 20_000 + os.getpid() % 20_000
-    start = [*ray, "start", "--head", "--num-cpus=2", f"--port={port}", "--include-dashboard=false"]
+    start = [*ray, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--include-dashboard=false"]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**settings, "PYTHONPATH": os.pathsep.join(sys.path)}.items():
             patch.setenv(name, value)
-        subprocess.run([*start, "--disable-usage-stats"], check=True, stdout=subprocess.DEVNULL)
-        yield f"127.0.0.1:{port}"
-        subprocess.run([*ray, "stop", "--force"], check=True, stdout=subprocess.DEVNULL)
+        patch.setenv("PYTHONUNBUFFERED", "1")
+        with subprocess.Popen([*start, "--disable-usage-stats"], stdout=subprocess.PIPE, text=True) as head:
+            assert head.stdout is not None
+            assert any("--block" in line for line in head.stdout)  # it says so when the cluster is up
+            yield f"127.0.0.1:{port}"
+            head.terminate()  # `ray stop` would stop the clusters of tests that run beside these as well
 
 
 @pytest.fixture(params=["local", "ray"])
