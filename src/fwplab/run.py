@@ -109,7 +109,7 @@ class Run:
     code: str | None = None
 
     def __post_init__(self) -> None:
-        here = self.code_here
+        here = self.code_here  # a name that no language has is told here
         if self.code is None:
             object.__setattr__(self, "code", here)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
