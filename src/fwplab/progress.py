@@ -14,6 +14,7 @@ from rich.text import Text
 
 from fwplab.record import Progress
 from fwplab.run import Run
+from fwplab.table import percent
 
 PLAIN_EVERY_SECONDS = 15.0
 
@@ -91,15 +92,11 @@ class ProgressView:
             run.language,
             f"{progress.step}/{progress.max_steps}",
             f"{sum(losses) / len(losses):.4f}" if losses else "-",
-            " ".join(_percent(m.bin0_accuracy) for m in members),
-            " ".join(_percent(m.bin1_accuracy) for m in members),
+            " ".join(percent(m.bin0_accuracy, decimals=0) for m in members),
+            " ".join(percent(m.bin1_accuracy, decimals=0) for m in members),
             f"solved {sum(m.status == 'solved' for m in members)} of {len(members)}"
             + "".join(f", diverged {n}" for n in [sum(m.status == "diverged" for m in members)] if n),
         )
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f}"
 
 
 def _ended(progress: Progress) -> bool:

@@ -205,16 +205,19 @@ def guess(record: Record, split: str, window: tuple[int, int] | None = None) -> 
     return found[0] if found else math.nan
 
 
-def percent(share: float) -> str:
-    """A share in percent with one decimal; 100.0 and 0.0 are said of the exact values alone.
+def percent(share: float | None, decimals: int = 1) -> str:
+    """A share in percent, a dash for none; 100 and 0 are said of the exact values alone.
 
     >>> percent(1.0), percent(0.9999), percent(0.00001), percent(0.0)
     ('100.0', '99.9', '0.1', '0.0')
+    >>> percent(0.996, decimals=0), percent(None)
+    ('99', '-')
     """
-    if math.isnan(share):
+    if share is None or math.isnan(share):
         return "-"
+    least = 10**-decimals
     shown = 100 * share
-    return f"{min(max(shown, 0.1), 99.9) if 0 < share < 1 else shown:.1f}"
+    return f"{min(max(shown, least), 100 - least) if 0 < share < 1 else shown:.{decimals}f}"
 
 
 def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from fwplab.errors import UserError
 from fwplab.extraction.extract import METHODS, Extraction, Method, extract, reach, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.languages import language
+from fwplab.table import percent
 
 BESIDE = 6
 """Machines of more states stand below each other."""
@@ -59,9 +60,9 @@ def page() -> None:
         {
             "length": each.length,
             "words": each.words,
-            "asked %": round(100 * each.asked, 1),
-            "as the model %": round(100 * each.with_model / each.words, 1),
-            "as the language %": round(100 * each.with_language / each.words, 1),
+            "asked %": percent(each.asked),
+            "as the model %": percent(each.with_model / each.words),
+            "as the language %": percent(each.with_language / each.words),
         }
         for each in found.fidelity
     ]

@@ -21,6 +21,7 @@ from fwplab.files import replaced
 from fwplab.languages import language
 from fwplab.plots import FORMATS, machines, save
 from fwplab.run import Rule
+from fwplab.table import percent
 
 SUFFIXES = (".dot", ".json", *FORMATS)
 
@@ -116,7 +117,7 @@ def _text(found: Extraction, checkpoint: Checkpoint, written: list[str]) -> Grou
     table = Table("length", "words", "asked %", "as the model %", "as the language %", box=None)
     for each in found.fidelity:
         shares = (each.asked, each.with_model / each.words, each.with_language / each.words)
-        table.add_row(str(each.length), str(each.words), *(f"{100 * share:.1f}" for share in shares))
+        table.add_row(str(each.length), str(each.words), *map(percent, shares))
     lines = [
         f"{run.mixer_name} on {run.language}, seed {checkpoint.seed}, {checkpoint.rule} rule, by {found.method}:",
         verdict(found),

@@ -26,6 +26,7 @@ from fwplab.smfa.machine import SelfModifying, Step
 from fwplab.smfa.nerode import residuals
 from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
 from fwplab.smfa.weights import Changed
+from fwplab.table import percent
 
 SUFFIXES = (".dot", ".json")
 COMPARED = 100_000
@@ -238,14 +239,10 @@ def _text(found: Proposal, title: str) -> Group:
             entries = [str(row[name]) for name in names]
             depth, positions = row["depth_changed"], row["positions"]
             moved = "-" if depth is None else f"{depth[0]:+.2f} ± {depth[1]:.2f}"
-            shares = [_percent(row[name]) for name in ("read", "written", "neither")]
-            table.add_row(*entries, _percent(row["state_changed"]), moved, str(positions or "-"), *shares)
+            shares = [percent(row[name]) for name in ("read", "written", "neither")]
+            table.add_row(*entries, percent(row["state_changed"]), moved, str(positions or "-"), *shares)
         lines += [table, *_parts(_smfa(found)), *_read(found), _lengths(found)]
     return Group(*lines, f"{found.fit.steps:,} words read by the search; {found.seconds:.1f} s in all")
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _read(found: Proposal) -> list[str]:
@@ -259,12 +256,12 @@ def _read(found: Proposal) -> list[str]:
     if reading.depth is not None:
         lines.append(f"on other words a linear readout of the state gives the depth with R2 = {reading.depth:.3f}")
     if reading.control is not None and reading.majority is not None:
-        right, guess = 100 * reading.control, 100 * reading.majority
         lines.append(
-            f"on other words a linear readout of the state gives the control in {right:.1f} %, guess {guess:.1f}"
+            f"on other words a linear readout of the state gives the control in {percent(reading.control)} %, guess "
+            f"{percent(reading.majority)}"
         )
     if reading.written.positions:
-        read, written, neither = map(_percent, reading.written.shares.values())
+        read, written, neither = map(percent, reading.written.shares.values())
         lines.append(
             f"the next answers are the machine's at {read} % of positions after the symbol is read, at {written} % "
             f"when only the mean change of its move is written, at {neither} % with neither"
@@ -276,7 +273,7 @@ def _lengths(found: Proposal) -> Table:
     table = Table("length", "words", "model right %", "as the model %", "as the language %", box=None)
     for each in found.agreement:
         counts = (each.model, each.with_model, each.with_language)
-        table.add_row(str(each.length), str(each.words), *(f"{100 * count / each.words:.1f}" for count in counts))
+        table.add_row(str(each.length), str(each.words), *(percent(count / each.words) for count in counts))
     return table
 
 

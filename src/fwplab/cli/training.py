@@ -27,7 +27,7 @@ from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Protocol, Rule, Run, mixer_from_dict
 from fwplab.statistics import wilson
 from fwplab.store import Store, folder_of
-from fwplab.table import render_terminal, row, to_json
+from fwplab.table import percent, render_terminal, row, to_json
 from fwplab.trainer import load_splits
 
 
@@ -257,9 +257,9 @@ def _evaluation_table(facts: dict[str, Any]) -> Table:
         table.add_row(
             str(each["length"]),
             str(each["strings"]),
-            f"{100 * each['accuracy']:.1f}",
+            percent(each["accuracy"]),
             f"{100 * low:.1f}-{100 * high:.1f}",
-            f"{100 * each['chance']:.1f}",
+            percent(each["chance"]),
             "none" if first is None else f"position {first + 1:.0f}",
         )
     return table

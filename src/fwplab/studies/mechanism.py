@@ -15,7 +15,7 @@ from fwplab.run import Rule, Run
 from fwplab.statistics import Spread, spread
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Study
-from fwplab.table import add_by_language
+from fwplab.table import add_by_language, percent
 
 REFUSED = "refused"
 """The name of the measurement of a checkpoint that the probe cannot look at."""
@@ -143,5 +143,5 @@ def cell_of_checkpoint(checkpoint: Checkpoint, values: Values) -> Cell:
 
 
 def share(value: float | None) -> str:
-    """A share in percent, a dash for none."""
-    return "-" if value is None else f"{100 * value:.0f}"
+    """A share in whole percent, a dash for none; 100 and 0 are said of the exact values alone."""
+    return percent(value, decimals=0)

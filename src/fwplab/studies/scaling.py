@@ -211,6 +211,6 @@ def _texts(cell: Cell) -> list[str]:
         "-" if cell.fails_from is None else f"{cell.fails_from:,}",
         "-" if cell.first_error is None else f"{cell.first_error + 1:,.0f}",
         f"{first.norm:.3g}\n{last.norm:.3g}",
-        "\n".join("-" if share is None else f"{100 * share:.0f}" for share in flat),
+        "\n".join(percent(share, decimals=0) for share in flat),
         percent(first.chance),
     ]
