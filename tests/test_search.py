@@ -15,6 +15,7 @@ from tests.test_store import RUN, opened_by_four_processes, record_of
 
 from fwplab import trainer
 from fwplab.cli import run as command
+from fwplab.mixers.srwm import SRWM
 from fwplab.recipes import Recipe, recipe
 from fwplab.record import Check, Progress
 from fwplab.run import from_dict
@@ -57,7 +58,7 @@ def test_searches_share_no_seed_and_no_split_with_a_table() -> None:
     assert SPLIT_SEED not in {each.protocol.splits.seed for each in reported}
 
 
-PARAMETERS = {"hidden": 8, "head_width": 4, "batch_size": 32, "layers": 1, "learning_rate": 3e-3}
+PARAMETERS = {"hidden": 8, "head_width": 4, "batch_size": 32, "layers": 1, "learning_rate": 3e-3, "schedule": "cosine"}
 
 
 def test_every_trial_sees_as_many_strings() -> None:
@@ -80,6 +81,30 @@ def test_another_space_is_another_search() -> None:
     names = {SEARCH.name, replace(SEARCH, strings=64).name, replace(SEARCH, space=Space()).name}
     assert len(names) == 3
     assert SEARCH.name == replace(SEARCH).name
+
+
+def test_schedule_switches_and_looks_are_searched_and_kept(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["search", "--language", "aa_star", "--mixer", "srwm", *FEW, "--members", "1", "--trials", "2"]
+    chosen = ["--schedule", "constant", "--switch", "rate-bias=-1,-4", "normalised_input=true", "--check-every", "7"]
+    assert command([*words, "--workers", "1", *chosen, "--json", "--write-recipe", str(tmp_path / "r.json")]) == 0
+    best = json.loads(capsys.readouterr().out)["best"]["parameters"]
+    written = from_dict(Recipe, json.loads((tmp_path / "r.json").read_text()))
+    assert isinstance(written.mixer, SRWM)
+    assert written.mixer.rate_bias == best["rate_bias"] in (-1, -4)
+    assert written.mixer.normalised_input is best["normalised_input"] is True
+    assert (written.schedule, written.check_every) == (best["schedule"], 7) == ("constant", 7)
+    assert "every 7 steps" in written.found_by
+    run = Search("aa_star", "srwm", SPACE, check_every=7).run(optuna.trial.FixedTrial(PARAMETERS))
+    assert run.protocol.check_every == 7
+
+
+def test_a_trial_may_end_at_as_many_points_however_often_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "REPORT_EVERY_SECONDS", 0.0)
+    search = replace(SEARCH, check_every=1)
+    work(search, 1)
+    with open_search(search) as study:
+        (trial,) = study.trials
+    assert list(trial.intermediate_values) == [1, 2, 3, 4]
 
 
 KILLED = """
@@ -153,6 +178,11 @@ WRONG = {
     "heads": (["--head-width", "5"], "do not divide a width of 32"),
     "rates": (["--learning-rate", "0.1", "0.01"], "0 < lowest <= highest"),
     "workers": (["--workers", "0"], "workers must be"),
+    "schedule": (["--schedule", "linear"], "constant"),
+    "switch": (["--switch", "rate_bias"], "a switch is NAME=VALUE"),
+    "no switch": (["--switch", "bias=1"], "rate_bias"),
+    "value": (["--switch", "rate_bias=-1,often"], "rate_bias of SRWM is a number"),
+    "looks": (["--check-every", "0"], "check_every must be a positive"),
 }
 
 

@@ -1,16 +1,17 @@
-"""Which width, depth, heads, rate and batch does a cell need? Optuna's search, on strings and seeds of its own.
+"""Which sizes, rate, schedule, batch and switches does a cell need? Optuna's search, on strings and seeds of its own.
 
 Optuna because its trials live in a database: many workers share a search, and one that was killed goes on.
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import sqlalchemy as sql
 
@@ -19,12 +20,12 @@ from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
-from fwplab.mixers.mixer import head_width
+from fwplab.mixers.mixer import MixerSpec, head_width
 from fwplab.model import ModelSpec
 from fwplab.outside import fingerprint
 from fwplab.recipes import Recipe
 from fwplab.record import Progress, Record
-from fwplab.run import Protocol, Run, to_dict
+from fwplab.run import SCHEDULES, Protocol, Run, Schedule, mixer_from_dict, to_dict
 from fwplab.store import folder_of
 from fwplab.trainer import RESUME, train
 
@@ -45,13 +46,18 @@ Objective = Literal["paper", "strict"]
 
 @dataclass(frozen=True)
 class Space:
-    """What a search may choose from. Heads are chosen by their width, which must divide every `hidden`."""
+    """What a search may choose from. Heads are chosen by their width, which must divide every `hidden`.
+
+    `switches` names switches of the mixer, each with the values to choose from.
+    """
 
     hidden: tuple[int, ...] = (32, 64)
     layers: tuple[int, ...] = (1, 2)
     head_width: tuple[int, ...] = (2, 4, 8, 16)
     learning_rate: tuple[float, float] = (1e-3, 1e-2)
     batch_size: tuple[int, ...] = (32, 64)
+    schedule: tuple[Schedule, ...] = ("cosine",)
+    switches: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "head_width", "batch_size"):
@@ -60,6 +66,8 @@ class Space:
         for hidden in self.hidden:
             for width in self.head_width:
                 head_width(hidden, max(1, hidden // width))
+        if not self.schedule or not set(self.schedule) <= set(SCHEDULES):
+            raise UserError(f"schedule: choose one or more of {', '.join(SCHEDULES)}")
         low, high = self.learning_rate
         if not 0 < low <= high:
             raise UserError(f"learning rates from {low} to {high}: choose 0 < lowest <= highest")
@@ -71,7 +79,9 @@ class Search:
 
     A trial trains `members` seeds for `strings` strings each, as long for every choice, and counts by their mean:
     "paper", the best mean of Bin0 and Bin1 of each; "strict", the lowest in-distribution loss of each, negative.
-    A trial whose in-distribution loss is worse than the median of others at the same point ends there.
+    Both bins are looked at every `check_every` steps; where that is None `checks` times, and at each epoch's end. The
+    more looks, the likelier one of them finds a rare good moment: a recipe keeps the number that it was found with.
+    At `checks` points a trial whose in-distribution loss is worse than the median of others ends.
     """
 
     language: str
@@ -81,12 +91,20 @@ class Search:
     members: int = 2
     objective: Objective = "paper"
     checks: int = 20
+    check_every: int | None = None
+
+    def __post_init__(self) -> None:
+        for values in itertools.product(*self.space.switches.values()):
+            self._mixer(dict(zip(self.space.switches, values, strict=True)))
 
     @property
     def name(self) -> str:
-        """The same for the same search, so that every worker and every sitting finds it again."""
+        """The same for the same search, so that every worker and every sitting finds it again.
+
+        Fields that have their default value are left out, so that a field that is added later changes no name.
+        """
         code = fingerprint(MIXERS.load(self.mixer), LANGUAGES.load(self.language))
-        text = json.dumps(to_dict(self) | ({"code": code} if code else {}), sort_keys=True)
+        text = json.dumps(to_dict(self, defaults=False) | ({"code": code} if code else {}), sort_keys=True)
         return f"{self.language}/{self.mixer}/{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def run(self, trial: optuna.trial.BaseTrial) -> Run:
@@ -97,19 +115,24 @@ class Search:
         batch = trial.suggest_categorical("batch_size", space.batch_size)
         model = ModelSpec(hidden, trial.suggest_categorical("layers", space.layers), max(1, hidden // width))
         rate = trial.suggest_float("learning_rate", *space.learning_rate, log=True)
+        schedule = cast(Schedule, trial.suggest_categorical("schedule", space.schedule))
+        switches = {name: trial.suggest_categorical(name, values) for name, values in space.switches.items()}
         steps = max(1, self.strings // batch)
         protocol = Protocol(
             selection=self.objective,
             stop="both_bins" if self.objective == "paper" else "in_distribution",
             patience=1 if self.objective == "paper" else 10,
             max_steps=steps,
-            schedule="cosine",
+            schedule=schedule,
             batch_size=batch,
-            check_every=max(1, steps // self.checks),
+            check_every=self.check_every or max(1, steps // self.checks),
             splits=SplitSpec(validation_strings=500, test_lengths=(), seed=SPLIT_SEED),
         )
         seeds = tuple(range(FIRST_SEED, FIRST_SEED + self.members))
-        return Run(self.language, MIXERS.load(self.mixer)(), seeds, (rate,), model, protocol)
+        return Run(self.language, self._mixer(switches), seeds, (rate,), model, protocol)
+
+    def _mixer(self, switches: dict[str, Any]) -> MixerSpec:
+        return mixer_from_dict({"name": self.mixer, **switches})
 
     def recipe(self, study: optuna.Study) -> Recipe:
         """The winner, with what it was compared to."""
@@ -117,6 +140,7 @@ class Search:
         run = self.run(optuna.trial.FixedTrial(best.params))
         states = [trial.state for trial in study.trials]
         complete, pruned = (states.count(getattr(optuna.trial.TrialState, name)) for name in ("COMPLETE", "PRUNED"))
+        looks = f", both bins looked at every {self.check_every} steps" if self.check_every else ""
         return Recipe(
             language=self.language,
             mixer=run.mixer,
@@ -124,11 +148,13 @@ class Search:
             learning_rate=run.learning_rates[0],
             batch_size=run.protocol.batch_size,
             max_steps=run.protocol.max_steps,
+            schedule=run.protocol.schedule,
+            check_every=self.check_every or Recipe.check_every,
             found_by=(
                 f"search {self.name}: {complete} trials to the end and {pruned} pruned, of {self.members} seeds and "
-                f"{self.strings} strings each, over {json.dumps(to_dict(self.space))}; value {best.value:.4f} "
-                f"({self.objective}), seeds from {FIRST_SEED} on and strings of split seed {SPLIT_SEED}; "
-                f"optuna {optuna.__version__}, TPE"
+                f"{self.strings} strings each{looks}, over {json.dumps(to_dict(self.space))}; value "
+                f"{best.value:.4f} ({self.objective}), seeds from {FIRST_SEED} on and "
+                f"strings of split seed {SPLIT_SEED}; optuna {optuna.__version__}, TPE"
             ),
         )
 
@@ -213,7 +239,7 @@ def _value(search: Search, trial: optuna.Trial, observe: Callable[[Progress], No
         if observe:
             observe(progress)
         losses = [member.bin0_loss for member in progress.members if member.bin0_loss is not None]
-        place = progress.step // run.protocol.check_every
+        place = progress.step * search.checks // run.protocol.max_steps
         if losses and place and place not in told:
             told.add(place)
             trial.report(-sum(losses) / len(losses), place)

@@ -12,12 +12,14 @@ import torch
 from rich.table import Table
 
 from fwplab.cli.console import emit
+from fwplab.cli.switches import choices
 from fwplab.engines import usable_cores
 from fwplab.errors import UserError
 from fwplab.files import check_writable
 from fwplab.languages import language
 from fwplab.mixers import MIXERS
 from fwplab.recipes import write_recipe
+from fwplab.run import Schedule
 
 if TYPE_CHECKING:
     from fwplab.search import Search
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchCommand:
-    """Searches width, depth, heads, rate and batch for a mixer on a language, on strings and seeds of its own.
+    """Searches sizes, rate, schedule, batch and switches for a mixer on a language, on strings and seeds of its own.
 
     Killed and started again it goes on; several of the same command share one search, also from several machines
     with `--storage`.
@@ -49,6 +51,12 @@ class SearchCommand:
     learning_rate: tuple[float, float] = (1e-3, 1e-2)
     """Lowest and highest."""
     batch_size: tuple[int, ...] = (32, 64)
+    schedule: tuple[Schedule, ...] = ("cosine",)
+    """cosine, constant, or both."""
+    switch: tuple[str, ...] = ()
+    """Switches of the mixer to choose values of, NAME=VALUE,VALUE (fwplab mixers)."""
+    check_every: int | None = None
+    """Steps between two looks at both bins, besides one at each epoch's end; where none is given 20 in all."""
     storage: str | None = None
     """URL of a database for the trials; FWPLAB_STORE, or a file in FWPLAB_HOME, where none is given."""
     workers: int | None = None
@@ -87,12 +95,20 @@ class SearchCommand:
         """The search that the options spell."""
         from fwplab.search import Search, Space
 
-        for name in ("trials", "strings", "members"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
-        space = Space(self.hidden, self.layers, self.head_width, self.learning_rate, self.batch_size)
-        mixer = MIXERS.name_of(MIXERS.load(self.mixer))
-        return Search(language(self.language).name, mixer, space, self.strings, self.members, self.objective)
+        for name in ("trials", "strings", "members", "check_every"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise UserError(f"{name} must be a positive whole number, not {number}")
+        sizes = (self.hidden, self.layers, self.head_width, self.learning_rate, self.batch_size)
+        space = Space(*sizes, self.schedule, choices(self.mixer, self.switch))
+        return Search(
+            language=language(self.language).name,
+            mixer=MIXERS.name_of(MIXERS.load(self.mixer)),
+            space=space,
+            strings=self.strings,
+            members=self.members,
+            objective=self.objective,
+            check_every=self.check_every,
+        )
 
     def _workers(self) -> int:
         workers = len(usable_cores()) if self.workers is None else self.workers
@@ -128,6 +144,11 @@ def _table(name: str, rows: list[dict[str, object]]) -> Table:
     table = Table("trial", "state", "value", "parameters", title=name, box=None, title_justify="left")
     for row in rows:
         value, parameters = row["value"], row["parameters"]
-        shown = " ".join(f"{k}={v:.3g}" for k, v in sorted(parameters.items())) if isinstance(parameters, dict) else ""
+        shown = " ".join(map(_shown, sorted(parameters.items()))) if isinstance(parameters, dict) else ""
         table.add_row(str(row["number"]), str(row["state"]), f"{value:.4f}" if isinstance(value, float) else "-", shown)
     return table
+
+
+def _shown(parameter: tuple[str, object]) -> str:
+    name, value = parameter
+    return f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"

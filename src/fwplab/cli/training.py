@@ -1,8 +1,6 @@
 """`fwplab train`, `evaluate`, `reproduce`, `report` and `runs`."""
 
 import dataclasses
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,17 +12,18 @@ from tyro.conf import Positional
 from fwplab.checkpoint import checkpoint_path
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit, seeded
+from fwplab.cli.switches import switched
 from fwplab.corpora import reference
 from fwplab.engines import Local, plan, train_all
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, first_errors
 from fwplab.languages import Language, language
 from fwplab.languages.dataset import encode
-from fwplab.mixers import MIXERS, MixerSpec
+from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
 from fwplab.progress import ProgressView
 from fwplab.record import Record
-from fwplab.run import PROTOCOLS, Protocol, Rule, Run, mixer_from_dict
+from fwplab.run import PROTOCOLS, Protocol, Rule, Run
 from fwplab.statistics import wilson
 from fwplab.store import Store, folder_of
 from fwplab.table import percent, render_terminal, row, to_json
@@ -124,20 +123,6 @@ class Train:
 
     def _given(self, spec: Any) -> Any:
         return replace(spec, **self._changes(spec))
-
-
-def switched(name: str, switches: Sequence[str]) -> MixerSpec:
-    """A mixer by name, with some of its switches set as `NAME=VALUE`."""
-    values: dict[str, Any] = {"name": name}
-    for text in switches:
-        switch, _, value = text.partition("=")
-        if not (switch.strip() and value.strip()):
-            raise UserError(f"a switch is NAME=VALUE, not {text!r}; fwplab mixers show {name} lists them")
-        try:
-            values[switch.strip().replace("-", "_")] = json.loads(value.strip().lower())
-        except json.JSONDecodeError:
-            values[switch.strip().replace("-", "_")] = value.strip()  # a word
-    return mixer_from_dict(values)
 
 
 def check_device(device: str) -> None:
