@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from fwplab.cli import run as command
 from fwplab.mixers import MIXERS
@@ -84,6 +85,7 @@ def test_a_row_counts_what_the_records_say() -> None:
     assert (cell.solved, cell.seeds, cell.diverged) == (2, 3, 0)
     assert cell.bin0 == (1.0, 12 / 60, 1.0)
     assert cell.chance_bin0 == 0.02
+    assert (cell.steps, cell.looks) == ((250, 250, 250), (5, 5, 5))
     low, high = cell.interval
     assert 0 < low < 2 / 3 < high < 1
     halves = [replace(RECORDS[2], members=RECORDS[2].members[:1]), replace(RECORDS[2], members=RECORDS[2].members[1:])]
@@ -110,7 +112,13 @@ def test_json_and_terminal_hold_the_same_cells() -> None:
     facts = json.loads(json.dumps(to_json(ROWS)))
     assert [fact["solved"] for fact in facts] == [0, 3, 2]
     assert all(len(fact["interval"]) == 2 and fact["rule"] == "paper" for fact in facts)
-    assert render_terminal(ROWS).row_count == 3 + 2
+    assert [fact["looks"] for fact in facts] == [[5, 5, 5]] * 3
+    table = render_terminal(ROWS)
+    assert table.row_count == 3 + 2
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(table)
+    assert shown.get().count("250, 5,000; 5") == 3
 
 
 def test_the_page_is_one_file_with_the_rows_numbers(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ class Row:
     (it diverged before the first check) labels nothing and stands with 0. Chance is the better of two guesses:
     the majority label everywhere, or the best label of each symbol. `fresh`: of each test set, whether its strings are
     others than those of the bins. `steps`: training steps of each seed; `solved_at`: the step of its first check that
-    found both bins right. `found_by`: the search behind the recipe.
+    found both bins right. `looks`: how often the bins were looked at, each a chance for a rule that chooses the best.
+    `found_by`: the search behind the recipe.
     """
 
     mixer: str
@@ -53,6 +54,7 @@ class Row:
     steps: tuple[int, ...]
     solved_at: tuple[int | None, ...]
     max_steps: int
+    looks: tuple[int, ...]
     claim: str
     verdict: str
     found_by: str
@@ -95,6 +97,7 @@ def row(records: Sequence[Record], rule: Rule, claim: str, found_by: str = "") -
         steps=tuple(member.steps for member in members),
         solved_at=tuple(member.solved_at for member in members),
         max_steps=first.run.protocol.max_steps,
+        looks=tuple(len(member.checks) for member in members),
         claim=claim,
         verdict=verdict(claim, solved, len(members)),
         found_by=found_by,
@@ -232,7 +235,8 @@ def render_terminal(rows: Sequence[Row]) -> Table:
         caption=(
             "Accuracy: strings right at every position, in percent, of the checkpoint that the rule selects. "
             "Interval: Wilson, 95 %. Guess: the better of the majority label and each symbol's best label. "
-            "Steps: median until a check first finds both bins right, of the seeds that get there; and of the training."
+            "Steps: median until a look first finds both bins right, of the seeds that get there; of the training; at "
+            "most. Looks: how often both bins were looked at, each a chance for a rule that chooses the best."
         ),
         caption_justify="left",
     )
@@ -240,7 +244,7 @@ def render_terminal(rows: Sequence[Row]) -> Table:
     table.add_column("solved\n95 % interval", no_wrap=True, justify="right")
     table.add_column("Bin0 median, best\nguess", no_wrap=True, justify="right")
     table.add_column("Bin1 median, best\nguess", no_wrap=True, justify="right")
-    table.add_column("steps to solve\ntrained, at most", no_wrap=True, justify="right")
+    table.add_column("steps to solve\ntrained, at most; looks", no_wrap=True, justify="right")
     table.add_column("verdict\nclaim", min_width=14)
     group = None
     for cell in rows:
@@ -278,7 +282,8 @@ def _terminal_cells(cell: Row) -> list[Text]:
         _two_lines(f"{percent(bin0.median)}  {percent(bin0.best):>5}", percent(cell.chance_bin0)),
         _two_lines(f"{percent(bin1.median)}  {percent(bin1.best):>5}", percent(cell.chance_bin1)),
         _two_lines(
-            f"{spread(solved_at).median:,.0f}" if solved_at else "-", f"{steps.median:,.0f}, {cell.max_steps:,}"
+            f"{spread(solved_at).median:,.0f}" if solved_at else "-",
+            f"{steps.median:,.0f}, {cell.max_steps:,}; {spread(cell.looks).median:,.0f}",
         ),
         _two_lines(cell.verdict or "-", f"claim: {cell.claim}" if cell.claim else "no claim", style),
     ]
@@ -311,6 +316,7 @@ def _row_to_json(cell: Row) -> dict[str, Any]:
         "steps": list(cell.steps),
         "solved_at": list(cell.solved_at),
         "max_steps": cell.max_steps,
+        "looks": list(cell.looks),
         "found_by": cell.found_by,
     }
 
