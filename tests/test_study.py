@@ -171,6 +171,21 @@ def test_exported_records_can_be_shown_elsewhere(
     capsys.readouterr()
 
 
+def test_what_comes_with_the_package_can_be_left_aside(capsys: pytest.CaptureFixture[str]) -> None:
+    run = recipe("aa_star", "srwm").run((3,))
+    with Store() as store:
+        store.save(answered(run, 60))
+    part = ["irie2023", "--languages", "aa_star", "--mixers", "srwm", "--json"]
+    finished = {}
+    for flags in ((), ("--own",)):
+        assert command(["study", "status", *part, *flags]) == 0
+        (cell,) = json.loads(capsys.readouterr().out)
+        finished[flags] = cell["finished"]
+    assert finished == {(): 5, ("--own",): 1}
+    assert command(["study", "show", *part, "--own", "--seeds", "3"]) == 2  # a seed that only the package has
+    assert "first: fwplab study run irie2023" in capsys.readouterr().err
+
+
 WRONG = {
     "study": (["study", "show", "irie2024"], "irie2023, patching"),
     "rule": (["study", "show", "irie2023", "--rule", "best"], "oracle"),

@@ -235,8 +235,9 @@ def render_terminal(rows: Sequence[Row]) -> Table:
         caption=(
             "Accuracy: strings right at every position, in percent, of the checkpoint that the rule selects. "
             "Interval: Wilson, 95 %. Guess: the better of the majority label and each symbol's best label. "
-            "Steps: median until a look first finds both bins right, of the seeds that get there; of the training; at "
-            "most. Looks: how often both bins were looked at, each a chance for a rule that chooses the best."
+            "Steps to solve: until a look first finds both bins right, median of the seeds that get there. Trained, "
+            "at most: steps, median of all seeds, and the budget. Looks: how often both bins were looked at, each a "
+            "chance for a rule that chooses the best."
         ),
         caption_justify="left",
     )

@@ -11,7 +11,7 @@ from rich.progress import track
 from rich.table import Table
 from tyro.conf import Positional, subcommand
 
-from fwplab.archive import shipped, write_archive
+from fwplab.archive import MEMORY, shipped, write_archive
 from fwplab.checkpoint import checkpoint_path
 from fwplab.cli.console import emit
 from fwplab.cli.training import check_device
@@ -62,6 +62,8 @@ class Selected:
     """These languages alone."""
     mixers: tuple[str, ...] = ()
     """These mixers alone."""
+    own: bool = False
+    """Leave aside the records that come with the package: train what only they hold, and show this machine's alone."""
 
     def study(self) -> Study:
         return STUDIES.load(self.name)()
@@ -84,9 +86,9 @@ class Selected:
         return found
 
     def shipped(self) -> Store:
-        """The records that come with the package."""
+        """The records that come with the package, as far as they are wanted."""
         study = self.study()
-        return shipped(study.records_of or STUDIES.name_of(type(study)))
+        return Store(MEMORY) if self.own else shipped(study.records_of or STUDIES.name_of(type(study)))
 
     def records(self) -> list[Record]:
         """What is finished; a `UserError` that says how to begin where nothing is."""
