@@ -14,6 +14,7 @@ from fwplab.constructions import CONSTRUCTIONS, Construction
 from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, best_agreement_of_words, spectrum
 from fwplab.constructions.check import LONGEST, exhaustive, measured
 from fwplab.errors import UserError
+from fwplab.table import percent
 
 MOST_SYMBOLS = 12
 """Of words that are all learned: 4,096 of them."""
@@ -152,7 +153,7 @@ class Bounds:
                 tuple(best_agreement_of_words(limit.mixer, n, layers=layers, heads=self.heads) for layers in (1, 2))
                 for n in self.words
             ]
-            pairs = (f"{100 * one:.1f}, {100 * other:.1f}" for one, other in [*shares, *whole])
+            pairs = (f"{percent(one)}, {percent(other)}" for one, other in [*shares, *whole])
             table.add_row(name, eigenvalues, *pairs)
             right = [
                 {"length": length, "bound": bound, "found": found}
