@@ -136,6 +136,17 @@ def test_the_page_is_one_file_with_the_rows_numbers(tmp_path: Path) -> None:
     assert page(tmp_path) == text
 
 
+def test_the_page_names_the_searches_behind_what_did_not_come_out(tmp_path: Path) -> None:
+    assert "Recipes of what did not come out" not in page(tmp_path)
+    rows = [replace(each, found_by=f"search {each.mixer} &c") for each in ROWS]
+    write_report(RECORDS, rows, tmp_path / "report.html", title="A title", command="x", question="Which?")
+    text = (tmp_path / "report.html").read_text()
+    assert [each.verdict for each in rows] == ["reproduced", "reproduced", "partly: 2 of 3 seeds"]
+    assert re.findall(r"<li>(.*?)</li>", text) == [
+        'delta-net on reset_dyck_1: <span class="soft">search delta-net &amp;c</span>'
+    ]
+
+
 def test_the_page_is_well_formed(tmp_path: Path) -> None:
     class Balance(HTMLParser):
         open_tags: list[str] = []  # noqa: RUF012

@@ -90,6 +90,28 @@ def test_a_recipe_survives_json_and_a_missing_one_is_named(tmp_path: Path) -> No
         recipe("parity", "softmax-attention")
 
 
+def test_a_row_of_several_seeds_names_the_search_behind_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    own = recipe("dyck_1", "srwm")
+    run = own.run((0, 1, 2))
+    tried = merge([answered(restricted(run, (seed,)), 20) for seed in run.seeds])
+    study = Irie2023()
+    assert [row.found_by for row in study.rows([tried])] == [own.found_by]
+    assert f"- srwm on dyck_1: {own.found_by}" in study.notes(study.rows([tried]))
+    assert study.notes(study.rows([answered(run, 60)])) == ""  # what came out needs no excuse
+    shorter = replace(run, protocol=replace(run.protocol, max_steps=7))
+    assert [row.found_by for row in study.rows([answered(shorter, 20)])] == [""]
+
+    with Store() as store:
+        store.save(answered(run, 20))
+    part = ["irie2023", "--own", "--languages", "dyck_1", "--mixers", "srwm", "--seeds", "3"]
+    assert command(["study", "show", *part]) == 0
+    assert (
+        "Recipes of what did not come out, or not in every seed:\n- srwm on dyck_1: search" in capsys.readouterr().out
+    )
+    assert command(["study", "show", *part, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["found_by"] == own.found_by
+
+
 def test_what_is_left_comes_seed_by_seed_and_whole_on_a_gpu() -> None:
     runs = Irie2023().runs(quick=False)[:3]
     with Store() as own, Store("sqlite:///:memory:") as others:

@@ -208,6 +208,18 @@ def guess(record: Record, split: str, window: tuple[int, int] | None = None) -> 
     return found[0] if found else math.nan
 
 
+def recipes_behind(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """What the recipes say of their search, where a claim did not come out in every seed, and of which cells each does.
+
+    A claim that failed is worth no more than the search that was tried.
+    """
+    missed = [cell for cell in rows if cell.found_by and cell.verdict not in ("", "reproduced")]
+    return {
+        text: [f"{cell.mixer} on {cell.language}" for cell in missed if cell.found_by == text]
+        for text in dict.fromkeys(cell.found_by for cell in missed)
+    }
+
+
 def percent(share: float | None, decimals: int = 1) -> str:
     """A share in percent, a dash for none; 100 and 0 are said of the exact values alone.
 

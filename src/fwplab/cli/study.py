@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 from tyro.conf import Positional, subcommand
 
 from fwplab.archive import MEMORY, shipped, write_archive
@@ -212,6 +213,8 @@ def show(part: Selected, rule: Rule, *, as_json: bool) -> int:
     study = part.study()
     rows = study.rows(part.records(), rule)
     emit(study.facts(rows), as_json=as_json, text=study.render(rows))
+    if (notes := study.notes(rows)) and not as_json:
+        emit(notes, as_json=False, text=Text(notes))
     return 0
 
 

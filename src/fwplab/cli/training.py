@@ -243,7 +243,7 @@ def _evaluation_table(facts: dict[str, Any]) -> Table:
             str(each["length"]),
             str(each["strings"]),
             percent(each["accuracy"]),
-            f"{100 * low:.1f}-{100 * high:.1f}",
+            f"{percent(low)}-{percent(high)}",
             percent(each["chance"]),
             "none" if first is None else f"position {first + 1:.0f}",
         )

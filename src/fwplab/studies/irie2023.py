@@ -10,7 +10,7 @@ from fwplab.recipes import recipe
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
 from fwplab.studies.study import Study
-from fwplab.table import Row, by_cell, row
+from fwplab.table import Row, by_cell, recipes_behind, row
 
 REGULAR = ("parity", "aa_star", "abab_star")
 COUNTER = ("counter_2", "counter_3", "shuffle_2", "dyck_1")
@@ -74,18 +74,24 @@ class Irie2023(Study):
                 cells[language, mixer],
                 rule,
                 CLAIMS.get((mixer, language), ""),
-                _found_by(cells[language, mixer][0].run),
+                _found_by(cells[language, mixer][0]),
             )
             for language in LANGUAGES
             for mixer in MODELS
             if (language, mixer) in cells
         ]
 
+    def notes(self, rows: Sequence[Row]) -> str:
+        """The searches behind the cells that did not come out."""
+        lines = [f"- {', '.join(cells)}: {said}" for said, cells in recipes_behind(rows).items()]
+        return "\n".join(["Recipes of what did not come out, or not in every seed:", *lines]) if lines else ""
 
-def _found_by(run: Run) -> str:
+
+def _found_by(record: Record) -> str:
     """What the recipe says of its numbers; nothing for a run that is not the recipe's."""
-    own = recipe(run.language, run.mixer_name)
-    return own.found_by if replace(own.run(run.seeds), protocol=run.protocol) == run else ""
+    one = record.run.member(record.run.seeds[0])
+    own = recipe(one.language, one.mixer_name)
+    return own.found_by if own.run(one.seeds) == one else ""
 
 
 def _ends_early(cell: tuple[str, str]) -> bool:

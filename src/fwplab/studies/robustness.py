@@ -144,7 +144,7 @@ def _cell(record: Record, rule: Rule) -> Cell:
 
 def _counted(count: int, of: int) -> str:
     low, high = wilson(count, of)
-    return f"{count} of {of} [dim]({100 * low:.0f}-{100 * high:.0f})[/dim]"
+    return f"{count} of {of} [dim]({percent(low, 0)}-{percent(high, 0)})[/dim]"
 
 
 def _texts(cell: Cell) -> list[str]:

@@ -53,6 +53,10 @@ class Study(ABC):
         """The table for a terminal, and for LaTeX."""
         return render_terminal(rows)
 
+    def notes(self, rows: Sequence[Any]) -> str:
+        """What a reader must know beside the table; nothing where there is no more to say."""
+        return ""
+
     def facts(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """The table as plain JSON values."""
         return to_json(rows)
