@@ -12,7 +12,7 @@ from rich.text import Text
 from tests.test_store import record_of
 
 from fwplab.cli import run as command
-from fwplab.export import to_latex
+from fwplab.export import PAGE, to_latex
 from fwplab.recipes import recipe
 from fwplab.record import Chance, Measurement, Record, Score, SplitSummary
 from fwplab.run import Run
@@ -160,7 +160,10 @@ def test_latex_of_robustness_has_no_dictionary(tmp_path: Path) -> None:
 
 def test_latex_of_scaling_counts_from_one_and_has_accuracies(tmp_path: Path) -> None:
     measured("scaling", 100, SCALING)
-    assert r"srwm & 99.0 & -- & -- & -- & -- & -- & 100 & 21 & 2 &" in latex(tmp_path / "tex", "scaling", *CELL)
+    text = latex(tmp_path / "tex", "scaling", *CELL)
+    assert r"\textbf{parity\enspace rule: paper}" in text
+    assert r"srwm & 99 & -- & -- & -- & -- & -- & 100 & 21 & 2 &" in text
+    assert r"2 & 55--99 &  &  &  &  &  &  & 2 of 2 &" in text
 
 
 @pytest.mark.parametrize(
@@ -185,16 +188,30 @@ def test_cells_of_several_lines_and_sections_become_rows() -> None:
     body = to_latex(table, "x").splitlines()[4:-2]
     assert body == [
         r"\toprule",
-        r"model &  \\",
+        r"model &  \\*",
         r"seeds & all \\",
         r"\midrule",
-        r"\multicolumn{2}{l}{\textbf{parity}} \\",
-        r"srwm & 1 x \\",
+        r"\multicolumn{2}{l}{\textbf{parity}} \\*",
+        r"srwm & 1 x \\*",
         r"3 &  \\",
         r"\addlinespace",
         r"a & {[} \\",
         r"\midrule",
-        r"b & c \\",
+        r"b & c \\*",
         r"2 &  \\",
         r"\bottomrule",
     ]
+
+
+def test_what_is_longer_than_a_page_goes_on_over_pages() -> None:
+    table = Table("model", "all")
+    for number in range(PAGE):
+        table.add_row(f"m{number}", "1")
+    assert r"\begin{table}" in to_latex(table, "x")
+    table.add_row("last", "1")
+    lines = to_latex(table, "x").splitlines()
+    head = [r"\toprule", r"model & all \\", r"\midrule"]
+    assert lines[:3] == [r"% \usepackage{booktabs,longtable}", r"\begin{longtable}{ll}", r"\caption{x} \\"]
+    assert lines[3:13] == [*head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endfoot"]
+    assert lines[13] == r"m0 & 1 \\"
+    assert lines[-2:] == [r"last & 1 \\", r"\end{longtable}"]

@@ -1,6 +1,7 @@
 """Figures by themselves: what the drawn lines say, what cannot be drawn, and the files that `fwplab plot` writes."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from fwplab.cli import run as command
 from fwplab.cli.plot import FIGURES, MECHANISMS
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
-from fwplab.plots import LOOKS, accuracy_by_length, learning_curves, look, steps_to_solve
+from fwplab.plots import LOOKS, accuracy_by_length, learning_curves, look, scaling_curves, steps_to_solve
 from fwplab.plots.style import STYLE, looks
-from fwplab.record import Check, Member, Record, Score, SplitSummary, Status
+from fwplab.record import Check, Measurement, Member, Record, Score, SplitSummary, Status
 from fwplab.run import Run
+from fwplab.statistics import seeds_interval
 from fwplab.store import Store
 from fwplab.studies import STUDIES
+from fwplab.studies.irie2023 import LANGUAGES, Irie2023
 from fwplab.studies.robustness import Robustness
+from fwplab.studies.scaling import Scaling
 
 PARITY = Run("parity", MIXERS.load("srwm")(), (0, 1, 2, 3), (3e-3,))
 
@@ -94,6 +98,67 @@ def test_lengths_of_training_are_shaded_also_where_the_longest_has_no_string() -
     assert (edges.min(), edges.max()) == (-0.5, 0.5)  # the window 2-50 and no other
 
 
+def reaching(run: Run, right: dict[int, tuple[int, int]], **state: tuple[float, float]) -> Record:
+    """A record of two seeds with so many of 100 strings right at each length, and these states at all of them."""
+    members = [
+        replace(
+            member(seed, "solved", 100, solved=True),
+            measured=tuple(
+                Measurement("scaling", "paper", length, name, value)
+                for length, each in right.items()
+                for name, value in {"strings": 100, "correct": each[seed], "chance": 0.25}.items()
+            )
+            + tuple(Measurement("scaling", "paper", n, name, s[seed]) for n in right for name, s in state.items()),
+        )
+        for seed in (0, 1)
+    ]
+    return record(run, *members)
+
+
+def test_scaling_draws_the_mean_in_its_interval_and_the_state_below() -> None:
+    right = {100: (100, 100), 1_000: (100, 40), 10_000: (10, 0)}
+    lstm = Run("parity", MIXERS.load("lstm")(), (0, 1), (3e-3,))
+    cells = Scaling().rows([reaching(lstm, right, norm=(20, 40), saturation=(0.4, 0.6))])
+    accuracy, norm, flat = scaling_curves(cells).axes
+    (guess, line), (norms,), (flats,) = ([x for x in a.lines if len(x.get_xdata()) > 1] for a in (accuracy, norm, flat))
+    assert list(guess.get_ydata()) == [25, 25, 25]
+    assert list(line.get_ydata()) == [100, 70, 5]
+    bars = [[tuple(bar[:, 1]) for bar in axes.collections[0].get_segments()] for axes in (accuracy, norm, flat)]
+    intervals = [seeds_interval(each, [100, 100]) for each in right.values()]
+    assert bars == [[pytest.approx((100 * low, 100 * high)) for low, high in intervals], [(20, 40)] * 3, [(40, 60)] * 3]
+    assert (list(norms.get_xdata()), list(norms.get_ydata())) == ([100, 1_000, 10_000], [30, 30, 30])
+    assert list(flats.get_ydata()) == [50, 50, 50]
+    for axes in (accuracy, norm, flat):
+        points = [line for line in axes.lines if line.get_marker() == look("lstm").marker]
+        assert [point.get_markerfacecolor() == "none" for point in points] == [False, True, True]
+
+
+def test_scaling_has_three_panels_a_language_and_says_where_no_unit_can_be_flat() -> None:
+    runs = [Run(language, MIXERS.load("srwm")(), (0, 1), (3e-3,)) for language in LANGUAGES[:5]]
+    cells = Scaling().rows([reaching(run, {100: (100, 0)}, norm=(1, 10**n)) for n, run in enumerate(runs)])
+    seen = [axes for axes in scaling_curves(cells).axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in seen if axes.get_title(loc="left")] == list(LANGUAGES[:5])
+    assert len(seen) == 3 * 5
+    assert sum(text.get_text() == "no such units" for axes in seen for text in axes.texts) == 5
+    assert len({axes.get_ylim() for axes in seen if axes.get_yscale() == "log"}) == 1
+    with pytest.raises(UserError, match="nothing is measured yet"):
+        scaling_curves([])
+
+
+def test_scaling_shows_a_state_that_overflowed_as_a_bar_out_of_the_panel() -> None:
+    srwm, lstm = PARITY, Run("parity", MIXERS.load("lstm")(), (0, 1), (3e-3,))
+    overflowed = reaching(srwm, {100: (100, 0)}, norm=(20, math.nan))
+    cells = Scaling().rows([overflowed, reaching(lstm, {100: (100, 0)}, norm=(10, 30), saturation=(0, 1))])
+    _, norm, _ = scaling_curves(cells).axes
+    ((bar,), (other,)) = (bars.get_segments() for bars in norm.collections)
+    lowest, highest = norm.get_ylim()
+    assert lowest < other[0, 1] < other[1, 1] < highest
+    assert bar[0, 1] == 20
+    assert highest < bar[1, 1] < math.inf
+    (_, norm, _) = scaling_curves(Scaling().rows([reaching(srwm, {100: (0, 0)}, norm=(math.nan, math.nan))])).axes
+    assert math.inf > norm.get_ylim()[1] > norm.get_ylim()[0] > 0  # where every one overflowed
+
+
 def test_looks_are_a_mixers_own_or_differ() -> None:
     assert looks(["srwm", "lstm"]) == {"srwm": LOOKS["srwm"], "lstm": LOOKS["lstm"]}
     others = looks([f"rate {number}" for number in range(12)])
@@ -137,10 +202,11 @@ def test_plot_fills_a_folder_with_all_figures(tmp_path: Path, capsys: pytest.Cap
     part = ["--languages", "parity", "--mixers", "srwm", "--seeds", "2"]
     assert command(["plot", *part, "--out", f"{tmp_path}/new/", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert list(dict.fromkeys(fact["figure"] for fact in facts)) == list(FIGURES)
+    figures = Irie2023.figures
+    assert list(dict.fromkeys(fact["figure"] for fact in facts)) == list(figures)
     written = {str(path) for path in (tmp_path / "new").iterdir()}
     assert written == {fact["path"] for fact in facts}
-    assert {Path(path).name for path in written} == {f"irie2023-{n}.{s}" for n in FIGURES for s in ("png", "svg")}
+    assert {Path(path).name for path in written} == {f"irie2023-{n}.{s}" for n in figures for s in ("png", "svg")}
 
 
 WRONG = {
@@ -148,6 +214,8 @@ WRONG = {
     "suffix": (["--figure", "steps", "--out", "a.gif"], "choose a suffix from: .svg, .pdf, .png"),
     "one file": (["--out", "a.svg"], "--figure is missing"),
     "figure of the study": (["robustness", "--figure", "lengths"], "robustness has no figure 'lengths'"),
+    "another study's figure": (["scaling", "--figure", "lengths"], "choose from: scaling, curves, steps"),
+    "unmeasured rule": (["scaling", "--figure", "scaling", "--rule", "last", "--out", "a.svg"], "paper, strict"),
     "no figures": (["ablation"], "fwplab study show ablation"),
     "no records": (["robustness", "--quick"], "fwplab study run robustness --quick"),
     "study": (["irie2024"], "choose from: ablation, freezing, irie2023"),

@@ -1,6 +1,7 @@
 """Studies: what they ask, what is left of it, and their tables from records alone."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import torch
+from rich.text import Text
 from tests.test_store import record_of
 from tests.test_trainer import small_run
 
@@ -110,6 +112,35 @@ def test_a_row_of_several_seeds_names_the_search_behind_its_recipe(capsys: pytes
     )
     assert command(["study", "show", *part, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["found_by"] == own.found_by
+
+
+def test_another_mixer_stands_beside_the_papers_by_the_common_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """So that a newcomer's layer is compared to the shipped records without training the others again."""
+    study = Irie2023()
+    lent = study.runs_of(["lstm", "softmax-attention"], quick=False, seeds=2)
+    assert [(run.language, run.mixer_name) for run in lent] == [
+        (language, mixer) for language in PAPER_LANGUAGES for mixer in ("lstm", "softmax-attention")
+    ]
+    for own, other in zip(lent[::2], lent[1::2], strict=True):
+        common = recipe(own.language, study.lender)
+        assert common.found_by.startswith("common")
+        assert other == replace(common.run((0, 1)), mixer=MIXERS.load("softmax-attention")())
+        assert other.protocol == own.protocol
+    assert [run.mixer_name for run in study.runs_of(["softmax-attention"], quick=True)] == ["softmax-attention"] * 3
+    assert Ablation().runs_of(["softmax-attention"], quick=True) == []
+
+    other = next(run for run in study.runs_of(["softmax-attention"], quick=False, seeds=3) if run.language == "parity")
+    with Store() as store:
+        store.save(answered(other, 20))
+    part = ["--languages", "parity", "--mixers", "softmax-attention", "srwm", "--seeds", "3", "--json"]
+    assert command(["study", "show", "irie2023", *part]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["mixer"], row["seeds"], row["claim"]) for row in rows] == [
+        ("srwm", 3, "solves"),  # of the shipped records
+        ("softmax-attention", 3, ""),
+    ]
+    assert rows[1]["found_by"].startswith("common")
+    assert command(["study", "status", "ablation", "--mixers", "srwm"]) == 2
 
 
 def test_what_is_left_comes_seed_by_seed_and_whole_on_a_gpu() -> None:
@@ -218,6 +249,7 @@ WRONG = {
     "address": (["study", "run", "irie2023", "--address", "auto"], "--engine ray"),
     "report": (["report", "scaling"], "choose from: irie2023"),
     "reproduce": (["reproduce", "ablation", "--quick"], "choose from: irie2023"),
+    "unmeasured rule": (["study", "show", "scaling", "--rule", "oracle"], "choose from: paper, strict"),
     "format": (["study", "export", "irie2023", "--format", "xls", "--out", "x"], "csv, parquet, latex, records"),
     "out": (["study", "export", "irie2023"], "--out is missing"),
 }
@@ -247,9 +279,21 @@ def test_selection_reads_the_same_runs_under_every_rule() -> None:
     )
     record = answered(run, 0)
     splits = (*record.splits, SplitSummary("test", 2, 50, 60, 60, 0), SplitSummary("test", 101, 200, 60, 60, 0))
-    members = tuple(replace(member, scores=scores) for member in record.members)
+    # Strict ended at the second look, at 40 of 60, and would have chosen the third for its loss, at 44.
+    looks = [(0.9, 0.3, 0.5), (1.0, 0.2, 40 / 60), (1.0, 0.1, 44 / 60), (1.0, 0.15, 27 / 60)]
+    checks = tuple(Check(50 * n, 0.1, loss, bin0, 0.1, bin1) for n, (bin0, loss, bin1) in enumerate(looks, 1))
+    chosen = {"paper": 200, "strict": 100, "last": 100, "oracle": 50}
+    members = tuple(replace(m, scores=scores, checks=checks, selected=chosen) for m in record.members)
     (cell,) = Selection().rows([replace(record, members=members, splits=splits)])
     (fact,) = Selection().facts([cell])
+    assert {rule: fact[rule]["to_the_end"] for rule in ("strict", "last")} == {"strict": 44 / 60, "last": 27 / 60}
+    assert {rule: fact[rule]["read_at"] for rule in right} == chosen
+    assert cell.split_gains() == [(pytest.approx(4 / 60), pytest.approx(16 / 60))] * 2
+    assert Selection().notes([cell]) == (
+        "2 of 2 seeds differ on Bin1 by more than a point between the paper's rule and the strict one: by +33.3 "
+        "(median, points); +6.7 because the strict rule ends the training, +26.7 because it chooses among the looks "
+        "without Bin1."
+    )
     assert {rule: fact[rule]["unseen"] for rule in right} == {rule: test / 60 for rule, (_, test) in right.items()}
     assert {rule: fact[rule]["longer"] for rule in right} == {rule: bin1 / 60 for rule, (bin1, _) in right.items()}
     assert [fact[rule]["solved"] for rule in right] == [2, 0, 0, 0]
@@ -313,7 +357,7 @@ def test_scaling_says_where_it_fails_and_forgets_nothing(tmp_path: Path) -> None
                 for name, value in {
                     "strings": 100.0,
                     "correct": right - seed,
-                    "norm": 2.0,
+                    "norm": 2.0 if seed == 0 else math.nan,
                     "chance": 0.0,
                     "saturation": flat,
                     "first_error": 7.0 + 2 * seed,
@@ -331,9 +375,32 @@ def test_scaling_says_where_it_fails_and_forgets_nothing(tmp_path: Path) -> None
         {"lowest": 0.99, "median": 0.995, "best": 1.0},
         {"lowest": 0.39, "median": 0.395, "best": 0.4},
     ]
-    assert (fact["fails_from"], fact["first_error"], fact["seeds"]) == (100, 8.0, 2)
-    assert [reach["saturation"] for reach in fact["reaches"]] == [0.0, 0.5]
+    assert [reach["mean"] for reach in fact["reaches"]] == [pytest.approx(0.995), pytest.approx(0.395)]
+    assert (fact["fails_from"], fact["first_error"], fact["failing"], fact["seeds"]) == (100, 8.0, 2, 2)
+    assert [reach["saturation"]["median"] for reach in fact["reaches"]] == [0.0, 0.5]
+    assert [reach["norm"] for reach in fact["reaches"]] == [{"lowest": 2.0, "median": None, "best": None}] * 2
     assert Scaling().rows([record], "strict") == []
+
+
+@pytest.mark.parametrize("right", [(0, 0), (1, 0), (100, 0), (100, 99), (100, 100)])
+def test_scaling_shows_a_mean_in_its_interval_and_the_seeds_that_err(right: tuple[int, ...]) -> None:
+    record = answered(recipe("parity", "srwm").run((0, 1)), 60)
+    members = []
+    for member, correct in zip(record.members, right, strict=True):
+        values = {"strings": 100, "correct": correct, "norm": 2, "chance": 0}
+        values |= {"first_error": 20} if correct < 100 else {}
+        found = [Measurement("scaling", "strict", 100, name, value) for name, value in values.items()]
+        members.append(replace(member, measured=tuple(found)))
+    rows = Scaling().rows([replace(record, members=tuple(members))], "strict")
+    heading, *texts = (Text.from_markup(str(cell)).plain for cell in Scaling().render(rows).columns[0].cells)
+    assert (heading, texts) == ("parity  rule: strict", ["srwm\n2"])
+    shown = [Text.from_markup(str(list(column.cells)[1])).plain for column in Scaling().render(rows).columns]
+    mean, interval = shown[1].split("\n")
+    low, high = map(int, interval.split("-"))
+    assert low <= int(mean) <= high
+    assert (mean in ("0", "100")) == (sum(right) in (0, 200))
+    wrong = sum(correct < 100 for correct in right)
+    assert shown[7:9] == (["100", f"21\n{wrong} of 2"] if wrong else ["-", "-"])
 
 
 def test_a_study_that_measures_does_so_once_after_training(

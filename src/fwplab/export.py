@@ -29,6 +29,10 @@ OPTIONAL = {
 """The types of what may be missing in every row, where there is no value to tell them from."""
 
 
+PAGE = 40
+"""Rows that a page of LaTeX holds beside a caption."""
+
+
 def scores(records: Sequence[Record], study: str, place: Place, rules: Sequence[Rule]) -> pyarrow.Table:
     """A row for each run, seed, rule and length, with all that it takes to read it.
 
@@ -76,7 +80,8 @@ def write_parquet(table: pyarrow.Table, path: Path) -> None:
 def to_latex(table: Table, caption: str) -> str:
     """A terminal's table by booktabs, cell by cell the same, so that the two cannot disagree.
 
-    A cell of several lines stands in as many rows; a row with its first cell alone is a heading.
+    A cell of several lines stands in as many rows; a row with its first cell alone is a heading. What is longer than a
+    page goes on over pages, by longtable, which a text of two columns does not take: export some languages for it.
 
     >>> shown = Table("mixer", "right %")
     >>> shown.add_row("e-lstm", "99.9")
@@ -105,27 +110,32 @@ def to_latex(table: Table, caption: str) -> str:
             body.append(r"\midrule")
         elif max(map(len, cells)) > 1:
             body.append(r"\addlinespace")
-    lines = [
-        r"% \usepackage{booktabs}",
-        r"\begin{table}",
-        rf"\caption{{{_latex(caption)}}}",
-        rf"\begin{{tabular}}{{{''.join('r' if column.justify == 'right' else 'l' for column in table.columns)}}}",
-        r"\toprule",
-        *_latex_rows([[""] * (height - len(head)) + head for head in heads]),
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines)
+    columns = "".join("r" if column.justify == "right" else "l" for column in table.columns)
+    said = rf"\caption{{{_latex(caption)}}}"
+    head = [r"\toprule", *_latex_rows([[""] * (height - len(head)) + head for head in heads]), r"\midrule"]
+    rows_of_text = sum(not line.startswith((r"\midrule", r"\addlinespace")) for line in body)
+    around = _float if rows_of_text <= PAGE else _over_pages
+    return "\n".join(around(columns, said, head, body))
+
+
+def _float(columns: str, said: str, head: list[str], body: list[str]) -> list[str]:
+    begin = [r"% \usepackage{booktabs}", r"\begin{table}", said, rf"\begin{{tabular}}{{{columns}}}"]
+    return [*begin, *head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+
+
+def _over_pages(columns: str, said: str, head: list[str], body: list[str]) -> list[str]:
+    begin = [r"% \usepackage{booktabs,longtable}", rf"\begin{{longtable}}{{{columns}}}", rf"{said} \\"]
+    every_page = [*head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endfoot"]
+    return [*begin, *every_page, *body, r"\end{longtable}"]
 
 
 def _latex_rows(cells: Sequence[Sequence[str]]) -> list[str]:
+    """The starred ends keep a cell, and a heading with what it heads, on one page."""
     first, *others = cells
     if not any(map(any, others)):
-        return [rf"\multicolumn{{{len(cells)}}}{{l}}{{\textbf{{{_latex(first[0])}}}}} \\"]
-    return [" & ".join(map(_latex, row)) + r" \\" for row in zip_longest(*cells, fillvalue="")]
+        return [rf"\multicolumn{{{len(cells)}}}{{l}}{{\textbf{{{_latex(first[0])}}}}} \\*"]
+    *lines, last = [" & ".join(map(_latex, row)) for row in zip_longest(*cells, fillvalue="")]
+    return [*(rf"{line} \\*" for line in lines), rf"{last} \\"]
 
 
 def _lines(cell: RenderableType) -> list[str]:

@@ -19,6 +19,7 @@ from fwplab.plots import (
     linear_probes,
     patches,
     save,
+    scaling_curves,
     solve_rate_heatmap,
     steps_to_solve,
 )
@@ -32,6 +33,7 @@ FIGURES: dict[str, Callable[[Study, Sequence[Record], Rule], Figure]] = {
     "lengths": lambda study, records, rule: accuracy_by_length(records, rule),
     "curves": lambda study, records, rule: learning_curves(records),
     "steps": lambda study, records, rule: steps_to_solve(records, study.place),
+    "scaling": lambda study, records, rule: scaling_curves(study.rows(records, rule)),
 }
 MECHANISMS: dict[str, Callable[[Sequence[Cell]], Figure]] = {
     "probing": linear_probes,
@@ -51,12 +53,12 @@ class Plot(Selected):
     name: Positional[str] = "irie2023"
     """A study: fwplab study list."""
     figure: str | None = None
-    """solved, lengths, curves, steps, or the one of a mechanism's study; all that the study has where none is named
-    and --out is a folder."""
+    """solved, lengths, curves, steps, scaling, or the one of a mechanism's study; all that the study has where none is
+    named and --out is a folder."""
     out: str = "figures/"
     """A file that ends in .svg, .pdf or .png; or a folder, which gets each figure as PNG and SVG."""
     rule: Rule = "paper"
-    """Which checkpoint speaks for a run in solved and lengths: paper, strict, last or oracle."""
+    """Which checkpoint speaks for a run in solved, lengths and scaling: paper, strict, last or oracle."""
     json: bool = False
 
     def __call__(self) -> int:

@@ -62,7 +62,7 @@ class Selected:
     languages: tuple[str, ...] = ()
     """These languages alone."""
     mixers: tuple[str, ...] = ()
-    """These mixers alone."""
+    """These mixers alone. In the studies of the paper's models also others, such as yours, by a common recipe."""
     own: bool = False
     """Leave aside the records that come with the package: train what only they hold, and show this machine's alone."""
 
@@ -74,12 +74,14 @@ class Selected:
         if self.seeds is not None and self.seeds < 1:
             raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
         languages = {language(name).name for name in self.languages}
-        mixers = {MIXERS.name_of(MIXERS.load(name)) for name in self.mixers}
-        found = [
-            run
-            for run in self.study().runs(quick=self.quick, seeds=self.seeds)
-            if run.language in (languages or LANGUAGES.names()) and run.mixer_name in (mixers or MIXERS.names())
-        ]
+        mixers = list(dict.fromkeys(MIXERS.name_of(MIXERS.load(name)) for name in self.mixers))
+        study = self.study()
+        every = (
+            study.runs_of(mixers, quick=self.quick, seeds=self.seeds)
+            if mixers
+            else study.runs(quick=self.quick, seeds=self.seeds)
+        )
+        found = [run for run in every if run.language in (languages or LANGUAGES.names())]
         if not found:
             raise UserError(
                 f"{self.name} asks nothing of these languages and mixers; see: fwplab study status {self.name}"
@@ -254,9 +256,8 @@ class ExportStudy(Selected):
         if self.out == Path():
             raise UserError(f"--out is missing: the {'folder' if self.format == 'records' else 'file'} to write")
         study = self.study()
-        if self.rule and study.measures and self.rule not in study.measured_rules:
-            choices = ", ".join(study.measured_rules)
-            raise UserError(f"{self.name} looks at no checkpoint of the {self.rule} rule; choose from: {choices}")
+        if self.rule and study.measures:
+            study.require_measured(self.rule)
 
     def _write_latex(self, study: Study) -> None:
         rule: Rule = self.rule or "paper"

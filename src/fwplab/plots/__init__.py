@@ -5,6 +5,7 @@ from fwplab.plots.lengths import accuracy_by_length
 from fwplab.plots.machine import machines
 from fwplab.plots.mechanism import eigenvalue_histograms, freezing_curves, linear_probes, patches
 from fwplab.plots.output import FORMATS, check_format, save, to_svg
+from fwplab.plots.scaling import scaling_curves
 from fwplab.plots.solved import solve_rate_heatmap
 from fwplab.plots.steps import steps_to_solve
 from fwplab.plots.style import LOOKS, Look, look, marker_points
@@ -24,6 +25,7 @@ __all__ = [
     "marker_points",
     "patches",
     "save",
+    "scaling_curves",
     "solve_rate_heatmap",
     "steps_to_solve",
     "to_svg",

@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fwplab.errors import UserError
 from fwplab.mixers.srwm import BLOCKS
-from fwplab.plots.style import INK, STYLE, key, legend, look, names, panelled, percent_axis
+from fwplab.plots.style import INK, STYLE, key, legend, look, measured_names, panelled, percent_axis
 from fwplab.probes.eigenvalues import EDGES
 from fwplab.probes.freezing import AFTER
 from fwplab.probes.linear import WINDOWS
@@ -22,9 +21,7 @@ Panel = Callable[[Axes, Sequence[Cell]], None]
 
 def _drawn(cells: Sequence[Cell], panel: Panel, x: str, y: str, label: str, keys: Sequence[Line2D] = ()) -> Figure:
     """A figure with a panel for each language; `UserError` where nothing has been measured."""
-    if not cells:
-        raise UserError("nothing is measured yet of these checkpoints; fwplab study run NAME trains and measures")
-    languages, _ = names([(cell.language, cell.mixer) for cell in cells])
+    languages, _ = measured_names([(cell.language, cell.mixer) for cell in cells])
     with matplotlib.rc_context(STYLE):
         figure, panels = panelled(languages, x, y, same_y=bool(y))
         figure.set_label(f"{label} on {', '.join(languages)}")
@@ -124,7 +121,7 @@ def _strips(axes: Axes, cells: Sequence[Cell]) -> None:
 
 def freezing_curves(cells: Sequence[Cell]) -> Figure:
     """Right labels against the step after which all states are frozen; at the right, with one part never changed."""
-    _, mixers = names([(cell.language, cell.mixer) for cell in cells]) if cells else ([], [])
+    _, mixers = measured_names([(cell.language, cell.mixer) for cell in cells])
     keys = [key(mixer, look(mixer)) for mixer in mixers]
     keys.append(Line2D([], [], color=INK, linestyle=":", alpha=0.7, label="most frequent label"))
     return _drawn(

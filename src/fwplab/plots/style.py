@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 
+from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
 
 
@@ -128,6 +129,13 @@ def names(cells: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
     """The first and the second names of cells, each once and in their order."""
     firsts, seconds = zip(*cells, strict=True)
     return list(dict.fromkeys(firsts)), list(dict.fromkeys(seconds))
+
+
+def measured_names(cells: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """The same of cells that a study has measured; `UserError` where there is none."""
+    if not cells:
+        raise UserError("nothing is measured yet of these checkpoints; fwplab study run NAME trains and measures")
+    return names(cells)
 
 
 def panelled(titles: Sequence[str], x: str, y: str, *, same_y: bool = True) -> tuple[Figure, list[Axes]]:

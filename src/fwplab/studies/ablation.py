@@ -40,7 +40,8 @@ def variations() -> dict[str, FastWeightProgram]:
         "additive, no feedback": replace(whole, update="additive", feedback="none"),
         "no feedback, keys: l2, rate: double": replace(whole, feedback="none", normalisation="l2", rate="double"),
         "srwm, additive": replace(self_referential, update="additive"),
-        "srwm, value alone": replace(self_referential, self_reference="value"),
+        # Without the value no memory reaches the output: those three are what a model without memory gets.
+        **{f"srwm, {part} alone": replace(self_referential, self_reference=part) for part in PARTS},
         **{f"srwm, value and {part}": replace(self_referential, self_reference=f"value,{part}") for part in PARTS[1:]},
         **{f"srwm, all but the {part}": replace(self_referential, self_reference=others[part]) for part in PARTS},
         "srwm, keys: l2, rate: double": replace(self_referential, normalisation="l2", rate="double"),

@@ -56,6 +56,7 @@ class Irie2023(Study):
     )
 
     reports = True
+    lender = "linear-transformer"
     figures = ("solved", "lengths", "curves", "steps")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
@@ -67,8 +68,9 @@ class Irie2023(Study):
         return [recipe(language, model).run(every) for language in LANGUAGES for model in MODELS]
 
     def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Row]:
-        """One row a cell, in the paper's order."""
+        """One row a cell, in the paper's order; mixers that are not the paper's come after its own."""
         cells = by_cell(records)
+        others = dict.fromkeys(mixer for _, mixer in cells if mixer not in MODELS)
         return [
             row(
                 cells[language, mixer],
@@ -77,7 +79,7 @@ class Irie2023(Study):
                 _found_by(cells[language, mixer][0]),
             )
             for language in LANGUAGES
-            for mixer in MODELS
+            for mixer in (*MODELS, *others)
             if (language, mixer) in cells
         ]
 
@@ -90,8 +92,11 @@ class Irie2023(Study):
 def _found_by(record: Record) -> str:
     """What the recipe says of its numbers; nothing for a run that is not the recipe's."""
     one = record.run.member(record.run.seeds[0])
-    own = recipe(one.language, one.mixer_name)
-    return own.found_by if own.run(one.seeds) == one else ""
+    own = recipe(one.language, one.mixer_name if one.mixer_name in MODELS else Irie2023.lender)
+    trained = own.run(one.seeds)
+    if one.mixer_name not in MODELS:
+        trained = replace(trained, mixer=one.mixer, code=one.code)
+    return own.found_by if trained == one else ""
 
 
 def _ends_early(cell: tuple[str, str]) -> bool:

@@ -54,6 +54,7 @@ class Mechanism(Study):
     """A probe asked of every checkpoint of the paper's table."""
 
     records_of = "irie2023"
+    lender = Irie2023.lender
     measures = True
     measured_rules = ("paper",)
 
@@ -91,9 +92,8 @@ class Mechanism(Study):
 
     def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
         """One row a cell, of the seeds that are measured and can be looked at; `UserError` for a rule that none is."""
+        self.require_measured(rule)
         name = type(self).__name__.lower()
-        if rule not in self.measured_rules:
-            raise UserError(f"{name} looks at no checkpoint of the {rule} rule; choose from: {self.measured_rules[0]}")
         cells = []
         for record in records:
             by_value: dict[tuple[int, str], list[float]] = {}

@@ -1,5 +1,7 @@
 """How far beyond its training lengths does a model go, and what gives way where it stops?"""
 
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -32,22 +34,26 @@ SEED = 2_000
 
 @dataclass(frozen=True)
 class Reach:
-    """One length: accuracy over seeds, the interval for a new seed (`seeds_interval`), the state's norm and saturated
-    share after the last position (medians)."""
+    """One length: accuracy over seeds, its mean and the interval of that over new seeds (`seeds_interval`), the state's
+    norm after the last position, infinite where it overflowed, and the saturated share there."""
 
     length: int
     strings: int
     accuracy: Spread
+    mean: float
     interval: tuple[float, float]
     chance: float
-    norm: float
-    saturation: float | None
+    norm: Spread
+    saturation: Spread | None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One model on one language. `fails_from`: the first length at which a string of the median seed is wrong;
-    `first_error`: the median position of the first wrong label at the longest length (None: none is wrong)."""
+    """One model on one language. `fails_from`: the first length at which a seed has a wrong string (None: at none).
+
+    `failing`: the seeds that have one at the longest length; `first_error`: the position (from 0) of the first wrong
+    label there, median of a seed's wrong strings and then of these seeds (None: there are none).
+    """
 
     mixer: str
     language: str
@@ -55,6 +61,7 @@ class Cell:
     seeds: int
     reaches: tuple[Reach, ...]
     fails_from: int | None
+    failing: int
     first_error: float | None
 
 
@@ -67,7 +74,8 @@ class Scaling(Study):
         "every position, in streaming mode, and what do their states look like where they fail?"
     )
     records_of = "irie2023"
-    figures = ("lengths", "curves", "steps")
+    lender = Irie2023.lender
+    figures = ("scaling", "curves", "steps")
     measures = True
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
@@ -87,7 +95,8 @@ class Scaling(Study):
         return found
 
     def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
-        """One row a cell, of the seeds that are measured."""
+        """One row a cell, of the seeds that are measured; `UserError` for a rule that none is."""
+        self.require_measured(rule)
         cells = []
         for record in records:
             done = tuple(m for m in record.members if m.measurement("scaling", rule, LENGTHS[0], "strings"))
@@ -96,26 +105,32 @@ class Scaling(Study):
         return cells
 
     def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
-        """Accuracies as shares."""
-        return [asdict(cell) for cell in rows]
+        """Accuracies as shares; an infinite norm is null."""
+        facts = [asdict(cell) for cell in rows]
+        for reach in (reach for fact in facts for reach in fact["reaches"]):
+            reach["norm"] = {name: norm if math.isfinite(norm) else None for name, norm in reach["norm"].items()}
+        return facts
 
     def render(self, rows: Sequence[Cell]) -> Table:
-        """Accuracy by length, and below it the interval for a new seed."""
+        """Mean accuracy by length, and below it its interval over new seeds."""
         table = Table(
             header_style="bold",
             caption=(
-                f"Whole strings right, percent of {STRINGS} a length (fewer where the language has fewer), median over "
-                "seeds; below it the 95 % interval for a new seed (of one seed alone: for new strings of that seed). "
-                f"Models whose state grows with the string are read up to length {GROWING_TO:,}. Norm: of the whole "
-                "state after the last position, at the shortest and the longest length read. Flat: state units whose "
-                "tanh is beyond 0.99 there. Guess: at length 100."
+                f"Whole strings right, mean over seeds in percent of {STRINGS} a length (fewer where the language has "
+                "fewer); 0 and 100 are exact. Below it the 95 % interval of the mean to expect over new seeds, no "
+                "prediction for one (of one seed alone: over new strings of that seed). Models whose state grows with "
+                f"the string are read up to length {GROWING_TO:,}. Fails from: the first length at which a seed has a "
+                "wrong string. First error: at the longest length read, the position of a string's first wrong label, "
+                "median of a seed's wrong strings and then of the seeds that have any; below it how many have. Norm: "
+                "of the whole state after the last position, at the shortest and the longest length read, median over "
+                "seeds (inf: it overflows). Flat: its units whose tanh is beyond 0.99, likewise. Guess: at length 100."
             ),
             caption_justify="left",
         )
         lengths = [f"{length:,}" for length in LENGTHS]
         for name in ("model\nseeds", *lengths, "fails\nfrom", "first\nerror", "norm", "flat\n%", "guess\n%"):
             table.add_column(name, no_wrap=True, justify="left" if name.startswith("model") else "right")
-        add_by_language(table, rows, lambda cell: cell.language, _texts)
+        add_by_language(table, rows, lambda cell: f"{cell.language}  rule: {cell.rule}", _texts)
         return table
 
 
@@ -167,7 +182,8 @@ def _cell(record: Record, rule: Rule) -> Cell:
         rule=rule,
         seeds=len(record.members),
         reaches=reaches,
-        fails_from=next((reach.length for reach in reaches if reach.accuracy.median < 1), None),
+        fails_from=next((reach.length for reach in reaches if reach.accuracy.lowest < 1), None),
+        failing=len(errors),
         first_error=spread(errors).median if errors else None,
     )
 
@@ -178,6 +194,7 @@ def _reach(record: Record, rule: Rule, length: int) -> Reach | None:
         return [value for value in found if value is not None]
 
     strings, flat = values("strings"), values("saturation")
+    norms = [math.inf if math.isnan(norm) else norm for norm in values("norm")]  # no number: some string's overflowed
     if not strings:
         return None
     right = [int(correct) for correct in values("correct")]
@@ -186,10 +203,11 @@ def _reach(record: Record, rule: Rule, length: int) -> Reach | None:
         length=length,
         strings=int(strings[0]),
         accuracy=spread(shares),
+        mean=statistics.fmean(shares),
         interval=seeds_interval(right, [int(of) for of in strings]),
         chance=values("chance")[0],
-        norm=spread(values("norm")).median,
-        saturation=spread(flat).median if flat else None,
+        norm=spread(norms),
+        saturation=spread(flat) if flat else None,
     )
 
 
@@ -200,17 +218,18 @@ def _texts(cell: Cell) -> list[str]:
         if length not in by_length:
             accuracies.append("-")
             continue
-        shown = by_length[length]
-        low, high = (f"{100 * share:.0f}" for share in shown.interval)
-        accuracies.append(f"{percent(shown.accuracy.median)}\n[dim]{low}-{high}[/dim]")
+        reach = by_length[length]
+        # As many decimals above as below, so that no mean is rounded out of its interval.
+        mean, low, high = (percent(share, decimals=0) for share in (reach.mean, *reach.interval))
+        accuracies.append(f"{mean}\n[dim]{low}-{high}[/dim]")
     first, last = cell.reaches[0], cell.reaches[-1]
-    flat = [first.saturation, last.saturation]
+    flat = [None if reach.saturation is None else reach.saturation.median for reach in (first, last)]
     return [
         f"{cell.mixer}\n[dim]{cell.seeds}[/dim]",
         *accuracies,
         "-" if cell.fails_from is None else f"{cell.fails_from:,}",
-        "-" if cell.first_error is None else f"{cell.first_error + 1:,.0f}",
-        f"{first.norm:.3g}\n{last.norm:.3g}",
+        "-" if cell.first_error is None else f"{cell.first_error + 1:,.0f}\n[dim]{cell.failing} of {cell.seeds}[/dim]",
+        f"{first.norm.median:.3g}\n{last.norm.median:.3g}",
         "\n".join(percent(share, decimals=0) for share in flat),
-        percent(first.chance),
+        percent(first.chance, decimals=0),
     ]

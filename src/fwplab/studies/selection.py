@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from rich.table import Table
 
-from fwplab.record import Record
+from fwplab.record import Member, Record
 from fwplab.run import RULES, Rule, Run
+from fwplab.selection import BLIND, merit
 from fwplab.statistics import spread
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Study
-from fwplab.table import Row, add_by_language, percent
+from fwplab.table import Row, add_by_language, by_cell, cell_members, percent
 
 GAINING: tuple[Rule, ...] = ("paper", "oracle")
 """The rules whose gain over the strict one is told."""
@@ -19,18 +21,24 @@ GAINING: tuple[Rule, ...] = ("paper", "oracle")
 
 @dataclass(frozen=True)
 class Reading:
-    """One cell under one rule: solved seeds, the median over seeds of whole-string accuracy on Bin1, which the paper's
-    rule has seen, and each seed's on strings that neither this rule nor the strict one has."""
+    """One cell under one rule: solved seeds, each seed's whole-string accuracy on Bin1, which the paper's rule has
+    seen, and on strings that neither this rule nor the strict one has.
+
+    `read_at` is the step of the checkpoint, median over seeds. `to_the_end_seeds` is the accuracy on Bin1 had the rule
+    read every look at the bins: strict and last end the training once Bin0 was right ten times in a row.
+    """
 
     rule: Rule
     solved: int
-    longer: float
+    longer_seeds: tuple[float, ...]
     unseen_seeds: tuple[float, ...]
+    read_at: float
+    to_the_end_seeds: tuple[float, ...]
 
     @property
-    def unseen(self) -> float:
-        """The median of the seeds."""
-        return spread(self.unseen_seeds).median
+    def medians(self) -> dict[str, float]:
+        """Of the seeds, by the names of the three accuracies."""
+        return {name: spread(getattr(self, f"{name}_seeds")).median for name in ("longer", "unseen", "to_the_end")}
 
 
 @dataclass(frozen=True)
@@ -45,10 +53,21 @@ class Cell:
     lengths: tuple[int, int]
     readings: tuple[Reading, ...]
 
+    def reading(self, rule: Rule) -> Reading:
+        """What a rule makes of the cell."""
+        return next(reading for reading in self.readings if reading.rule == rule)
+
     def gains(self, rule: Rule, over: Rule = "strict") -> tuple[float, ...]:
         """How much each seed gains by a rule over another, on unseen strings."""
-        of_rule = {reading.rule: reading.unseen_seeds for reading in self.readings}
-        return tuple(one - other for one, other in zip(of_rule[rule], of_rule[over], strict=True))
+        pairs = zip(self.reading(rule).unseen_seeds, self.reading(over).unseen_seeds, strict=True)
+        return tuple(one - other for one, other in pairs)
+
+    def split_gains(self) -> list[tuple[float, float]]:
+        """What each seed gains on Bin1 by the paper's rule over the strict one: because the strict rule ended the
+        training, and because it chose another look of the same training."""
+        strict, paper = self.reading("strict"), self.reading("paper")
+        seeds = zip(strict.longer_seeds, strict.to_the_end_seeds, paper.longer_seeds, strict=True)
+        return [(to_the_end - told, best - to_the_end) for told, to_the_end, best in seeds]
 
 
 class Selection(Study):
@@ -61,6 +80,7 @@ class Selection(Study):
         "How much does a number change?"
     )
     records_of = "irie2023"
+    lender = Irie2023.lender
     figures = ("lengths", "curves", "steps")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
@@ -72,14 +92,29 @@ class Selection(Study):
         """One row a cell; all rules stand in it, so that `rule` changes nothing."""
         found = list(records)
         tables = [Irie2023().rows(found, each) for each in RULES]
-        return [_cell(same) for same in zip(*tables, strict=True)]
+        cells = by_cell(found)
+        return [_cell(same, cell_members(cells[same[0].language, same[0].mixer])) for same in zip(*tables, strict=True)]
+
+    def notes(self, rows: Sequence[Cell]) -> str:
+        """How much of the gain is the end of training, and how much the choice among the same looks."""
+        split = [[100 * gain for gain in both] for cell in rows for both in cell.split_gains()]
+        differing = [both for both in split if abs(sum(both)) > 1]
+        if not differing:
+            return "No seed differs on Bin1 by more than a point between the paper's rule and the strict one."
+        stopping, choosing = zip(*differing, strict=True)
+        return (
+            f"{len(differing)} of {len(split)} seeds differ on Bin1 by more than a point between the paper's "
+            f"rule and the strict one: by {spread([sum(both) for both in differing]).median:+.1f} (median, points); "
+            f"{spread(stopping).median:+.1f} because the strict rule ends the training, "
+            f"{spread(choosing).median:+.1f} because it chooses among the looks without Bin1."
+        )
 
     def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
         """Readings by the name of their rule."""
         return [
             {"mixer": cell.mixer, "language": cell.language, "seeds": cell.seeds, "chance": cell.chance}
             | {"unseen_lengths": list(cell.lengths)}
-            | {reading.rule: asdict(reading) | {"unseen": reading.unseen} for reading in cell.readings}
+            | {reading.rule: asdict(reading) | reading.medians for reading in cell.readings}
             | {f"gain_{rule}": spread(cell.gains(rule)).median for rule in GAINING}
             | {f"gain_{rule}_seeds": list(cell.gains(rule)) for rule in GAINING}
             for cell in rows
@@ -90,41 +125,63 @@ class Selection(Study):
         table = Table(
             header_style="bold",
             caption=(
-                "Strings longer than those of training that no rule has seen (the oracle has, where they are no longer "
-                "than 100), whole strings right in percent, median over seeds. A language with one string a length has "
-                "none of Bin1's lengths but Bin1's own: there longer ones are read. In brackets what the rule would "
-                "report of itself: solved seeds, and the median on Bin1. Gain: of the same seed over the strict rule, "
-                "median, and from lowest to highest."
+                "Strings of the lengths beside the language that no rule has seen (the oracle has, where they are no "
+                "longer than 100), whole strings right in percent, median over seeds. A language with one string a "
+                "length has none of Bin1's lengths but Bin1's own: there longer ones are read. In brackets what the "
+                "rule would report of itself: solved seeds, and the median on Bin1. Gain: of the same seed over the "
+                "strict rule, median, and from lowest to highest. To the end: what strict and last would find on Bin1"
+                " if they did not end the training once Bin0 was right at ten looks in a row, but read every look "
+                "that the paper's rule reads. Steps: those that strict and paper chose, medians."
             ),
             caption_justify="left",
         )
         gains = ("gain, paper\nlow to high", "gain, oracle\nlow to high")
-        for name in ("model\nseeds", *(f"{rule}\nsolved, Bin1" for rule in RULES), *gains, "guess"):
+        longer = "to the end\nsteps"
+        for name in ("model\nseeds; guess", *(f"{rule}\nsolved, Bin1" for rule in RULES), *gains, longer):
             table.add_column(name, no_wrap=True, justify="left" if name.startswith("model") else "right")
         add_by_language(table, rows, _heading, _texts)
         return table
 
 
-def _cell(rows: tuple[Row, ...]) -> Cell:
+def _cell(rows: tuple[Row, ...], members: Sequence[Member]) -> Cell:
     first = rows[0]
     longer = list(zip(first.test, first.fresh, strict=True))[1:]  # the first has the lengths of training
     lengths = next((shortest, longest) for (shortest, longest, _), fresh in longer if fresh)
-    readings = tuple(_reading(row, lengths) for row in rows)
+    readings = tuple(_reading(row, members, lengths) for row in rows)
     return Cell(first.mixer, first.language, first.seeds, first.chance_bin1, lengths, readings)
 
 
-def _reading(row: Row, lengths: tuple[int, int]) -> Reading:
+def _reading(row: Row, members: Sequence[Member], lengths: tuple[int, int]) -> Reading:
     unseen = next(shares for shortest, longest, shares in row.test if (shortest, longest) == lengths)
-    return Reading(row.rule, row.solved, spread(row.bin1).median, unseen)
+    read_at = spread([member.selected.get(row.rule, 0) for member in members]).median
+    to_the_end = tuple(_to_the_end(row.rule, member) for member in members)
+    return Reading(row.rule, row.solved, row.bin1, unseen, read_at, to_the_end)
+
+
+def _to_the_end(rule: Rule, member: Member) -> float:
+    """What the rule would have found on Bin1, had it read every check; 0 where there was none."""
+    best = max(member.checks, key=partial(merit, rule), default=None)
+    return best.bin1_accuracy if best else 0.0
 
 
 def _heading(cell: Cell) -> str:
     shortest, longest = cell.lengths
-    return f"{cell.language}  unseen: {shortest}-{longest}"
+    return f"{cell.language}  {shortest}-{longest}"
 
 
 def _texts(cell: Cell) -> list[str]:
-    shown = [f"{percent(r.unseen)}\n[dim]({r.solved}, {percent(r.longer)})[/dim]" for r in cell.readings]
+    medians = {reading.rule: reading.medians for reading in cell.readings}
+    shown = [
+        f"{percent(medians[r.rule]['unseen'])}\n[dim]({r.solved}, {percent(medians[r.rule]['longer'])})[/dim]"
+        for r in cell.readings
+    ]
     gains = [[100 * gain for gain in cell.gains(rule)] for rule in GAINING]
     texts = [f"{spread(each).median:+.1f}\n[dim]{min(each):+.1f} to {max(each):+.1f}[/dim]" for each in gains]
-    return [f"{cell.mixer}\n[dim]{cell.seeds}[/dim]", *shown, *texts, percent(cell.chance)]
+    longer = ", ".join(percent(medians[rule]["to_the_end"]) for rule in BLIND)
+    steps = ", ".join(f"{cell.reading(rule).read_at:,.0f}" for rule in ("strict", "paper"))
+    return [
+        f"{cell.mixer}\n[dim]{cell.seeds}; {percent(cell.chance)}[/dim]",
+        *shown,
+        *texts,
+        f"{longer}\n[dim]{steps}[/dim]",
+    ]

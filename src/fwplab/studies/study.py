@@ -1,7 +1,7 @@
 """What every study is: a question, the runs that it yields, and the table that answers it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +10,8 @@ from rich.table import Table
 
 from fwplab.checkpoint import Checkpoint, checkpoint_path, load_checkpoint
 from fwplab.engines.engine import Observer
+from fwplab.errors import UserError
+from fwplab.mixers import MIXERS
 from fwplab.record import Measurement, Record, merge
 from fwplab.run import Rule, Run
 from fwplab.store import Store, restricted
@@ -21,7 +23,8 @@ class Study(ABC):
 
     `records_of` names the study whose runs these are, where it is not this one; `measures` says that the study looks at
     checkpoints once they are trained, those of `measured_rules`; `reports` that its rows are those of `fwplab.table`,
-    which the report shows; `figures` names those that can be drawn of its records (`fwplab.plots`).
+    which the report shows; `figures` names those that can be drawn of its records (`fwplab.plots`). `lender` is the
+    mixer whose model, rate and budget are common to a language, for a mixer that the study does not ask of itself.
     """
 
     title: ClassVar[str]
@@ -31,11 +34,23 @@ class Study(ABC):
     measures: ClassVar[bool] = False
     measured_rules: ClassVar[tuple[Rule, ...]] = ("paper", "strict")
     reports: ClassVar[bool] = False
+    lender: ClassVar[str] = ""
     figures: ClassVar[tuple[str, ...]] = ("steps",)
 
     @abstractmethod
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """A run for each cell with all its seeds, the longest first; `quick` asks for minutes rather than hours."""
+
+    def runs_of(self, mixers: Collection[str], *, quick: bool, seeds: int | None = None) -> list[Run]:
+        """The runs of these mixers alone. One that is not among the study's own is trained as the `lender` is, if any,
+        and comes after the others of its language."""
+        every = self.runs(quick=quick, seeds=seeds)
+        own = {run.mixer_name for run in every}
+        others = [MIXERS.load(mixer)() for mixer in mixers if mixer not in own]
+        lent = [replace(run, mixer=m, code=None) for run in every if run.mixer_name == self.lender for m in others]
+        asked = [run for run in every if run.mixer_name in mixers]
+        languages = list(dict.fromkeys(run.language for run in every))
+        return sorted(asked + lent, key=lambda run: languages.index(run.language)) if lent else asked
 
     @abstractmethod
     def rows(self, records: Iterable[Record], rule: Rule) -> Sequence[Any]:
@@ -44,6 +59,12 @@ class Study(ABC):
     def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
         """What the study wants to know of a trained checkpoint, for studies that `measures`."""
         raise NotImplementedError
+
+    def require_measured(self, rule: Rule) -> None:
+        """A `UserError` for a rule whose checkpoints the study does not look at: no rows would look like a result."""
+        if rule not in self.measured_rules:
+            name, choices = type(self).__name__.lower(), ", ".join(self.measured_rules)
+            raise UserError(f"{name} looks at no checkpoint of the {rule} rule; choose from: {choices}")
 
     def place(self, run: Run) -> tuple[str, str]:
         """The panel of the figure of steps in which a run stands, and its line there; both name it in the status."""
