@@ -3,11 +3,13 @@
 import importlib
 import math
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.test_trainer import small_run
 
 from fwplab.cli import run as command
 from fwplab.engines import Engine, Local, engine_named, plan, train_all
+from fwplab.engines.engine import Task
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
 from fwplab.record import Progress, Record
@@ -64,6 +67,25 @@ def fails(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], 
 
 def is_wrong(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
     raise UserError("choose from: this, that")
+
+
+@pytest.mark.parametrize(
+    ("task", "workers", "said"),
+    [
+        (dies_always, 2, r"its worker died 3 times, last with exit code -9; the same command goes on where .* stopped"),
+        (fails, 2, r"failed:\nTraceback [\s\S]* in fails\n[\s\S]*\nZeroDivisionError: the reason\n"),
+        (fails, 1, r"failed:\nTraceback [\s\S]* in fails\n[\s\S]*\nZeroDivisionError: the reason\n"),
+    ],
+)
+def test_what_a_training_fails_of_is_told_without_the_drivers_traceback(
+    task: Task, workers: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fwplab.cli.training.train_all", partial(train_all, task=task))
+    words = ["train", "--language", "parity", "--mixer", "srwm", "--seeds", "2", "--workers", str(workers)]
+    assert command(words) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(rf"fwplab: srwm on parity \(run \w+\) .*{said}\n", captured.err), captured.err
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,5 +1,7 @@
 """Whatever is killed, and whenever: no finished run is lost or run twice, and the end has the bits of a quiet run."""
 
+import importlib
+import itertools
 import json
 import os
 import signal
@@ -15,7 +17,8 @@ from tests.test_store import record_of
 from tests.test_trainer import small_run
 
 from fwplab import trainer
-from fwplab.engines import Local, engine_named, train_all
+from fwplab.engines import Local, TrainingError, engine_named, train_all
+from fwplab.engines.local import _Crew
 from fwplab.errors import UserError
 from fwplab.record import Member, Progress, Record
 from fwplab.run import Run
@@ -101,6 +104,25 @@ def test_a_worker_killed_in_the_middle(
     for run in RUNS:
         assert len(list(folder_of(run).glob("pid-*"))) == 2
         assert len(list(folder_of(run).glob("finished-*"))) == 1
+
+
+def at_once(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"pid-{os.getpid()}").touch()
+    return record_of(run)
+
+
+def test_a_worker_killed_after_it_handed_over() -> None:
+    """Its result waits in the pipe while the driver is busy: with runs left to give, and after the last."""
+    crew, found = _Crew(1, "cpu", None, at_once), []
+    for record in crew.work(RUNS):
+        found.append(record.run)
+        for pipe, worker in crew.workers.items():
+            assert pipe.poll(60)
+            worker.process.kill()
+            worker.process.join()
+    assert found == RUNS
+    assert [len(list(folder_of(run).glob("pid-*"))) for run in RUNS] == [1] * len(RUNS)
 
 
 DRIVER = """
@@ -203,6 +225,49 @@ def test_what_a_worker_raises_reaches_the_driver(engine_options: dict[str, str])
             train_all(RUNS[:2], store, engine_named(**engine_options), task=fails)
         with pytest.raises(UserError, match="choose from: this, that"):
             train_all(RUNS[:2], store, engine_named(**engine_options), task=is_wrong)
+
+
+class Foreign:
+    """A task of a package that the cluster has not got."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return importlib.import_module, ("not_there",)
+
+    def __call__(self, run: Run, **_: object) -> Record:
+        return record_of(run)
+
+
+def test_a_task_that_the_cluster_cannot_import_is_told(cluster: str) -> None:
+    with Store() as store, pytest.raises(TrainingError, match="No module named 'not_there'"):
+        train_all(RUNS[:1], store, engine_named("ray", address=cluster), task=Foreign())
+
+
+def test_a_machine_without_memory_is_one_line() -> None:
+    """A cluster of the command's own, whatever address the environment names, kills all workers, the board's too."""
+    settings = {"memory_usage_threshold": "0", "memory_monitor_refresh_ms": "100", "task_oom_retries": "0"}
+    environment = os.environ | {f"RAY_{name}": value for name, value in settings.items()}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_ADDRESS": "127.0.0.1:9"}
+    command = [sys.executable, "-m", "fwplab", "study", "run", "irie2023", "--quick", "--own"]
+    command += ["--languages", "parity", "--mixers", "lstm", "--engine", "ray", "--workers", "1"]
+    ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (1, "", 1), ended.stderr
+    assert "OutOfMemoryError: " in ended.stderr
+    assert ended.stderr.endswith("; the same command goes on where this one stopped\n")
+
+
+def takes_a_while(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    began = time.monotonic()
+    time.sleep(0.5)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "times").write_text(json.dumps([began, time.monotonic()]))
+    return record_of(run)
+
+
+def test_a_running_cluster_is_asked_for_no_more_than_so_many_runs_at_a_time(cluster: str) -> None:
+    with Store() as store:
+        train_all(RUNS, store, engine_named("ray", address=cluster, workers=1), task=takes_a_while)
+    times = sorted(json.loads((folder_of(run) / "times").read_text()) for run in RUNS)
+    assert all(ended < began for (_, ended), (began, _) in itertools.pairwise(times))
 
 
 GPUS = """

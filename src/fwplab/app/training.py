@@ -10,7 +10,7 @@ from fwplab.run import Run
 from fwplab.store import Store
 
 
-class _Stopped(Exception):  # noqa: N818  # a wish, no error
+class _Stopped(BaseException):  # a wish, no error: no engine takes it for the failure of a training
     pass
 
 

@@ -22,6 +22,7 @@ from fwplab.cli.search import SearchCommand
 from fwplab.cli.smfa import SelfModifyingCommand
 from fwplab.cli.study import StudyCommand
 from fwplab.cli.training import Evaluate, Runs, Train
+from fwplab.engines import TrainingError, WorkerLostError
 from fwplab.errors import UserError
 
 COMMANDS: dict[str, Any] = {
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Any] = {
 }
 LISTED_BY_DEFAULT = ("study", "mixers", "constructions", "languages", "smfa")
 """Groups that list what they have when no action is named."""
+GOES_ON = "the same command goes on where this one stopped"
 DESCRIPTION = "What can a sequence model compute? Formal languages, fast weight programmers, seeds and intervals."
 
 
@@ -54,7 +56,10 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Carries out one command line and returns its exit code; wrong input is one line on standard error and 2."""
+    """Carries out one command line and returns its exit code.
+
+    Wrong input is one line on standard error and 2, a training that failed what its worker said and 1.
+    """
     try:
         choices: Any = Union[tuple(Annotated[kind, subcommand(name)] for name, kind in COMMANDS.items())]  # noqa: UP007
         code: int = parse(choices, _completed(list(arguments)), DESCRIPTION)()
@@ -62,11 +67,17 @@ def run(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"fwplab: {error}", file=sys.stderr)
         return 2
+    except WorkerLostError as error:
+        print(f"fwplab: {error}; {GOES_ON}", file=sys.stderr)
+        return 1
+    except TrainingError as error:
+        print(f"fwplab: {error}", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("fwplab: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print(f"fwplab: interrupted; {GOES_ON}", file=sys.stderr)
         return 130
     return code
 

@@ -2,14 +2,24 @@
 
 from collections.abc import Sequence
 
-from fwplab.engines.engine import Engine, Observer, Task, TrainingError
+from fwplab.engines.engine import Engine, Observer, Task, TrainingError, WorkerLostError
 from fwplab.engines.local import Local, usable_cores
 from fwplab.errors import UserError
 from fwplab.run import Run
 from fwplab.store import Store, folder_of, restricted
 from fwplab.trainer import RESUME, train
 
-__all__ = ["ENGINES", "Engine", "Local", "TrainingError", "engine_named", "plan", "train_all", "usable_cores"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "Local",
+    "TrainingError",
+    "WorkerLostError",
+    "engine_named",
+    "plan",
+    "train_all",
+    "usable_cores",
+]
 
 ENGINES = ("local", "ray")
 

@@ -16,10 +16,14 @@ Task = Callable[..., Any]
 
 
 class TrainingError(RuntimeError):
-    """Training raised, or took too many workers with it."""
+    """Training raised; the text is its worker's."""
 
     def __init__(self, run: Run, what: str) -> None:
         super().__init__(f"{run.mixer_name} on {run.language} (run {run.key}) {what}")
+
+
+class WorkerLostError(TrainingError):
+    """Training took too many workers with it; trained again, it goes on from its checkpoint."""
 
 
 class Engine(ABC):
@@ -29,6 +33,7 @@ class Engine(ABC):
     def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Any]:
         """What the task makes of every run (training: a record) as soon as it is there, in any order.
 
-        A worker that dies is replaced, and its run goes on from its checkpoint; `TrainingError` after `DEATHS_ALLOWED`
-        deaths of one run, or where the task raises. A `UserError` of the task is raised as it is.
+        A worker that dies is replaced, and its run goes on from its checkpoint; `WorkerLostError` after
+        `DEATHS_ALLOWED` deaths of one run, `TrainingError` where the task raises. A `UserError` of the task is raised
+        as it is.
         """

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError
+from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError, WorkerLostError
 from fwplab.errors import UserError
 from fwplab.run import Run
 from fwplab.store import folder_of
@@ -50,6 +50,10 @@ class Local(Engine):
             torch.set_num_threads(1)
             try:
                 made = task(run, folder=folder_of(run), device=self.device, observe=observe)
+            except UserError:
+                raise
+            except Exception as error:
+                raise TrainingError(run, f"failed:\n{traceback.format_exc()}") from error
             finally:
                 torch.set_num_threads(threads)
             yield made
@@ -123,6 +127,7 @@ class _Crew:
         elif kind == "failed":
             raise TrainingError(run, f"failed:\n{content}")
         else:
+            self.workers[ready].run = None  # it is done, even if this worker dies before it has another
             self._give(ready, waiting)
             return (content,)
         return None
@@ -137,7 +142,7 @@ class _Crew:
             self.deaths[key] = self.deaths.get(key, 0) + 1
             if self.deaths[key] >= DEATHS_ALLOWED:
                 code = worker.process.exitcode
-                raise TrainingError(
+                raise WorkerLostError(
                     worker.run, f"failed: its worker died {DEATHS_ALLOWED} times, last with exit code {code}"
                 )
             waiting.insert(0, worker.run)

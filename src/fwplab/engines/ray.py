@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError
+from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError, WorkerLostError
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.run import Run
@@ -26,13 +26,15 @@ AHEAD = 2
 """Runs handed to the cluster for each that it can do at a time: enough that no worker waits, few enough that a driver
 with tens of thousands of runs stays small."""
 HEAR_EVERY_SECONDS = 0.5
+NEWS_SECONDS = 10.0
 CONNECT_SECONDS = 10
 
 
 class Ray(Engine):
     """Tasks of a Ray cluster: each takes a core, and `gpus_a_run` of a GPU (0: one with `device="cuda"`, else none).
 
-    `address` is a running cluster's, or "auto"; without one a cluster is started on this machine with `workers` cores.
+    `address` is a running cluster's, or "auto", of which `workers` runs at a time are asked at most; without one a
+    cluster is started on this machine with `workers` cores.
     Checkpoints go to this process's `FWPLAB_HOME`: on more than one machine it must be a folder that they share, or
     runs of a lost machine begin anew.
     """
@@ -51,19 +53,20 @@ class Ray(Engine):
         """As `Engine.map`; the driver alone writes records."""
         if not runs:
             return
-        ours = not ray.is_initialized()
-        if ours:
+        connect = not ray.is_initialized()
+        if connect:
             self._start()
         try:
-            yield from _Driver(self, task, observe).work(runs)
+            yield from _Driver(self, task, observe, ours=connect and not self.address).work(runs)
         finally:
-            if ours:
+            if connect:
                 ray.shutdown()
 
     def _start(self) -> None:
         _check_listens(self.address)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU keeps what it sees
-        options: dict[str, Any] = {"address": self.address} if self.address else {"num_cpus": self.workers}
+        here = {"address": "local", "num_cpus": self.workers}  # without "local" Ray would look for another's first
+        options: dict[str, Any] = {"address": self.address} if self.address else here
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -74,7 +77,7 @@ class Ray(Engine):
 
 def _check_listens(address: str | None) -> None:
     """A `UserError` where nobody listens: Ray itself would try again for minutes."""
-    if address in (None, "auto"):
+    if address == "auto":
         address = os.environ.get("RAY_ADDRESS")
     if address in (None, "auto", "local"):
         return  # Ray looks for a cluster on this machine, or starts one
@@ -92,7 +95,7 @@ def _check_listens(address: str | None) -> None:
 class _Driver:
     """Keeps the cluster busy and hears what comes back."""
 
-    def __init__(self, engine: Ray, task: Task, observe: Observer | None) -> None:
+    def __init__(self, engine: Ray, task: Task, observe: Observer | None, *, ours: bool) -> None:
         self.task, self.device, self.observe = ray.put(task), engine.device, observe
         gpus = engine.gpus_a_run
         # Ray starts a dead worker again; a task that raises is our own business.
@@ -105,8 +108,10 @@ class _Driver:
                 "the Ray cluster has no GPU; choose --device cpu without --gpus-a-run, or another --address"
             )
         slots = resources["GPU"] / gpus if gpus else resources.get("CPU", 1.0)
-        self.limit = max(1, int(engine.workers or slots)) * AHEAD
-        self.board: Any = ray.remote(num_cpus=0)(_Board).remote() if observe else None
+        at_once = max(1, int(engine.workers or slots))
+        # Another's cluster may have more cores than `workers`: what it is not handed is all that it does not run.
+        self.limit = at_once if engine.workers and not ours else at_once * AHEAD
+        self.board: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote() if observe else None
 
     def work(self, runs: Sequence[Run]) -> Iterator[Any]:
         waiting, busy = deque(runs), dict[Any, Run]()
@@ -128,7 +133,11 @@ class _Driver:
         try:
             kind, content = ray.get(done)
         except ray.exceptions.WorkerCrashedError as error:
-            raise TrainingError(run, f"failed: its worker died {DEATHS_ALLOWED} times") from error
+            raise WorkerLostError(run, f"failed: its worker died {DEATHS_ALLOWED} times") from error
+        except ray.exceptions.RayTaskError as error:  # before the task: it cannot be imported there, say
+            raise TrainingError(run, f"failed:\n{error}") from error
+        except ray.exceptions.RayError as error:
+            raise WorkerLostError(run, f"failed: {type(error).__name__}: {str(error).splitlines()[0]}") from error
         if kind == "wrong":
             raise UserError(content)
         if kind == "failed":
@@ -137,7 +146,11 @@ class _Driver:
 
     def _hear(self) -> None:
         if self.observe and self.board:
-            for progress in ray.get(self.board.news.remote()):
+            try:
+                news = ray.get(self.board.news.remote(), timeout=NEWS_SECONDS)
+            except ray.exceptions.RayError:  # a board that died is started again: news is lost, no run waits for it
+                return
+            for progress in news:
                 self.observe(progress)
 
 

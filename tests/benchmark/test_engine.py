@@ -1,0 +1,29 @@
+"""The simulated driver of `benchmarks/engine.py` is no faster than the measured one."""
+
+from itertools import cycle
+
+import pytest
+from benchmarks import engine
+from benchmarks.engine import Costs, bounded, measured_costs, saturation, simulate
+
+
+def test_the_slowest_engine_bounds_a_record() -> None:
+    alone = Costs(progress=1e-5, record=0.012)
+    costs, bound = bounded(alone, {"local": 52.0, "ray": 50.0})
+    assert (costs, bound) == (Costs(1e-5, 1 / 50), "ray")
+    assert saturation(1_000, costs) <= 50
+    assert bounded(alone, {"local": 100.0}) == (alone, "unpickling and saving")
+
+
+def test_costs_are_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow fsync in three is a third of the cost, which no median sees."""
+    seconds = cycle([0.001, 0.001, 0.1])
+    monkeypatch.setattr(engine, "_seconds", lambda _: next(seconds))
+    costs = measured_costs(samples=3)
+    assert costs.progress == costs.record == pytest.approx(0.034)
+
+
+def test_a_saturated_driver_lets_its_workers_wait() -> None:
+    """Ten records of 0.2 s are a round of 2 s, of which a worker's run is 1 s."""
+    state = simulate(10, 1.0, Costs(progress=0.0, record=0.2))
+    assert state == pytest.approx({"busy": 1.0, "waiting": 1.0}, rel=0.05)
