@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fwplab.app.training import Job
 from fwplab.checkpoint import checkpoint_path
 from fwplab.cli import run
 from fwplab.engines import Local, train_all
@@ -263,6 +264,13 @@ def test_a_word_is_explained_and_a_training_started(page: "playwright.Page") -> 
     page.get_by_role("button", name="its runs").click()
     page.get_by_role("heading", name="Runs", exact=True).wait_for()
     page.get_by_role("heading", name="Learning curves").wait_for()
+
+
+def test_a_training_of_one_seed_is_stopped_and_has_not_failed() -> None:
+    job = Job(small("recurrent-delta"))
+    job.stop = True
+    job.thread.join()
+    assert job.error == "stopped; the same training goes on where it was"
 
 
 @pytest.mark.parametrize(
