@@ -325,5 +325,16 @@ def test_ablations_are_named_once_and_the_papers_models_are_among_them() -> None
     assert Ablation().render(cells).row_count == 2
 
 
+def test_an_ablation_shows_how_far_its_seeds_are_apart() -> None:
+    run = dict(zip(variations(), Ablation().runs(quick=True), strict=True))["rate: fixed"]
+    right = (60, 20, 59)
+    members = [answered(restricted(run, (seed,)), of).members[0] for seed, of in enumerate(right)]
+    table = Ablation().render(Ablation().rows([replace(answered(run, 60), members=tuple(members))]))
+    assert list(table.columns[1].cells) == ["1 of 3  98 (33-100)"]
+    assert str(table.caption).endswith("95 % Wilson intervals of the share of seeds, percent: 1 of 3: 6-79.")
+    alike = Ablation().render(Ablation().rows([answered(run, 60)]))
+    assert list(alike.columns[1].cells) == ["3 of 3  100"]
+
+
 def test_reset_dyck_is_asked_of_one_layer_as_its_claim_is() -> None:
     assert {recipe("reset_dyck_1", model).model.layers for model in MODELS} == {1}

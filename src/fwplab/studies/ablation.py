@@ -91,17 +91,24 @@ class Ablation(Study):
         return [{"variation": cell.variation} | to_json([cell.row])[0] for cell in rows]
 
     def render(self, rows: Sequence[Cell]) -> Table:
-        """Variations by languages: solved seeds, and the median accuracy on Bin1."""
+        """Variations by languages: solved seeds, and the accuracy on Bin1 over them."""
         languages = list(dict.fromkeys(cell.row.language for cell in rows))
         found = {(cell.variation, cell.row.language): cell.row for cell in rows}
         rules = ", ".join(sorted({cell.row.rule for cell in rows}))
         guesses = "; ".join(f"{name} {percent(_guess(rows, name))}" for name in languages)
+        intervals = {(cell.row.solved, cell.row.seeds): cell.row.interval for cell in rows}
+        rates = "; ".join(
+            f"{solved} of {seeds}: {percent(low, 0)}-{percent(high, 0)}"
+            for (solved, seeds), (low, high) in sorted(intervals.items(), key=lambda item: item[0][::-1])
+        )
         table = Table(
             "variation",
             header_style="bold",
             caption=(
                 "Seeds with Bin0 and Bin1 right to the last string, and the median over seeds of whole strings right "
-                f"in Bin1, percent. Rule: {rules}. Guess in Bin1: {guesses}."
+                "in Bin1, percent, with the lowest and the best where they differ; 0 and 100 are exact. "
+                f"Rule: {rules}. Guess in Bin1: {guesses}. "
+                f"95 % Wilson intervals of the share of seeds, percent: {rates}."
             ),
             caption_justify="left",
         )
@@ -123,5 +130,8 @@ def _guess(rows: Sequence[Cell], language: str) -> float:
 def _text(cell: Row | None) -> str:
     if cell is None:
         return "-"
+    over = spread(cell.bin1)
+    lowest, median, best = (percent(each, 0) for each in (over.lowest, over.median, over.best))
+    reach = f" ({lowest}-{best})" if over.lowest < over.best else ""
     diverged = f" [red]{cell.diverged} diverged[/red]" if cell.diverged else ""
-    return f"{cell.solved} of {cell.seeds}  {percent(spread(cell.bin1).median):>5}{diverged}"
+    return f"{cell.solved} of {cell.seeds}  {median}{reach}{diverged}"
