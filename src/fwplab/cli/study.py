@@ -91,7 +91,7 @@ class Selected:
     def shipped(self) -> Store:
         """The records that come with the package, as far as they are wanted."""
         study = self.study()
-        return Store(MEMORY) if self.own else shipped(study.records_of or STUDIES.name_of(type(study)))
+        return Store(MEMORY) if self.own else shipped(study.records_of or study.name)
 
     def records(self) -> list[Record]:
         """What is finished; a `UserError` that says how to begin where nothing is."""
@@ -140,9 +140,8 @@ class Trained(Selected):
 
     def _measure(self, store: Store, engine: Engine) -> None:
         study = self.study()
-        name = STUDIES.name_of(type(study))
-        runs = unmeasured(self.runs(), store, name)
-        results = engine.map(partial(measure, name=name, study=study), runs)
+        runs = unmeasured(self.runs(), store, study)
+        results = engine.map(partial(measure, study=study), runs)
         for key, found in track(results, "measuring", len(runs), console=Console(stderr=True)):
             for seed, measurements in found.items():
                 store.measure(key, seed, measurements)
@@ -269,17 +268,17 @@ class ExportStudy(Selected):
             temporary.write_text(to_latex(table, f"{study.title}.{said} {table.caption}") + "\n", "utf-8")
 
     def _write_rows(self, study: Study) -> None:
-        name, members = STUDIES.name_of(type(study)), self._members()
+        members = self._members()
         if study.measures:
             rules = (self.rule,) if self.rule else study.measured_rules
             self._rows(study, members, rules)
-            table = measured_values(members, name, study.place, rules)
+            table = measured_values(members, study.name, study.place, rules)
         else:
             rules = (self.rule,) if self.rule else RULES
             if self.rule:
                 for record in members:
                     require_rule(record.run, self.rule)
-            table = scores(members, name, study.place, rules)
+            table = scores(members, study.name, study.place, rules)
         (write_csv if self.format == "csv" else write_parquet)(table, self.out)
 
     def _rows(self, study: Study, records: list[Record], rules: tuple[Rule, ...]) -> list[Any]:

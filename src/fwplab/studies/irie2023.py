@@ -1,6 +1,6 @@
 """Does arXiv 2310.16076's table come out again, seed for seed?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from fwplab.languages.splits import SplitSpec
@@ -9,7 +9,7 @@ from fwplab.model import ModelSpec
 from fwplab.recipes import recipe
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
-from fwplab.studies.study import Study
+from fwplab.studies.study import Draw, Study
 from fwplab.table import Row, by_cell, recipes_behind, row
 
 REGULAR = ("parity", "aa_star", "abab_star")
@@ -57,7 +57,6 @@ class Irie2023(Study):
 
     reports = True
     lender = "linear-transformer"
-    figures = ("solved", "lengths", "curves", "steps")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Quick: four models, three languages, three seeds. Else all models and languages from their recipes."""
@@ -82,6 +81,15 @@ class Irie2023(Study):
             for mixer in (*MODELS, *others)
             if (language, mixer) in cells
         ]
+
+    def figures(self) -> Mapping[str, Draw]:
+        """What every seed did, from four sides."""
+        return {
+            "solved": self.draw_solved,
+            "lengths": self.draw_lengths,
+            "curves": self.draw_curves,
+            "steps": self.draw_steps,
+        }
 
     def notes(self, rows: Sequence[Row]) -> str:
         """The searches behind the cells that did not come out."""
