@@ -203,19 +203,24 @@ class ShowStudy(Selected):
 
     rule: Rule = "paper"
     """Which checkpoint speaks for a run: paper, strict, last or oracle."""
+    searches: bool = False
+    """Below the table, all that is known of the searches behind the recipes; --json always has it (history)."""
     json: bool = False
 
     def __call__(self) -> int:
-        return show(self, self.rule, as_json=self.json)
+        return show(self, self.rule, as_json=self.json, searches=self.searches)
 
 
-def show(part: Selected, rule: Rule, *, as_json: bool) -> int:
+def show(part: Selected, rule: Rule, *, as_json: bool, searches: bool = False) -> int:
     """Prints the table of a part of a study."""
     study = part.study()
     rows = study.rows(part.records(), rule)
+    below = study.searches(rows) if searches else study.notes(rows)
+    if searches and not below:
+        raise UserError(f"no recipe stands behind these rows of {part.name}; its table: fwplab study show {part.name}")
     emit(study.facts(rows), as_json=as_json, text=study.render(rows))
-    if (notes := study.notes(rows)) and not as_json:
-        emit(notes, as_json=False, text=Text(notes))
+    if below and not as_json:
+        emit(below, as_json=False, text=Text(below))
     return 0
 
 

@@ -89,6 +89,10 @@ class Study(ABC):
         """What a reader must know beside the table; nothing where there is no more to say."""
         return ""
 
+    def searches(self, rows: Sequence[Any]) -> str:
+        """All that is known of the searches behind the recipes of these rows; nothing where there are no recipes."""
+        return ""
+
     def facts(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """The table as plain JSON values."""
         return to_json(rows)
