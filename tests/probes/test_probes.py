@@ -221,7 +221,7 @@ def test_the_command_asks_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["parity/srwm", "dreaming"], "choose from: probing, patching, spectrum, freezing, all"),
+        (["parity/srwm", "dreaming"], "choose from: freezing, patching, probing, spectrum, all"),
         (["parity/srwm", "--out", "a.svg"], "a file holds one figure"),
         (["parity/srwm", "freezing", "--out", "a.gif"], "choose a suffix from"),
         (["nothing/here"], "none of the package's"),

@@ -1,6 +1,6 @@
 """How much of a reported accuracy is the choice of the checkpoint?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from fwplab.run import RULES, Rule, Run
 from fwplab.selection import BLIND, merit
 from fwplab.statistics import spread
 from fwplab.studies.irie2023 import Irie2023
-from fwplab.studies.study import Study
+from fwplab.studies.study import Draw, Study
 from fwplab.table import Row, add_by_language, by_cell, cell_members, percent
 
 GAINING: tuple[Rule, ...] = ("paper", "oracle")
@@ -81,7 +81,6 @@ class Selection(Study):
     )
     records_of = "irie2023"
     lender = Irie2023.lender
-    figures = ("lengths", "curves", "steps")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Those of the paper's table that log what the oracle needs; quick: its regular languages."""
@@ -108,6 +107,10 @@ class Selection(Study):
             f"{spread(stopping).median:+.1f} because the strict rule ends the training, "
             f"{spread(choosing).median:+.1f} because it chooses among the looks without Bin1."
         )
+
+    def figures(self) -> Mapping[str, Draw]:
+        """Those of the runs; its rows have none of their own."""
+        return {"lengths": self.draw_lengths, "curves": self.draw_curves, "steps": self.draw_steps}
 
     def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
         """Readings by the name of their rule."""
