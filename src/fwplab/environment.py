@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import fwplab
 from fwplab import ops
+from fwplab.version import __version__
 
 
 def environment(device: str) -> dict[str, str]:
     """Versions and machine, as a record keeps them."""
     return {
-        "fwplab": fwplab.__version__,
+        "fwplab": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

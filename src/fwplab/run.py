@@ -219,3 +219,14 @@ def mixer_from_dict(values: dict[str, Any]) -> MixerSpec:
     """A mixer spec from its name and switches."""
     switches = dict(values)
     return from_dict(MIXERS.load(switches.pop("name")), switches)
+
+
+def mixer(name: str, /, **switches: Any) -> MixerSpec:
+    """The spec of the mixer called `name` in the catalogue, its switches set by name.
+
+    Raises `UserError` for a name or a switch that there is not, and for a switch's value of another type.
+
+    >>> mixer("srwm", rate_bias=-2.0).rate_bias
+    -2.0
+    """
+    return mixer_from_dict({"name": name, **switches})

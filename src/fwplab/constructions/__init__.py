@@ -6,7 +6,7 @@ from fwplab.constructions.construction import Construction, Task
 CONSTRUCTIONS: Catalogue[Construction] = Catalogue(
     "construction",
     "fwplab.constructions",
-    Construction,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
+    Construction,
     separator="-",
     besides=("construction", "layout", "check", "bounds"),
 )

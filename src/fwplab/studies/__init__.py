@@ -1,5 +1,29 @@
-"""The studies, one file a question; the folder is the register."""
+"""The studies, one file a question; the folder is the register. Listing them does not import PyTorch."""
 
-from fwplab.studies.study import STUDIES, Study
+from typing import TYPE_CHECKING
 
-__all__ = ["STUDIES", "Study"]
+from fwplab.catalogue import Catalogue
+from fwplab.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from fwplab.studies.study import Study
+else:
+    __getattr__, __dir__ = lazy_names(__name__, {"Study": "fwplab.studies.study"})
+
+STUDIES: "Catalogue[Study]" = Catalogue(
+    "study",
+    "fwplab.studies",
+    "fwplab.studies.study:Study",
+    besides=("study", "mechanism"),
+)
+
+__all__ = ["STUDIES", "Study", "load_study"]
+
+
+def load_study(name: str) -> "Study":
+    """The study called `name`; a `UserError` that lists the names if there is none.
+
+    >>> load_study("irie2023").title
+    'Practical computational power of linear Transformers, again'
+    """
+    return STUDIES.load(name)()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.table import Table
 
-from fwplab.catalogue import Catalogue
 from fwplab.checkpoint import Checkpoint, checkpoint_path, load_checkpoint
 from fwplab.engines.engine import Observer
 from fwplab.errors import UserError
@@ -16,6 +15,7 @@ from fwplab.mixers import MIXERS
 from fwplab.record import Measurement, Record, merge
 from fwplab.run import Rule, Run
 from fwplab.store import Store, restricted
+from fwplab.studies import STUDIES
 from fwplab.table import cell_of, render_terminal, to_json
 
 if TYPE_CHECKING:
@@ -127,14 +127,6 @@ class Study(ABC):
         from fwplab.plots import steps_to_solve
 
         return steps_to_solve(records, self.place)
-
-
-STUDIES: Catalogue[Study] = Catalogue(
-    "study",
-    "fwplab.studies",
-    Study,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
-    besides=("study", "mechanism"),
-)
 
 
 def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:

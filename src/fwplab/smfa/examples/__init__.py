@@ -6,7 +6,7 @@ from fwplab.smfa.examples.example import Example
 EXAMPLES: Catalogue[Example] = Catalogue(
     "self-modifying automaton",
     "fwplab.smfa.examples",
-    Example,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
+    Example,
     separator="-",
     besides=("example",),
 )
