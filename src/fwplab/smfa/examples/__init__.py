@@ -1,4 +1,4 @@
-"""Languages that self-modifying automata recognise and finite automata do not; the folder is the register."""
+"""Languages that self-modifying automata recognise and finite automata do not. Each file is one catalogue entry."""
 
 from fwplab.catalogue import Catalogue
 from fwplab.smfa.examples.example import Example
