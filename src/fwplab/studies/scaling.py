@@ -11,7 +11,7 @@ import torch
 from rich.table import Table
 
 from fwplab.checkpoint import Checkpoint
-from fwplab.evaluate import chance, first_errors, streamed
+from fwplab.evaluate import chance, first_errors, stream_chunks
 from fwplab.languages import Language, language
 from fwplab.languages.dataset import encode
 from fwplab.mixers import Mixer, State
@@ -155,7 +155,7 @@ def _at(model: Model, spoken: Language, length: int, checkpoint: Checkpoint) -> 
     data = encode(spoken, words)
     errors = [error for error in first_errors(model, data) if error is not None]
     norms, flats = [], []
-    for piece in streamed(model, data):
+    for piece in stream_chunks(model, data):
         if piece.positions.stop == admissible[-1]:
             norms.append(_norm(piece.state))
             flats.append(_saturation(model, piece.state))

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from fwplab.record import Member, Record
 from fwplab.run import RULES, Rule, Run
-from fwplab.selection import BLIND, merit
+from fwplab.selection import IN_DISTRIBUTION_RULES, merit
 from fwplab.statistics import spread
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Draw, Study
@@ -180,7 +180,7 @@ def _texts(cell: Cell) -> list[str]:
     ]
     gains = [[100 * gain for gain in cell.gains(rule)] for rule in GAINING]
     texts = [f"{spread(each).median:+.1f}\n[dim]{min(each):+.1f} to {max(each):+.1f}[/dim]" for each in gains]
-    longer = ", ".join(percent(medians[rule]["to_the_end"]) for rule in BLIND)
+    longer = ", ".join(percent(medians[rule]["to_the_end"]) for rule in IN_DISTRIBUTION_RULES)
     steps = ", ".join(f"{cell.reading(rule).read_at:,.0f}" for rule in ("strict", "paper"))
     return [
         f"{cell.mixer}\n[dim]{cell.seeds}; {percent(cell.chance)}[/dim]",
