@@ -9,8 +9,8 @@ from typing import Any
 def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The `__getattr__` and the `__dir__` of a package.
 
-    `package`: its name, `__name__` there. `modules`: for each name, the module that defines it, or `module:name` where it
-    has another name there. A type checker does not follow these; the package repeats them as imports under
+    `package`: its name, `__name__` there. `modules`: for each name, the module that defines it, or `module:name`
+    where it has another name there. A type checker does not follow these; the package repeats them as imports under
     `if TYPE_CHECKING`.
     """
 
