@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from fwplab.errors import UserError
-from fwplab.extraction.extract import words_of
+from fwplab.extraction.extract import sample_words
 from fwplab.extraction.mealy import UNDEFINED
 from fwplab.languages import Language
 from fwplab.model import Model
@@ -161,7 +161,7 @@ def verdict(found: Proposal) -> str:
 
 def _words(language: Language, lengths: Sequence[int], number: int, generator: np.random.Generator) -> list[str]:
     """The distinct words among `number` random words of these lengths."""
-    tokens = words_of(language, lengths, number, generator)
+    tokens = sample_words(language, lengths, number, generator)
     words = ["".join(language.symbols[index] for index in row if index < len(language.symbols)) for row in tokens]
     return list(dict.fromkeys(words))
 
