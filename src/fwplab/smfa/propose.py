@@ -82,6 +82,9 @@ def propose(
 ) -> Proposal:
     """Fits the smallest chain machine to the labels that `model` gives on short words, and tests it.
 
+    A chain machine is a finite control with one counter (see `Chain`). The tests use longer words, the language's own
+    states, and a linear readout of the model's state.
+
     source: "answers" takes the labels from the model. "weights" clusters the model's states and takes the labels from
         the automaton of the clusters (see `programs_of`).
     longest, most_words: the machine is fitted to at most `most_words` prefixes of words, of at most `longest` symbols.
