@@ -1,4 +1,4 @@
-"""The studies of mechanisms: measured once, summed up over seeds, drawn."""
+"""The mechanism studies: each checkpoint is measured once, results are summarised over seeds, and figures are drawn."""
 
 import json
 from dataclasses import replace

@@ -8,7 +8,7 @@ import streamlit as st
 from fwplab.app.shared import answered, choose_checkpoint
 from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
-from fwplab.extraction.extract import METHODS, Extraction, Method, extract, reach, verdict
+from fwplab.extraction.extract import METHODS, Extraction, Method, describe_kept, extract, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.languages import language
 from fwplab.table import percent
@@ -47,7 +47,7 @@ def page() -> None:
             f"{spoken.name} with {_last(found.true, found.witness)} (a dash where nothing is asked)."
         )
     if found.kept is not None:
-        st.markdown(f"{reach(found.kept).capitalize()}.")
+        st.markdown(f"{describe_kept(found.kept).capitalize()}.")
     wide = max(len(found.machine), len(found.true)) > BESIDE
     places = [st.container(), st.container()] if wide else st.columns(2)
     for column, title, machine in zip(places, ("extracted", "true"), (found.machine, found.true), strict=True):

@@ -9,7 +9,7 @@ import streamlit as st
 from fwplab.app.shared import answered, choose, go
 from fwplab.app.training import Job
 from fwplab.errors import UserError
-from fwplab.extraction.mealy import escaped
+from fwplab.extraction.mealy import escape_dot
 from fwplab.languages import END, LANGUAGES, Language, language
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
@@ -56,12 +56,14 @@ def _graph(spoken: Language, moves: dict[object, dict[str, object]]) -> str:
     for state, name in names.items():
         shape = "doublecircle" if END in spoken.following(state) else "circle"
         lines.append(
-            f'{name} [shape={shape}, style=filled, fillcolor=white, label="{escaped(spoken.label(state) or "-")}"];'
+            f'{name} [shape={shape}, style=filled, fillcolor=white, label="{escape_dot(spoken.label(state) or "-")}"];'
         )
         targets: dict[object, list[str]] = {}
         for symbol, after in moves[state].items():
             targets.setdefault(after, []).append(symbol)
-        lines += [f'{name} -> {names[after]} [label="{escaped(", ".join(read))}"];' for after, read in targets.items()]
+        lines += [
+            f'{name} -> {names[after]} [label="{escape_dot(", ".join(read))}"];' for after, read in targets.items()
+        ]
     return "\n".join([*lines, "}"])
 
 

@@ -16,7 +16,7 @@ from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
 from fwplab.errors import UserError
 from fwplab.extraction.drawing import machines
-from fwplab.extraction.extract import LENGTHS, Extraction, extract, reach, verdict
+from fwplab.extraction.extract import LENGTHS, Extraction, describe_kept, extract, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.files import replaced
 from fwplab.languages import language
@@ -125,5 +125,5 @@ def _text(found: Extraction, checkpoint: Checkpoint, written: list[str]) -> Grou
         f"{found.queries:,} words asked; held-out words on which the machine says the same where something is asked:",
     ]
     if found.kept is not None:
-        lines.insert(2, reach(found.kept))
+        lines.insert(2, describe_kept(found.kept))
     return Group(*lines, table, *written)

@@ -1,8 +1,8 @@
 """Linear probes: whether the automaton's state, or the value of a counter, can be read off a layer.
 
-The accuracy of a probe alone proves little, because a rich representation lets a probe learn anything. Two controls are
-reported with it: a control task (Hewitt and Liang, arXiv 1909.03368), with random labels for each type of position, and
-the same probe on the untrained model.
+The accuracy of a probe alone proves little, because an expressive probe can learn anything. Two controls are reported
+with it: a control task (Hewitt and Liang, arXiv 1909.03368), with random labels for each type of position, and the same
+probe on the untrained model.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from fwplab.probes.words import Values, Words, draw, flatten_layer, stream
 WINDOWS = ((1, 10), (11, 25), (26, 50), (51, 100))
 """Positions that are scored together. The last window is beyond all training lengths."""
 TRAIN, TEST = 160, 80
-"""The number of words to fit a probe and to score it, once for words of 2-50 symbols and once for 51-100."""
+"""The number of words of 2-50 symbols to fit a probe, and of words to score it, both of 2-50 and of 51-100."""
 POSITIONS = 3_000
 """About how many random positions of the training words are used."""
 STRENGTHS = (1e-2, 1.0, 1e2)

@@ -45,6 +45,8 @@ class Words:
 def draw(language: Language, shortest: int, longest: int, number: int, stream: int) -> Words:
     """Draws `number` words whose lengths are spread evenly over those that the language has.
 
+    stream: part of the seed. Every use has a number of its own, and so draws other words.
+
     Raises `UserError` if the language has no word of `shortest` to `longest` symbols.
     """
     lengths = language.lengths(shortest, longest)

@@ -7,7 +7,7 @@ import torch
 
 from fwplab.evaluate import TOKENS_AT_ONCE
 from fwplab.extraction.black_box import BlackBox
-from fwplab.extraction.mealy import UNDEFINED, Integers, mealy_of, tokens_of
+from fwplab.extraction.mealy import UNDEFINED, Integers, mealy_of, pad_words
 from fwplab.languages import Language
 from fwplab.model import Model
 from fwplab.smfa.chain import NO_OUTPUT, Chain
@@ -54,7 +54,7 @@ def prefixes(language: Language, longest: int, most: int) -> Answers:
 def answers_of_chain(chain: Chain, longest: int) -> Answers:
     """The outputs of a chain machine after every word of at most `longest` symbols that it does not reject."""
     classes = tuple(sorted({*chain.outputs.values(), NO_OUTPUT}))
-    parents, last, said = [0], [0], [UNDEFINED]
+    parents, last, labels = [0], [0], [UNDEFINED]
     reached: list[tuple[tuple[int, int], int]] = [((0, 0), 0)]
     for word, (place, length) in enumerate(reached):
         for index, symbol in enumerate(chain.symbols if length < longest else ()):
@@ -62,9 +62,9 @@ def answers_of_chain(chain: Chain, longest: int) -> Answers:
             if after is not None:
                 parents.append(word)
                 last.append(index)
-                said.append(classes.index(chain.output(after)))
+                labels.append(classes.index(chain.output(after)))
                 reached.append((after, length + 1))
-    return Answers(chain.symbols, classes, parents, last, said)
+    return Answers(chain.symbols, classes, parents, last, labels)
 
 
 def answers_of(model: Model, language: Language, longest: int, most: int) -> Answers:
@@ -103,12 +103,12 @@ def _leaves(tree: Answers) -> tuple[list[list[int]], Integers]:
             while tree.parents[path[-1]]:
                 path.append(tree.parents[path[-1]])
             paths.append(path[::-1])
-    return paths, tokens_of([[tree.last[word] for word in path] for path in paths], len(tree.symbols))
+    return paths, pad_words([[tree.last[word] for word in path] for path in paths], len(tree.symbols))
 
 
-def _filled(tree: Answers, paths: list[list[int]], said: Integers) -> Answers:
-    answers = list(tree.said)
-    for path, row in zip(paths, said.tolist(), strict=True):
+def _filled(tree: Answers, paths: list[list[int]], labels: Integers) -> Answers:
+    answers = list(tree.labels)
+    for path, row in zip(paths, labels.tolist(), strict=True):
         for word, output in zip(path, row, strict=False):  # the row is longer: it is padded
             answers[word] = output
     return Answers(tree.symbols, tree.classes, tree.parents, tree.last, answers)

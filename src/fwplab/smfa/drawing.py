@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from fwplab.extraction.mealy import escaped
+from fwplab.extraction.mealy import escape_dot
 from fwplab.smfa.machine import Change, Configuration, Move, SelfModifying
 
 
@@ -58,4 +58,4 @@ def to_dot(configuration: Configuration) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f'"{escaped(text)}"'
+    return f'"{escape_dot(text)}"'

@@ -18,14 +18,14 @@ class Answers:
     - `symbols`, `classes`: the alphabet and the possible labels.
     - `parents`: the number of each word without its last symbol.
     - `last`: the index of its last symbol.
-    - `said`: the index of its label in `classes`, or UNDEFINED for no label.
+    - `labels`: the index of its label in `classes`, or UNDEFINED for no label.
     """
 
     symbols: tuple[str, ...]
     classes: tuple[str, ...]
     parents: list[int]
     last: list[int]
-    said: list[int]
+    labels: list[int]
 
     def __len__(self) -> int:
         return len(self.parents) - 1
@@ -130,13 +130,13 @@ class _Search:
 
     def _fits(self, word: int, row: Row) -> bool:
         """Whether the row's output is the label of the word. A row without an output takes the label."""
-        said = self.answers.said[word]
-        if said == UNDEFINED:
+        label = self.answers.labels[word]
+        if label == UNDEFINED:
             return True
         if row not in self.outputs:
-            self.outputs[row] = said
+            self.outputs[row] = label
             self.output_log.append((row, word))
-        return self.outputs[row] == said
+        return self.outputs[row] == label
 
     def _entries_of(self, word: int) -> set[Key]:
         """The table entries that are used to read a word."""
@@ -170,7 +170,7 @@ class _Search:
     def machine(self) -> Chain:
         """The chain machine of the table."""
         symbols, classes = self.answers.symbols, self.answers.classes
-        outputs = {row: classes[said] for row, said in self.outputs.items()}
+        outputs = {row: classes[label] for row, label in self.outputs.items()}
         moves = {((control, above), symbols[read]): to for (control, above, read), to in self.table.items()}
         return Chain(symbols, outputs, moves)
 

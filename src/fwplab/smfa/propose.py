@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from fwplab.errors import UserError
-from fwplab.extraction.extract import words_of
+from fwplab.extraction.extract import sample_words
 from fwplab.extraction.mealy import UNDEFINED
 from fwplab.languages import Language
 from fwplab.model import Model
@@ -81,6 +81,9 @@ def propose(
     seed: int = 0,
 ) -> Proposal:
     """Fits the smallest chain machine to the labels that `model` gives on short words, and tests it.
+
+    A chain machine is a finite control with one counter (see `Chain`). The tests use longer words, the language's own
+    states, and a linear readout of the model's state.
 
     source: "answers" takes the labels from the model. "weights" clusters the model's states and takes the labels from
         the automaton of the clusters (see `programs_of`).
@@ -161,7 +164,7 @@ def verdict(found: Proposal) -> str:
 
 def _words(language: Language, lengths: Sequence[int], number: int, generator: np.random.Generator) -> list[str]:
     """The distinct words among `number` random words of these lengths."""
-    tokens = words_of(language, lengths, number, generator)
+    tokens = sample_words(language, lengths, number, generator)
     words = ["".join(language.symbols[index] for index in row if index < len(language.symbols)) for row in tokens]
     return list(dict.fromkeys(words))
 

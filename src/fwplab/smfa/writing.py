@@ -135,5 +135,5 @@ def _count_agreeing(
         for column, (symbol, output) in enumerate(continuation):
             tokens[row, column], outputs[row, column] = language.symbols.index(symbol), language.classes.index(output)
     start = unflatten_states(model, torch.from_numpy(states))
-    said = labels(stream(model, torch.from_numpy(tokens), start)).numpy()
-    return int(((said == outputs) | (outputs < 0)).all(1).sum())
+    predicted = labels(stream(model, torch.from_numpy(tokens), start)).numpy()
+    return int(((predicted == outputs) | (outputs < 0)).all(1).sum())

@@ -10,8 +10,7 @@ class EqualThree(Example):
     """a^n b^n c^n, n >= 0, which no pushdown automaton recognises.
 
     Every a adds one state to each of two chains: one of b-moves from v to `middle`, and one of c-moves from u to `end`.
-    `many` and `middle` get a new move with every a, so that each chain is entered where as many moves are left as there
-    were a's.
+    `many` and `middle` get a new move with every a, so that n symbols a allow exactly n symbols b and then n symbols c.
     """
 
     def machine(self) -> SelfModifying:
