@@ -137,7 +137,7 @@ def test_the_mixers_here_keep_theirs(name: str) -> None:
         (MixesStrings, "mixes the strings of a batch"),
         (DropsOut, "gives another output the second time"),
         (NormalisesBatches, "gives another output in eval mode"),
-        (Forgets, "in two pieces"),
+        (Forgets, "in two parts"),
         (BeginsElsewhere, "step by step from its initial state"),
         (NoState, "returns a Tensor, not the output and the state"),
         (BareState, "no tuple of tensors with the batch first"),

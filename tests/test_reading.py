@@ -112,7 +112,7 @@ def test_what_has_no_spectrum_says_so() -> None:
     wild = made(SPECS["recurrent-delta"])
     with torch.no_grad():
         wild.mixers[0].slow_net.weight.mul_(float("inf"))
-    with pytest.raises(UserError, match="left the finite numbers"):
+    with pytest.raises(UserError, match="the state is not finite"):
         spectrum(read(wild, language("parity"), WORD).layers()[0], 3, 0)
     attention = reading(SPECS["transformer"]).layers()[0]
     with pytest.raises(UserError, match="grows with the string"):

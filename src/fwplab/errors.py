@@ -1,5 +1,8 @@
-"""The one error that is the user's to mend: its text is a single line that names the choices."""
+"""The error for wrong input."""
 
 
 class UserError(ValueError):
-    """Wrong input; the command line prints the text as one line and exits with code 2."""
+    """Input that the user can correct.
+
+    The text is one line that names the choices. The command line prints it and exits with code 2.
+    """

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import sqlalchemy as sql
 
-from fwplab.database import NO_DRIVER, database, opened, said, shown, unusable
+from fwplab.database import NO_DRIVER, create_tables, database_message, database_url, invalid_url, without_password
 from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES
 from fwplab.languages.splits import SplitSpec
@@ -143,10 +143,10 @@ class Search:
 def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study]:
     """The search with all its trials so far; by default on the server of `FWPLAB_STORE`, or in `FWPLAB_HOME`."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    url = database(url, "searches.sqlite")
+    url = database_url(url, "searches.sqlite")
     try:
         with _unwrapped():
-            storage, study = opened(lambda: _study(search, url))
+            storage, study = create_tables(lambda: _study(search, url))
             try:
                 yield study
             finally:
@@ -154,8 +154,8 @@ def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study
                 storage.engine.dispose()
     except sql.exc.DBAPIError as error:
         raise UserError(
-            f"{shown(url)} cannot be used for a search ({said(error)}); choose another --storage, or mend this one: "
-            "the same command goes on where this one stopped"
+            f"{without_password(url)} cannot be used for a search ({database_message(error)}); "
+            "choose another --storage, or mend this one: the same command goes on where this one stopped"
         ) from error
 
 
@@ -170,7 +170,7 @@ def _study(search: Search, url: str) -> tuple[optuna.storages.RDBStorage, optuna
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
             )
         except NO_DRIVER as error:
-            raise unusable(shown(url), error.__cause__ or error) from error
+            raise invalid_url(without_password(url), error.__cause__ or error) from error
         study = optuna.create_study(
             storage=storage,
             study_name=search.name,
