@@ -11,7 +11,7 @@ from fwplab.errors import UserError
 from fwplab.extraction.extract import METHODS, Extraction, Method, extract, reach, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.languages import language
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 
 BESIDE = 6
 """Machines of more states stand below each other."""

@@ -14,7 +14,7 @@ from fwplab.constructions import CONSTRUCTIONS, Construction
 from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, best_agreement_of_words, spectrum
 from fwplab.constructions.check import LONGEST, exhaustive, measured
 from fwplab.errors import UserError
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 
 MOST_SYMBOLS = 12
 """Of words that are all learned: 4,096 of them."""

@@ -22,7 +22,7 @@ from fwplab.files import replaced
 from fwplab.languages import language
 from fwplab.plots import FORMATS, save
 from fwplab.run import Rule
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 
 SUFFIXES = (".dot", ".json", *FORMATS)
 

@@ -26,7 +26,7 @@ from fwplab.smfa.machine import SelfModifying, Step
 from fwplab.smfa.nerode import residuals
 from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
 from fwplab.smfa.weights import Changed
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 
 SUFFIXES = (".dot", ".json")
 COMPARED = 100_000
