@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fwplab.languages.splits import SplitSummary
 from fwplab.run import Rule, Run
 
 Status = Literal["solved", "budget", "diverged"]
@@ -108,18 +109,6 @@ class Member:
         """The value that a study measured, None where it has not."""
         wanted = study, rule, length, name
         return next((m.value for m in self.measured if (m.study, m.rule, m.length, m.name) == wanted), None)
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """How many strings a split has, how many are distinct, and how many of them stand in the training set."""
-
-    split: str
-    shortest: int
-    longest: int
-    strings: int
-    distinct: int
-    in_train: int
 
 
 @dataclass(frozen=True)

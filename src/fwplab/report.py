@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 from fwplab.files import replaced
+from fwplab.languages.splits import SplitSummary
 from fwplab.plots import (
     accuracy_by_length,
     learning_curves,
@@ -18,7 +19,7 @@ from fwplab.plots import (
     steps_to_solve,
     to_svg,
 )
-from fwplab.record import Record, SplitSummary
+from fwplab.record import Record
 from fwplab.run import Rule, to_dict
 from fwplab.tables.columns import NOTES, page_columns
 from fwplab.tables.rows import Row, is_fresh, missed

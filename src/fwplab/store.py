@@ -21,7 +21,8 @@ from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Tab
 from fwplab.database import BUSY_SECONDS, NO_DRIVER, database, opened, said, shown, unusable
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.record import Chance, Check, Measurement, Member, Record, Score, SplitSummary
+from fwplab.languages.splits import SplitSummary
+from fwplab.record import Chance, Check, Measurement, Member, Record, Score
 from fwplab.run import Run, from_dict, to_dict
 
 SCHEMA = 2
@@ -305,6 +306,11 @@ def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
 
 
+def _distinct(split: SplitSummary) -> SplitSummary:
+    """A former version counted repeats of the training set: there, all distinct strings are in it."""
+    return replace(split, in_train=min(split.in_train, split.distinct))
+
+
 Part = TypeVar("Part")
 
 
@@ -354,7 +360,7 @@ def _record(connection: sql.Connection, head: sql.Row[Any], run: Run) -> Record:
         members=tuple(people),
         parameters=head.parameters,
         state_size=head.state_size,
-        splits=parts(SplitSummary, splits),
+        splits=tuple(map(_distinct, parts(SplitSummary, splits))),
         chance=parts(Chance, chance),
         environment=json.loads(head.environment),
         seconds=head.seconds,

@@ -21,10 +21,10 @@ from fwplab.evaluate import chance, score
 from fwplab.languages import LANGUAGES, language
 from fwplab.languages.contract import check as check_language
 from fwplab.languages.dataset import IGNORE, Dataset
-from fwplab.languages.splits import Splits, SplitSpec, make_splits
+from fwplab.languages.splits import Splits, SplitSpec, SplitSummary, make_splits, summarise
 from fwplab.outside import fingerprint
 from fwplab.population import Population, Weights
-from fwplab.record import Chance, Check, Member, Progress, Record, Score, SplitSummary
+from fwplab.record import Chance, Check, Member, Progress, Record, Score
 from fwplab.recorded import Recorded, Work
 from fwplab.run import Protocol, Run, from_dict, to_dict
 from fwplab.selection import Apprentice
@@ -282,7 +282,7 @@ class Training:
             members=tuple(self._member(member, named) for member in self.members),
             parameters=self.parameters,
             state_size=self.state_size,
-            splits=tuple(_summary(where, data, self.splits.train) for where, data in [*_train(self.splits), *named]),
+            splits=_summaries([*_train(self.splits), *named], self.splits.train),
             chance=tuple(Chance(*where, majority, symbolwise) for where, (majority, symbolwise) in guesses),
             environment=environment(self.device) | {"population": self.lift},
             seconds=self.seconds,
@@ -370,8 +370,5 @@ def _train(splits: Splits) -> list[tuple[Where, Dataset]]:
     return [(("train", *_range(splits.train)), splits.train)]
 
 
-def _summary(where: Where, data: Dataset, train: Dataset) -> SplitSummary:
-    seen = set(train.strings)
-    return SplitSummary(
-        *where, len(data.strings), len(set(data.strings)), sum(string in seen for string in data.strings)
-    )
+def _summaries(named: list[tuple[Where, Dataset]], train: Dataset) -> tuple[SplitSummary, ...]:
+    return tuple(summarise(name, data.strings, train.strings, (low, high)) for (name, low, high), data in named)

@@ -9,8 +9,9 @@ import numpy as np
 
 from fwplab.errors import UserError
 from fwplab.evaluate import first_errors
+from fwplab.extraction.agreement import Agreement, compare
 from fwplab.extraction.black_box import BlackBox
-from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy, mealy_of
+from fwplab.extraction.mealy import Integers, Mealy, mealy_of
 from fwplab.languages import Language
 from fwplab.languages.dataset import encode
 from fwplab.model import Model
@@ -19,21 +20,6 @@ Method = Literal["lstar", "kv", "states"]
 METHODS: tuple[Method, ...] = ("lstar", "kv", "states")
 LENGTHS = (20, 50, 100, 200, 500)
 WORDS = 200
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """Held-out words of one length: how many are there, on how many does the machine say at every position where
-    something is asked what the model says, and what the language says; `asked` is the share of those positions.
-
-    Of a language without end little is asked of long words: nothing more once a word has gone deeper than the depth.
-    """
-
-    length: int
-    words: int
-    asked: float
-    with_model: int
-    with_language: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +41,7 @@ class Extraction:
     witness: str | None
     queries: int
     kept: int | None
-    fidelity: tuple[Fidelity, ...]
+    fidelity: tuple[Agreement, ...]
 
 
 def extract(
@@ -96,7 +82,12 @@ def extract(
     queries = box.queries
     witness = machine.difference(true)
     held_out = [(n, words_of(language, [n], WORDS, generator)) for n in lengths]
-    fidelity = tuple(_fidelity(box, machine, true, n, words) for n, words in held_out if len(words))
+    symbols = len(language.symbols)
+    fidelity = tuple(
+        compare(n, box.labels(words), machine.run(words), true.run(words), int((words < symbols).sum()))
+        for n, words in held_out
+        if len(words)
+    )
     equivalent = complete and witness is None
     kept = None if finite else _kept(model, language, [words for _, words in held_out])
     return Extraction(method, machine, true, finite, complete, equivalent, witness, queries, kept, fidelity)
@@ -144,13 +135,3 @@ def _kept(model: Model, language: Language, batches: Sequence[Integers]) -> int 
         seen.update(ring)
         depth += 1
     return depth - 1 if paths else None
-
-
-def _fidelity(box: BlackBox, machine: Mealy, true: Mealy, length: int, words: Integers) -> Fidelity:
-    said, meant = box.labels(words), true.run(words)
-    guessed = machine.run(words)
-    asked = meant != UNDEFINED
-    with_model = ((guessed == said) | ~asked).all(1)
-    with_language = ((guessed == meant) | ~asked).all(1)
-    share = float(asked.sum() / max(1, (words < len(true.symbols)).sum()))
-    return Fidelity(length, len(words), share, int(with_model.sum()), int(with_language.sum()))

@@ -7,11 +7,13 @@ from time import perf_counter
 import numpy as np
 
 from fwplab.errors import UserError
+from fwplab.extraction.agreement import Agreement, compare
+from fwplab.extraction.black_box import predict
 from fwplab.extraction.extract import words_of
 from fwplab.extraction.mealy import UNDEFINED
 from fwplab.languages import Language
 from fwplab.model import Model
-from fwplab.smfa.answers import SOURCES, Source, answers_of, programs_of, said_by
+from fwplab.smfa.answers import SOURCES, Source, answers_of, programs_of
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import Fit, fit
 from fwplab.smfa.weights import Reading, read_off
@@ -20,18 +22,6 @@ LENGTHS = (20, 50, 100, 200, 500)
 WORDS, READ = 200, 60
 PAIRS = 3_000
 """Pairs of a state of the language and a place of the machine that are compared."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Held-out words of one length: on how many is every label of the model right, and every label of the machine the
-    model's, or the language's?"""
-
-    length: int
-    words: int
-    model: int
-    with_model: int
-    with_language: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +144,4 @@ def _agreement(model: Model, language: Language, chain: Chain, length: int, word
     tokens = np.array([[language.symbols.index(symbol) for symbol in word] for word in words], dtype=np.int64)
     meant = np.array([[index[label] for label in language.labels(word)] for word in words])
     guessed = np.array([[index.get(output or "", UNDEFINED) for output in chain.run(word)] for word in words])
-    said = said_by(model, tokens)
-    right, same, true = (
-        (one == other).all(1).sum() for one, other in ((said, meant), (guessed, said), (guessed, meant))
-    )
-    return Agreement(length, len(words), int(right), int(same), int(true))
+    return compare(length, predict(model, tokens, len(language.symbols)), guessed, meant, tokens.size)
