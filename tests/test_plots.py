@@ -17,12 +17,12 @@ from fwplab.plots import LOOKS, accuracy_by_length, learning_curves, look, steps
 from fwplab.plots.style import STYLE, looks
 from fwplab.record import Check, Measurement, Member, Record, Score, SplitSummary, Status
 from fwplab.run import Run
-from fwplab.statistics import seeds_interval
 from fwplab.store import Store
 from fwplab.studies._scaling_curves import scaling_curves
 from fwplab.studies.irie2023 import LANGUAGES, Irie2023
 from fwplab.studies.robustness import Robustness
 from fwplab.studies.scaling import Scaling
+from fwplab.tables.statistics import seeds_interval
 
 PARITY = Run("parity", MIXERS.load("srwm")(), (0, 1, 2, 3), (3e-3,))
 

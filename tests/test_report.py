@@ -20,7 +20,10 @@ from fwplab.run import PROTOCOLS, Run
 from fwplab.store import Store
 from fwplab.studies import STUDIES
 from fwplab.studies.irie2023 import CLAIMS, Irie2023
-from fwplab.table import Row, percent, render_terminal, row, to_json, verdict
+from fwplab.tables.columns import to_json
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import Row, row, verdict
+from fwplab.tables.terminal import render_terminal
 
 WINDOWS = ((2, 50), (51, 100), (101, 200))
 

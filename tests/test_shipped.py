@@ -38,6 +38,12 @@ def test_every_shipped_record_is_read_whole(folder: Path) -> None:
     assert sum(len(record.members) for record in records) == len(members)
     assert sum(len(member.measured) for record in records for member in record.members) == len(measured)
     assert sum(len(record.splits) for record in records) == len(splits)
+    counts = sorted((row["split"], row["strings"], row["distinct"], row["in_train"]) for row in splits)
+    read = [each for record in records for each in record.splits]
+    # They count repeats of the training set; what is read counts distinct strings, as everywhere.
+    repeats = sorted((s.split, s.strings, s.distinct, s.strings if s.split == "train" else s.in_train) for s in read)
+    assert repeats == counts
+    assert all(each.in_train == each.distinct for each in read if each.split == "train")
 
 
 @pytest.mark.parametrize("path", shipped_checkpoints(), ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fwplab.record import Progress
 from fwplab.run import Run
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 
 PLAIN_EVERY_SECONDS = 15.0
 

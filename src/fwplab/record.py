@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fwplab.languages.splits import SplitSummary
 from fwplab.run import Rule, Run
 
 Status = Literal["solved", "budget", "diverged"]
@@ -141,24 +142,6 @@ class Member:
         """A value that a study measured; None if it has not been measured."""
         wanted = study, rule, length, name
         return next((m.value for m in self.measured if (m.study, m.rule, m.length, m.name) == wanted), None)
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """The number of strings of a split, and how many of them repeat each other or the training set."""
-
-    split: str
-    """The name of the split."""
-    shortest: int
-    """The shortest length of its strings."""
-    longest: int
-    """The longest length."""
-    strings: int
-    """The number of strings, repetitions included."""
-    distinct: int
-    """The number of distinct strings."""
-    in_train: int
-    """The number of strings, repetitions included, that are in the training set too."""
 
 
 @dataclass(frozen=True)

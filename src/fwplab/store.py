@@ -29,7 +29,8 @@ from fwplab.database import (
 )
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.record import Chance, Check, Measurement, Member, Record, Score, SplitSummary
+from fwplab.languages.splits import SplitSummary
+from fwplab.record import Chance, Check, Measurement, Member, Record, Score
 from fwplab.run import Run, from_dict, to_dict
 
 SCHEMA = 2
@@ -325,6 +326,11 @@ def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
 
 
+def _distinct(split: SplitSummary) -> SplitSummary:
+    """A former version counted repeats of the training set: there, all distinct strings are in it."""
+    return replace(split, in_train=min(split.in_train, split.distinct))
+
+
 Part = TypeVar("Part")
 
 
@@ -373,7 +379,7 @@ def _record(connection: sql.Connection, head: sql.Row[Any], run: Run) -> Record:
         members=tuple(all_members),
         parameters=head.parameters,
         state_size=head.state_size,
-        splits=parts(SplitSummary, splits),
+        splits=tuple(map(_distinct, parts(SplitSummary, splits))),
         chance=parts(Chance, chance),
         environment=json.loads(head.environment),
         seconds=head.seconds,

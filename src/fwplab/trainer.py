@@ -22,10 +22,10 @@ from fwplab.languages import LANGUAGES
 from fwplab.languages import language as load_language
 from fwplab.languages.contract import check as check_language
 from fwplab.languages.dataset import IGNORE, Dataset
-from fwplab.languages.splits import Splits, SplitSpec, make_splits
+from fwplab.languages.splits import Splits, SplitSpec, SplitSummary, make_splits, summarise
 from fwplab.outside import fingerprint
 from fwplab.population import Population, Weights
-from fwplab.record import Chance, Check, Member, Progress, Record, Score, SplitSummary
+from fwplab.record import Chance, Check, Member, Progress, Record, Score
 from fwplab.recorded import GraphedStep, Work
 from fwplab.run import Protocol, Run, from_dict, to_dict
 from fwplab.selection import LearningMember
@@ -290,7 +290,7 @@ class Training:
             members=tuple(self._member(member, named) for member in self.members),
             parameters=self.parameters,
             state_size=self.state_size,
-            splits=tuple(_summary(key, data, self.splits.train) for key, data in [*_train(self.splits), *named]),
+            splits=_summaries([*_train(self.splits), *named], self.splits.train),
             chance=tuple(Chance(*key, majority, symbolwise) for key, (majority, symbolwise) in guesses),
             environment=environment(self.device) | {"population": self.population_mode},
             seconds=self.seconds,
@@ -379,6 +379,5 @@ def _train(splits: Splits) -> list[tuple[SplitKey, Dataset]]:
     return [(("train", *_range(splits.train)), splits.train)]
 
 
-def _summary(key: SplitKey, data: Dataset, train: Dataset) -> SplitSummary:
-    seen = set(train.strings)
-    return SplitSummary(*key, len(data.strings), len(set(data.strings)), sum(string in seen for string in data.strings))
+def _summaries(named: list[tuple[SplitKey, Dataset]], train: Dataset) -> tuple[SplitSummary, ...]:
+    return tuple(summarise(name, data.strings, train.strings, (low, high)) for (name, low, high), data in named)

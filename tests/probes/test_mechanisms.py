@@ -11,13 +11,13 @@ from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
 from fwplab.run import PROTOCOLS, Run
-from fwplab.statistics import spread
 from fwplab.studies import STUDIES
 from fwplab.studies.freezing import Freezing
 from fwplab.studies.mechanism import Cell, Mechanism
 from fwplab.studies.patching import Patching
 from fwplab.studies.probing import Probing, best_place
 from fwplab.studies.spectrum import Spectrum
+from fwplab.tables.statistics import spread
 
 SPLITS = SplitSpec(train_strings=200, validation_strings=20, test_strings=5)
 PROTOCOL = replace(PROTOCOLS["paper"], max_steps=20, check_every=20, splits=SPLITS)

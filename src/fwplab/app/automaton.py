@@ -11,7 +11,7 @@ from fwplab.errors import UserError
 from fwplab.extraction.extract import METHODS, Extraction, Method, describe_kept, extract, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.languages import language as load_language
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 
 SIDE_BY_SIDE = 6
 """The largest number of states of two machines that are drawn side by side; larger ones are drawn below each other."""

@@ -4,9 +4,10 @@ import streamlit as st
 
 from fwplab.app.shared import RULES, go, show_user_errors, study_records
 from fwplab.run import Rule
-from fwplab.statistics import spread
 from fwplab.studies.irie2023 import LANGUAGES, MODELS, Irie2023
-from fwplab.table import Row, percent
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import Row
+from fwplab.tables.statistics import spread
 
 PARTS = {"irie2023": False, "irie2023 --quick": True}
 

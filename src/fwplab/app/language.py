@@ -56,9 +56,8 @@ def _graph(language: Language, moves: dict[object, dict[str, object]]) -> str:
     lines.append("start [shape=point]; start -> s0;")
     for state, name in names.items():
         shape = "doublecircle" if END in language.following(state) else "circle"
-        lines.append(
-            f'{name} [shape={shape}, style=filled, fillcolor=white, label="{escape_dot(language.label(state) or "-")}"];'
-        )
+        label = escape_dot(language.label(state) or "-")
+        lines.append(f'{name} [shape={shape}, style=filled, fillcolor=white, label="{label}"];')
         targets: dict[object, list[str]] = {}
         for symbol, after in moves[state].items():
             targets.setdefault(after, []).append(symbol)

@@ -14,7 +14,7 @@ from fwplab.files import home
 from fwplab.record import Member, Record
 from fwplab.run import Run, from_dict, to_dict
 from fwplab.studies.irie2023 import Irie2023
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 from fwplab.trainer import RESUME
 
 LIVE_SECONDS = 60

@@ -20,7 +20,7 @@ from fwplab.constructions.bounds import (
 )
 from fwplab.constructions.check import LONGEST, exhaustive, measure_break
 from fwplab.errors import UserError
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 
 MOST_SYMBOLS = 12
 """Of words that are all learned: 4,096 of them."""

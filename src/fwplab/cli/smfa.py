@@ -2,8 +2,6 @@
 
 import importlib.util
 import inspect
-import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,9 +12,9 @@ from tyro.conf import Positional, subcommand
 
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
+from fwplab.cli.machines import check_suffixes, write_text
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
-from fwplab.files import replaced
 from fwplab.languages import Language, language
 from fwplab.model import Model
 from fwplab.run import Rule
@@ -26,9 +24,8 @@ from fwplab.smfa.machine import SelfModifying, Step
 from fwplab.smfa.nerode import residuals
 from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
 from fwplab.smfa.weights import StateChange
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 
-SUFFIXES = (".dot", ".json")
 COMPARED = 100_000
 """Pairs of a word and a continuation that may be tried to count the states of a finite automaton."""
 
@@ -96,13 +93,14 @@ class RunMachine:
     json: bool = False
 
     def __call__(self) -> int:
-        _check_files(self.out)
+        check_suffixes(self.out)
         kind = EXAMPLES.load(self.name)
         machine = kind().machine()
         steps, accepted = machine.trace(self.word), machine.accepts(self.word)
         facts = {"name": EXAMPLES.name_of(kind), "word": self.word, "accepted": accepted}
         facts["steps"] = [asdict(step) for step in steps]
-        _write(self.out, facts, lambda: _after(machine, self.word))
+        for path in self.out:
+            write_text(path, facts, lambda: _after(machine, self.word))
         emit(facts, as_json=self.json, text=Group(_trace(steps), "accepted" if accepted else "rejected"))
         return 0
 
@@ -135,7 +133,7 @@ class ExtractMachine:
     def __call__(self) -> int:
         if importlib.util.find_spec("sklearn") is None:
             raise UserError("extraction needs scikit-learn: pip install 'fwplab[extract]'")
-        _check_files(self.out)
+        check_suffixes(self.out)
         title, model, spoken = _subject(self.model, self.rule)
         found = propose(
             model,
@@ -151,7 +149,8 @@ class ExtractMachine:
         facts = {"model": title, "language": spoken.name, **_facts(found)}
         if found.fit.chain is None and any(path.suffix.lower() == ".dot" for path in self.out):
             raise UserError(f"no .dot can be written: {verdict(found)}; choose from: .json")
-        _write(self.out, facts, lambda: to_dot(_smfa(found).begin()))
+        for path in self.out:
+            write_text(path, facts, lambda: to_dot(_smfa(found).begin()))
         emit(facts, as_json=self.json, text=_text(found, title))
         return 0
 
@@ -301,19 +300,6 @@ def _after(machine: SelfModifying, word: str) -> str:
     for symbol in word:
         configuration.step(symbol)
     return to_dot(configuration)
-
-
-def _check_files(paths: tuple[Path, ...]) -> None:
-    for path in paths:
-        if path.suffix.lower() not in SUFFIXES:
-            raise UserError(f"no machine can be written as {path.name!r}; choose from: {', '.join(SUFFIXES)}")
-
-
-def _write(paths: tuple[Path, ...], facts: dict[str, Any], drawn: Callable[[], str]) -> None:
-    for path in paths:
-        with replaced(path) as temporary:
-            text = drawn() if path.suffix.lower() == ".dot" else json.dumps(facts, indent=2) + "\n"
-            temporary.write_text(text, "utf-8")
 
 
 Action = (

@@ -18,7 +18,6 @@ from fwplab.cli.console import emit
 from fwplab.cli.training import check_device
 from fwplab.engines import Engine, engine_named, train_all
 from fwplab.errors import UserError
-from fwplab.export import measured_values, scores, to_latex, write_csv, write_parquet
 from fwplab.files import replaced
 from fwplab.languages import LANGUAGES, language
 from fwplab.mixers import MIXERS
@@ -28,7 +27,8 @@ from fwplab.run import RULES, Rule, Run
 from fwplab.store import Store, folder_of
 from fwplab.studies import STUDIES, Study
 from fwplab.studies.study import finished, measure, unfinished, unmeasured
-from fwplab.table import require_rule
+from fwplab.tables.export import measured_values, scores, to_latex, write_csv, write_parquet
+from fwplab.tables.rows import require_rule
 
 FORMATS = ("csv", "parquet", "latex", "records")
 

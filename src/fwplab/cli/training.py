@@ -24,9 +24,12 @@ from fwplab.model import ModelSpec
 from fwplab.progress import ProgressView
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Protocol, Rule, Run
-from fwplab.statistics import wilson
 from fwplab.store import Store, folder_of
-from fwplab.table import percent, render_terminal, row, to_json
+from fwplab.tables.columns import to_json
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import row
+from fwplab.tables.statistics import wilson
+from fwplab.tables.terminal import render_terminal
 from fwplab.trainer import load_splits
 
 

@@ -13,6 +13,18 @@ AHEAD = 2
 """The number of symbols by which `BlackBox.answer` extends a word."""
 
 
+@torch.no_grad()
+def predict(model: Model, tokens: Integers, symbols: int) -> Integers:
+    """The model's classes `[words, time]`; beyond the end of a word, where a token is `symbols`, they mean nothing."""
+    rows = max(1, TOKENS_AT_ONCE // max(1, tokens.shape[1]))
+    inside = np.minimum(tokens, symbols - 1)
+    parts = [
+        model(torch.from_numpy(inside[start : start + rows])).argmax(-1).numpy()
+        for start in range(0, len(tokens), rows)
+    ]
+    return np.concatenate(parts) if parts else np.empty(tokens.shape, dtype=np.int64)
+
+
 class BlackBox:
     """Labels of a model on words, with a cache and a count of queries.
 
@@ -26,20 +38,13 @@ class BlackBox:
         self.queries = 0
         self._answers: dict[tuple[int, ...], list[int]] = {}
 
-    @torch.no_grad()
     def labels(self, tokens: Integers) -> Integers:
         """The model's classes `[words, time]`; UNDEFINED at padding and where `asked` is UNDEFINED. Ignores the cache.
 
         tokens: token ids, `[words, time]`.
         """
         self.queries += len(tokens)
-        rows = max(1, TOKENS_AT_ONCE // max(1, tokens.shape[1]))
-        inside = np.minimum(tokens, len(self.asked.symbols) - 1)
-        parts = [
-            self.model(torch.from_numpy(inside[start : start + rows])).argmax(-1).numpy()
-            for start in range(0, len(tokens), rows)
-        ]
-        said = np.concatenate(parts) if parts else np.empty(tokens.shape, dtype=np.int64)
+        said = predict(self.model, tokens, len(self.asked.symbols))
         return np.where(self.asked.run(tokens) == UNDEFINED, UNDEFINED, said)
 
     def answer(self, word: tuple[int, ...]) -> list[int]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from fwplab.errors import UserError
 from fwplab.evaluate import first_errors
+from fwplab.extraction.agreement import Agreement, compare
 from fwplab.extraction.black_box import BlackBox
-from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy, mealy_of
+from fwplab.extraction.mealy import Integers, Mealy, mealy_of
 from fwplab.languages import Language
 from fwplab.languages.dataset import encode
 from fwplab.model import Model
@@ -21,24 +22,6 @@ LENGTHS = (20, 50, 100, 200, 500)
 """The default lengths of held-out words."""
 WORDS = 200
 """The number of held-out words of each length."""
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """Agreement on held-out words of one length, at positions with a defined label.
-
-    - `length`, `words`: the length and the number of words.
-    - `asked`: the share of positions with a defined label. In a language with infinitely many states, labels are
-      undefined from the position on where a word leaves the depth limit.
-    - `with_model`: the words on which the machine gives all the labels that the model gives.
-    - `with_language`: the words on which the machine gives all the labels of the language.
-    """
-
-    length: int
-    words: int
-    asked: float
-    with_model: int
-    with_language: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +51,7 @@ class Extraction:
     witness: str | None
     queries: int
     kept: int | None
-    fidelity: tuple[Fidelity, ...]
+    fidelity: tuple[Agreement, ...]
 
 
 def extract(
@@ -114,7 +97,12 @@ def extract(
     queries = box.queries
     witness = machine.difference(true)
     held_out = [(n, sample_words(language, [n], WORDS, generator)) for n in lengths]
-    fidelity = tuple(_fidelity(box, machine, true, n, words) for n, words in held_out if len(words))
+    symbols = len(language.symbols)
+    fidelity = tuple(
+        compare(n, box.labels(words), machine.run(words), true.run(words), int((words < symbols).sum()))
+        for n, words in held_out
+        if len(words)
+    )
     equivalent = complete and witness is None
     kept = None if finite else _kept(model, language, [words for _, words in held_out])
     return Extraction(method, machine, true, finite, complete, equivalent, witness, queries, kept, fidelity)
@@ -165,13 +153,3 @@ def _kept(model: Model, language: Language, batches: Sequence[Integers]) -> int 
         seen.update(ring)
         depth += 1
     return depth - 1 if paths else None
-
-
-def _fidelity(box: BlackBox, machine: Mealy, true: Mealy, length: int, words: Integers) -> Fidelity:
-    said, meant = box.labels(words), true.run(words)
-    guessed = machine.run(words)
-    asked = meant != UNDEFINED
-    with_model = ((guessed == said) | ~asked).all(1)
-    with_language = ((guessed == meant) | ~asked).all(1)
-    share = float(asked.sum() / max(1, (words < len(true.symbols)).sum()))
-    return Fidelity(length, len(words), share, int(with_model.sum()), int(with_language.sum()))

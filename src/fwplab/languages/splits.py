@@ -47,14 +47,17 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split holds; `overlap` counts its distinct strings that the training set holds too."""
+    """What a split holds; `in_train` counts its distinct strings that the training set holds too.
 
-    name: str
-    strings: int
-    distinct: int
-    overlap: int
+    `shortest` and `longest` are the lengths of its strings; in a run's record, those that it was asked for.
+    """
+
+    split: str
     shortest: int
     longest: int
+    strings: int
+    distinct: int
+    in_train: int
 
 
 class Tests(Mapping[Window, Dataset]):
@@ -98,11 +101,12 @@ class Splits:
         return [summarise(name, data.strings, self.train.strings) for name, data in self.named().items()]
 
 
-def summarise(name: str, strings: Sequence[str], train: Sequence[str]) -> SplitSummary:
-    """The counts of one set against the training set."""
+def summarise(split: str, strings: Sequence[str], train: Sequence[str], lengths: Window | None = None) -> SplitSummary:
+    """The counts of one set against the training set; its lengths are those of its strings where none are given."""
     distinct = set(strings)
-    lengths = [len(string) for string in distinct] or [0]
-    return SplitSummary(name, len(strings), len(distinct), len(distinct & set(train)), min(lengths), max(lengths))
+    own = [len(string) for string in distinct] or [0]
+    shortest, longest = lengths or (min(own), max(own))
+    return SplitSummary(split, shortest, longest, len(strings), len(distinct), len(distinct & set(train)))
 
 
 def make_splits(language: Language, spec: SplitSpec) -> Splits:

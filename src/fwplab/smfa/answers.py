@@ -3,10 +3,8 @@
 from typing import Literal
 
 import numpy as np
-import torch
 
-from fwplab.evaluate import TOKENS_AT_ONCE
-from fwplab.extraction.black_box import BlackBox
+from fwplab.extraction.black_box import BlackBox, predict
 from fwplab.extraction.mealy import UNDEFINED, Integers, mealy_of, pad_words
 from fwplab.languages import Language
 from fwplab.model import Model
@@ -15,21 +13,6 @@ from fwplab.smfa.fit import Answers
 
 Source = Literal["answers", "weights"]
 SOURCES: tuple[Source, ...] = ("answers", "weights")
-
-
-@torch.no_grad()
-def said_by(model: Model, tokens: Integers) -> Integers:
-    """The model's classes `[words, time]`; values at padding are meaningless.
-
-    tokens: token ids, `[words, time]`.
-    """
-    rows = max(1, TOKENS_AT_ONCE // max(1, tokens.shape[1]))
-    inside = np.minimum(tokens, model.embedding.num_embeddings - 1)
-    parts = [
-        model(torch.from_numpy(inside[start : start + rows])).argmax(-1).numpy()
-        for start in range(0, len(tokens), rows)
-    ]
-    return np.concatenate(parts) if parts else np.empty(tokens.shape, dtype=np.int64)
 
 
 def prefixes(language: Language, longest: int, most: int) -> Answers:
@@ -71,7 +54,7 @@ def answers_of(model: Model, language: Language, longest: int, most: int) -> Ans
     """The model's label after each of the `prefixes`."""
     tree = prefixes(language, longest, most)
     leaves, tokens = _leaves(tree)
-    return _filled(tree, leaves, said_by(model, tokens))
+    return _filled(tree, leaves, predict(model, tokens, len(language.symbols)))
 
 
 def programs_of(

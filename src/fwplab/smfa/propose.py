@@ -7,11 +7,13 @@ from time import perf_counter
 import numpy as np
 
 from fwplab.errors import UserError
+from fwplab.extraction.agreement import Agreement, compare
+from fwplab.extraction.black_box import predict
 from fwplab.extraction.extract import sample_words
 from fwplab.extraction.mealy import UNDEFINED
 from fwplab.languages import Language
 from fwplab.model import Model
-from fwplab.smfa.answers import SOURCES, Source, answers_of, programs_of, said_by
+from fwplab.smfa.answers import SOURCES, Source, answers_of, programs_of
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import Fit, fit
 from fwplab.smfa.weights import Reading, read_off
@@ -22,23 +24,6 @@ WORDS, READ = 200, 60
 """The number of held-out words of each length, and of words whose states are read."""
 PAIRS = 3_000
 """The most pairs of a language state and a machine state that `difference` compares."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Agreement on held-out words of one length.
-
-    - `length`, `words`: the length and the number of words.
-    - `model`: the words on which all labels of the model are right.
-    - `with_model`: the words on which the machine gives all the labels that the model gives.
-    - `with_language`: the words on which all labels of the machine are right.
-    """
-
-    length: int
-    words: int
-    model: int
-    with_model: int
-    with_language: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,8 +159,4 @@ def _agreement(model: Model, language: Language, chain: Chain, length: int, word
     tokens = np.array([[language.symbols.index(symbol) for symbol in word] for word in words], dtype=np.int64)
     meant = np.array([[index[label] for label in language.labels(word)] for word in words])
     guessed = np.array([[index.get(output or "", UNDEFINED) for output in chain.run(word)] for word in words])
-    said = said_by(model, tokens)
-    right, same, true = (
-        (one == other).all(1).sum() for one, other in ((said, meant), (guessed, said), (guessed, meant))
-    )
-    return Agreement(length, len(words), int(right), int(same), int(true))
+    return compare(length, predict(model, tokens, len(language.symbols)), guessed, meant, tokens.size)

@@ -12,8 +12,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from fwplab.plots.style import INK, STYLE, key, legend, look, measured_names, percent_axis
-from fwplab.statistics import Spread
 from fwplab.studies.scaling import LENGTHS, Cell
+from fwplab.tables.statistics import Spread
 
 LANGUAGES_A_ROW = 4
 PANELS = {"strings right\neverywhere (%)": 1.9, "norm of\nthe state": 1.5, "flat units\n(%)": 0.9}

@@ -12,9 +12,11 @@ from fwplab.model import ModelSpec
 from fwplab.ops.variation import PARTS
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
-from fwplab.statistics import spread
 from fwplab.studies.study import Draw, Study
-from fwplab.table import Row, percent, row, to_json
+from fwplab.tables.columns import to_json
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import Row, row
+from fwplab.tables.statistics import spread
 
 LANGUAGES = ("parity", "counter_2", "dyck_1", "reset_dyck_1")
 QUICK_LANGUAGES = ("parity",)

@@ -11,7 +11,7 @@ from fwplab.recipes.history import History
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
 from fwplab.studies.study import Draw, Study
-from fwplab.table import Row, by_cell, missed, row
+from fwplab.tables.rows import Row, by_cell, missed, row
 
 REGULAR = ("parity", "aa_star", "abab_star")
 COUNTER = ("counter_2", "counter_3", "shuffle_2", "dyck_1")

@@ -12,10 +12,11 @@ from fwplab.errors import UserError
 from fwplab.probes.words import Values
 from fwplab.record import Measurement, Record
 from fwplab.run import Rule, Run
-from fwplab.statistics import Spread, spread
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Draw, Study
-from fwplab.table import add_by_language, percent
+from fwplab.tables.numbers import percent
+from fwplab.tables.statistics import Spread, spread
+from fwplab.tables.terminal import add_by_language
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,11 @@ from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
-from fwplab.statistics import spread, time_until, wilson
 from fwplab.studies.study import Study
-from fwplab.table import accuracy, add_by_language, guess, percent, require_rule, unsolved
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import accuracy, guess, require_rule, unsolved
+from fwplab.tables.statistics import spread, time_until, wilson
+from fwplab.tables.terminal import add_by_language
 
 MODELS = ("recurrent-delta", "srwm")
 LANGUAGES = ("parity", "aa_star")

@@ -18,10 +18,11 @@ from fwplab.mixers import Mixer, State
 from fwplab.model import Model
 from fwplab.record import Measurement, Record
 from fwplab.run import Rule, Run
-from fwplab.statistics import Spread, seeds_interval, spread
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Draw, Study
-from fwplab.table import add_by_language, percent
+from fwplab.tables.numbers import percent
+from fwplab.tables.statistics import Spread, seeds_interval, spread
+from fwplab.tables.terminal import add_by_language
 from fwplab.trainer import load_splits
 
 if TYPE_CHECKING:

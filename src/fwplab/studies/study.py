@@ -16,7 +16,9 @@ from fwplab.record import Measurement, Record, merge
 from fwplab.run import Rule, Run
 from fwplab.store import Store, restricted
 from fwplab.studies import STUDIES
-from fwplab.table import cell_of, render_terminal, to_json
+from fwplab.tables.columns import to_json
+from fwplab.tables.rows import cell_of
+from fwplab.tables.terminal import render_terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +31,7 @@ class Study(ABC):
     """A question asked of many runs. `title` heads the report, `question` says what is asked and of whom.
 
     `records_of` names the study whose runs these are, where it is not this one; `measures` says that the study looks at
-    checkpoints once they are trained, those of `measured_rules`; `reports` that its rows are those of `fwplab.table`,
+    checkpoints once they are trained, those of `measured_rules`; `reports` that its rows are those of `fwplab.tables`,
     which the report shows. `lender` is the mixer whose model, rate and budget are common to a language, for a mixer
     that the study does not ask of itself.
     """
@@ -105,7 +107,7 @@ class Study(ABC):
         return {"steps": self.draw_steps}
 
     def draw_solved(self, records: Sequence[Record], rule: Rule) -> "Figure":
-        """How many seeds solve each cell, for studies whose rows are those of `fwplab.table`."""
+        """How many seeds solve each cell, for studies whose rows are those of `fwplab.tables`."""
         from fwplab.plots import solve_rate_heatmap
 
         return solve_rate_heatmap(self.rows(records, rule))
