@@ -3,9 +3,9 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
 from fwplab.cli.console import emit
 from fwplab.corpora import import_corpus
@@ -78,20 +78,3 @@ class AuditCorpus:
 
 def _facts(result: Audit) -> dict[str, object]:
     return {**dataclasses.asdict(result), "ok": result.ok, "wrong": result.wrong, "renamed": result.renamed}
-
-
-Action = (
-    Annotated[ExportCorpus, subcommand("export")]
-    | Annotated[ImportCorpus, subcommand("import")]
-    | Annotated[AuditCorpus, subcommand("audit")]
-)
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The two published file formats: export, import, audit."""
-
-    action: Action
-
-    def __call__(self) -> int:
-        return self.action()

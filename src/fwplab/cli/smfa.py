@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
 from fwplab.cli.checkpoints import find_checkpoint
-from fwplab.cli.console import emit
+from fwplab.cli.console import emit, listed
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
 from fwplab.files import replaced
@@ -26,6 +26,7 @@ from fwplab.smfa.machine import SelfModifying, Step
 from fwplab.smfa.nerode import residuals
 from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
 from fwplab.smfa.weights import Changed
+from fwplab.source import first_paragraph
 from fwplab.table import percent
 
 SUFFIXES = (".dot", ".json")
@@ -33,8 +34,11 @@ COMPARED = 100_000
 """Pairs of a word and a continuation that may be tried to count the states of a finite automaton."""
 
 
-def _described(kind: type[Example]) -> str:
-    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+def _sizes(name: str) -> dict[str, Any]:
+    kind = EXAMPLES.load(name)
+    machine = kind().machine()
+    sizes = {part: len(getattr(machine, part)) for part in ("states", "registers", "moves", "changes")}
+    return {"name": name, **sizes, "description": first_paragraph(inspect.getdoc(kind))}
 
 
 def _needed(example: Example, symbols: tuple[str, ...]) -> list[int]:
@@ -53,13 +57,9 @@ class ListMachines:
 
     def __call__(self) -> int:
         table = Table("machine", "states", "registers", "moves", "changes", "its language", box=None)
-        facts = []
-        for name in EXAMPLES.names():
-            kind = EXAMPLES.load(name)
-            machine = kind().machine()
-            sizes = {part: len(getattr(machine, part)) for part in ("states", "registers", "moves", "changes")}
-            facts.append({"name": name, **sizes, "description": _described(kind)})
-            table.add_row(name, *map(str, sizes.values()), _described(kind))
+        facts = listed(EXAMPLES, _sizes)
+        for fact in facts:
+            table.add_row(*map(str, fact.values()))
         emit(facts, as_json=self.json, text=table)
         return 0
 
@@ -314,21 +314,3 @@ def _write(paths: tuple[Path, ...], facts: dict[str, Any], drawn: Callable[[], s
         with replaced(path) as temporary:
             text = drawn() if path.suffix.lower() == ".dot" else json.dumps(facts, indent=2) + "\n"
             temporary.write_text(text, "utf-8")
-
-
-Action = (
-    Annotated[ListMachines, subcommand("list")]
-    | Annotated[ShowMachine, subcommand("show")]
-    | Annotated[RunMachine, subcommand("run")]
-    | Annotated[ExtractMachine, subcommand("extract")]
-)
-
-
-@dataclass(frozen=True)
-class SelfModifyingCommand:
-    """Self-modifying finite automata: list, show, run, extract."""
-
-    action: Action = ListMachines()
-
-    def __call__(self) -> int:
-        return self.action()
