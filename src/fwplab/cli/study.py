@@ -141,7 +141,7 @@ class RunStudy(Trained):
 
     def __call__(self) -> int:
         if self.measure_only and not self.study().measures:
-            having = ", ".join(name for name in STUDIES.names() if STUDIES.load(name).measures)
+            having = ", ".join(name for name, kind in STUDIES.classes() if kind.measures)
             raise UserError(f"{self.name} measures no checkpoints; choose from: {having}")
         self.train(measure_only=self.measure_only)
         return show(self, "paper", as_json=self.json)
