@@ -116,7 +116,9 @@ def test_corpus_round_trip_and_training_on_it(capsys: pytest.CaptureFixture[str]
 
 
 WRONG = {
-    "no command": ([], "unknown command ''; choose from: train"),
+    "no action": (["corpus"], "fwplab corpus needs an action; choose from: export, import, audit"),
+    "unknown action": (["corpus", "fly"], "fwplab corpus has no action 'fly'; choose from: export, import, audit"),
+    "unknown option of all": (["--fly"], "unknown command '--fly'; choose from: train"),
     "unknown command": (["fly"], "unknown command 'fly'; choose from: train"),
     "unknown language": (["languages", "label", "party", "01"], "did you mean 'parity'"),
     "foreign symbol": (["languages", "label", "parity", "01x"], "'x' at position 3"),

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Iterator
 from functools import cache, cached_property
 from importlib import metadata
 from types import ModuleType
@@ -78,6 +79,15 @@ class Catalogue(Generic[Base]):
         if wanted in entry_points:
             return self._of_another(wanted, entry_points[wanted])
         raise UserError(self._unknown(name))
+
+    def classes(self) -> Iterator[tuple[str, type[Base]]]:
+        """Every name with its class, without those entries of other packages that cannot be imported."""
+        for name in self.names():
+            try:
+                found = self.load(name)
+            except UserError:
+                continue
+            yield name, found
 
     def read(self, name: str, *attributes: str) -> dict[str, Any]:
         """Class attributes of the entry called `name`, `__doc__` among them, without importing it where its file states

@@ -203,6 +203,7 @@ def work(
                 return _value(search, trial, observe)
             except KeyboardInterrupt:  # the trial has failed, and its choice is the next one's, which goes on with it
                 study.enqueue_trial(trial.params)
+                optuna.logging.set_verbosity(optuna.logging.ERROR)  # the command says it, in one line
                 raise
 
         if len(study.get_trials(deepcopy=False, states=ended)) < trials:

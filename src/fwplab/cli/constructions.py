@@ -3,13 +3,12 @@
 import inspect
 import math
 from dataclasses import asdict, dataclass
-from typing import Annotated
 
 import torch
 from rich.table import Table
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
-from fwplab.cli.console import emit
+from fwplab.cli.console import emit, listed
 from fwplab.constructions import CONSTRUCTIONS, Construction
 from fwplab.constructions.bounds import (
     LIMITS,
@@ -20,6 +19,7 @@ from fwplab.constructions.bounds import (
 )
 from fwplab.constructions.check import LONGEST, exhaustive, measure_break
 from fwplab.errors import UserError
+from fwplab.source import first_paragraph
 from fwplab.tables.numbers import percent
 
 MOST_SYMBOLS = 12
@@ -44,7 +44,7 @@ def _facts(name: str) -> Facts:
     construction = CONSTRUCTIONS.load(name)()
     model, shape = construction.build(), construction.shape
     weights = sum(int(weight.count_nonzero()) for weight in model.parameters())
-    description = (inspect.getdoc(type(construction)) or "").split("\n\n")[0].replace("\n", " ")
+    description = first_paragraph(inspect.getdoc(type(construction)))
     breaks = _whole(construction.breaks_at(torch.float32))
     return Facts(name, description, shape.hidden, shape.heads, weights, model.state_size(), breaks)
 
@@ -64,7 +64,7 @@ class ListConstructions:
     json: bool = False
 
     def __call__(self) -> int:
-        facts = [_facts(name) for name in CONSTRUCTIONS.names()]
+        facts = listed(CONSTRUCTIONS, _facts)
         table = Table("construction", "width", "heads", "weights", "state", "breaks at", "what it does", box=None)
         for fact in facts:
             numbers = map(str, (fact.width, fact.heads, fact.weights, fact.state_size))
@@ -174,21 +174,3 @@ class Bounds:
             answers.append({"mixer": name, "eigenvalues": spoken, "right": right, "words": learned})
         emit(answers, as_json=self.json, text=table)
         return 0
-
-
-Action = (
-    Annotated[ListConstructions, subcommand("list")]
-    | Annotated[ShowConstruction, subcommand("show")]
-    | Annotated[CheckConstruction, subcommand("check")]
-    | Annotated[Bounds, subcommand("bounds")]
-)
-
-
-@dataclass(frozen=True)
-class Constructions:
-    """Weights set by hand: list, show, check, bounds."""
-
-    action: Action = ListConstructions()
-
-    def __call__(self) -> int:
-        return self.action()

@@ -3,9 +3,9 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
 from fwplab.cli.console import emit
 from fwplab.corpora import import_corpus
@@ -83,7 +83,7 @@ def _facts(result: Audit) -> dict[str, object]:
 
 
 def _counts(summary: SplitSummary) -> dict[str, object]:
-    """As programs read them."""
+    """The fields of the JSON form."""
     return {
         "name": summary.split,
         "strings": summary.strings,
@@ -92,20 +92,3 @@ def _counts(summary: SplitSummary) -> dict[str, object]:
         "shortest": summary.shortest,
         "longest": summary.longest,
     }
-
-
-Action = (
-    Annotated[ExportCorpus, subcommand("export")]
-    | Annotated[ImportCorpus, subcommand("import")]
-    | Annotated[AuditCorpus, subcommand("audit")]
-)
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The two published file formats: export, import, audit."""
-
-    action: Action
-
-    def __call__(self) -> int:
-        return self.action()

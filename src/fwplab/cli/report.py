@@ -105,7 +105,7 @@ def _write(
 
 
 def _reported() -> list[str]:
-    return [name for name in STUDIES.names() if STUDIES.load(name).reports]
+    return [name for name, kind in STUDIES.classes() if kind.reports]
 
 
 def _listed(names: Iterable[str]) -> str:

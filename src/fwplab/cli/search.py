@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from fwplab.cli.console import emit
 from fwplab.cli.switches import choices
-from fwplab.engines import usable_cores
+from fwplab.engines import end_with_the_driver, signals_wait, usable_cores
 from fwplab.errors import UserError
 from fwplab.files import check_writable
 from fwplab.languages import language
@@ -123,13 +124,35 @@ class SearchCommand:
         with open_search(search, self.storage):
             pass  # the tables are made once, before everybody asks for them
         shares = [usable_cores()[place::workers] or usable_cores() for place in range(workers)]
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            parts = [pool.submit(_work, search, self.trials, self.storage, share) for share in shares]
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, initializer=end_with_the_driver) as pool:
+            with signals_wait():
+                parts = [pool.submit(_work_in_pool, search, self.trials, self.storage, share) for share in shares]
             try:
                 for part in parts:
                     part.result()
+            except KeyboardInterrupt:
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
             except BrokenProcessPool as error:
                 raise UserError("a worker died; the same command goes on where this one stopped") from error
+
+
+def _work_in_pool(search: "Search", trials: int, storage: str | None, cores: list[int]) -> None:
+    """As `_work`, in a process whose driver ends it by SIGTERM: the trial that is broken off is put back."""
+    import fwplab.search  # noqa: F401  # takes a second, and an interrupted import raises anything
+
+    def once(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may come twice, to the group and from the driver
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, once)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        _work(search, trials, storage, cores)
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def _work(search: "Search", trials: int, storage: str | None, cores: list[int] | None) -> None:

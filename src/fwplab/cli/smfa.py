@@ -4,14 +4,14 @@ import importlib.util
 import inspect
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
 from fwplab.cli.checkpoints import find_checkpoint
-from fwplab.cli.console import emit
+from fwplab.cli.console import emit, listed
 from fwplab.cli.machines import check_suffixes, write_text
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
@@ -24,14 +24,18 @@ from fwplab.smfa.machine import SelfModifying, Step
 from fwplab.smfa.nerode import residuals
 from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
 from fwplab.smfa.weights import StateChange
+from fwplab.source import first_paragraph
 from fwplab.tables.numbers import percent
 
 COMPARED = 100_000
 """Pairs of a word and a continuation that may be tried to count the states of a finite automaton."""
 
 
-def _described(kind: type[Example]) -> str:
-    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+def _sizes(name: str) -> dict[str, Any]:
+    kind = EXAMPLES.load(name)
+    machine = kind().machine()
+    sizes = {part: len(getattr(machine, part)) for part in ("states", "registers", "moves", "changes")}
+    return {"name": name, **sizes, "description": first_paragraph(inspect.getdoc(kind))}
 
 
 def _needed(example: Example, symbols: tuple[str, ...]) -> list[int]:
@@ -50,13 +54,9 @@ class ListMachines:
 
     def __call__(self) -> int:
         table = Table("machine", "states", "registers", "moves", "changes", "its language", box=None)
-        facts = []
-        for name in EXAMPLES.names():
-            kind = EXAMPLES.load(name)
-            machine = kind().machine()
-            sizes = {part: len(getattr(machine, part)) for part in ("states", "registers", "moves", "changes")}
-            facts.append({"name": name, **sizes, "description": _described(kind)})
-            table.add_row(name, *map(str, sizes.values()), _described(kind))
+        facts = listed(EXAMPLES, _sizes)
+        for fact in facts:
+            table.add_row(*map(str, fact.values()))
         emit(facts, as_json=self.json, text=table)
         return 0
 
@@ -300,21 +300,3 @@ def _after(machine: SelfModifying, word: str) -> str:
     for symbol in word:
         configuration.step(symbol)
     return to_dot(configuration)
-
-
-Action = (
-    Annotated[ListMachines, subcommand("list")]
-    | Annotated[ShowMachine, subcommand("show")]
-    | Annotated[RunMachine, subcommand("run")]
-    | Annotated[ExtractMachine, subcommand("extract")]
-)
-
-
-@dataclass(frozen=True)
-class SelfModifyingCommand:
-    """Self-modifying finite automata: list, show, run, extract."""
-
-    action: Action = ListMachines()
-
-    def __call__(self) -> int:
-        return self.action()

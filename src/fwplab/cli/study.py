@@ -1,16 +1,16 @@
-"""`fwplab study`: what is asked, training it, how far it is, its table, and its records for other tools."""
+"""`fwplab study`: training what is missing, how far it is, its table, and its records for other tools."""
 
 import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
 from fwplab.archive import MEMORY, shipped, write_archive
 from fwplab.checkpoint import checkpoint_path
@@ -31,23 +31,6 @@ from fwplab.tables.export import measured_values, scores, to_latex, write_csv, w
 from fwplab.tables.rows import require_rule
 
 FORMATS = ("csv", "parquet", "latex", "records")
-
-
-@dataclass(frozen=True)
-class ListStudies:
-    """All studies, with the question that each asks."""
-
-    json: bool = False
-
-    def __call__(self) -> int:
-        facts = []
-        table = Table("study", "runs", "question", box=None)
-        for name in STUDIES.names():
-            study = STUDIES.load(name)()
-            facts.append({"name": name, "title": study.title, "question": study.question})
-            table.add_row(name, str(sum(len(run.seeds) for run in study.runs(quick=False))), study.question)
-        emit(facts, as_json=self.json, text=table)
-        return 0
 
 
 @dataclass(frozen=True)
@@ -157,7 +140,7 @@ class RunStudy(Trained):
 
     def __call__(self) -> int:
         if self.measure_only and not self.study().measures:
-            having = ", ".join(name for name in STUDIES.names() if STUDIES.load(name).measures)
+            having = ", ".join(name for name, kind in STUDIES.classes() if kind.measures)
             raise UserError(f"{self.name} measures no checkpoints; choose from: {having}")
         self.train(measure_only=self.measure_only)
         return show(self, "paper", as_json=self.json)
@@ -322,22 +305,3 @@ class ExportStudy(Selected):
                     with replaced(target) as temporary:
                         shutil.copyfile(source, temporary)
                     break
-
-
-Action = (
-    Annotated[ListStudies, subcommand("list")]
-    | Annotated[RunStudy, subcommand("run")]
-    | Annotated[StatusStudy, subcommand("status")]
-    | Annotated[ShowStudy, subcommand("show")]
-    | Annotated[ExportStudy, subcommand("export")]
-)
-
-
-@dataclass(frozen=True)
-class StudyCommand:
-    """The studies: list, run, status, show, export."""
-
-    action: Action = ListStudies()
-
-    def __call__(self) -> int:
-        return self.action()

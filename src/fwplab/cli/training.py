@@ -1,4 +1,4 @@
-"""`fwplab train`, `evaluate`, `reproduce`, `report` and `runs`."""
+"""`fwplab train`, `evaluate` and `runs`."""
 
 import dataclasses
 from dataclasses import dataclass, replace

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fwplab.engines.engine import Engine, Observer, Task, TrainingError, WorkerLostError
-from fwplab.engines.local import Local, usable_cores
+from fwplab.engines.local import Local, end_with_the_driver, signals_wait, usable_cores
 from fwplab.errors import UserError
 from fwplab.run import Run
 from fwplab.store import Store, folder_of, restricted
@@ -15,8 +15,10 @@ __all__ = [
     "Local",
     "TrainingError",
     "WorkerLostError",
+    "end_with_the_driver",
     "engine_named",
     "plan",
+    "signals_wait",
     "train_all",
     "usable_cores",
 ]

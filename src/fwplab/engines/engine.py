@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from fwplab.errors import WorkError
 from fwplab.record import Progress
 from fwplab.run import Run
 
@@ -15,7 +16,7 @@ Task = Callable[..., Any]
 """`task(run, folder=..., device=..., observe=...)`, as `fwplab.trainer.train`; what it returns can be pickled."""
 
 
-class TrainingError(RuntimeError):
+class TrainingError(WorkError):
     """Training raised; the text is its worker's."""
 
     def __init__(self, run: Run, what: str) -> None:
@@ -24,6 +25,8 @@ class TrainingError(RuntimeError):
 
 class WorkerLostError(TrainingError):
     """Training took too many workers with it; trained again, it goes on from its checkpoint."""
+
+    resumable = True
 
 
 class Engine(ABC):

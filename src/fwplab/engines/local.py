@@ -2,10 +2,13 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -17,12 +20,37 @@ from fwplab.errors import UserError
 from fwplab.run import Run
 from fwplab.store import folder_of
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
 
 def usable_cores() -> list[int]:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """SIGINT and SIGTERM wait: for this process until the end of the block, for processes that are started meanwhile
+    until they unblock them. A worker that is still importing then says nothing when a terminal interrupts the whole
+    group, and none is half-started: the driver answers the signal, and ends them all."""
+    resource_tracker.ensure_running()  # the first process would start it, and that unblocks both
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a new process takes this mask
+    waiting: list[int] = []
+    handlers: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # another thread may still be interrupted in its place
+        handlers = {number: old for number in STOPPING if callable(old := signal.getsignal(number))}
+    try:
+        for number in handlers:
+            signal.signal(number, lambda number, frame: waiting.append(number))
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for one in waiting:
+            signal.raise_signal(one)
 
 
 class Local(Engine):
@@ -95,9 +123,10 @@ class _Crew:
     def _hire(self, cores: list[int]) -> Connection:
         ours, theirs = self.context.Pipe()
         process = self.context.Process(target=_work, args=(theirs, cores, self.device, self.task), daemon=True)
-        process.start()
-        theirs.close()
-        self.workers[ours] = _Worker(process, cores)
+        with signals_wait():  # nor is this one interrupted before it knows whom it has started
+            process.start()
+            theirs.close()
+            self.workers[ours] = _Worker(process, cores)
         return ours
 
     def _give(self, worker: Connection, waiting: list[Run]) -> None:
@@ -150,20 +179,26 @@ class _Crew:
             self._give(self._hire(worker.cores), waiting)
 
 
-def _end_with_the_driver() -> None:
-    """A driver that was killed leaves nobody who works beside the one that is started in its place."""
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        driver.join()
-        os._exit(1)
+def end_with_the_driver() -> None:
+    """Watches, in a worker, for the end of its driver: one that was killed leaves nobody who works beside the one that
+    is started in its place."""
+
+    def watch() -> None:
+        driver = multiprocessing.parent_process()
+        if driver is not None:
+            driver.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _work(pipe: Connection, cores: list[int], device: str, task: Task) -> None:
-    """A worker's life: runs come, records go, None ends it."""
+    """A worker's life: runs come, records go, None ends it. SIGINT stays blocked, since the driver answers it."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    end_with_the_driver()
 
     def say(kind: str, content: Any) -> None:
         pipe.send((kind, content))
@@ -174,7 +209,7 @@ def _work(pipe: Connection, cores: list[int], device: str, task: Task) -> None:
             say("made", made)
     except UserError as error:
         say("wrong", str(error))
-    except (KeyboardInterrupt, EOFError):
-        pass  # the driver has heard it too, and ends this process; or the driver has gone
+    except EOFError:
+        pass  # the driver has gone
     except BaseException:  # its text is all that the driver can be told
         say("failed", traceback.format_exc())

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -67,12 +69,15 @@ class Ray(Engine):
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU keeps what it sees
         here = {"address": "local", "num_cpus": self.workers}  # without "local" Ray would look for another's first
         options: dict[str, Any] = {"address": self.address} if self.address else here
+        answer = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"no Ray cluster at {self.address or 'this machine'}: {str(error).splitlines()[0]}"
             ) from error
+        if callable(answer) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, answer)  # Ray has put its own in the place, which ends without a word
 
 
 def _check_listens(address: str | None) -> None:
