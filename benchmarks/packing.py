@@ -27,7 +27,7 @@ def steps(model: str, batch: int) -> dict[str, Callable[[], None]]:
     def step(population: Population, ends: torch.Tensor | None) -> None:
         population.backward(population.losses(tokens, labels, ends))
 
-    stack, loop = (Population([run.build(seed) for seed in run.seeds], lift) for lift in ("stack", "loop"))
+    stack, loop = (Population([run.build(seed) for seed in run.seeds], mode) for mode in ("stack", "loop"))
     return {
         "stack": partial(step, stack, None),
         "loop": partial(step, loop, None),

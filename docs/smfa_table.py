@@ -12,7 +12,7 @@ from fwplab.archive import shipped_checkpoints
 from fwplab.checkpoint import Checkpoint, load_checkpoint
 from fwplab.errors import UserError
 from fwplab.languages import language
-from fwplab.smfa.answers import shown_by
+from fwplab.smfa.answers import answers_of_chain
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import fit
 from fwplab.smfa.propose import LENGTHS, Proposal, propose
@@ -81,7 +81,7 @@ def random_machines() -> None:
         for seed in range(RANDOM):
             generator = np.random.default_rng(seed)
             chain = Chain.random(controls, "ab", generator)
-            fitted = fit(shown_by(chain, LONGEST), most_steps=MOST_STEPS)
+            fitted = fit(answers_of_chain(chain, LONGEST), most_steps=MOST_STEPS)
             word = allowed(chain, 200, generator)
             found += fitted.chain is not None
             same += fitted.chain is not None and fitted.chain.run(word) == chain.run(word)

@@ -25,7 +25,7 @@ from fwplab.model import ModelSpec
 from fwplab.population import Population
 from fwplab.record import Progress
 from fwplab.run import PROTOCOLS, Run, from_dict, to_dict
-from fwplab.trainer import RESUME, Training, lift, load_splits, padded, train
+from fwplab.trainer import RESUME, Training, load_splits, population_mode, train, with_dummy_string
 
 SPLITS = SplitSpec(train_strings=300, validation_strings=60, test_strings=20, test_lengths=((2, 50), (51, 60)))
 
@@ -84,7 +84,7 @@ def test_a_solved_member_leaves_and_the_others_go_on() -> None:
     training = Training(small_run(protocol=protocol), "cpu")
     training.step()
     training.members[1].status = "solved"
-    training._dismiss(training.members)
+    training._drop_ended(training.members)
     assert len(training.population) == 2
     training.step()
     assert [member.steps for member in training.members] == [2, 1, 2]
@@ -218,7 +218,7 @@ def test_a_module_that_cannot_be_vectorised_is_looped_and_says_so() -> None:
             return self.weight * tokens.float().unsqueeze(-1) * float(self.weight.sum().item())
 
     population = Population([Stubborn(), Stubborn()])  # type: ignore[list-item]
-    assert population.lift == "loop"
+    assert population.mode == "loop"
     assert "cannot be vectorised" in population.why
     assert population(torch.ones(2, 1, 4, dtype=torch.long)).shape == (2, 1, 4, 3)
 
@@ -247,10 +247,10 @@ def test_parameters_of_two_types_are_refused() -> None:
         Population([Mixed()])  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("lift", ["stack", "loop"])
-def test_gradients_lie_in_one_vector_a_member_and_are_its_own(lift: Literal["stack", "loop"]) -> None:
+@pytest.mark.parametrize("mode", ["stack", "loop"])
+def test_gradients_lie_in_one_vector_a_member_and_are_its_own(mode: Literal["stack", "loop"]) -> None:
     run = small_run()
-    population = Population([run.build(seed) for seed in run.seeds], lift)
+    population = Population([run.build(seed) for seed in run.seeds], mode)
     tokens, labels = torch.randint(0, 2, (2, 3, 4, 9), generator=torch.Generator().manual_seed(0)).unbind()
     lengths = torch.tensor([[9, 2, 5, 1]] * 3)
     labels = torch.where(torch.arange(9) < lengths.unsqueeze(-1), labels, IGNORE)
@@ -260,7 +260,7 @@ def test_gradients_lie_in_one_vector_a_member_and_are_its_own(lift: Literal["sta
         alone = run.build(seed)
         logits = alone(tokens[member])
         nn.functional.cross_entropy(logits.flatten(0, 1), labels[member].flatten()).backward()
-        found = population.named(population.gradients[member])
+        found = population.by_name(population.gradients[member])
         for name, parameter in alone.named_parameters():
             torch.testing.assert_close(found[name], parameter.grad)
 
@@ -285,12 +285,12 @@ def test_a_spec_survives_json_and_its_key_is_stable() -> None:
 
 def test_large_batches_on_a_cpu_are_packed_not_stacked() -> None:
     run = replace(small_run(), protocol=replace(small_run().protocol, batch_size=16))
-    assert lift(run, "cpu")[0] == "loop"
-    assert lift(run, "cuda")[0] == "stack"
-    assert lift(small_run(), "cpu")[0] == "stack"
+    assert population_mode(run, "cpu")[0] == "loop"
+    assert population_mode(run, "cuda")[0] == "stack"
+    assert population_mode(small_run(), "cpu")[0] == "stack"
     with ops.prefer("loop"):  # as where there is no compiled library: one string after the other is no way to train
-        assert lift(run, "cpu")[0] == "stack"
-    assert lift(replace(run, mixer=MIXERS.load("lstm")()), "cpu")[0] == "stack"
+        assert population_mode(run, "cpu")[0] == "stack"
+    assert population_mode(replace(run, mixer=MIXERS.load("lstm")()), "cpu")[0] == "stack"
     assert "packed" in train(run).environment["population"]
 
 
@@ -319,7 +319,7 @@ def test_the_batches_of_a_gpu_are_those_of_a_cpu_in_one_shape() -> None:
         training.step_number = step
         training._data = None
         tokens, labels, _ = training._batch(training.members)
-        training._data = padded(training.splits.train, "cpu")
+        training._data = with_dummy_string(training.splits.train, "cpu")
         all_tokens, all_labels = training._batch(training.members)
         assert all_tokens.shape == all_labels.shape == (3, 32, training.splits.train.tokens.shape[1])
         strings, longest = tokens.shape[1:]

@@ -21,7 +21,7 @@ from fwplab.plots import (
 from fwplab.record import Record, SplitSummary
 from fwplab.run import Rule, to_dict
 from fwplab.statistics import spread
-from fwplab.table import Row, is_fresh, percent, recipes_behind
+from fwplab.table import Row, is_fresh, missed, percent
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def write_report(
         command=command,
         headline=headline(rows),
         rows=rows,
-        searches=recipes_behind(rows),
+        missed=missed(rows),
         drawings=drawings(records, rows),
         specs=[(record, json.dumps(to_dict(record.run), indent=2)) for record in records],
         splits=splits(records),

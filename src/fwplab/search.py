@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import sqlalchemy as sql
 
@@ -20,12 +20,14 @@ from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
-from fwplab.mixers.mixer import MixerSpec, head_width
+from fwplab.mixers.mixer import MixerSpec
 from fwplab.model import ModelSpec
 from fwplab.outside import fingerprint
 from fwplab.recipes import Recipe
+from fwplab.recipes.history import History, Objective, Searched
+from fwplab.recipes.space import Space
 from fwplab.record import Progress, Record
-from fwplab.run import SCHEDULES, Protocol, Run, Schedule, mixer_from_dict, to_dict
+from fwplab.run import Protocol, Run, Schedule, mixer_from_dict, to_dict
 from fwplab.store import folder_of
 from fwplab.trainer import RESUME, train
 
@@ -40,37 +42,6 @@ SPLIT_SEED = 1_000
 """The strings of searches; a unary language has but one set of strings, which every search and table must share."""
 HEARTBEAT_SECONDS = 60
 RETRIES = 3
-
-Objective = Literal["paper", "strict"]
-
-
-@dataclass(frozen=True)
-class Space:
-    """What a search may choose from. Heads are chosen by their width, which must divide every `hidden`.
-
-    `switches` names switches of the mixer, each with the values to choose from.
-    """
-
-    hidden: tuple[int, ...] = (32, 64)
-    layers: tuple[int, ...] = (1, 2)
-    head_width: tuple[int, ...] = (2, 4, 8, 16)
-    learning_rate: tuple[float, float] = (1e-3, 1e-2)
-    batch_size: tuple[int, ...] = (32, 64)
-    schedule: tuple[Schedule, ...] = ("cosine",)
-    switches: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "head_width", "batch_size"):
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
-                raise UserError(f"{name}: choose one or more positive whole numbers")
-        for hidden in self.hidden:
-            for width in self.head_width:
-                head_width(hidden, max(1, hidden // width))
-        if not self.schedule or not set(self.schedule) <= set(SCHEDULES):
-            raise UserError(f"schedule: choose one or more of {', '.join(SCHEDULES)}")
-        low, high = self.learning_rate
-        if not 0 < low <= high:
-            raise UserError(f"learning rates from {low} to {high}: choose 0 < lowest <= highest")
 
 
 @dataclass(frozen=True)
@@ -140,7 +111,6 @@ class Search:
         run = self.run(optuna.trial.FixedTrial(best.params))
         states = [trial.state for trial in study.trials]
         complete, pruned = (states.count(getattr(optuna.trial.TrialState, name)) for name in ("COMPLETE", "PRUNED"))
-        looks = f", both bins looked at every {self.check_every} steps" if self.check_every else ""
         return Recipe(
             language=self.language,
             mixer=run.mixer,
@@ -150,11 +120,21 @@ class Search:
             max_steps=run.protocol.max_steps,
             schedule=run.protocol.schedule,
             check_every=self.check_every or Recipe.check_every,
-            found_by=(
-                f"search {self.name}: {complete} trials to the end and {pruned} pruned, of {self.members} seeds and "
-                f"{self.strings} strings each{looks}, over {json.dumps(to_dict(self.space))}; value "
-                f"{best.value:.4f} ({self.objective}), seeds from {FIRST_SEED} on and "
-                f"strings of split seed {SPLIT_SEED}; optuna {optuna.__version__}, TPE"
+            found_by=History(
+                Searched(
+                    name=self.name,
+                    ended=complete,
+                    pruned=pruned,
+                    seeds=self.members,
+                    strings=self.strings,
+                    value=study.best_value,
+                    objective=self.objective,
+                    space=self.space,
+                    check_every=self.check_every,
+                    first_seed=FIRST_SEED,
+                    split_seed=SPLIT_SEED,
+                    sampler=f"optuna {optuna.__version__}, TPE",
+                )
             ),
         )
 

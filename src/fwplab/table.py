@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fwplab.errors import UserError
+from fwplab.recipes.history import History
 from fwplab.record import Member, Record
-from fwplab.run import Rule, Run
+from fwplab.run import Rule, Run, to_dict
 from fwplab.statistics import spread, survival, wilson
 
 LengthScores = tuple[int, int, tuple[float, ...]]
@@ -34,7 +35,7 @@ class Row:
     the majority label everywhere, or the best label of each symbol. `fresh`: of each test set, whether its strings are
     others than those of the bins. `steps`: training steps of each seed; `solved_at`: the step of its first check that
     found both bins right. `looks`: how often the bins were looked at, each a chance for a rule that chooses the best.
-    `found_by`: the search behind the recipe.
+    `found_by`: where the recipe's numbers come from, None of a run that has no recipe.
     """
 
     mixer: str
@@ -57,7 +58,7 @@ class Row:
     looks: tuple[int, ...]
     claim: str
     verdict: str
-    found_by: str
+    found_by: History | None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -65,7 +66,7 @@ class Row:
         return wilson(self.solved, self.seeds)
 
 
-def row(records: Sequence[Record], rule: Rule, claim: str, found_by: str = "") -> Row:
+def row(records: Sequence[Record], rule: Rule, claim: str, found_by: History | None = None) -> Row:
     """The row of one cell. Its members may be spread over several records; one found twice counts once.
 
     Raises `UserError` where the records differ in more than their members: no row can speak for two specs; and where
@@ -208,16 +209,12 @@ def guess(record: Record, split: str, window: tuple[int, int] | None = None) -> 
     return found[0] if found else math.nan
 
 
-def recipes_behind(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """What the recipes say of their search, where a claim did not come out in every seed, and of which cells each does.
+def missed(rows: Iterable[Row]) -> list[Row]:
+    """The rows whose claim did not come out in every seed, and that have a recipe.
 
     A claim that failed is worth no more than the search that was tried.
     """
-    missed = [cell for cell in rows if cell.found_by and cell.verdict not in ("", "reproduced")]
-    return {
-        text: [f"{cell.mixer} on {cell.language}" for cell in missed if cell.found_by == text]
-        for text in dict.fromkeys(cell.found_by for cell in missed)
-    }
+    return [row for row in rows if row.found_by and row.verdict not in ("", "reproduced")]
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
@@ -330,7 +327,8 @@ def _row_to_json(cell: Row) -> dict[str, Any]:
         "solved_at": list(cell.solved_at),
         "max_steps": cell.max_steps,
         "looks": list(cell.looks),
-        "found_by": cell.found_by,
+        "found_by": cell.found_by.summary(cell.language) if cell.found_by else "",
+        "history": to_dict(cell.found_by),
     }
 
 

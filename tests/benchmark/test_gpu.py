@@ -14,7 +14,7 @@ from fwplab.benchmark.gpu import GpuRow
 from fwplab.benchmark.operators import Case
 from fwplab.cli import run
 from fwplab.cli.bench import OPERATORS, tables
-from fwplab.recorded import WARM_UP, Recorded
+from fwplab.recorded import WARM_UP, GraphedStep
 
 
 def test_a_row_has_its_ratios_and_says_what_is_missing() -> None:
@@ -45,7 +45,7 @@ def test_a_gpu_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str])
 class Pretended:
     """A stand-in for `torch.cuda.CUDAGraph`: a replay does the recorded work again, into the same results."""
 
-    recorded: Recorded | None = None
+    recorded: GraphedStep | None = None
     replays: int = 0
 
     def replay(self) -> None:
@@ -114,7 +114,7 @@ def doubled(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def test_a_step_is_recorded_after_it_has_run_and_then_replayed_for_new_values(cuda: Cuda) -> None:
-    step = Recorded(doubled)
+    step = GraphedStep(doubled)
     found = []
     for call in range(WARM_UP + 3):
         if call == WARM_UP + 1:
@@ -138,7 +138,7 @@ def test_a_step_that_cannot_be_recorded_goes_on_and_says_so(cuda: Cuda) -> None:
             raise RuntimeError("it asks for a value\nmore")
         return doubled(x)
 
-    step = Recorded(asks)
+    step = GraphedStep(asks)
     for _ in range(WARM_UP):
         step(torch.ones(2))
     with pytest.warns(RuntimeWarning, match="cannot be recorded \\(it asks for a value\\); it is slower"):

@@ -5,7 +5,13 @@ import itertools
 import pytest
 import torch
 
-from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, best_agreement_of_words, spectrum
+from fwplab.constructions.bounds import (
+    LIMITS,
+    agreement_bound,
+    best_agreement,
+    best_agreement_of_words,
+    eigenvalue_range,
+)
 
 
 @pytest.mark.parametrize("longest", range(1, 9))
@@ -24,7 +30,7 @@ def test_the_bound_is_the_best_of_all_label_sequences(longest: int) -> None:
 @pytest.mark.parametrize("name", LIMITS)
 def test_an_optimiser_reaches_the_ends_of_the_spectrum_and_goes_no_further(name: str) -> None:
     limit = LIMITS[name]
-    low, high = spectrum(limit.mixer, steps=150)
+    low, high = eigenvalue_range(limit.mixer, steps=150)
     rounding = 4 * torch.finfo(torch.float32).eps
     assert limit.low - rounding <= low <= limit.low + 0.01
     assert limit.high - 0.01 <= high <= limit.high + rounding

@@ -12,7 +12,7 @@ from fwplab.automata import Moore
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.constructions._counting import BracketCounts
 from fwplab.constructions._machine import machine_of
-from fwplab.constructions.check import dataset, exhaustive, measured, mislabelled
+from fwplab.constructions.check import dataset, exhaustive, measure_break, mislabelled
 from fwplab.constructions.construction import labels
 from fwplab.constructions.linear_transformer_dyck_1 import LinearTransformerDyck1
 from fwplab.constructions.recurrent_delta_automaton import RecurrentDeltaAutomaton
@@ -63,7 +63,7 @@ def test_long_words(name: str, dtype: torch.dtype, length: int) -> None:
 def test_the_predicted_length_is_where_eight_bits_break(name: str) -> None:
     construction = CONSTRUCTIONS.load(name)()
     predicted = construction.breaks_at(torch.bfloat16)
-    found = measured(construction, torch.bfloat16, 2_000)
+    found = measure_break(construction, torch.bfloat16, 2_000)
     assert found is not None
     assert predicted <= found <= 2 * predicted
     if name.startswith("linear-transformer"):
@@ -147,7 +147,7 @@ def test_shuffle_of_three_pairs(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("logit", [0.3, 1.0, 1.8])
 def test_a_rate_that_is_far_from_2_dies_at_the_predicted_length(logit: float, dtype: torch.dtype) -> None:
     construction = SignedDeltaNetParity(logit)
-    found = measured(construction, dtype, 1_000)
+    found = measure_break(construction, dtype, 1_000)
     assert found is not None
     assert construction.breaks_at(dtype) / 1.25 <= found <= construction.breaks_at(dtype) * 1.25
 
@@ -173,7 +173,7 @@ def test_the_check_counts_every_word_and_finds_a_shortest_wrong_one() -> None:
 
     assert exhaustive(TooLate(), torch.float32, 6).wrong == "("
     assert mislabelled(TooLate(), torch.float32, 10)
-    assert measured(TooLate(), torch.float32, 10) == 1
+    assert measure_break(TooLate(), torch.float32, 10) == 1
 
 
 def test_all_weights_but_those_set_are_zero() -> None:

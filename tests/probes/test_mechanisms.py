@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from fwplab.cli import run as command
-from fwplab.cli.plot import MECHANISMS
 from fwplab.errors import UserError
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
@@ -28,13 +27,20 @@ def small(mixer: str) -> Run:
     return Run("parity", MIXERS.load(mixer)(), (0, 1), (5e-3, 5e-3), ModelSpec(hidden=8, layers=1, heads=2), PROTOCOL)
 
 
+MECHANISMS = [name for name in STUDIES.names() if issubclass(STUDIES.load(name), Mechanism)]
+
+
+def test_there_are_mechanisms() -> None:
+    assert {"probing", "patching", "spectrum", "freezing"} <= set(MECHANISMS)
+
+
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_every_mechanism_is_a_study_with_its_figure(name: str) -> None:
     study = STUDIES.load(name)()
     assert isinstance(study, Mechanism)
-    assert study.figures == (name,)
+    assert list(study.figures()) == [name]
     with pytest.raises(UserError, match="nothing is measured yet"):
-        MECHANISMS[name]([])
+        study.figures()[name]([], "paper")
 
 
 def test_checkpoints_are_measured_once_and_summed_up(
@@ -95,8 +101,8 @@ def test_tables_and_figures_show_what_was_found() -> None:
         | {(0, "1/largest"): [1.0]}
     )
     assert Spectrum().texts(turned) == ["1", "100", "-1.00", "1.00"]
-    drawn = {name: MECHANISMS[name]([each]) for name, each in (("probing", probed), ("patching", moved))}
-    strips = MECHANISMS["spectrum"]([turned]).axes[0].patches
+    drawn = {study.name: study.draw([each]) for study, each in ((Probing(), probed), (Patching(), moved))}
+    strips = Spectrum().draw([turned]).axes[0].patches
     assert [round(strip.get_x() + strip.get_width() / 2, 1) for strip in strips] == [-1.0, 0.7]
     (panel,) = drawn["patching"].axes
     assert {text.get_text(): round(text.get_position()[0]) for text in panel.texts} == {"1": 0, "2": 100}

@@ -23,7 +23,7 @@ from fwplab.probes import Values, frozen, linear_probes, patched, step_eigenvalu
 from fwplab.probes.freezing import AFTER, _held
 from fwplab.probes.linear import WINDOWS, Target, _random_values, _Ridge
 from fwplab.probes.patching import CUTS
-from fwplab.probes.words import draw, grows, joined, labels, part_names, restored, stream
+from fwplab.probes.words import draw, flatten_states, labels, part_names, state_grows, stream, unflatten_states
 
 PARITY = language("parity")
 ENDS = [end for _, end in WINDOWS]
@@ -178,7 +178,7 @@ def test_frozen_after_t_steps_every_symbol_is_read_from_that_state() -> None:
 
 
 def test_what_cannot_be_held_says_so() -> None:
-    assert grows(untrained("transformer"))
+    assert state_grows(untrained("transformer"))
     with pytest.raises(UserError, match="grows with the word"):
         frozen(untrained("transformer"), PARITY)
 
@@ -193,7 +193,7 @@ def test_a_flat_state_is_the_state(mixer: str) -> None:
     model = untrained(mixer)
     tokens = torch.tensor([[0, 1, 1], [1, 0, 1]])
     *_, (_, state) = stream(model, tokens)
-    again = restored(model, joined(state).double())
+    again = unflatten_states(model, flatten_states(state).double())
     for layer, same in zip(state, again, strict=True):
         for one, other in zip(layer, same, strict=True):
             assert one.dtype == other.dtype
@@ -221,7 +221,7 @@ def test_the_command_asks_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["parity/srwm", "dreaming"], "choose from: probing, patching, spectrum, freezing, all"),
+        (["parity/srwm", "dreaming"], "choose from: freezing, patching, probing, spectrum, all"),
         (["parity/srwm", "--out", "a.svg"], "a file holds one figure"),
         (["parity/srwm", "freezing", "--out", "a.gif"], "choose a suffix from"),
         (["nothing/here"], "none of the package's"),

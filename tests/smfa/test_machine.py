@@ -8,7 +8,7 @@ import pytest
 from fwplab.automata import Moore
 from fwplab.errors import UserError
 from fwplab.languages import language
-from fwplab.smfa.drawing import moves_of, to_dot, told
+from fwplab.smfa.drawing import current_moves, describe_change, to_dot
 from fwplab.smfa.examples import EXAMPLES
 from fwplab.smfa.machine import Change, Move, SelfModifying
 from fwplab.smfa.nerode import residuals
@@ -160,8 +160,8 @@ def test_a_configuration_is_drawn_with_all_its_moves() -> None:
         configuration.step(symbol)
     dot = to_dot(configuration)
     labelled = [line for line in dot.splitlines() if "->" in line and "label" in line]
-    assert len(labelled) == len(moves_of(configuration)) == 11
+    assert len(labelled) == len(current_moves(configuration)) == 11
     assert '"v.1" [shape=circle, style="dashed"' in dot
     assert '"copy" [shape=circle, style="filled"' in dot
     assert '"end" [shape=doublecircle' in dot
-    assert told(machine.changes["write0"]) == ["fresh v, output 0", "add v -0-> v'"]
+    assert describe_change(machine.changes["write0"]) == ["fresh v, output 0", "add v -0-> v'"]

@@ -13,7 +13,7 @@ from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
 from fwplab.languages import Language, language
-from fwplab.smfa.answers import answers_of, prefixes, programs_of, shown_by
+from fwplab.smfa.answers import answers_of, answers_of_chain, prefixes, programs_of
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import Answers, fit
 from fwplab.smfa.propose import difference, propose
@@ -80,7 +80,7 @@ def test_the_smallest_machine_of_a_language_is_found_from_its_labels(name: str) 
 @pytest.mark.parametrize("seed", range(10, 20))
 def test_a_fit_gives_all_its_answers_with_no_more_rows_than_they_come_from(seed: int) -> None:
     chain = random_chain(seed)
-    answers = shown_by(chain, 8)
+    answers = answers_of_chain(chain, 8)
     found = fit(answers)
     assert found.chain is not None
     assert found.rows <= 2 * chain.controls

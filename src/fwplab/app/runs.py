@@ -8,7 +8,7 @@ import altair
 import streamlit as st
 
 from fwplab.app.shared import answered, cell_records, choose_cell, specs, study_records
-from fwplab.checkpoint import read_facts
+from fwplab.checkpoint import read_header
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.record import Member, Record
@@ -145,7 +145,7 @@ def _training(language: str, mixer: str) -> None:
         try:
             if time.time() - path.stat().st_mtime > LIVE_SECONDS:
                 continue
-            facts = read_facts(path)
+            facts = read_header(path)
             run = from_dict(Run, facts["run"])
         except (UserError, FileNotFoundError, KeyError):  # removed between two looks, or of another version
             continue

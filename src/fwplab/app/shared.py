@@ -11,7 +11,7 @@ from typing import ParamSpec
 import streamlit as st
 
 from fwplab.archive import shipped, shipped_checkpoints
-from fwplab.checkpoint import read_facts
+from fwplab.checkpoint import read_header
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.languages import LANGUAGES
@@ -125,7 +125,7 @@ def checkpoints() -> tuple[list[Choice], list[str]]:
     with_package = [(path, True) for path in shipped_checkpoints()]
     for path, is_shipped in own + with_package:
         try:
-            facts = read_facts(path)
+            facts = read_header(path)
             run = from_dict(Run, facts["run"])
             found.append(Choice(path, run, facts["seed"], facts["rule"], facts["step"], is_shipped))
         except (UserError, KeyError) as error:

@@ -11,8 +11,14 @@ from tyro.conf import Positional, subcommand
 
 from fwplab.cli.console import emit
 from fwplab.constructions import CONSTRUCTIONS, Construction
-from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, best_agreement_of_words, spectrum
-from fwplab.constructions.check import LONGEST, exhaustive, measured
+from fwplab.constructions.bounds import (
+    LIMITS,
+    agreement_bound,
+    best_agreement,
+    best_agreement_of_words,
+    eigenvalue_range,
+)
+from fwplab.constructions.check import LONGEST, exhaustive, measure_break
 from fwplab.errors import UserError
 from fwplab.table import percent
 
@@ -108,7 +114,7 @@ class CheckConstruction:
         for dtype in PRECISIONS:
             found, name = exhaustive(construction, dtype, self.exhaustive), str(dtype).removeprefix("torch.")
             predicted = _whole(construction.breaks_at(dtype))
-            seen = measured(construction, dtype, self.longest)
+            seen = measure_break(construction, dtype, self.longest)
             answers.append({"precision": name, **asdict(found), "predicted": predicted, "measured": seen})
             table.add_row(
                 name,
@@ -143,7 +149,7 @@ class Bounds:
         table.caption, table.caption_justify = "Labels of parity that are right, in percent.", "left"
         answers = []
         for name, limit in LIMITS.items():
-            reached = spectrum(limit.mixer, heads=self.heads)
+            reached = eigenvalue_range(limit.mixer, heads=self.heads)
             shares = [
                 (agreement_bound(limit.changes(self.heads), length), best_agreement(limit, length, heads=self.heads))
                 for length in self.lengths

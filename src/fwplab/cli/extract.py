@@ -15,11 +15,12 @@ from fwplab.checkpoint import Checkpoint
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
 from fwplab.errors import UserError
+from fwplab.extraction.drawing import machines
 from fwplab.extraction.extract import LENGTHS, Extraction, extract, reach, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.files import replaced
 from fwplab.languages import language
-from fwplab.plots import FORMATS, machines, save
+from fwplab.plots import FORMATS, save
 from fwplab.run import Rule
 from fwplab.table import percent
 

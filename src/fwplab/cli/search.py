@@ -19,6 +19,7 @@ from fwplab.files import check_writable
 from fwplab.languages import language
 from fwplab.mixers import MIXERS
 from fwplab.recipes import write_recipe
+from fwplab.recipes.space import Space
 from fwplab.run import Schedule
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class SearchCommand:
 
     def search(self) -> "Search":
         """The search that the options spell."""
-        from fwplab.search import Search, Space
+        from fwplab.search import Search
 
         for name in ("trials", "strings", "members", "check_every"):
             if (number := getattr(self, name)) is not None and number < 1:

@@ -20,12 +20,12 @@ from fwplab.files import replaced
 from fwplab.languages import Language, language
 from fwplab.model import Model
 from fwplab.run import Rule
-from fwplab.smfa.drawing import facts_of, spelled, to_dot, told
+from fwplab.smfa.drawing import describe_change, format_move, machine_facts, to_dot
 from fwplab.smfa.examples import EXAMPLES, Example
 from fwplab.smfa.machine import SelfModifying, Step
 from fwplab.smfa.nerode import residuals
 from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
-from fwplab.smfa.weights import Changed
+from fwplab.smfa.weights import StateChange
 from fwplab.table import percent
 
 SUFFIXES = (".dot", ".json")
@@ -80,7 +80,7 @@ class ShowMachine:
         lines.append(
             f"A finite automaton needs for words up to length 0, 1, ...: {', '.join(map(str, needed))} states."
         )
-        facts = {"name": EXAMPLES.name_of(kind), "text": text, **facts_of(machine), "finite_states": needed}
+        facts = {"name": EXAMPLES.name_of(kind), "text": text, **machine_facts(machine), "finite_states": needed}
         emit(facts, as_json=self.json, text="\n".join(lines))
         return 0
 
@@ -192,7 +192,7 @@ def _facts(found: Proposal) -> dict[str, Any]:
         "witness": found.witness,
         "agreement": [asdict(each) for each in found.agreement],
         "table": _rows(found),
-        "machine": None if chain is None else facts_of(_smfa(found)),
+        "machine": None if chain is None else machine_facts(_smfa(found)),
     }
     if reading is not None:
         facts |= {"depth": reading.depth, "control": reading.control, "majority": reading.majority}
@@ -219,7 +219,7 @@ def _rows(found: Proposal) -> list[dict[str, Any]]:
     ]
 
 
-def _in_the_state(changed: Changed | None) -> dict[str, Any]:
+def _in_the_state(changed: StateChange | None) -> dict[str, Any]:
     """What a move changes in the state: a share, the mean and deviation of a depth, and three shares of positions."""
     if changed is None:
         return dict.fromkeys(("state_changed", "depth_changed", "positions", "read", "written", "neither"))
@@ -282,15 +282,15 @@ def _parts(machine: SelfModifying) -> list[str]:
     lines = ["states: " + ", ".join(f"{state} (output {output})" for state, output in machine.states.items())]
     if machine.registers:
         lines.append("registers: " + ", ".join(f"{name} = {held}" for name, held in machine.registers.items()))
-    lines.append("moves: " + "; ".join(map(spelled, machine.moves)))
-    return lines + [f"change {name}: {'; '.join(told(change))}" for name, change in machine.changes.items()]
+    lines.append("moves: " + "; ".join(map(format_move, machine.moves)))
+    return lines + [f"change {name}: {'; '.join(describe_change(change))}" for name, change in machine.changes.items()]
 
 
 def _trace(steps: list[Step]) -> Table:
     table = Table("symbol", "state", "output", "registers", "moves", "change", "removed", "added", box=None)
     for step in steps:
         registers = ", ".join(f"{name} = {state}" for name, state in step.registers.items())
-        removed, added = ("; ".join(map(spelled, moves)) for moves in (step.removed, step.added))
+        removed, added = ("; ".join(map(format_move, moves)) for moves in (step.removed, step.added))
         state = (step.symbol, step.state or "none", step.output or "-", registers, str(step.moves))
         table.add_row(*state, step.change or "", removed, added)
     return table

@@ -91,7 +91,7 @@ class Selected:
     def shipped(self) -> Store:
         """The records that come with the package, as far as they are wanted."""
         study = self.study()
-        return Store(MEMORY) if self.own else shipped(study.records_of or STUDIES.name_of(type(study)))
+        return Store(MEMORY) if self.own else shipped(study.records_of or study.name)
 
     def records(self) -> list[Record]:
         """What is finished; a `UserError` that says how to begin where nothing is."""
@@ -140,9 +140,8 @@ class Trained(Selected):
 
     def _measure(self, store: Store, engine: Engine) -> None:
         study = self.study()
-        name = STUDIES.name_of(type(study))
-        runs = unmeasured(self.runs(), store, name)
-        results = engine.map(partial(measure, name=name, study=study), runs)
+        runs = unmeasured(self.runs(), store, study)
+        results = engine.map(partial(measure, study=study), runs)
         for key, found in track(results, "measuring", len(runs), console=Console(stderr=True)):
             for seed, measurements in found.items():
                 store.measure(key, seed, measurements)
@@ -204,19 +203,24 @@ class ShowStudy(Selected):
 
     rule: Rule = "paper"
     """Which checkpoint speaks for a run: paper, strict, last or oracle."""
+    searches: bool = False
+    """Below the table, all that is known of the searches behind the recipes; --json always has it (history)."""
     json: bool = False
 
     def __call__(self) -> int:
-        return show(self, self.rule, as_json=self.json)
+        return show(self, self.rule, as_json=self.json, searches=self.searches)
 
 
-def show(part: Selected, rule: Rule, *, as_json: bool) -> int:
+def show(part: Selected, rule: Rule, *, as_json: bool, searches: bool = False) -> int:
     """Prints the table of a part of a study."""
     study = part.study()
     rows = study.rows(part.records(), rule)
+    below = study.searches(rows) if searches else study.notes(rows)
+    if searches and not below:
+        raise UserError(f"no recipe stands behind these rows of {part.name}; its table: fwplab study show {part.name}")
     emit(study.facts(rows), as_json=as_json, text=study.render(rows))
-    if (notes := study.notes(rows)) and not as_json:
-        emit(notes, as_json=False, text=Text(notes))
+    if below and not as_json:
+        emit(below, as_json=False, text=Text(below))
     return 0
 
 
@@ -269,17 +273,17 @@ class ExportStudy(Selected):
             temporary.write_text(to_latex(table, f"{study.title}.{said} {table.caption}") + "\n", "utf-8")
 
     def _write_rows(self, study: Study) -> None:
-        name, members = STUDIES.name_of(type(study)), self._members()
+        members = self._members()
         if study.measures:
             rules = (self.rule,) if self.rule else study.measured_rules
             self._rows(study, members, rules)
-            table = measured_values(members, name, study.place, rules)
+            table = measured_values(members, study.name, study.place, rules)
         else:
             rules = (self.rule,) if self.rule else RULES
             if self.rule:
                 for record in members:
                     require_rule(record.run, self.rule)
-            table = scores(members, name, study.place, rules)
+            table = scores(members, study.name, study.place, rules)
         (write_csv if self.format == "csv" else write_parquet)(table, self.out)
 
     def _rows(self, study: Study, records: list[Record], rules: tuple[Rule, ...]) -> list[Any]:

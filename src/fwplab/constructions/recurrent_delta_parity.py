@@ -1,4 +1,4 @@
-"""Recurrent Delta tells even from odd."""
+"""Recurrent Delta computes parity."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from fwplab.languages import language
 
 @dataclass(frozen=True)
 class RecurrentDeltaParity(RecurrentDeltaAutomaton):
-    """Parity, as the machine of two states that it is: four units, and one that is always on.
+    """Parity, as a machine with two states: four units and one that is always on.
 
-    The argument is that of `RecurrentDeltaAutomaton`.
+    `RecurrentDeltaAutomaton` explains why the weights are right.
     """
 
     machine: Moore = machine_of(language("parity"))

@@ -13,7 +13,7 @@ from fwplab.errors import UserError
 from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy
 from fwplab.extraction.observable import observable
-from fwplab.probes.words import joined
+from fwplab.probes.words import flatten_states
 
 ENOUGH = 0.999
 """The share of the examples' labels that a clustering has to get right; the first number of clusters with it wins."""
@@ -89,10 +89,10 @@ def _coordinates(
 def _walk(box: BlackBox, tokens: Integers) -> _Walks:
     read = torch.from_numpy(np.minimum(tokens, len(box.asked.symbols) - 1))
     state = box.model.initial_state(len(tokens))
-    vectors = [joined(state)]
+    vectors = [flatten_states(state)]
     for column in read.unbind(1):
         _, state = box.model.step(column, state)
-        vectors.append(joined(state))
+        vectors.append(flatten_states(state))
     if vectors[0].shape != vectors[-1].shape:
         raise UserError("this model's state grows with the word, so that it has no clusters; choose from: lstar, kv")
     return _Walks(torch.stack(vectors, 1).double().numpy(), tokens, box.labels(tokens))

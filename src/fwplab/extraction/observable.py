@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fwplab.extraction.mealy import Integers
 from fwplab.model import Model
-from fwplab.probes.words import restored
+from fwplab.probes.words import unflatten_states
 
 SHARE, MOST = 0.99, 32
 """Of the trace of G, what the coordinates that are kept hold; and how many they are at most."""
@@ -37,7 +37,7 @@ def observable(
     ends = np.asarray(lengths)[words]
     at = (generator.random(SAMPLED) * ends).astype(np.int64)
     start = torch.from_numpy(vectors[words, at]).requires_grad_()
-    state = restored(model, start)
+    state = unflatten_states(model, start)
     projected = torch.zeros(())
     for ahead in range(min(AHEAD, tokens.shape[1])):
         column = tokens[words, np.minimum(at + ahead, ends - 1)]

@@ -1,6 +1,6 @@
 """Which part of the recurrent and the self-referential rule does a language need?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from fwplab.ops.variation import PARTS
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
 from fwplab.statistics import spread
-from fwplab.studies.study import Study
+from fwplab.studies.study import Draw, Study
 from fwplab.table import Row, percent, row, to_json
 
 LANGUAGES = ("parity", "counter_2", "dyck_1", "reset_dyck_1")
@@ -65,7 +65,6 @@ class Ablation(Study):
         "taken away one at a time and together, which of them does each language need?"
     )
     seeds = 3
-    figures = ()
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Quick: parity, a thousand steps."""
@@ -89,6 +88,10 @@ class Ablation(Study):
     def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
         """As the paper's table, and the variation."""
         return [{"variation": cell.variation} | to_json([cell.row])[0] for cell in rows]
+
+    def figures(self) -> Mapping[str, Draw]:
+        """None: thirty variations are too many lines for a panel."""
+        return {}
 
     def render(self, rows: Sequence[Cell]) -> Table:
         """Variations by languages: solved seeds, and the accuracy on Bin1 over them."""

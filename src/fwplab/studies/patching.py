@@ -1,10 +1,17 @@
 """Where does a model keep what it knows: which layer's state, put into another word, carries the labels with it?"""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from fwplab.checkpoint import Checkpoint
 from fwplab.languages import language
 from fwplab.probes import Values, patched
 from fwplab.probes.patching import CUTS
-from fwplab.studies.mechanism import Cell, Mechanism, share
+from fwplab.studies.mechanism import Cell, Mechanism, mixer_rows, share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 
 class Patching(Mechanism):
@@ -15,7 +22,7 @@ class Patching(Mechanism):
         "Put the state of one layer, or one head, from another word into this one: does the model go on as after the "
         "other word? And does it not care where both words are in the same state of the language?"
     )
-    figures = ("patching",)
+    x = "labels that follow the other word (%)"
     head = ("place", *(f"after {cut}\nmoved" for cut in CUTS), "kept")
     caption = (
         "Labels in percent that follow the other word when the state of one layer is exchanged after so many symbols, "
@@ -38,6 +45,32 @@ class Patching(Mechanism):
         columns += [[share(cell.median(cut, f"{place}/moved")) for place in places] for cut in CUTS]
         columns.append([share(_mean(cell, f"{place}/kept")) for place in places])
         return ["\n".join(column) for column in columns]
+
+    def legend(self, cells: Sequence[Cell]) -> "list[Line2D]":
+        """What a number and what a dot is."""
+        from matplotlib.lines import Line2D
+
+        from fwplab.plots.style import INK
+
+        return [
+            Line2D([], [], linestyle="", label="a number: the state of that layer"),
+            Line2D([], [], color=INK, marker=".", linestyle="", markersize=5, label="of one head"),
+        ]
+
+    def draw_panel(self, axes: "Axes", cells: Sequence[Cell]) -> None:
+        """A row a mixer: the share of labels that each layer moves, its number as the marker, mean over cuts."""
+        from fwplab.plots.style import look
+
+        for row, cell in enumerate(cells):
+            colour = look(cell.mixer).colour
+            for place in cell.names("moved"):
+                value = 100 * (_mean(cell, f"{place}/moved") or 0.0)
+                layer = place.removeprefix("layer ").split()[0]
+                if "head" in place:
+                    axes.plot(value, row + 0.28, ".", color=colour, markersize=4, alpha=0.8, clip_on=False)
+                elif place != "all":
+                    axes.text(value, row, layer, color=colour, fontweight="bold", ha="center", va="center")
+        mixer_rows(axes, cells)
 
 
 def _mean(cell: Cell, name: str) -> float | None:

@@ -1,6 +1,6 @@
 """How much of a reported accuracy is the choice of the checkpoint?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -9,10 +9,10 @@ from rich.table import Table
 
 from fwplab.record import Member, Record
 from fwplab.run import RULES, Rule, Run
-from fwplab.selection import BLIND, merit
+from fwplab.selection import IN_DISTRIBUTION_RULES, merit
 from fwplab.statistics import spread
 from fwplab.studies.irie2023 import Irie2023
-from fwplab.studies.study import Study
+from fwplab.studies.study import Draw, Study
 from fwplab.table import Row, add_by_language, by_cell, cell_members, percent
 
 GAINING: tuple[Rule, ...] = ("paper", "oracle")
@@ -81,7 +81,6 @@ class Selection(Study):
     )
     records_of = "irie2023"
     lender = Irie2023.lender
-    figures = ("lengths", "curves", "steps")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Those of the paper's table that log what the oracle needs; quick: its regular languages."""
@@ -108,6 +107,10 @@ class Selection(Study):
             f"{spread(stopping).median:+.1f} because the strict rule ends the training, "
             f"{spread(choosing).median:+.1f} because it chooses among the looks without Bin1."
         )
+
+    def figures(self) -> Mapping[str, Draw]:
+        """Those of the runs; its rows have none of their own."""
+        return {"lengths": self.draw_lengths, "curves": self.draw_curves, "steps": self.draw_steps}
 
     def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
         """Readings by the name of their rule."""
@@ -177,7 +180,7 @@ def _texts(cell: Cell) -> list[str]:
     ]
     gains = [[100 * gain for gain in cell.gains(rule)] for rule in GAINING]
     texts = [f"{spread(each).median:+.1f}\n[dim]{min(each):+.1f} to {max(each):+.1f}[/dim]" for each in gains]
-    longer = ", ".join(percent(medians[rule]["to_the_end"]) for rule in BLIND)
+    longer = ", ".join(percent(medians[rule]["to_the_end"]) for rule in IN_DISTRIBUTION_RULES)
     steps = ", ".join(f"{cell.reading(rule).read_at:,.0f}" for rule in ("strict", "paper"))
     return [
         f"{cell.mixer}\n[dim]{cell.seeds}; {percent(cell.chance)}[/dim]",

@@ -1,10 +1,10 @@
 """What every study is: a question, the runs that it yields, and the table that answers it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.table import Table
 
@@ -15,7 +15,14 @@ from fwplab.mixers import MIXERS
 from fwplab.record import Measurement, Record, merge
 from fwplab.run import Rule, Run
 from fwplab.store import Store, restricted
+from fwplab.studies import STUDIES
 from fwplab.table import cell_of, render_terminal, to_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Draw = Callable[[Sequence[Record], Rule], "Figure"]
+"""Draws a figure of finished records, read under a selection rule."""
 
 
 class Study(ABC):
@@ -23,8 +30,8 @@ class Study(ABC):
 
     `records_of` names the study whose runs these are, where it is not this one; `measures` says that the study looks at
     checkpoints once they are trained, those of `measured_rules`; `reports` that its rows are those of `fwplab.table`,
-    which the report shows; `figures` names those that can be drawn of its records (`fwplab.plots`). `lender` is the
-    mixer whose model, rate and budget are common to a language, for a mixer that the study does not ask of itself.
+    which the report shows. `lender` is the mixer whose model, rate and budget are common to a language, for a mixer
+    that the study does not ask of itself.
     """
 
     title: ClassVar[str]
@@ -35,7 +42,11 @@ class Study(ABC):
     measured_rules: ClassVar[tuple[Rule, ...]] = ("paper", "strict")
     reports: ClassVar[bool] = False
     lender: ClassVar[str] = ""
-    figures: ClassVar[tuple[str, ...]] = ("steps",)
+
+    @property
+    def name(self) -> str:
+        """The name under which the catalogue finds this study: its command's, and that of what it measures."""
+        return STUDIES.name_of(type(self))
 
     @abstractmethod
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
@@ -63,8 +74,8 @@ class Study(ABC):
     def require_measured(self, rule: Rule) -> None:
         """A `UserError` for a rule whose checkpoints the study does not look at: no rows would look like a result."""
         if rule not in self.measured_rules:
-            name, choices = type(self).__name__.lower(), ", ".join(self.measured_rules)
-            raise UserError(f"{name} looks at no checkpoint of the {rule} rule; choose from: {choices}")
+            choices = ", ".join(self.measured_rules)
+            raise UserError(f"{self.name} looks at no checkpoint of the {rule} rule; choose from: {choices}")
 
     def place(self, run: Run) -> tuple[str, str]:
         """The panel of the figure of steps in which a run stands, and its line there; both name it in the status."""
@@ -78,9 +89,44 @@ class Study(ABC):
         """What a reader must know beside the table; nothing where there is no more to say."""
         return ""
 
+    def searches(self, rows: Sequence[Any]) -> str:
+        """All that is known of the searches behind the recipes of these rows; nothing where there are no recipes."""
+        return ""
+
     def facts(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """The table as plain JSON values."""
         return to_json(rows)
+
+    def figures(self) -> Mapping[str, Draw]:
+        """The figures that can be drawn of its records, by the name that `fwplab plot --figure` takes.
+
+        matplotlib is imported when one is drawn: whoever asks for a table does not wait for it.
+        """
+        return {"steps": self.draw_steps}
+
+    def draw_solved(self, records: Sequence[Record], rule: Rule) -> "Figure":
+        """How many seeds solve each cell, for studies whose rows are those of `fwplab.table`."""
+        from fwplab.plots import solve_rate_heatmap
+
+        return solve_rate_heatmap(self.rows(records, rule))
+
+    def draw_lengths(self, records: Sequence[Record], rule: Rule) -> "Figure":
+        """Accuracy by length of string."""
+        from fwplab.plots import accuracy_by_length
+
+        return accuracy_by_length(records, rule)
+
+    def draw_curves(self, records: Sequence[Record], rule: Rule) -> "Figure":
+        """How every seed learned; the rule changes nothing."""
+        from fwplab.plots import learning_curves
+
+        return learning_curves(records)
+
+    def draw_steps(self, records: Sequence[Record], rule: Rule) -> "Figure":
+        """After how many steps seeds solve their language; the rule changes nothing."""
+        from fwplab.plots import steps_to_solve
+
+        return steps_to_solve(records, self.place)
 
 
 def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:
@@ -97,13 +143,13 @@ def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:
 
 
 def measure(
-    run: Run, *, folder: Path, device: str, observe: Observer | None, name: str, study: Study
+    run: Run, *, folder: Path, device: str, observe: Observer | None, study: Study
 ) -> tuple[str, dict[int, list[Measurement]]]:
-    """A task for an engine: the study called `name` looks at the checkpoints of a finished run, seed by seed."""
-    return run.key, {seed: _measured(study, name, folder, seed) for seed in run.seeds}
+    """A task for an engine: the study looks at the checkpoints of a finished run, seed by seed."""
+    return run.key, {seed: _measured(study, folder, seed) for seed in run.seeds}
 
 
-def _measured(study: Study, name: str, folder: Path, seed: int) -> list[Measurement]:
+def _measured(study: Study, folder: Path, seed: int) -> list[Measurement]:
     found: list[Measurement] = []
     by_step: dict[int, list[Measurement]] = {}  # two rules often choose the same step
     for rule in study.measured_rules:
@@ -112,16 +158,16 @@ def _measured(study: Study, name: str, folder: Path, seed: int) -> list[Measurem
             checkpoint = load_checkpoint(path)
             if checkpoint.step not in by_step:
                 by_step[checkpoint.step] = study.measure(checkpoint)
-            found += [replace(each, study=name, rule=rule) for each in by_step[checkpoint.step]]
+            found += [replace(each, study=study.name, rule=rule) for each in by_step[checkpoint.step]]
     return found
 
 
-def unmeasured(runs: Iterable[Run], store: Store, name: str) -> list[Run]:
-    """The finished runs whose checkpoints the study called `name` has not looked at."""
+def unmeasured(runs: Iterable[Run], store: Store, study: Study) -> list[Run]:
+    """The finished runs whose checkpoints the study has not looked at."""
     left: dict[str, Run] = {}
     for run in runs:
         for member, record in store.members(run).values():
-            if not any(each.study == name for each in member.measured):
+            if not any(each.study == study.name for each in member.measured):
                 left[record.run.key] = record.run
     return list(left.values())
 

@@ -8,11 +8,11 @@ from fwplab.smfa.machine import Change, Move, SelfModifying
 
 
 class BalancedBrackets(Example):
-    """Balanced strings of ( and ), a state for every depth.
+    """Balanced strings of ( and ), with one state for each depth.
 
-    v is the deepest state. Every opening bracket, wherever it is read, makes one below it, so that there is always one
-    deeper than where the word stands. The added move by ( carries the same change again: that is how a fixed number of
-    changes makes a chain of any length. Output 0 at depth 0, else 1, as the labels of the language dyck_1.
+    The register v holds the deepest state. Every opening bracket adds one deeper state, wherever it is read, so that
+    the next depth always exists. The added move by ( carries the same change again. This is how a fixed number of
+    changes builds a chain of any length. The output is 0 at depth 0 and 1 elsewhere, as in the language dyck_1.
     """
 
     def machine(self) -> SelfModifying:
