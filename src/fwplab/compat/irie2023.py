@@ -224,6 +224,23 @@ def published_names(model: nn.Module) -> dict[str, str]:
     raise UserError(f"the published code has no such model; choose one of: {known}")
 
 
+def published_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict that the published code loads for `model`, as `model_state_dict` of its checkpoints.
+
+    Raises a `UserError` for a model that the published code does not have.
+    """
+    if not isinstance(model, Model):
+        raise UserError(f"{type(model).__name__} has no published state: choose a model without a table of positions")
+    weights, names = dict(model.named_parameters()), published_names(model)
+    state = {
+        theirs: weights[ours].detach().reshape(_published_shape(theirs, weights[ours].shape)).clone()
+        for ours, theirs in names.items()
+    }
+    depth = len(model.mixers)
+    copies = next(known.second_names(depth, 0) for known in MODELS.values() if known.names(depth, 0) == names)
+    return state | {second: state[once].clone() for second, once in copies.items()}
+
+
 def _weights(source: str | Path | Mapping[str, object]) -> dict[str, Tensor]:
     content = source if isinstance(source, Mapping) else _unpickled(Path(source))
     inner = content.get("model_state_dict", content) if isinstance(content, Mapping) else content

@@ -15,7 +15,7 @@ MIXERS: "Catalogue[MixerSpec]" = Catalogue(
     "fwplab.mixers",
     "fwplab.mixers.mixer:MixerSpec",
     separator="-",
-    besides=("mixer", "fast_weight", "view"),
+    besides=("mixer", "fast_weight", "start", "view"),
 )
 
 __all__ = ["MIXERS", "Mixer", "MixerSpec", "State"]
