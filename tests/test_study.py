@@ -12,7 +12,6 @@ from tests.test_store import record_of
 from fwplab.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from fwplab.cli import run as command
 from fwplab.errors import UserError
-from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS
 from fwplab.mixers.fast_weight_program import PRESETS
 from fwplab.recipes import Recipe, recipe, write_recipe
@@ -254,10 +253,6 @@ def test_wrong_input_is_one_line_and_2(arguments: tuple[list[str], str], capsys:
     assert said.out == ""
     assert len(said.err.strip().splitlines()) == 1
     assert named in said.err
-
-
-def test_all_languages_are_asked() -> None:
-    assert set(PAPER_LANGUAGES) == set(LANGUAGES.names())
 
 
 def test_selection_reads_the_same_runs_under_every_rule() -> None:

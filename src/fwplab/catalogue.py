@@ -46,7 +46,11 @@ class Catalogue(Generic[Base]):
 
     def names(self) -> list[str]:
         """All names, those of this package and those of entry points in the group `fwplab.<package>`."""
-        return sorted({*self._files(), *self._entry_points()})
+        return sorted({*self.own_names(), *self._entry_points()})
+
+    def own_names(self) -> list[str]:
+        """The names of this package's own entries, whatever else is installed."""
+        return sorted(self._files())
 
     def __contains__(self, name: str) -> bool:
         """Whether there is an entry of this name."""

@@ -142,7 +142,7 @@ def test_the_machine_of_a_language_is_its_labels(name: str, states: int) -> None
         assert "-" in labels or labels == spoken.labels(word)
 
 
-@pytest.mark.parametrize("name", LANGUAGES.names())
+@pytest.mark.parametrize("name", LANGUAGES.own_names())
 @pytest.mark.parametrize("method", METHODS)
 def test_a_perfect_model_is_its_language(name: str, method: Any) -> None:
     spoken = language(name)
