@@ -47,12 +47,12 @@ def right_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def score(run: Callable[[Tensor], Tensor], data: Dataset, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """Right strings and mean loss a position; with a population as `run` both are `[member]`."""
+    """Right strings and mean loss a label; with a population as `run` both are `[member]`."""
     right, loss = torch.zeros(()), torch.zeros(())
     for tokens, labels in batches(data, device):
         rights, losses = right_and_loss(run(tokens), labels)
         right, loss = right + rights.sum(-1).cpu(), loss + losses.sum(-1).double().cpu()
-    return right.long(), (loss / max(int(data.lengths.sum()), 1)).double()
+    return right.long(), (loss / max(int((data.labels != IGNORE).sum()), 1)).double()
 
 
 @torch.no_grad()

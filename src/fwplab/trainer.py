@@ -18,7 +18,7 @@ from fwplab.corpora import corpus_splits
 from fwplab.environment import environment
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, score
-from fwplab.languages import LANGUAGES, language
+from fwplab.languages import LANGUAGES, load_language
 from fwplab.languages.contract import check as check_language
 from fwplab.languages.dataset import IGNORE, Dataset
 from fwplab.languages.splits import Splits, SplitSpec, make_splits
@@ -328,10 +328,10 @@ def load_splits(run: Run) -> Splits:
 
 @lru_cache(maxsize=len(LANGUAGES.names()))  # a worker trains seed after seed of the same cells
 def _splits(name: str, corpus: str | None, spec: SplitSpec) -> Splits:
-    spoken = language(name)
-    if fingerprint(type(spoken)):
-        check_language(spoken)
-    return corpus_splits(corpus, spoken, spec) if corpus else make_splits(spoken, spec)
+    language = load_language(name)
+    if fingerprint(type(language)):
+        check_language(language)
+    return corpus_splits(corpus, language, spec) if corpus else make_splits(language, spec)
 
 
 def named_splits(splits: Splits) -> list[tuple[Where, Dataset]]:

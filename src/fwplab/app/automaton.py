@@ -10,7 +10,6 @@ from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
 from fwplab.extraction.extract import METHODS, Extraction, Method, extract, reach, verdict
 from fwplab.extraction.mealy import Mealy
-from fwplab.languages import language
 from fwplab.table import percent
 
 BESIDE = 6
@@ -41,10 +40,9 @@ def page() -> None:
     found = _extraction(choice.path, choice.changed, method, depth)
     (st.success if found.equivalent else st.error)(verdict(found))
     if found.witness:
-        spoken = language(choice.run.language)
         st.markdown(
             f"On `{found.witness}` the extracted machine ends with {_last(found.machine, found.witness)}, "
-            f"{spoken.name} with {_last(found.true, found.witness)} (a dash where nothing is asked)."
+            f"{choice.run.language} with {_last(found.true, found.witness)} (a dash where nothing is asked)."
         )
     if found.kept is not None:
         st.markdown(f"{reach(found.kept).capitalize()}.")
@@ -74,7 +72,7 @@ def page() -> None:
 @st.cache_resource(max_entries=16, show_spinner="asking the model")
 def _extraction(path: Path, changed: float, method: Method, depth: int) -> Extraction:
     checkpoint = load_checkpoint(path)
-    return extract(checkpoint.model(), language(checkpoint.run.language), method=method, depth=depth, most=DRAWN)
+    return extract(checkpoint.model(), checkpoint.run.task_language, method=method, depth=depth, most=DRAWN)
 
 
 def _last(machine: Mealy, word: str) -> str:

@@ -10,7 +10,7 @@ from fwplab.app.drawing import captioned, complex_plane, curves, heat_map, narro
 from fwplab.app.shared import Choice, answered, choose_checkpoint
 from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.mixers.view import Attention, Writes
 from fwplab.reading import WINDOW, Layer, Reading, read, spectrum
 
@@ -33,30 +33,30 @@ def page() -> None:
 
 def _string(choice: Choice) -> str:
     """The string to read: typed, or drawn from the language."""
-    spoken = language(choice.run.language)
-    name = f"string-{spoken.name}"
+    language = load_language(choice.run.language)
+    name = f"string-{language.name}"
     if name not in st.session_state:
-        st.session_state[name] = _drawn(spoken.name, FIRST_LENGTH, 0)
+        st.session_state[name] = _drawn(language.name, FIRST_LENGTH, 0)
     left, middle, right = st.columns([4, 1, 1], vertical_alignment="bottom")
     length = middle.number_input("length", 1, None, FIRST_LENGTH)
     if right.button("draw a word"):
         draws = st.session_state["draws"] = st.session_state.get("draws", 0) + 1
-        st.session_state[name] = _drawn(spoken.name, length, draws)
-    string: str = left.text_input(f"string over {' '.join(spoken.symbols)}", key=name)
+        st.session_state[name] = _drawn(language.name, length, draws)
+    string: str = left.text_input(f"string over {' '.join(language.symbols)}", key=name)
     return string
 
 
 def _drawn(name: str, length: int, seed: int) -> str:
     """A word of this length, or of the nearest shorter one (else longer) that the language has."""
-    spoken = language(name)
-    lengths = spoken.lengths(1, length)[-1:] or spoken.lengths(length, length + 50)[:1]
-    return spoken.sample(lengths, np.random.default_rng(seed))[0]
+    language = load_language(name)
+    lengths = language.lengths(1, length)[-1:] or language.lengths(length, length + 50)[:1]
+    return language.sample(lengths, np.random.default_rng(seed))[0]
 
 
 @st.cache_resource(max_entries=8, show_spinner="reading")
 def _reading(path: Path, changed: float, string: str) -> Reading:
     checkpoint = load_checkpoint(path)
-    return read(checkpoint.model(), language(checkpoint.run.language), string)
+    return read(checkpoint.model(), checkpoint.run.task_language, string)
 
 
 def _outcome(reading: Reading) -> None:

@@ -18,7 +18,6 @@ from fwplab.errors import UserError
 from fwplab.extraction.extract import LENGTHS, Extraction, extract, reach, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.files import replaced
-from fwplab.languages import language
 from fwplab.plots import FORMATS, machines, save
 from fwplab.run import Rule
 from fwplab.table import percent
@@ -56,7 +55,7 @@ class Extract:
         checkpoint = find_checkpoint(self.model, self.rule)
         found = extract(
             checkpoint.model(),
-            language(checkpoint.run.language),
+            checkpoint.run.task_language,
             method=self.method,  # type: ignore[arg-type]  # checked there, with the choices
             depth=self.depth,
             most=self.max_states,
