@@ -44,7 +44,9 @@ def what_breaks(layer: Mixer, x: Tensor, width: int) -> str | None:
     result = layer(x)
     if wrong := wrong_kind(result, x, width):
         return wrong
-    output = result[0]
+    output, state = result
+    if (names := layer.state_names) and len(names) != len(state):
+        return f"gives {len(names)} names to a state of {len(state)} parts"
     return next((why for why, again in other_ways(layer, x, output).items() if not close(output, again())), None)
 
 

@@ -173,7 +173,7 @@ def test_frozen_after_t_steps_every_symbol_is_read_from_that_state() -> None:
         assert values[after, "free"] == 1
     assert values[0, "held W"] == 1  # it runs on what is fed back alone, as a plain recurrent network
     assert values[0, "held fed back"] < 0.9
-    assert part_names(model) == ["W", "fed back"]
+    assert part_names(model) == ("W", "fed back")
     assert part_names(untrained("lstm")) == ["hidden", "cell"]
 
 

@@ -164,9 +164,8 @@ def _spectrum(layer: Layer, at: int, head: int) -> str:
 
 def _vectors(layer: Layer, at: int) -> None:
     """A state without matrices: units over time."""
-    names = ("hidden", "cell") if len(layer.states) == 2 else tuple(f"state {n + 1}" for n in range(len(layer.states)))
     pictures = []
-    for name, part in zip(names, layer.states, strict=True):
+    for name, part in layer.mixer.named_state(layer.states).items():
         values = part.flatten(1)[1:].T.numpy()
         cell = max(3.0, min(14.0, WIDEST / values.shape[1]))
         picture = heat_map(values, float(np.abs(values).max()), name, cell=cell, tall=6)

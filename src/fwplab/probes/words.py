@@ -12,7 +12,6 @@ from fwplab.errors import UserError
 from fwplab.languages import Language
 from fwplab.languages.dataset import Dataset, encode
 from fwplab.mixers import Mixer, State
-from fwplab.mixers.view import Writes
 from fwplab.model import Model
 from fwplab.reading import grew
 
@@ -86,15 +85,10 @@ def labels(streaming: Iterator[tuple[Tensor, list[State]]]) -> Tensor:
     return torch.stack([logits.argmax(-1) for logits, _ in streaming], 1)
 
 
-def part_names(model: Model) -> list[str]:
-    """What the tensors of a layer's state are called: blocks of fast weights, `fed back`, or their number."""
+def part_names(model: Model) -> tuple[str, ...]:
+    """What the tensors of a layer's state are called."""
     mixer = next(mixer for mixer in model.mixers if isinstance(mixer, Mixer))
-    state = mixer.initial_state(1)
-    view = mixer.view(model.embedding.weight[:1].detach(), state)
-    if not isinstance(view, Writes):
-        return ["hidden", "cell"] if len(state) == 2 else [f"part {number + 1}" for number in range(len(state))]
-    blocks = [name for name, _ in view.blocks]
-    return blocks + ["fed back"] * (len(state) - len(blocks))
+    return tuple(mixer.named_state(mixer.initial_state(1)))
 
 
 def grows(model: Model) -> bool:
