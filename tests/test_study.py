@@ -42,7 +42,7 @@ def answered(run: Run, right: int) -> Record:
 PARTS = (("bin0", 2, 50), ("bin1", 51, 100), ("test", 51, 100))
 
 
-@pytest.mark.parametrize("name", STUDIES.names())
+@pytest.mark.parametrize("name", STUDIES.own_names())
 def test_a_study_asks_for_distinct_cells_with_several_seeds(name: str) -> None:
     study = STUDIES.load(name)()
     assert study.title

@@ -23,7 +23,7 @@ from fwplab.languages import language
 from fwplab.languages.shuffle_2 import Shuffle2
 from fwplab.model import Model
 
-NAMES = CONSTRUCTIONS.names()
+NAMES = CONSTRUCTIONS.own_names()
 PRECISIONS = (torch.float32, torch.float64)
 COUNTING = [name for name in NAMES if math.isfinite(CONSTRUCTIONS.load(name)().breaks_at(torch.float32))]
 

@@ -16,7 +16,7 @@ from fwplab.smfa.nerode import residuals
 LENGTH = {2: 12, 3: 7, 4: 6}
 """By size of the alphabet: all words up to so many symbols."""
 GROWING = {2: (2, 4, 6), 3: (1, 2, 3, 4), 4: (0, 1, 2, 3)}
-names = pytest.mark.parametrize("name", EXAMPLES.names())
+names = pytest.mark.parametrize("name", EXAMPLES.own_names())
 
 
 @names
