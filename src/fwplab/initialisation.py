@@ -16,7 +16,8 @@ def initialise(modules: Iterable[nn.Module], scheme: Initialisation) -> None:
 
     "xavier": `N(0, 2 / (rows + columns))` (Glorot and Bengio 2010); "orthogonal": a random matrix with orthonormal
     rows or columns (Saxe et al. 2014). A stack of matrices, one a head, is drawn matrix by matrix; an offset that a
-    mixer gives its weights (SRWM's `rate_bias`) goes with them. Vectors, biases and norms stay.
+    mixer gives its weights (SRWM's `rate_bias`) and the scales of its start (`value_scale` and others) go with them.
+    Vectors, biases and norms stay.
     """
     if scheme == "own":
         return

@@ -8,7 +8,7 @@ MIXERS: Catalogue[MixerSpec] = Catalogue(
     "fwplab.mixers",
     MixerSpec,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
     separator="-",
-    besides=("mixer", "fast_weight", "view"),
+    besides=("mixer", "fast_weight", "start", "view"),
 )
 
 __all__ = ["MIXERS", "Mixer", "MixerSpec", "State"]

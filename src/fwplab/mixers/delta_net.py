@@ -7,35 +7,38 @@ from torch import Tensor
 from torch.nn.functional import elu
 
 from fwplab.mixers.fast_weight import FastWeightMixer, Projected
-from fwplab.mixers.mixer import MixerSpec, State
+from fwplab.mixers.mixer import State
+from fwplab.mixers.start import Start
 from fwplab.ops import Scan, delta
 
 
 @dataclass(frozen=True)
-class DeltaNet(MixerSpec):
+class DeltaNet(Start):
     """The delta rule with `elu + 1`, then query and key divided by their sum, and `beta = sigmoid(.)`.
 
     `0 < 1 - beta |k|^2 < 1`: no transition has a negative eigenvalue, so that parity is out of reach by construction
-    (arXiv 2310.16076).
+    (arXiv 2310.16076). A write also erases: of what W holds along its key, `1 - beta |k|^2` stays. A layer that counts
+    needs rates near 0, and starts there by `rate_bias` and `value_scale`.
     """
 
     packs = True
 
     def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
         """The layer `x + OutLinear(delta(SlowNet(LayerNorm(x))))`."""
-        return _Layer(width, heads, extra=1)
+        return _Layer(width, heads, extra=1, start=self)
 
 
 class _Layer(FastWeightMixer):
     def features(self, projected: Projected, last: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         query, key, value, (rate,) = projected
-        return _shares(query), _shares(key), value, torch.sigmoid(rate)
+        return shares(query), shares(key), value, torch.sigmoid(rate)
 
     def rule(self, projected: Projected, state: State | None, cu_seqlens: Tensor | None) -> Scan:
         start = state[0] if state else None
         return delta(*self.features(projected), initial_state=start, cu_seqlens=cu_seqlens)
 
 
-def _shares(features: Tensor) -> Tensor:
+def shares(features: Tensor) -> Tensor:
+    """`elu + 1`, divided by its sum over the last axis."""
     positive = elu(features) + 1
     return positive / positive.sum(-1, keepdim=True)

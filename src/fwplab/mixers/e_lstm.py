@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat
+from fwplab.mixers.start import check_time_scales, memory_lengths
 from fwplab.ops import elementwise
 
 
@@ -15,16 +16,26 @@ class ELSTM(MixerSpec):
 
     All cell parameters start as `N(0, 0.1^2)` (arXiv 2310.16076). `one_layer`, a quirk of the published model: it
     has a single layer, whatever number is asked for.
+
+    - `forget_bias`: added to the starting bias of the gate `f`.
+    - `time_scales`: 0 for none; else the longest memory T, in symbols. Unit u of U has the memory length
+      `m = T^(u / (U - 1))`, and `log m` is added to its bias of `f`, as chrono initialisation does for the LSTM
+      (arXiv 1804.11188).
     """
 
     feed_forward = "none"
     residual = False
     packs = True
     one_layer: bool = True
+    forget_bias: float = 0.0
+    time_scales: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_time_scales(self.time_scales)
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
         """The cell and its output gate; `heads` has no meaning here."""
-        return _Layer(input_width, width)
+        return _Layer(self, input_width, width)
 
     def depth(self, layers: int) -> int:
         """One, or the number asked for when `one_layer` is off."""
@@ -34,15 +45,16 @@ class ELSTM(MixerSpec):
 class _Layer(Mixer):
     state_names = ("cell",)
 
-    def __init__(self, input_width: int, width: int) -> None:
+    def __init__(self, spec: ELSTM, input_width: int, width: int) -> None:
         super().__init__()
         self.width = width
+        lengths = memory_lengths(spec.time_scales, width)
         self.weight_z = nn.Parameter(0.1 * torch.randn(width, input_width))
         self.weight_f = nn.Parameter(0.1 * torch.randn(width, input_width))
         self.recurrent_z = nn.Parameter(0.1 * torch.randn(1, width))
         self.recurrent_f = nn.Parameter(0.1 * torch.randn(1, width))
         self.bias_z = nn.Parameter(0.1 * torch.randn(1, width))
-        self.bias_f = nn.Parameter(0.1 * torch.randn(1, width))
+        self.bias_f = nn.Parameter(0.1 * torch.randn(1, width) + spec.forget_bias + lengths.log())
         self.output_gate = nn.Linear(input_width + width, width)
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:

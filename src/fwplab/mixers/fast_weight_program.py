@@ -9,7 +9,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from fwplab.errors import UserError
 from fwplab.mixers.fast_weight import FastWeightMixer, Projected
-from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat, head_width
+from fwplab.mixers.mixer import Mixer, State, flat, head_width
+from fwplab.mixers.start import Start
 from fwplab.mixers.view import Writes, rewrites
 from fwplab.ops import Scan, delta, linear, recurrent_delta, srwm
 from fwplab.ops.recurrent_delta import with_feedback
@@ -21,7 +22,7 @@ def _named(parts: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class FastWeightProgram(MixerSpec):
+class FastWeightProgram(Start):
     """One frame for the paper's four models and all between them; as it stands it is Recurrent Delta.
 
     Row vectors, a head; `h` is the last output (`feedback` "raw"), its tanh, or nothing:
@@ -35,6 +36,9 @@ class FastWeightProgram(MixerSpec):
     themselves fast weights, `y, q, k, b = x [W_y, W_q, W_k, w_b]`, the output is `y`, and each block j that is named
     ("value" is W_y) rewrites itself: `W_j += b_j k^T (q W_j - k W_j)`, without `k W_j` where the update is additive;
     the other blocks stay as they are. Without "value" among them no memory reaches the output.
+    `feedback_scale` multiplies the starting R and r_b. In self-reference the mean of the starting `w_b` is the
+    published -1 plus `rate_bias`: a bias where `input_softmax` replaces a head's input by its softmax
+    (arXiv 2202.05780).
     All settings run in the compiled kernels of the paper's rules, but for self-reference with feedback, which is a
     loop in PyTorch. Source: arXiv 2310.16076, section 2; `PRESETS` has the paper's four.
     """
@@ -47,8 +51,11 @@ class FastWeightProgram(MixerSpec):
     normalisation: Literal["softmax", "sum", "l2", "none"] = "softmax"
     rate: Literal["sigmoid", "double", "fixed"] = "sigmoid"
     self_reference: str = ""
+    feedback_scale: float = 1.0
+    input_softmax: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, choices in (CHOICES | {"feedback": ("none", "raw", "tanh")}).items():
             if getattr(self, name) not in choices:
                 raise UserError(f"unknown {name} {getattr(self, name)!r}; choose from: {', '.join(choices)}")
@@ -56,6 +63,13 @@ class FastWeightProgram(MixerSpec):
             for part in _named(getattr(self, name)):
                 if part not in PARTS:
                     raise UserError(f"{name}: unknown part {part!r}; choose from: {', '.join(PARTS)}")
+
+        if self.rate == "fixed" and not self.self_reference and (self.has_bias or self.rate_scale != 1):
+            raise UserError("a fixed rate has no logit: choose rate sigmoid or double, or leave its bias and scale out")
+        if self.input_softmax and not self.self_reference:
+            raise UserError("input_softmax is the input of self-reference: choose parts for self_reference with it")
+        if self.time_scales and self.self_reference and not self.input_softmax:
+            raise UserError("time_scales needs rates with a bias: choose input_softmax=true with self_reference")
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
         """The layer of the published code for the family that the switches name."""
@@ -88,9 +102,10 @@ PRESETS: dict[str, FastWeightProgram] = {
 
 
 def _feedback(spec: FastWeightProgram, heads: int, d: int, rates: int) -> nn.ParameterDict:
-    """The recurrent weights of the parts that are fed, `N(0, 1/d)`."""
+    """The recurrent weights of the parts that are fed, `N(0, feedback_scale^2 / d)`."""
     widths = {"value": d, "query": d, "key": d, "rate": rates}
-    return nn.ParameterDict({part: torch.randn(heads, d, widths[part]) * d**-0.5 for part in spec.fed})
+    scale = d**-0.5 * spec.feedback_scale
+    return nn.ParameterDict({part: torch.randn(heads, d, widths[part]) * scale for part in spec.fed})
 
 
 def _fed(x: Tensor, part: str, feedback: Tensor, recurrent: nn.ParameterDict) -> Tensor:
@@ -106,7 +121,7 @@ def _four(projected: Projected) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 class _Fast(FastWeightMixer):
     def __init__(self, spec: FastWeightProgram, width: int, heads: int) -> None:
-        super().__init__(width, heads, extra=0 if spec.rate == "fixed" else 1)
+        super().__init__(width, heads, extra=0 if spec.rate == "fixed" else 1, start=spec)
         self.spec = spec
         self.recurrent = _feedback(spec, heads, self.head_width, 1)
         self.erases = spec.update == "delta"
@@ -156,10 +171,10 @@ class _SelfReferential(Mixer):
         scale = d**-0.5
         self.blocks = nn.ParameterDict(
             {
-                "value": torch.randn(heads, d, d) * scale,
+                "value": torch.randn(heads, d, d) * scale * spec.value_factors(heads)[:, None, None],
                 "query": torch.randn(heads, d, d) * scale * 0.01,
                 "key": torch.randn(heads, d, d) * scale,
-                "rate": torch.randn(heads, d, 4) * scale - 1,
+                "rate": torch.randn(heads, d, 4) * scale * spec.rate_scale + (spec.biases(heads) - 1)[:, None, None],
             }
         )
         self.recurrent = _feedback(spec, heads, d, 4)
@@ -167,7 +182,7 @@ class _SelfReferential(Mixer):
         self.out_linear = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
-        spec, heads = self.spec, x.unflatten(-1, (self.heads, -1))
+        spec, heads = self.spec, self._heads(x)
         if not spec.fed:
             blocks = (self.blocks[part] for part in PARTS)
             scan = srwm(heads, *blocks, initial_state=state, cu_seqlens=cu_seqlens, variation=spec.variation)
@@ -179,6 +194,10 @@ class _SelfReferential(Mixer):
             inside = torch.arange(padded.shape[1], device=x.device) < lengths.unsqueeze(1)
             scan = Scan(padded[inside].unsqueeze(0), after)
         return self.layer_norm(x) + self.out_linear(scan.output.flatten(-2)), scan.state
+
+    def _heads(self, x: Tensor) -> Tensor:
+        heads: Tensor = x.unflatten(-1, (self.heads, -1))
+        return heads.softmax(-1) if self.spec.input_softmax else heads
 
     def _loop(self, x: Tensor, state: State | None, lengths: Tensor | None = None) -> Scan:
         """Self-reference with feedback; the state of a sequence stays as it is from its length on."""
@@ -220,7 +239,7 @@ class _SelfReferential(Mixer):
     def view(self, x: Tensor, before: State) -> Writes:
         """The updates of the blocks that rewrite themselves."""
         blocks = dict(zip(PARTS, before, strict=False))
-        _, query, key, rates, h = self._read(x.unflatten(-1, (self.heads, -1)), blocks, before[-1])
+        _, query, key, rates, h = self._read(self._heads(x), blocks, before[-1])
         fed = {"value": _fed(torch.zeros_like(h), "value", h, self.recurrent)} if "value" in self.recurrent else {}
         erases = self.spec.update == "delta"
         return rewrites(blocks, query, key, rates, rewritten=self.rewritten, erases=erases, fed=fed)

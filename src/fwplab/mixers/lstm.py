@@ -2,29 +2,48 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat
+from fwplab.mixers.start import check_time_scales, memory_lengths
 
 
 @dataclass(frozen=True)
 class LSTM(MixerSpec):
-    """`nn.LSTM`, one layer after the other, no residual and no feed-forward part (arXiv 2310.16076)."""
+    """`nn.LSTM`, one layer after the other, no residual and no feed-forward part (arXiv 2310.16076).
+
+    - `forget_bias`: added to the starting bias of the forget gate.
+    - `time_scales`: 0 for none; else the longest memory T, in symbols. Unit u of U has the memory length
+      `m = T^(u / (U - 1))`; `log m` is added to its forget gate's bias and taken from its input gate's: chrono
+      initialisation (arXiv 1804.11188), with lengths that are equally far apart in their logarithm.
+    """
 
     feed_forward = "none"
     residual = False
+    forget_bias: float = 0.0
+    time_scales: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_time_scales(self.time_scales)
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
         """One layer of `nn.LSTM`; `heads` has no meaning here."""
-        return _Layer(input_width, width)
+        return _Layer(self, input_width, width)
 
 
 class _Layer(Mixer):
     state_names = ("hidden", "cell")
 
-    def __init__(self, input_width: int, width: int) -> None:
+    def __init__(self, spec: LSTM, input_width: int, width: int) -> None:
         super().__init__()
         self.cell = nn.LSTM(input_width, width, batch_first=True)
+        lengths = memory_lengths(spec.time_scales, width)
+        with torch.no_grad():
+            bias: Tensor = self.cell.get_parameter("bias_ih_l0")
+            input_gate, forget_gate, _, _ = bias.chunk(4)
+            input_gate -= lengths.log()
+            forget_gate += lengths.log() + spec.forget_bias
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         hidden, cell = state or self.initial_state(x.shape[0])

@@ -6,31 +6,34 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.mixers.fast_weight import FastWeightMixer, Projected
-from fwplab.mixers.mixer import MixerSpec, State, flat
+from fwplab.mixers.mixer import State, flat
+from fwplab.mixers.start import Start
 from fwplab.ops import Scan, recurrent_delta
 from fwplab.ops.recurrent_delta import with_feedback
 
 
 @dataclass(frozen=True)
-class RecurrentDelta(MixerSpec):
+class RecurrentDelta(Start):
     """The delta rule whose query, key, value and write strength see the last output (arXiv 2310.16076).
 
-    The recurrent weights start as `N(0, 1/d)`, d the width of a head.
+    The recurrent weights start as `N(0, 1/d)`, d the width of a head, times `feedback_scale`. The feedback moves the
+    logit of a rate by up to the sum of `|r_b|`, so that low rates stay low only where it starts small.
     """
 
     packs = True
+    feedback_scale: float = 1.0
 
     def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
         """The layer `x + OutLinear(recurrent_delta(SlowNet(LayerNorm(x))))`."""
-        return _Layer(width, heads)
+        return _Layer(self, width, heads)
 
 
 class _Layer(FastWeightMixer):
     state_names = ("W", "fed back")
 
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__(width, heads, extra=1)
-        d, scale = self.head_width, self.head_width**-0.5
+    def __init__(self, spec: RecurrentDelta, width: int, heads: int) -> None:
+        super().__init__(width, heads, extra=1, start=spec)
+        d, scale = self.head_width, self.head_width**-0.5 * spec.feedback_scale
         self.recurrent_query = nn.Parameter(torch.randn(heads, d, d) * scale)
         self.recurrent_key = nn.Parameter(torch.randn(heads, d, d) * scale)
         self.recurrent_value = nn.Parameter(torch.randn(heads, d, d) * scale)
@@ -40,7 +43,7 @@ class _Layer(FastWeightMixer):
         """SlowNet in one product; nothing comes between it and the rule, which reads the parts where they lie."""
         d = self.head_width
         query, key, value, beta = self.slow_net(x).unflatten(-1, (self.heads, -1)).split([d, d, d, 1], dim=-1)
-        return Projected(query, key, value, (beta.squeeze(-1),))
+        return Projected(query, key, value, (self.biased(beta.squeeze(-1)),))
 
     def rule(self, projected: Projected, state: State | None, cu_seqlens: Tensor | None) -> Scan:
         query, key, value, (rate,) = projected

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
+from fwplab.errors import UserError
+from fwplab.mixers.mixer import Mixer, State, head_width
+from fwplab.mixers.start import Start
 from fwplab.mixers.view import Writes, rewrites
 from fwplab.ops import srwm
 from fwplab.ops.srwm import read
@@ -14,10 +16,15 @@ BLOCKS = ("W_y", "W_q", "W_k", "w_b")
 
 
 @dataclass(frozen=True)
-class SRWM(MixerSpec):
+class SRWM(Start):
     """A weight matrix that rewrites itself, its start learned (arXiv 2310.16076, 2202.05780).
 
-    Initial values: `W_y, W_k ~ N(0, 1/d)`, `W_q ~ N(0, (query_scale)^2 / d)`, `w_b ~ N(rate_bias, 1/d)`.
+    Initial values: `W_y ~ N(0, value_scale^2 / d)`, `W_k ~ N(0, 1/d)`, `W_q ~ N(0, query_scale^2 / d)`,
+    `w_b ~ N(rate_bias, rate_scale^2 / d)`. `rate_bias` is the mean of weights, so that the rates' logits start with
+    `rate_bias` times the sum of the input, of either sign for a raw input. With `input_softmax`, as in the layer of
+    arXiv 2202.05780, equation 5, a head's input is its softmax, whose sum is 1: then it is a bias. `time_scales` lowers
+    it head by head and needs that too.
+
     Two quirks of the published layer are switches: `normalised_input=False`, the rule reads the raw `x` without a
     LayerNorm; `normalised_residual=True`, the layer returns `LayerNorm(x) + OutLinear(y)` instead of adding to `x`.
     """
@@ -27,6 +34,12 @@ class SRWM(MixerSpec):
     normalised_residual: bool = True
     rate_bias: float = -1.0
     query_scale: float = 0.01
+    input_softmax: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.time_scales and not self.input_softmax:
+            raise UserError("time_scales needs rates with a bias: choose input_softmax=true with it")
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
         """The layer; its state are the four blocks of every head."""
@@ -41,10 +54,10 @@ class _Layer(Mixer):
         self.spec, self.heads = spec, heads
         d = head_width(width, heads)
         scale = d**-0.5
-        self.w_y = nn.Parameter(torch.randn(heads, d, d) * scale)
+        self.w_y = nn.Parameter(torch.randn(heads, d, d) * scale * spec.value_factors(heads)[:, None, None])
         self.w_q = nn.Parameter(torch.randn(heads, d, d) * scale * spec.query_scale)
         self.w_k = nn.Parameter(torch.randn(heads, d, d) * scale)
-        self.w_b = nn.Parameter(torch.randn(heads, d, 4) * scale + spec.rate_bias)
+        self.w_b = nn.Parameter(torch.randn(heads, d, 4) * scale * spec.rate_scale + spec.biases(heads)[:, None, None])
         self.layer_norm = nn.LayerNorm(width)
         self.out_linear = nn.Linear(width, width, bias=False)
 
@@ -64,7 +77,7 @@ class _Layer(Mixer):
 
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (self.heads, -1))
-        return heads
+        return heads.softmax(-1) if self.spec.input_softmax else heads
 
     def initial_state(self, batch: int) -> State:
         return tuple(block.expand(batch, *block.shape) for block in self.blocks)

@@ -1,0 +1,162 @@
+"""The switches of a start: they change what they name by what they say, and nothing else."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from fwplab.errors import UserError
+from fwplab.mixers import MIXERS, MixerSpec
+from fwplab.mixers.start import memory_lengths
+from fwplab.model import Model, ModelSpec, build
+from fwplab.ops.scan import prefer
+from fwplab.run import mixer_from_dict, to_dict
+
+SHAPE = ModelSpec(hidden=16, layers=2, heads=4)
+SELF_REFERENCE = {"self_reference": "value,query,key,rate"}
+STARTED = [
+    *((name, {"rate_bias": -3.0, "rate_scale": 2.0, "value_scale": 5.0}) for name in ("delta-net", "recurrent-delta")),
+    *((name, {"time_scales": 100.0}) for name in ("delta-net", "recurrent-delta", "fast-weight-program")),
+    ("recurrent-delta", {"feedback_scale": 0.1, "rate_bias": -3.0}),
+    ("fast-weight-program", {"feedback_scale": 0.1, "rate_bias": -3.0, "value_scale": 5.0}),
+    ("fast-weight-program", {**SELF_REFERENCE, "time_scales": 100.0, "input_softmax": True, "feedback_scale": 0.1}),
+    ("fast-weight-program", {**SELF_REFERENCE, "feedback": "none", "rate_bias": -3.0, "value_scale": 5.0}),
+    ("srwm", {"rate_bias": -3.0, "rate_scale": 2.0, "value_scale": 5.0, "input_softmax": True}),
+    ("srwm", {"time_scales": 100.0, "input_softmax": True}),
+    ("split-delta-net", {"time_scales": 100.0, "gate_scale": 2.0, "value_scale": 5.0, "write_bias": -1.0}),
+    *((name, {"forget_bias": 1.0, "time_scales": 100.0}) for name in ("lstm", "e-lstm")),
+]
+IDS = [f"{name}-{'-'.join(switches)}" for name, switches in STARTED]
+
+
+def made(name: str, switches: dict[str, object], **shape: int) -> Model:
+    return build(MIXERS.load(name)(**switches), ModelSpec(**{**vars(SHAPE), **shape}), 4, 3, seed=0).double()
+
+
+def tokens(*shape: int) -> Tensor:
+    return torch.randint(4, shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("name", "switches"), STARTED, ids=IDS)
+def test_a_started_layer_steps_as_it_runs_and_learns_as_the_reference(name: str, switches: dict[str, object]) -> None:
+    model, ids = made(name, switches), tokens(2, 11)
+    whole = model(ids)
+    state, stepped = model.initial_state(2), []
+    for at_time in ids.unbind(1):
+        logits, state = model.step(at_time, state)
+        stepped.append(logits)
+    torch.testing.assert_close(torch.stack(stepped, 1), whole, atol=1e-10, rtol=1e-10)
+    labels = ids % 3
+    gradients = torch.autograd.grad(model.loss(ids, labels), model.parameters())
+    with prefer("reference"):
+        defined = torch.autograd.grad(model.loss(ids, labels), model.parameters())
+    for mine, own in zip(gradients, defined, strict=True):
+        torch.testing.assert_close(mine, own, atol=1e-9, rtol=1e-7)
+    trained = dict(zip((n for n, _ in model.named_parameters()), gradients, strict=True))
+    assert all(gradient.abs().sum() > 0 for part, gradient in trained.items() if part.endswith("bias"))
+
+
+@pytest.mark.parametrize(("name", "switches"), STARTED, ids=IDS)
+def test_the_key_tells_a_start_and_reads_it_back(name: str, switches: dict[str, object]) -> None:
+    spec = MIXERS.load(name)(**switches)
+    assert to_dict(spec, defaults=False) == {"name": name, **switches}
+    assert mixer_from_dict(to_dict(spec)) == spec
+
+
+def differing(spec: MixerSpec, published: MixerSpec) -> dict[str, tuple[Tensor, Tensor]]:
+    """The parameters of the first layer that a start changes, with their published values."""
+    new, old = (dict(build(each, SHAPE, 4, 3, 0).named_parameters()) for each in (spec, published))
+    assert {name for name in new if name not in old} <= {f"mixers.{layer}.rate_bias" for layer in (0, 1)}
+    prefix = "mixers.0."
+    return {
+        name.removeprefix(prefix): (new[name].detach(), parameter.detach())
+        for name, parameter in old.items()
+        if name.startswith(prefix) and not torch.equal(new[name], parameter)
+    }
+
+
+@pytest.mark.parametrize("name", ["delta-net", "recurrent-delta", "fast-weight-program"])
+def test_scales_multiply_the_rows_that_they_name(name: str) -> None:
+    kind = MIXERS.load(name)
+    changed = differing(kind(rate_bias=-3.0, rate_scale=2.0, value_scale=5.0), kind())
+    new, old = (weight.unflatten(0, (4, -1)) for weight in changed.pop("slow_net.weight"))
+    assert not changed
+    query, value, rate = slice(0, 8), slice(8, 12), slice(12, 13)
+    assert torch.equal(new[:, query], old[:, query])
+    assert torch.equal(new[:, value], 5 * old[:, value])
+    assert torch.equal(new[:, rate], 2 * old[:, rate])
+
+
+def test_a_start_of_the_feedback_scales_the_recurrent_weights_alone() -> None:
+    kind = MIXERS.load("recurrent-delta")
+    changed = differing(kind(feedback_scale=0.5), kind())
+    assert set(changed) == {"recurrent_query", "recurrent_key", "recurrent_value", "recurrent_beta"}
+    assert all(torch.equal(new, old / 2) for new, old in changed.values())
+
+
+def test_memory_lengths_are_equally_far_apart_in_their_logarithm() -> None:
+    torch.testing.assert_close(memory_lengths(1000.0, 4), torch.tensor([1.0, 10.0, 100.0, 1000.0]))
+    torch.testing.assert_close(memory_lengths(1000.0, 1), torch.tensor([1000.0]))
+    assert torch.equal(memory_lengths(0.0, 3), torch.ones(3))
+
+
+@pytest.mark.parametrize("name", ["delta-net", "recurrent-delta", "srwm"])
+def test_time_scaled_heads_keep_one_share_in_their_memory_length(name: str) -> None:
+    """Rows of 0 make the rates: then `beta = sigmoid(bias) = 1 / (1 + m)`, and all heads write as much."""
+    switches = {"input_softmax": True, "rate_bias": 0.0} if name == "srwm" else {"feedback_scale": 0.0}
+    switches = {} if name == "delta-net" else switches
+    kind = MIXERS.load(name)
+    layers = [
+        build(kind(**switches, rate_scale=0.0, time_scales=scales), SHAPE, 4, 3, 0).mixers[0] for scales in (0, 1000)
+    ]
+    x = torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
+    plain, scaled = (layer.view(x, tuple(part[:1] for part in layer.initial_state(1))) for layer in layers)
+    lengths = torch.tensor([1.0, 10.0, 100.0, 1000.0])
+    torch.testing.assert_close(scaled.rate, (1 / (1 + lengths))[:, None].expand_as(scaled.rate[0])[None])
+    if name != "srwm":
+        torch.testing.assert_close(scaled.wrote, plain.wrote, rtol=1e-4, atol=1e-7)
+
+
+def test_the_bias_of_srwm_is_one_where_the_input_sums_to_1() -> None:
+    """With `w_b` constant, a raw input gives rates on both sides of it, a softmax the bias itself."""
+    x = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
+    for softmax in (True, False):
+        spec = MIXERS.load("srwm")(rate_bias=-4.0, rate_scale=0.0, input_softmax=softmax)
+        layer = build(spec, SHAPE, 4, 3, 0).mixers[0]
+        rates = layer.view(x, layer.initial_state(50)).rate
+        as_said = torch.full_like(rates, 1 / (1 + math.exp(4)))
+        assert torch.allclose(rates, as_said) == softmax
+        assert softmax or (rates.min() < 0.01 and rates.max() > 0.99)
+
+
+def test_units_of_the_lstms_start_spread_over_memory_lengths() -> None:
+    for name, gate in (("lstm", "cell.bias_ih_l0"), ("e-lstm", "bias_f")):
+        kind = MIXERS.load(name)
+        changed = differing(kind(forget_bias=1.0, time_scales=1000.0), kind())
+        new, old = changed.pop(gate)
+        assert not changed
+        moved, logs = (new - old).flatten(), memory_lengths(1000.0, 16).log()
+        if name == "lstm":
+            torch.testing.assert_close(moved[:16], -logs, rtol=1e-5, atol=1e-5)
+            assert torch.equal(moved[32:], torch.zeros(32))
+            moved = moved[16:32]
+        torch.testing.assert_close(moved, 1 + logs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "told"),
+    [
+        ("delta-net", {"time_scales": 0.5}, "1 symbol or more"),
+        ("lstm", {"time_scales": -3.0}, "1 symbol or more"),
+        ("split-delta-net", {"time_scales": math.inf}, "1 symbol or more"),
+        ("srwm", {"time_scales": 100.0}, "input_softmax=true"),
+        ("fast-weight-program", {**SELF_REFERENCE, "time_scales": 100.0}, "input_softmax=true"),
+        ("fast-weight-program", {"input_softmax": True}, "self_reference"),
+        ("fast-weight-program", {"rate": "fixed", "rate_bias": -4.0}, "sigmoid or double"),
+        ("fast-weight-program", {"rate": "fixed", "rate_scale": 2.0}, "sigmoid or double"),
+    ],
+)
+def test_a_start_without_meaning_is_refused(name: str, wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        MIXERS.load(name)(**wrong)
