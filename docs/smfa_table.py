@@ -11,7 +11,7 @@ import torch
 from fwplab.archive import shipped_checkpoints
 from fwplab.checkpoint import Checkpoint, load_checkpoint
 from fwplab.errors import UserError
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.smfa.answers import answers_of_chain
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import fit
@@ -36,7 +36,7 @@ def kind(found: Proposal) -> str:
 def weights(checkpoint: Checkpoint) -> tuple[str, bool]:
     """What the programs say, and whether their machine is the language's."""
     try:
-        model, spoken = checkpoint.model(), language(checkpoint.run.language)
+        model, spoken = checkpoint.model(), load_language(checkpoint.run.language)
         found = propose(model, spoken, source="weights", longest=SHORT, lengths=(20,))
     except UserError:
         return "the state grows", False

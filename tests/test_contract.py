@@ -98,6 +98,10 @@ class Halves(Layer):
         return output.half(), state
 
 
+class Misnamed(Layer):
+    state_names = ("hidden", "cell", "more")
+
+
 class DoesNotFit(Layer):
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         return super().forward(x[..., 1:], state)
@@ -125,7 +129,7 @@ def test_a_layer_that_keeps_its_promises_passes_and_uses_no_random_number() -> N
     assert made.training
 
 
-@pytest.mark.parametrize("name", MIXERS.names())
+@pytest.mark.parametrize("name", MIXERS.own_names())
 def test_the_mixers_here_keep_theirs(name: str) -> None:
     contract.check(name, Model(MIXERS.load(name)(), ModelSpec(hidden=8, heads=2), vocabulary=3, classes=2))
 
@@ -143,6 +147,7 @@ def test_the_mixers_here_keep_theirs(name: str) -> None:
         (BareState, "no tuple of tensors with the batch first"),
         (TooShort, r"returns an output \[3, 11, 6\] of torch.float32, not \[3, 12, 6\]"),
         (Halves, "torch.float16, not"),
+        (Misnamed, "gives 3 names to a state of"),
         (DoesNotFit, r"fails on an input \[3, 12, 6\]: RuntimeError: mat1 and mat2"),
     ],
 )

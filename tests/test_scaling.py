@@ -40,7 +40,7 @@ def test_scaling_measures_what_evaluating_finds(name: str, tmp_path: Path, monke
     checkpoint = load_checkpoint(checkpoint_path(tmp_path, 0, "paper"))
     found = {(m.length, m.name): m.value for m in Scaling().measure(checkpoint)}
     lengths = {length for length, _ in found}
-    assert lengths == ({10, 30} if name == "transformer" else {10, 30, 2_000})
+    assert lengths == ({10, 30, 2_000} if run.mixer.constant_memory else {10, 30})
     words = sorted(set(LANGUAGES.load("parity")().sample([30] * 100, np.random.default_rng([2_000, 30]))))
     data = encode(LANGUAGES.load("parity")(), words)
     errors = [error for error in first_errors(checkpoint.model(), data) if error is not None]
@@ -49,7 +49,8 @@ def test_scaling_measures_what_evaluating_finds(name: str, tmp_path: Path, monke
     state = checkpoint.model().scan(torch.from_numpy(data.tokens))[1]
     norms = sum(part.flatten(1).square().sum(1) for layer in state for part in layer).sqrt()
     assert found[30, "norm"] == pytest.approx(norms.median().item(), rel=1e-4)
-    assert ((30, "saturation") in found) == (name in ("recurrent-delta", "lstm"))
+    layers = zip(checkpoint.model().mixers, state, strict=True)
+    assert ((30, "saturation") in found) == any(mixer.saturation(part) is not None for mixer, part in layers)
 
 
 def test_scaling_says_where_it_fails_and_forgets_nothing(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from fwplab.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from fwplab.cli import run as command
 from fwplab.cli.console import PLAIN_WIDTH
 from fwplab.errors import UserError
-from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS
 from fwplab.mixers.fast_weight_program import PRESETS
 from fwplab.recipes import Recipe, recipe, write_recipe
@@ -47,7 +46,7 @@ def answered(run: Run, right: int) -> Record:
 PARTS = (("bin0", 2, 50), ("bin1", 51, 100), ("test", 51, 100))
 
 
-@pytest.mark.parametrize("name", STUDIES.names())
+@pytest.mark.parametrize("name", STUDIES.own_names())
 def test_a_study_asks_for_distinct_cells_with_several_seeds(name: str) -> None:
     study = STUDIES.load(name)()
     assert study.title
@@ -301,10 +300,6 @@ def test_wrong_input_is_one_line_and_2(arguments: tuple[list[str], str], capsys:
     assert said.out == ""
     assert len(said.err.strip().splitlines()) == 1
     assert named in said.err
-
-
-def test_all_languages_are_asked() -> None:
-    assert set(PAPER_LANGUAGES) == set(LANGUAGES.names())
 
 
 def test_selection_reads_the_same_runs_under_every_rule() -> None:

@@ -16,7 +16,8 @@ from fwplab.version import __version__
 
 if TYPE_CHECKING:
     from fwplab.checkpoint import load_checkpoint
-    from fwplab.languages import LANGUAGES, language
+    from fwplab.languages import LANGUAGES
+    from fwplab.languages import load_language as language
     from fwplab.mixers import MIXERS
     from fwplab.model import ModelSpec
     from fwplab.run import Protocol, Run, mixer
@@ -31,7 +32,7 @@ else:
             "ModelSpec": "fwplab.model",
             "Protocol": "fwplab.run",
             "Run": "fwplab.run",
-            "language": "fwplab.languages",
+            "language": "fwplab.languages:load_language",
             "load_checkpoint": "fwplab.checkpoint",
             "mixer": "fwplab.run",
             "study": "fwplab.studies:load_study",

@@ -53,7 +53,9 @@ def first_violation(layer: Mixer, x: Tensor, width: int) -> str | None:
     result = layer(x)
     if wrong := wrong_result(result, x, width):
         return wrong
-    output = result[0]
+    output, state = result
+    if (names := layer.state_names) and len(names) != len(state):
+        return f"gives {len(names)} names to a state of {len(state)} parts"
     variants = equivalent_outputs(layer, x, output)
     return next((violation for violation, compute in variants.items() if not close(output, compute())), None)
 

@@ -11,6 +11,7 @@ from fwplab.languages import Language
 from fwplab.languages.audit import Audit, audit_corpus, datasets
 from fwplab.languages.corpus import Corpus, make_corpus, read, write
 from fwplab.languages.splits import Splits, SplitSpec, make_splits
+from fwplab.languages.tasks import for_task
 
 DIGEST_DIGITS = 16
 
@@ -58,6 +59,7 @@ def corpus_splits(reference: str, language: Language, spec: SplitSpec) -> Splits
         raise UserError(
             f"the corpus {name!r} of this run is not imported here: fwplab corpus import FOLDER --name {name}"
         )
+    language = for_task(language, spec.task)
     corpus = read(_folder(name), language)
     if _digest(corpus) != digest:
         raise UserError(f"the imported corpus {name!r} is not the one of this run ({digest}); import it again")

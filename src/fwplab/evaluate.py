@@ -53,7 +53,7 @@ def correct_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def score(run: Callable[[Tensor], Tensor], data: Dataset, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """The number of strings that are labelled correctly at every position, and the mean loss of a position.
+    """The number of strings that are labelled correctly at every position, and the mean loss of a label.
 
     run: a model, or a population; tokens `[batch, time]` to logits `[..., batch, time, classes]`.
 
@@ -63,7 +63,7 @@ def score(run: Callable[[Tensor], Tensor], data: Dataset, device: str = "cpu") -
     for tokens, labels in batches(data, device):
         corrects, losses = correct_and_loss(run(tokens), labels)
         correct, loss = correct + corrects.sum(-1).cpu(), loss + losses.sum(-1).double().cpu()
-    return correct.long(), (loss / max(int(data.lengths.sum()), 1)).double()
+    return correct.long(), (loss / max(int((data.labels != IGNORE).sum()), 1)).double()
 
 
 @torch.no_grad()

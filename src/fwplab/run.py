@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from fwplab.errors import UserError
-from fwplab.languages import LANGUAGES
-from fwplab.languages import language as load_language
+from fwplab.languages import LANGUAGES, Language, load_language
 from fwplab.languages.splits import SplitSpec
+from fwplab.languages.tasks import for_task
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model import Model, ModelSpec, build
 from fwplab.outside import fingerprint
@@ -165,6 +165,11 @@ class Run:
         """The mixer's name in the catalogue."""
         return MIXERS.name_of(type(self.mixer))
 
+    @property
+    def task_language(self) -> Language:
+        """The language with the labels and classes of the run's task: what its models answer."""
+        return for_task(load_language(self.language), self.protocol.splits.task)
+
     def rate_of(self, seed: int) -> float:
         """The learning rate of the member with this seed."""
         return self.learning_rates[self.seeds.index(seed) if len(self.learning_rates) > 1 else 0]
@@ -175,7 +180,7 @@ class Run:
 
     def build(self, seed: int) -> Model:
         """The freshly initialised model of one member. Its vocabulary is the alphabet and one padding symbol."""
-        language = load_language(self.language)
+        language = self.task_language
         return build(self.mixer, self.model, len(language.symbols) + 1, len(language.classes), seed)
 
 

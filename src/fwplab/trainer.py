@@ -18,8 +18,7 @@ from fwplab.corpora import corpus_splits
 from fwplab.environment import environment
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, score
-from fwplab.languages import LANGUAGES
-from fwplab.languages import language as load_language
+from fwplab.languages import LANGUAGES, load_language
 from fwplab.languages.contract import check as check_language
 from fwplab.languages.dataset import IGNORE, Dataset
 from fwplab.languages.splits import Splits, SplitSpec, SplitSummary, make_splits, summarise

@@ -19,11 +19,11 @@ from fwplab.constructions.recurrent_delta_automaton import RecurrentDeltaAutomat
 from fwplab.constructions.signed_delta_net_parity import SignedDeltaNetParity
 from fwplab.errors import UserError
 from fwplab.evaluate import first_errors
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.languages.shuffle_2 import Shuffle2
 from fwplab.model import Model
 
-NAMES = CONSTRUCTIONS.names()
+NAMES = CONSTRUCTIONS.own_names()
 PRECISIONS = (torch.float32, torch.float64)
 COUNTING = [name for name in NAMES if math.isfinite(CONSTRUCTIONS.load(name)().breaks_at(torch.float32))]
 
@@ -109,7 +109,7 @@ def test_any_automaton(seed: int, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("name", ["aa_star", "abab_star", "parity"])
 def test_regular_languages_are_automata(name: str) -> None:
-    task = language(name)
+    task = load_language(name)
     machine = machine_of(task)
     generator = np.random.default_rng(0)
     for word in task.sample([4, 20, 40], generator):
@@ -119,7 +119,7 @@ def test_regular_languages_are_automata(name: str) -> None:
 
 def test_a_language_that_is_not_regular_has_no_machine() -> None:
     with pytest.raises(UserError, match="choose a regular language"):
-        machine_of(language("dyck_1"))
+        machine_of(load_language("dyck_1"))
 
 
 class _Shuffle3(Shuffle2):

@@ -123,7 +123,7 @@ def test_errors_of_workers_reach_the_driver() -> None:
 
 
 def test_real_training_is_the_same_in_one_process_and_in_two(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [small_run(seeds=(0,)), small_run(MIXERS.names()[0], seeds=(1,))]
+    runs = [small_run(seeds=(0,)), small_run(MIXERS.own_names()[0], seeds=(1,))]
     with Store() as store:
         here = trained(runs, store, Local(1))
     monkeypatch.setenv("FWPLAB_HOME", str(home.parent / "other"))

@@ -20,7 +20,7 @@ from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.extract import METHODS, extract, sample_words
 from fwplab.extraction.learn import learn
 from fwplab.extraction.mealy import UNDEFINED, Mealy, mealy_of
-from fwplab.languages import LANGUAGES, language
+from fwplab.languages import LANGUAGES, load_language
 
 
 class Exact(nn.Module):
@@ -131,7 +131,7 @@ def test_automata_built_into_weights_are_learned_back(seed: int) -> None:
 
 @pytest.mark.parametrize(("name", "states"), [("parity", 2), ("aa_star", 2), ("abab_star", 5), ("dyck_1", 10)])
 def test_the_machine_of_a_language_gives_its_labels(name: str, states: int) -> None:
-    task, machine = language(name), mealy_of(language(name), 8)
+    task, machine = load_language(name), mealy_of(load_language(name), 8)
     assert len(machine) == states  # including the one without outputs
     words = sample_words(task, range(2, 15), 100, np.random.default_rng(0))
     said = machine.run(words)
@@ -142,10 +142,10 @@ def test_the_machine_of_a_language_gives_its_labels(name: str, states: int) -> N
         assert "-" in labels or labels == task.labels(word)
 
 
-@pytest.mark.parametrize("name", LANGUAGES.names())
+@pytest.mark.parametrize("name", LANGUAGES.own_names())
 @pytest.mark.parametrize("method", METHODS)
 def test_extraction_from_a_perfect_model_gives_the_language(name: str, method: Any) -> None:
-    task = language(name)
+    task = load_language(name)
     true = mealy_of(task, 30)
     found = extract(Exact(true), task, method=method, depth=2, lengths=(10, 20))  # type: ignore[arg-type]
     assert found.kept is None
@@ -157,9 +157,9 @@ def test_extraction_from_a_perfect_model_gives_the_language(name: str, method: A
 
 
 def test_a_counter_with_a_largest_depth_is_detected() -> None:
-    short = mealy_of(language("dyck_1"), 5)
+    short = mealy_of(load_language("dyck_1"), 5)
     silent = Mealy(short.symbols, short.classes, short.moves, np.where(short.outputs == UNDEFINED, 0, short.outputs))
-    found = extract(Exact(silent), language("dyck_1"), depth=8, lengths=(40,))  # type: ignore[arg-type]
+    found = extract(Exact(silent), load_language("dyck_1"), depth=8, lengths=(40,))  # type: ignore[arg-type]
     assert not found.equivalent
     assert found.witness == "(" * 6
     assert found.kept == 5
@@ -233,4 +233,4 @@ def test_symbols_with_quotes_stay_symbols_in_dot() -> None:
 
 def test_an_unknown_method_names_the_choices() -> None:
     with pytest.raises(UserError, match="lstar, kv, states"):
-        extract(Exact(random_machine(0)), language("parity"), method="guess")  # type: ignore[arg-type]
+        extract(Exact(random_machine(0)), load_language("parity"), method="guess")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from fwplab.extraction.clusters import cluster
 from fwplab.extraction.extract import sample_words
 from fwplab.extraction.mealy import mealy_of
 from fwplab.extraction.observable import AHEAD, observable
-from fwplab.languages import language
+from fwplab.languages import load_language
 
 
 class Linear(nn.Module):
@@ -74,6 +74,6 @@ class Distracted(nn.Module):
 def test_clustering_ignores_numbers_that_no_logit_depends_on(enough: float) -> None:
     generator = np.random.default_rng(0)
     model: Any = Distracted()
-    words = sample_words(language("parity"), [20, 30], 100, generator)
-    found = cluster(BlackBox(model, mealy_of(language("parity"), 2)), words, 2, generator, enough)
+    words = sample_words(load_language("parity"), [20, 30], 100, generator)
+    found = cluster(BlackBox(model, mealy_of(load_language("parity"), 2)), words, 2, generator, enough)
     assert (len(found.machine), found.clusters, found.complete) == (2, 2, True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fwplab.errors import UserError
-from fwplab.languages import END, LANGUAGES, Language, language
+from fwplab.languages import END, LANGUAGES, Language, load_language
 from fwplab.languages.contract import check
 from fwplab.languages.dyck_1 import Dyck1
 from fwplab.languages.parity import Parity
@@ -95,9 +95,19 @@ class ForeignNext(Parity):
         return super().following(state) | {"2"}
 
 
-@pytest.mark.parametrize("name", LANGUAGES.names())
+class AnotherRule(Parity):
+    def word_rule(self, string: str) -> bool:
+        return "1" not in string
+
+
+class AnotherLabel(Parity):
+    def label_rule(self, prefix: str) -> str:
+        return prefix[-1]
+
+
+@pytest.mark.parametrize("name", LANGUAGES.own_names())
 def test_the_languages_here_keep_their_promises(name: str) -> None:
-    check(language(name))
+    check(load_language(name))
 
 
 @pytest.mark.parametrize(
@@ -115,6 +125,8 @@ def test_the_languages_here_keep_their_promises(name: str) -> None:
         (AllowsDeadEnds, r"says that '\)' may follow '', but no word does begin with '\)'"),
         (Lists, "fails: TypeError: unhashable"),
         (Remembers, "a step must not change its state"),
+        (AnotherRule, "says that '11' is a word, and its word_rule that it is none"),
+        (AnotherLabel, "labels '0' '1', and by its label_rule '0'"),
         (ForeignNext, r"lets \['2'\] follow '0', which are no symbols"),
     ],
 )
@@ -126,14 +138,19 @@ def test_a_broken_promise_is_named(broken: type[Language], complaint: str, monke
 
 
 def test_nothing_is_trained_on_a_broken_language(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fwplab.trainer.language", lambda _: Miscounts())
+    monkeypatch.setattr("fwplab.trainer.load_language", lambda _: Miscounts())
     monkeypatch.setattr(Language, "name", "mine")
     with pytest.raises(UserError, match="counts 2 words of length 1"):
         Training(Run("parity", protocol=Protocol(max_steps=7), mixer=MIXERS.load("srwm")()), "cpu")
 
 
-def test_the_page_shows_a_language_that_works() -> None:
-    code = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[1]
-    spoken: dict[str, Any] = {}
-    exec(code, spoken)
-    check(spoken["ThreeAs"]())
+def test_the_page_shows_languages_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    long, short = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[1:3]
+    defined: dict[str, Any] = {}
+    exec(long, defined)
+    exec(short, defined)
+    one, other = defined["ThreeAs"](), defined["ThreeAsAgain"]()
+    monkeypatch.setattr(Language, "name", "mine")
+    check(one)
+    check(other)
+    assert [one.count(length) for length in range(20)] == [other.count(length) for length in range(20)]

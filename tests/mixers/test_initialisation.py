@@ -14,7 +14,7 @@ def made(name: str, scheme: str, seed: int = 0) -> Model:
     return build(MIXERS.load(name)(), spec, 3, 2, seed)
 
 
-@pytest.mark.parametrize("name", MIXERS.names())
+@pytest.mark.parametrize("name", MIXERS.own_names())
 @pytest.mark.parametrize("scheme", INITIALISATIONS[1:])
 def test_matrices_of_the_mixers_are_drawn_anew_and_nothing_else(name: str, scheme: str) -> None:
     own, other = made(name, "own"), made(name, scheme)

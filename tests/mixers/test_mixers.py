@@ -13,7 +13,7 @@ from fwplab.mixers.srwm import SRWM
 from fwplab.model import Model, ModelSpec, build
 from fwplab.ops import linear
 
-NAMES = MIXERS.names()
+NAMES = MIXERS.own_names()
 
 
 def model(mixer: MixerSpec, **changes: int) -> Model:
@@ -167,7 +167,7 @@ def test_specs_are_frozen() -> None:
         MIXERS.load("srwm")().rate_bias = 0.0
 
 
-@pytest.mark.parametrize("name", [name for name in MIXERS.names() if MIXERS.load(name).packs])
+@pytest.mark.parametrize("name", [name for name in MIXERS.own_names() if MIXERS.load(name).packs])
 def test_packed_strings_equal_padded_ones(name: str) -> None:
     model = build(MIXERS.load(name)(), ModelSpec(hidden=8, heads=2), vocabulary=3, classes=2, seed=0).double()
     generator = torch.Generator().manual_seed(0)
@@ -178,3 +178,12 @@ def test_packed_strings_equal_padded_ones(name: str) -> None:
     gradients = [[loss, *torch.autograd.grad(loss, model.parameters())] for loss in losses]
     for padded, packed in zip(*gradients, strict=True):
         torch.testing.assert_close(packed, padded, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_part_of_a_state_has_a_name_of_its_own(name: str) -> None:
+    layer = model(MIXERS.load(name)()).mixers[0]
+    state = layer.initial_state(2)
+    named = layer.named_state(state)
+    assert tuple(named) == layer.state_names
+    assert all(part is one for part, one in zip(named.values(), state, strict=True))

@@ -73,7 +73,7 @@ def test_equal_gates_are_the_delta_rule() -> None:
     rows = made.slow_net.weight.unflatten(0, (2, -1))
     with torch.no_grad():
         rows[:, 13] = rows[:, 12]
-    query, key, value, *gates = made.project(made.layer_norm(x))
-    seen = made.features(query, key, value, *gates, last=None)
-    torch.testing.assert_close(seen[2], value, rtol=1e-13, atol=0)
-    torch.testing.assert_close(seen[3], torch.sigmoid(gates[0] - 2))
+    projected = made.project(made.layer_norm(x))
+    _, _, value, rate = made.features(projected)
+    torch.testing.assert_close(value, projected.value, rtol=1e-13, atol=0)
+    torch.testing.assert_close(rate, torch.sigmoid(projected.rates[0] - 2))

@@ -12,7 +12,7 @@ from fwplab.constructions.linear_transformer_counter_2 import LinearTransformerC
 from fwplab.constructions.recurrent_delta_parity import RecurrentDeltaParity
 from fwplab.constructions.signed_delta_net_parity import SignedDeltaNetParity
 from fwplab.errors import UserError
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.languages.dataset import IGNORE
 from fwplab.mixers import MIXERS
 from fwplab.mixers.fast_weight_program import FastWeightProgram
@@ -25,7 +25,7 @@ from fwplab.probes.linear import WINDOWS, Target, _random_values, _Ridge
 from fwplab.probes.patching import CUTS
 from fwplab.probes.words import draw, flatten_states, labels, part_names, state_grows, stream, unflatten_states
 
-PARITY = language("parity")
+PARITY = load_language("parity")
 ENDS = [end for _, end in WINDOWS]
 
 
@@ -74,7 +74,7 @@ def test_parity_is_read_off_the_model_that_computes_it() -> None:
 
 
 def test_a_counter_is_read_off_the_model_that_counts_also_on_longer_words() -> None:
-    values = linear_probes(LinearTransformerCounter2().build(), untrained("lstm", 3, 3), language("counter_2"))
+    values = linear_probes(LinearTransformerCounter2().build(), untrained("lstm", 3, 3), load_language("counter_2"))
     assert at(values, "owed/layer 1/state/right")[100] == 1
     assert at(values, "owed/layer 1/state/control")[100] < 0.5
     assert at(values, "owed/layer 2/output/untrained")[100] < 0.5
@@ -125,9 +125,9 @@ def test_patching_a_state_that_grows_uses_donors_of_the_same_length() -> None:
     values = patched(find_checkpoint("parity/transformer", "paper").model(), PARITY)
     assert set(at(values, "all/moved").values()) == {1.0}
     assert not any("head" in name for _, name in values)
-    one_word_a_length = patched(untrained("transformer", 2), language("aa_star"))
+    one_word_a_length = patched(untrained("transformer", 2), load_language("aa_star"))
     assert set(at(one_word_a_length, "pairs").values()) == {0}
-    assert set(at(patched(untrained("lstm", 2), language("aa_star")), "pairs").values()) == {100}
+    assert set(at(patched(untrained("lstm", 2), load_language("aa_star")), "pairs").values()) == {100}
 
 
 def test_the_signed_rule_has_a_negative_eigenvalue_on_ones_only() -> None:
@@ -173,7 +173,7 @@ def test_after_freezing_every_symbol_is_read_from_the_frozen_state() -> None:
         assert values[after, "free"] == 1
     assert values[0, "held W"] == 1  # it runs on what is fed back alone, as a plain recurrent network
     assert values[0, "held fed back"] < 0.9
-    assert part_names(model) == ["W", "fed back"]
+    assert part_names(model) == ("W", "fed back")
     assert part_names(untrained("lstm")) == ["hidden", "cell"]
 
 
@@ -202,7 +202,7 @@ def test_unflattening_a_flat_state_gives_the_state(mixer: str) -> None:
 
 def test_a_language_without_words_of_a_length_is_one_line() -> None:
     with pytest.raises(UserError, match="has no word of 31 to 31 symbols"):
-        draw(language("counter_2"), 31, 31, 5, 0)
+        draw(load_language("counter_2"), 31, 31, 5, 0)
 
 
 def test_the_command_probes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from fwplab.automata import Moore
 from fwplab.errors import UserError
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.smfa.drawing import current_moves, describe_change, to_dot
 from fwplab.smfa.examples import EXAMPLES
 from fwplab.smfa.machine import Change, Move, SelfModifying
@@ -17,7 +17,7 @@ LENGTH = {2: 12, 3: 7, 4: 6}
 """All words up to this length are tested, by the size of the alphabet."""
 GROWING = {2: (2, 4, 6), 3: (1, 2, 3, 4), 4: (0, 1, 2, 3)}
 """Lengths at which the number of states that a finite automaton needs has grown, by the size of the alphabet."""
-names = pytest.mark.parametrize("name", EXAMPLES.names())
+names = pytest.mark.parametrize("name", EXAMPLES.own_names())
 
 
 @names
@@ -59,7 +59,7 @@ def test_an_example_needs_ever_more_states_of_a_finite_automaton(name: str) -> N
 def test_the_outputs_on_brackets_are_the_labels_of_the_languages() -> None:
     generator = np.random.default_rng(0)
     for name in ("dyck_1", "reset_dyck_1"):
-        task, machine = language(name), EXAMPLES.load(name)().machine()
+        task, machine = load_language(name), EXAMPLES.load(name)().machine()
         for word in task.sample([20, 50, 200, 1_000], generator):
             assert machine.run(word) == task.labels(word)
 

@@ -12,7 +12,7 @@ from fwplab.cli import run as command
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
-from fwplab.languages import Language, language
+from fwplab.languages import Language, load_language
 from fwplab.smfa.answers import answers_of, answers_of_chain, prefixes, programs_of
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import Answers, fit
@@ -67,7 +67,7 @@ def test_a_pop_at_depth_zero_is_an_error() -> None:
 
 @pytest.mark.parametrize("name", [*COUNTS, *FINITE])
 def test_the_smallest_machine_of_a_language_is_found_from_its_labels(name: str) -> None:
-    task = language(name)
+    task = load_language(name)
     found = fit(language_answers(task, 12))
     assert found.chain is not None
     assert found.rows == (COUNTS | FINITE)[name]
@@ -91,7 +91,7 @@ def test_a_fit_gives_all_labels_with_no_more_rows_than_the_true_machine(seed: in
 
 
 def test_without_a_small_machine_the_search_ends_without_a_result() -> None:
-    answers = language_answers(language("shuffle_2"), 6)
+    answers = language_answers(load_language("shuffle_2"), 6)
     ruled_out = fit(answers, most_rows=4)
     assert (ruled_out.chain, ruled_out.rows, ruled_out.exhausted) == (None, 4, True)
     given_up = fit(answers, most_steps=1_000)
@@ -104,27 +104,27 @@ def test_the_difference_found_is_a_shortest_one() -> None:
         {(0, False): "0", (0, True): "1"},
         {((0, False), "("): (0, "push"), ((0, True), "("): (0, "keep"), ((0, True), ")"): (0, "pop")},
     )
-    assert difference(language("dyck_1"), brackets) == "(()"
+    assert difference(load_language("dyck_1"), brackets) == "(()"
 
 
 def test_answers_are_the_labels_of_the_model() -> None:
     checkpoint = find_checkpoint("parity/lstm", "paper")
-    answers = answers_of(checkpoint.model(), language("parity"), 6, 1_000)
-    assert answers == language_answers(language("parity"), 6)
+    answers = answers_of(checkpoint.model(), load_language("parity"), 6, 1_000)
+    assert answers == language_answers(load_language("parity"), 6)
     assert len(answers) == 2**7 - 2
 
 
 def test_programs_are_the_clusters_of_the_state() -> None:
     checkpoint = find_checkpoint("parity/lstm", "paper")
     answers, programs, faithful = programs_of(
-        checkpoint.model(), language("parity"), 8, 1_000, np.random.default_rng(0)
+        checkpoint.model(), load_language("parity"), 8, 1_000, np.random.default_rng(0)
     )
     assert (programs, faithful) == (2, True)
-    assert answers == language_answers(language("parity"), 8)
+    assert answers == language_answers(load_language("parity"), 8)
 
 
 def test_the_machine_of_an_srwm_is_found() -> None:
-    found = propose(find_checkpoint("parity/srwm", "paper").model(), language("parity"), lengths=(20, 60))
+    found = propose(find_checkpoint("parity/srwm", "paper").model(), load_language("parity"), lengths=(20, 60))
     assert found.fit.chain is not None
     assert (found.fit.chain.controls, found.fit.chain.counts, found.witness) == (2, False, None)
     assert [each.with_model for each in found.agreement] == [each.words for each in found.agreement]
@@ -134,7 +134,7 @@ def test_the_machine_of_an_srwm_is_found() -> None:
 
 
 def test_a_state_that_grows_is_not_read() -> None:
-    model, task = find_checkpoint("parity/transformer", "paper").model(), language("parity")
+    model, task = find_checkpoint("parity/transformer", "paper").model(), load_language("parity")
     found = propose(model, task, longest=2, lengths=(4,))
     assert found.fit.chain is not None
     assert found.reading is None
@@ -163,7 +163,7 @@ def test_a_counter_set_by_hand_is_found_and_its_depth_is_read_off_the_state() ->
 
 @pytest.mark.parametrize("mixer", ["srwm", "delta-net", "lstm"])
 def test_the_moves_of_a_machine_found_in_the_weights_can_be_written_into_the_state(mixer: str) -> None:
-    model, task = find_checkpoint(f"dyck_1/{mixer}", "paper").model(), language("dyck_1")
+    model, task = find_checkpoint(f"dyck_1/{mixer}", "paper").model(), load_language("dyck_1")
     found = propose(model, task, source="weights", longest=8, lengths=(20,))
     assert found.faithful
     assert found.fit.chain is not None
@@ -182,7 +182,7 @@ def test_positions_without_an_output_of_the_machine_are_left_out() -> None:
     moves: Any = {((0, above), "("): (0, "push") for above in (False, True)} | {((0, True), ")"): (1, "pop")}
     moves |= {((1, above), symbol): (0, "keep") for above in (False, True) for symbol in "()"}
     chain = Chain(("(", ")"), {(0, False): "0", (0, True): "1", (1, False): "0"}, moves)
-    model, task = find_checkpoint("dyck_1/lstm", "paper").model(), language("dyck_1")
+    model, task = find_checkpoint("dyck_1/lstm", "paper").model(), load_language("dyck_1")
     reading = read_off(model, task, chain, ["(())", "()", "((()))", "(()())"], np.random.default_rng(0))
     assert reading is not None
     assert (reading.depth, reading.control) == (None, None)  # so few words have too few beginnings
@@ -192,7 +192,7 @@ def test_positions_without_an_output_of_the_machine_are_left_out() -> None:
 
 
 def test_wrong_settings_are_errors() -> None:
-    model, task = find_checkpoint("parity/lstm", "paper").model(), language("parity")
+    model, task = find_checkpoint("parity/lstm", "paper").model(), load_language("parity")
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"source": "dreams"}, "unknown source 'dreams'; choose from: answers, weights"),
         ({"longest": 0}, "positive whole numbers"),

@@ -10,7 +10,6 @@ from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
 from fwplab.extraction.extract import METHODS, Extraction, Method, describe_kept, extract, verdict
 from fwplab.extraction.mealy import Mealy
-from fwplab.languages import language as load_language
 from fwplab.tables.numbers import percent
 
 SIDE_BY_SIDE = 6
@@ -76,7 +75,7 @@ def page() -> None:
 @st.cache_resource(max_entries=16, show_spinner="extracting the automaton")
 def _extraction(path: Path, changed: float, method: Method, depth: int) -> Extraction:
     checkpoint = load_checkpoint(path)
-    language = load_language(checkpoint.run.language)
+    language = checkpoint.run.task_language
     return extract(checkpoint.model(), language, method=method, depth=depth, most=MOST_STATES)
 
 

@@ -10,8 +10,7 @@ from fwplab.app.shared import choose, go, show_user_errors
 from fwplab.app.training import Job
 from fwplab.errors import UserError
 from fwplab.extraction.mealy import escape_dot
-from fwplab.languages import END, LANGUAGES, Language
-from fwplab.languages import language as load_language
+from fwplab.languages import END, LANGUAGES, Language, load_language
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec

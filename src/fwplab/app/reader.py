@@ -10,7 +10,7 @@ from fwplab.app.drawing import captioned, complex_plane, curves, heat_map, narro
 from fwplab.app.shared import Choice, choose_checkpoint, show_user_errors
 from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
-from fwplab.languages import language as load_language
+from fwplab.languages import load_language
 from fwplab.mixers.view import Attention, Writes
 from fwplab.reading import WINDOW, Layer, Reading, read, spectrum
 
@@ -56,7 +56,7 @@ def _random_word(name: str, length: int, seed: int) -> str:
 @st.cache_resource(max_entries=8, show_spinner="reading")
 def _reading(path: Path, changed: float, string: str) -> Reading:
     checkpoint = load_checkpoint(path)
-    return read(checkpoint.model(), load_language(checkpoint.run.language), string)
+    return read(checkpoint.model(), checkpoint.run.task_language, string)
 
 
 def _outcome(reading: Reading) -> None:
@@ -165,9 +165,8 @@ def _spectrum(layer: Layer, at: int, head: int) -> str:
 
 def _vectors(layer: Layer, at: int) -> None:
     """For a mixer whose state is vectors: the units over time."""
-    names = ("hidden", "cell") if len(layer.states) == 2 else tuple(f"state {n + 1}" for n in range(len(layer.states)))
     pictures = []
-    for name, part in zip(names, layer.states, strict=True):
+    for name, part in layer.mixer.named_state(layer.states).items():
         values = part.flatten(1)[1:].T.numpy()
         cell = max(3.0, min(14.0, WIDEST / values.shape[1]))
         picture = heat_map(values, float(np.abs(values).max()), name, cell=cell, tall=6)

@@ -9,10 +9,11 @@ from tyro.conf import Positional
 
 from fwplab.cli.console import emit
 from fwplab.corpora import import_corpus
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.languages.audit import Audit, audit
 from fwplab.languages.corpus import make_corpus, write
 from fwplab.languages.splits import SplitSpec, SplitSummary, make_splits
+from fwplab.languages.tasks import Task, for_task
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class ExportCorpus:
     json: bool = False
 
     def __call__(self) -> int:
-        spoken = language(self.language)
-        splits = make_splits(spoken, self.splits)
-        corpus = make_corpus(spoken, splits.named(), self.format)
+        language = for_task(load_language(self.language), self.splits.task)
+        splits = make_splits(language, self.splits)
+        corpus = make_corpus(language, splits.named(), self.format)
         write(corpus, self.folder, self.format)
         summary = splits.summary()
         lines = [
@@ -49,15 +50,17 @@ class ImportCorpus:
     language: str
     name: str | None = None
     """Name of the corpus; the folder's own where none is given."""
+    task: Task = "transduction"
+    """What its labels say: see fwplab train --help."""
     json: bool = False
 
     def __call__(self) -> int:
         name = self.name or self.folder.resolve().name
-        reference, result = import_corpus(self.folder, language(self.language), name)
+        reference, result = import_corpus(self.folder, for_task(load_language(self.language), self.task), name)
         facts = {"corpus": reference, **_facts(result)}
-        text = "\n".join(
-            [*result.lines(), f"imported as {reference}: fwplab train --language {self.language} --corpus {name}"]
-        )
+        task = "" if self.task == "transduction" else f" --task {self.task}"
+        command = f"fwplab train --language {self.language} --corpus {name}{task}"
+        text = "\n".join([*result.lines(), f"imported as {reference}: {command}"])
         emit(facts, as_json=self.json, text=text)
         return 0
 
@@ -68,10 +71,12 @@ class AuditCorpus:
 
     folder: Positional[Path]
     language: str
+    task: Task = "transduction"
+    """What its labels say: see fwplab train --help."""
     json: bool = False
 
     def __call__(self) -> int:
-        result = audit(self.folder, language(self.language))
+        result = audit(self.folder, for_task(load_language(self.language), self.task))
         emit(_facts(result), as_json=self.json, text="\n".join(result.lines()))
         return 0 if result.ok else 1
 

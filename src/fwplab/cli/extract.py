@@ -17,7 +17,6 @@ from fwplab.errors import UserError
 from fwplab.extraction.drawing import machines
 from fwplab.extraction.extract import LENGTHS, Extraction, describe_kept, extract, verdict
 from fwplab.extraction.mealy import Mealy
-from fwplab.languages import language
 from fwplab.plots import FORMATS, save
 from fwplab.run import Rule
 from fwplab.tables.numbers import percent
@@ -51,7 +50,7 @@ class Extract:
         checkpoint = find_checkpoint(self.model, self.rule)
         found = extract(
             checkpoint.model(),
-            language(checkpoint.run.language),
+            checkpoint.run.task_language,
             method=self.method,  # type: ignore[arg-type]  # checked there, with the choices
             depth=self.depth,
             most=self.max_states,

@@ -9,11 +9,11 @@ from tyro.conf import Positional
 
 from fwplab.cli.console import emit, listed, seeded
 from fwplab.errors import UserError
-from fwplab.languages import END, LANGUAGES, language
+from fwplab.languages import END, LANGUAGES, load_language
 
 
 def _facts(name: str) -> dict[str, Any]:
-    found = language(name)
+    found = load_language(name)
     return {"name": found.name, "symbols": found.symbols, "classes": found.classes, "hierarchy": found.hierarchy}
 
 
@@ -40,16 +40,16 @@ class ShowLanguage:
     json: bool = False
 
     def __call__(self) -> int:
-        spoken = language(self.name)
-        text = inspect.getdoc(type(spoken)) or ""
+        language = load_language(self.name)
+        text = inspect.getdoc(type(language)) or ""
         facts = {
-            "name": spoken.name,
+            "name": language.name,
             "rule": text,
-            "symbols": spoken.symbols,
-            "classes": spoken.classes,
-            "hierarchy": spoken.hierarchy,
+            "symbols": language.symbols,
+            "classes": language.classes,
+            "hierarchy": language.hierarchy,
         }
-        facing = f"{spoken.name}: {spoken.hierarchy}\nalphabet: {' '.join(spoken.symbols)}\n\n{text}"
+        facing = f"{language.name}: {language.hierarchy}\nalphabet: {' '.join(language.symbols)}\n\n{text}"
         emit(facts, as_json=self.json, text=facing)
         return 0
 
@@ -66,17 +66,17 @@ class SampleLanguage:
     json: bool = False
 
     def __call__(self) -> int:
-        spoken = language(self.name)
+        language = load_language(self.name)
         if self.count < 0:
             raise UserError(f"count must not be negative: {self.count}")
-        lengths = spoken.lengths(self.shortest, self.longest)
+        lengths = language.lengths(self.shortest, self.longest)
         if not lengths:
             raise UserError(
-                f"{spoken.name} has no word of length {self.shortest} to {self.longest}; choose a wider range"
+                f"{language.name} has no word of length {self.shortest} to {self.longest}; choose a wider range"
             )
         generator = seeded(self.seed)
-        words = spoken.sample(generator.choice(lengths, self.count).tolist(), generator)
-        facts = [{"string": word, "labels": spoken.labels(word)} for word in words]
+        words = language.sample(generator.choice(lengths, self.count).tolist(), generator)
+        facts = [{"string": word, "labels": language.labels(word)} for word in words]
         text = "\n".join(f"{fact['string']}\t{' '.join(fact['labels'])}" for fact in facts)
         emit(facts, as_json=self.json, text=text)
         return 0
@@ -91,14 +91,14 @@ class LabelString:
     json: bool = False
 
     def __call__(self) -> int:
-        spoken = language(self.name)
-        labels = spoken.labels(self.string)
-        following = sorted(spoken.next_symbols(self.string), key=lambda symbol: (symbol == END, symbol))
+        language = load_language(self.name)
+        labels = language.labels(self.string)
+        following = sorted(language.next_symbols(self.string), key=lambda symbol: (symbol == END, symbol))
         facts = {
-            "language": spoken.name,
+            "language": language.name,
             "string": self.string,
             "labels": labels,
-            "member": spoken.contains(self.string),
+            "member": language.contains(self.string),
             "next_symbols": following,
         }
         emit(facts, as_json=self.json, text=" ".join(labels))

@@ -39,6 +39,11 @@ class Probe:
             if self.probe == "all":
                 raise UserError(f"a file holds one figure: name one of the probes: {', '.join(probes)}")
         checkpoint = find_checkpoint(self.model, self.rule)
+        if (task := checkpoint.run.protocol.splits.task) != "transduction":
+            raise UserError(
+                f"run {checkpoint.run.key} is of the task {task}, and the probes read the labels of words; "
+                "choose a run of the task transduction, or fwplab extract"
+            )
         found, refused = _asked(checkpoint, probes if self.probe == "all" else (self.probe,))
         if self.out is not None:
             study, cell = found[self.probe]

@@ -17,7 +17,7 @@ from fwplab.cli.switches import choices
 from fwplab.engines import end_with_the_driver, signals_wait, usable_cores
 from fwplab.errors import UserError
 from fwplab.files import check_writable
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.mixers import MIXERS
 from fwplab.recipes import write_recipe
 from fwplab.recipes.space import Space
@@ -103,7 +103,7 @@ class SearchCommand:
         sizes = (self.hidden, self.layers, self.head_width, self.learning_rate, self.batch_size)
         space = Space(*sizes, self.schedule, choices(self.mixer, self.switch))
         return Search(
-            language=language(self.language).name,
+            language=load_language(self.language).name,
             mixer=MIXERS.name_of(MIXERS.load(self.mixer)),
             space=space,
             strings=self.strings,

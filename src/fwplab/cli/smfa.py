@@ -15,7 +15,7 @@ from fwplab.cli.console import emit, listed
 from fwplab.cli.machines import check_suffixes, write_text
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
-from fwplab.languages import Language, language
+from fwplab.languages import Language
 from fwplab.model import Model
 from fwplab.run import Rule
 from fwplab.smfa.drawing import describe_change, format_move, machine_facts, to_dot
@@ -134,10 +134,10 @@ class ExtractMachine:
         if importlib.util.find_spec("sklearn") is None:
             raise UserError("extraction needs scikit-learn: pip install 'fwplab[extract]'")
         check_suffixes(self.out)
-        title, model, spoken = _subject(self.model, self.rule)
+        title, model, language = _subject(self.model, self.rule)
         found = propose(
             model,
-            spoken,
+            language,
             source=self.source,  # type: ignore[arg-type]  # checked there, with the choices
             longest=self.longest,
             most_words=self.words,
@@ -146,7 +146,7 @@ class ExtractMachine:
             lengths=self.lengths,
             seed=self.seed,
         )
-        facts = {"model": title, "language": spoken.name, **_facts(found)}
+        facts = {"model": title, "language": language.name, **_facts(found)}
         if found.fit.chain is None and any(path.suffix.lower() == ".dot" for path in self.out):
             raise UserError(f"no .dot can be written: {verdict(found)}; choose from: .json")
         for path in self.out:
@@ -165,7 +165,7 @@ def _subject(name: str, rule: Rule) -> tuple[str, Model, Language]:
     checkpoint = find_checkpoint(name, rule)
     run = checkpoint.run
     title = f"{run.mixer_name} on {run.language}, seed {checkpoint.seed}, {checkpoint.rule} rule"
-    return title, checkpoint.model(), language(run.language)
+    return title, checkpoint.model(), run.task_language
 
 
 def _smfa(found: Proposal) -> SelfModifying:

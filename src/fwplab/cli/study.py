@@ -19,7 +19,7 @@ from fwplab.cli.training import check_device
 from fwplab.engines import Engine, engine_named, train_all
 from fwplab.errors import UserError
 from fwplab.files import replaced
-from fwplab.languages import LANGUAGES, language
+from fwplab.languages import LANGUAGES, load_language
 from fwplab.mixers import MIXERS
 from fwplab.progress import ProgressView
 from fwplab.record import Record
@@ -56,7 +56,7 @@ class Selected:
         """The cells that are meant."""
         if self.seeds is not None and self.seeds < 1:
             raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
-        languages = {language(name).name for name in self.languages}
+        languages = {load_language(name).name for name in self.languages}
         mixers = list(dict.fromkeys(MIXERS.name_of(MIXERS.load(name)) for name in self.mixers))
         study = self.study()
         every = (

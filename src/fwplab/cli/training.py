@@ -17,8 +17,9 @@ from fwplab.corpora import reference
 from fwplab.engines import Local, plan, train_all
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, first_errors
-from fwplab.languages import Language, language
+from fwplab.languages import Language, load_language
 from fwplab.languages.dataset import encode
+from fwplab.languages.tasks import Recognition, Task, for_task, non_words
 from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
 from fwplab.progress import ProgressView
@@ -47,6 +48,9 @@ class Train:
     """The seeds count up from here."""
     learning_rate: tuple[float, ...] = (3e-3,)
     """One rate, or one for each seed."""
+    task: Task = "transduction"
+    """transduction asks for a label at every position of a word, recognition at the end of a string whether it is a
+    word; half of its strings are, and half of the others are one edit away from one."""
     model: ModelSpec = ModelSpec()
     protocol: str = "paper"
     """paper or strict; the options that follow replace what it says."""
@@ -93,11 +97,14 @@ class Train:
         }
         facts = {
             **to_json([summary])[0],
+            "task": self.task,
             "checkpoints": checkpoints,
             "members": [_member_facts(record, run.protocol) for record in records],
         }
         emit(facts, as_json=self.json, text=render_terminal([summary]))
         if not self.json:
+            if self.task == "recognition":
+                print("task: recognition; a string counts as right by the answer at its end, whether it is a word")
             for seed, path in checkpoints.items():
                 print(f"seed {seed}: {path}")
         return 0
@@ -109,15 +116,15 @@ class Train:
         if self.protocol not in PROTOCOLS:
             raise UserError(f"unknown protocol {self.protocol!r}; choose from: {', '.join(PROTOCOLS)}")
         preset = PROTOCOLS[self.protocol]
-        spoken = language(self.language)
+        language = for_task(load_language(self.language), self.task)
         return Run(
-            language=spoken.name,
+            language=language.name,
             mixer=switched(self.mixer, self.switch),
             seeds=tuple(range(self.first_seed, self.first_seed + self.seeds)),
             learning_rates=self.learning_rate,
             model=self.model,
             protocol=replace(preset, splits=self._given(preset.splits), **self._changes(preset)),
-            corpus=reference(self.corpus, spoken) if self.corpus else None,
+            corpus=reference(self.corpus, language) if self.corpus else None,
         )
 
     def _changes(self, spec: Any) -> dict[str, Any]:
@@ -179,16 +186,19 @@ class Evaluate:
             raise UserError("--lengths needs at least one length")
         checkpoint = find_checkpoint(self.checkpoint, self.rule)
         model = checkpoint.model().to(self.device).eval()
-        spoken = language(self.language or checkpoint.run.language)
-        if (len(spoken.symbols), len(spoken.classes)) != _sizes(language(checkpoint.run.language)):
-            raise UserError(f"{spoken.name} has another alphabet than {checkpoint.run.language}, which the model reads")
+        task = checkpoint.run.protocol.splits.task
+        language = for_task(load_language(self.language or checkpoint.run.language), task)
+        if _sizes(language) != _sizes(checkpoint.run.task_language):
+            raise UserError(
+                f"{language.name} has another alphabet than {checkpoint.run.language}, which the model reads"
+            )
         if self.strings < 1:
             raise UserError(f"strings must be a positive whole number, not {self.strings}")
         train = load_splits(checkpoint.run).train
         generator = seeded(self.seed)
         rows = []
         for length in self.lengths:
-            data = encode(spoken, _draw(spoken, length, self.strings, generator))
+            data = encode(language, _strings(language, length, self.strings, generator))
             errors = first_errors(model, data, self.device)
             wrong = [error for error in errors if error is not None]
             right = len(errors) - len(wrong)
@@ -205,7 +215,8 @@ class Evaluate:
             )
         facts = {
             "run": checkpoint.run.key,
-            "language": spoken.name,
+            "language": language.name,
+            "task": task,
             "mixer": checkpoint.run.mixer_name,
             "seed": checkpoint.seed,
             "selection": checkpoint.rule,
@@ -217,24 +228,33 @@ class Evaluate:
         return 0
 
 
-def _sizes(spoken: Language) -> tuple[int, int]:
-    return len(spoken.symbols), len(spoken.classes)
+def _sizes(language: Language) -> tuple[int, int]:
+    return len(language.symbols), len(language.classes)
 
 
-def _draw(spoken: Language, length: int, number: int, generator: np.random.Generator) -> list[str]:
-    count = spoken.count(length) if length > 0 else 0
+def _strings(language: Language, length: int, number: int, generator: np.random.Generator) -> list[str]:
+    """Words of this length; of recognition half words, half strings near this length that are none."""
+    if not isinstance(language, Recognition):
+        return _draw(language, length, number, generator)
+    words = _draw(language, length, number - number // 2, generator)
+    return words + non_words(language, [length] * min(number // 2, len(words)), generator)
+
+
+def _draw(language: Language, length: int, number: int, generator: np.random.Generator) -> list[str]:
+    count = language.count(length) if length > 0 else 0
     if count > number:
-        return spoken.sample([length] * number, generator)
+        return language.sample([length] * number, generator)
     if count == 0:
-        near = ", ".join(map(str, spoken.lengths(max(1, length - 8), length + 8)))
-        raise UserError(f"{spoken.name} has no word of length {length}; choose from: {near or 'larger lengths'}")
-    return sorted(set(spoken.sample([length] * (20 * count), generator)))
+        near = ", ".join(map(str, language.lengths(max(1, length - 8), length + 8)))
+        raise UserError(f"{language.name} has no word of length {length}; choose from: {near or 'larger lengths'}")
+    return sorted(set(language.sample([length] * (20 * count), generator)))
 
 
 def _evaluation_table(facts: dict[str, Any]) -> Table:
+    where = "at every position" if facts["task"] == "transduction" else "at the end"
     title = (
         f"{facts['mixer']} on {facts['language']}, seed {facts['seed']}, checkpoint of the {facts['selection']} rule "
-        f"at step {facts['step']}: strings right at every position"
+        f"at step {facts['step']}: strings right {where}"
     )
     table = Table(
         "length", "strings", "right %", "95 % interval", "chance %", "median first error", title=title, box=None
@@ -262,7 +282,7 @@ class Runs:
     json: bool = False
 
     def __call__(self) -> int:
-        wanted_language = language(self.language).name if self.language else None
+        wanted_language = load_language(self.language).name if self.language else None
         wanted_mixer = MIXERS.name_of(MIXERS.load(self.mixer)) if self.mixer else None
         with Store() as store:
             records = store.records(language=wanted_language, mixer=wanted_mixer)
@@ -271,6 +291,7 @@ class Runs:
                 "key": record.run.key,
                 "mixer": record.run.mixer_name,
                 "language": record.run.language,
+                "task": record.run.protocol.splits.task,
                 "seeds": list(record.run.seeds),
                 "status": [member.status for member in record.members],
                 "seconds": record.seconds,
@@ -281,6 +302,7 @@ class Runs:
         table = Table("run", "mixer", "language", "seeds", "status", "seconds", box=None)
         for fact in facts:
             seeds, status = " ".join(map(str, fact["seeds"])), " ".join(fact["status"])
-            table.add_row(fact["key"], fact["mixer"], fact["language"], seeds, status, f"{fact['seconds']:.0f}")
+            task = "" if fact["task"] == "transduction" else f" ({fact['task']})"
+            table.add_row(fact["key"], fact["mixer"], fact["language"] + task, seeds, status, f"{fact['seconds']:.0f}")
         emit(facts, as_json=self.json, text=table)
         return 0

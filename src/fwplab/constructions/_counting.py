@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fwplab.constructions.construction import Construction
 from fwplab.constructions.layout import CLOSED, Layout
-from fwplab.languages import Language, language
+from fwplab.languages import Language, load_language
 from fwplab.languages._counting import Brackets, EqualBlocks
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.linear_transformer import LinearTransformer
@@ -134,7 +134,7 @@ class BlockCounts(LinearTransformerCounts):
 
     @property
     def task(self) -> EqualBlocks:
-        task = language(self.name)
+        task = load_language(self.name)
         assert isinstance(task, EqualBlocks)
         return task
 

@@ -12,7 +12,7 @@ from fwplab.automata import Moore
 from fwplab.constructions._machine import machine_of
 from fwplab.constructions.construction import Construction
 from fwplab.constructions.layout import SATURATED, Layout
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.recurrent_delta import RecurrentDelta
 from fwplab.model import Model, ModelSpec
@@ -43,7 +43,7 @@ class RecurrentDeltaAutomaton(Construction):
     keeps only the unit that is on. The second linear map adds it to the slot of the output of the machine's new state.
     """
 
-    machine: Moore = machine_of(language("abab_star"))
+    machine: Moore = machine_of(load_language("abab_star"))
 
     @property
     def task(self) -> Moore:

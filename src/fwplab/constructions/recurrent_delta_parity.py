@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fwplab.automata import Moore
 from fwplab.constructions._machine import machine_of
 from fwplab.constructions.recurrent_delta_automaton import RecurrentDeltaAutomaton
-from fwplab.languages import language
+from fwplab.languages import load_language
 
 
 @dataclass(frozen=True)
@@ -15,4 +15,4 @@ class RecurrentDeltaParity(RecurrentDeltaAutomaton):
     `RecurrentDeltaAutomaton` explains why the weights are right.
     """
 
-    machine: Moore = machine_of(language("parity"))
+    machine: Moore = machine_of(load_language("parity"))

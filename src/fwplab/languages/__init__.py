@@ -1,17 +1,22 @@
-"""Formal languages: each knows its alphabet, its place in the hierarchy, its oracle and how to draw words."""
+"""Formal languages: each knows its alphabet, its place in the hierarchy, its states and how to draw words."""
 
 from functools import cache
 
+from fwplab.languages._regular import Regular
 from fwplab.languages.language import END, LANGUAGES, Language
 
-__all__ = ["END", "LANGUAGES", "Language", "language"]
+__all__ = ["END", "LANGUAGES", "Language", "Regular", "language", "load_language"]
 
 
 @cache
-def language(name: str) -> Language:
+def load_language(name: str) -> Language:
     """The language called `name`; a `UserError` that lists the names if there is none.
 
-    >>> " ".join(language("aa-star").labels("aaaa"))
+    >>> " ".join(load_language("aa-star").labels("aaaa"))
     '0 1 0 1'
     """
     return LANGUAGES.load(name)()
+
+
+language = load_language
+"""The name that this function had before; programs may go on using it."""

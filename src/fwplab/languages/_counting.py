@@ -56,6 +56,17 @@ class EqualBlocks(Language):
             return {}
         return {"owed": state.size if state.place == 0 else state.size - state.seen}
 
+    def word_rule(self, string: str) -> bool:
+        return string == "".join(symbol * (len(string) // len(self.symbols)) for symbol in self.symbols)
+
+    def label_rule(self, prefix: str) -> str | None:
+        """The first block whose symbols are not as many as the a's, or T; among the a's, a."""
+        sizes = [prefix.count(symbol) for symbol in self.symbols]
+        shortest_word = "".join(symbol * sizes[0] for symbol in self.symbols)
+        if not shortest_word.startswith(prefix):
+            return None
+        return self.classes[0 if sizes[1] == 0 else sum(size == sizes[0] for size in sizes)]
+
     def count(self, length: int) -> int:
         return int(length % len(self.symbols) == 0)
 
@@ -101,6 +112,26 @@ class Brackets(Language):
         opening = self.symbols[: 2 * self.pairs : 2]
         closing = (self.symbols[2 * pair + 1] for pair in range(self.pairs) if state.open[pair] > 0)
         return frozenset((*opening, *closing, *(() if any(state.open) else (END,))))
+
+    def word_rule(self, string: str) -> bool:
+        """Whether nothing is left once the pairs have been struck out, kind by kind."""
+        return not any(unpaired(string, kind) for kind in self.kinds())
+
+    def label_rule(self, prefix: str) -> str | None:
+        """A bit a kind: whether more brackets have been opened than closed."""
+        return "".join("01"[prefix.count(opening) > prefix.count(closing)] for opening, closing in self.kinds())
+
+    def kinds(self) -> list[tuple[str, str]]:
+        """The opening and the closing bracket of each pair."""
+        return [(self.symbols[2 * pair], self.symbols[2 * pair + 1]) for pair in range(self.pairs)]
+
+
+def unpaired(string: str, kind: tuple[str, str]) -> str:
+    """What is left of the brackets of one kind when neighbours that match are struck out again and again."""
+    left = "".join(symbol for symbol in string if symbol in kind)
+    while "".join(kind) in left:
+        left = left.replace("".join(kind), "")
+    return left
 
 
 def arrangements(ups: Integers, lengths: Integers, generator: np.random.Generator) -> Walks:

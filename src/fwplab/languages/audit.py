@@ -108,7 +108,7 @@ def audit_corpus(corpus: Corpus, language: Language) -> Audit:
         first = first or next(iter(wrong), None)
         outside = sum(not language.contains(string) for string in part.strings)
         parts.append(PartAudit(summarise(name, part.strings, train), outside, len(wrong)))
-    positions = sum(len(string) for part in corpus.parts.values() for string in part.strings)
+    positions = sum(language.asked(len(string)) for part in corpus.parts.values() for string in part.strings)
     return Audit(language.name, corpus.format, words, positions, naming, tuple(parts), corpus.orphans, first)
 
 
@@ -127,7 +127,7 @@ def datasets(corpus: Corpus, language: Language) -> dict[str, Dataset]:
 def _labels(language: Language, string: str) -> Target | UserError:
     """The language's labels, or why it has none."""
     try:
-        return tuple(language.labels(string))
+        return tuple(language.targets(string))
     except UserError as error:
         return error
 

@@ -5,6 +5,8 @@
 - `irie` (arXiv 2310.16076): `train_50.src`, `train_50.tgt`, `valid_50.*`, `test_50.*`; blanks between
   symbols.
 
+Of the task "recognition" (see `tasks`) a target line is one label, for the whole string.
+
 A part of a corpus is a pair of such files: `train`, `bin0` (`valid_50`), `bin1` (`test_50`); further parts
 keep the name of their files, `NAME_src.txt` or `NAME.src`.
 """
@@ -19,7 +21,7 @@ from fwplab.errors import UserError
 from fwplab.languages.dataset import Dataset
 from fwplab.languages.language import Language
 
-Target = tuple[str, ...]  # one label a position
+Target = tuple[str, ...]  # a label for each position that is asked about
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def make_corpus(language: Language, sets: dict[str, Dataset], format: str = "bha
     parts = {}
     for name, data in sets.items():
         rows = zip(data.labels, data.lengths.tolist(), strict=True)
-        targets = tuple(tuple(language.classes[label] for label in row[:size].tolist()) for row, size in rows)
+        asked = (row[size - language.asked(size) : size].tolist() for row, size in rows)
+        targets = tuple(tuple(language.classes[label] for label in labels) for labels in asked)
         parts[name] = Part(name, names(name, "src"), names(name, "tgt"), data.strings, targets)
     return Corpus(format, parts)
 

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from fwplab.errors import UserError
 from fwplab.languages.language import Language
 
-IGNORE = -100  # the label of padding: the value a cross-entropy leaves out by default
+IGNORE = -100  # the label where nothing is asked, as in padding: the value a cross-entropy leaves out by default
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Strings with a label at every position, padded at the end.
+    """Strings with a label at every position that is asked about, padded at the end.
 
     `tokens`: int64 `[strings, time]`, padded with the size of the alphabet.
-    `labels`: int64 `[strings, time]`, padded with IGNORE.
+    `labels`: int64 `[strings, time]`, IGNORE where nothing is asked.
     `lengths`: int64 `[strings]`.
     """
 
@@ -31,7 +31,7 @@ class Dataset:
 
 
 def encode(language: Language, strings: Sequence[str], targets: Sequence[Sequence[str]] | None = None) -> Dataset:
-    """`strings` as arrays, labelled by the language or, where given, by `targets` (one class a position).
+    """`strings` as arrays, labelled by the language or, where given, by `targets`: the classes of their last positions.
 
     Raises `UserError` for symbols and classes the language does not have, and for targets that do not fit.
     """
@@ -41,9 +41,9 @@ def encode(language: Language, strings: Sequence[str], targets: Sequence[Sequenc
     labels = np.full(shape, IGNORE, dtype=np.int64)
     token = {symbol: index for index, symbol in enumerate(language.symbols)}
     label = {name: index for index, name in enumerate(language.classes)}
-    rows = map(language.labels, strings) if targets is None else _fitting(language, strings, targets)
+    rows = map(language.targets, strings) if targets is None else _fitting(language, strings, targets)
     for row, (string, target) in enumerate(zip(strings, rows, strict=True)):
-        labels[row, : len(string)] = [label[name] for name in target]
+        labels[row, len(string) - len(target) : len(string)] = [label[name] for name in target]
         tokens[row, : len(string)] = [token[symbol] for symbol in string]
     return Dataset(tuple(strings), tokens, labels, lengths)
 
@@ -53,8 +53,8 @@ def _fitting(language: Language, strings: Sequence[str], targets: Sequence[Seque
     if len(targets) != len(strings):
         raise UserError(f"{language.name}: {len(strings)} strings but {len(targets)} targets")
     for number, (string, target) in enumerate(zip(strings, targets, strict=True), start=1):
-        if len(target) != len(string):
-            raise UserError(f"{language.name}: string {number} has {len(string)} symbols, its target {len(target)}")
+        if len(target) != (asked := language.asked(len(string))):
+            raise UserError(f"{language.name}: string {number} has {asked} labels, its target {len(target)}")
         for kind, names, known in (("symbol", string, language.symbols), ("label", target, language.classes)):
             foreign = [name for name in names if name not in known]
             if foreign:

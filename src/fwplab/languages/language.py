@@ -52,6 +52,29 @@ class Language(ABC):
     def draw(self, length: int, number: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
         """Independent words as token indices `[number, length]`; called where `count(length) > 0` only."""
 
+    def word_rule(self, string: str) -> bool | None:
+        """Whether `string` is a word, by the rule itself and without the states; None where no such rule is written.
+
+        The second definition of the language: tests, and the check of a language from outside, compare it with the
+        states. `string`: any string over the alphabet.
+        """
+        return None
+
+    def label_rule(self, prefix: str) -> str | None:
+        """The label of the last position of `prefix`, by the rule itself and without the states.
+
+        None where the language labels no such position. Without an override: the second class after a word, else the
+        first. `prefix`: any string over the alphabet but the empty one.
+        """
+        return self.classes[bool(self.word_rule(prefix))]
+
+    def draw_weight(self, word: str) -> float:
+        """How likely `draw` gives this word in proportion to the others of its length; 1 where all are equally likely.
+
+        Stated, like the two rules, for tests to compare with `draw`.
+        """
+        return 1.0
+
     @property
     def name(self) -> str:
         """The name under which the catalogue finds this language."""
@@ -80,6 +103,14 @@ class Language(ABC):
             labels.append(label)
         return labels
 
+    def asked(self, length: int) -> int:
+        """How many positions of a string of this length, counted from its end, a model is asked about: here all."""
+        return length
+
+    def targets(self, string: str) -> list[str]:
+        """The labels that a model is trained and judged on: those of the positions that are asked about."""
+        return self.labels(string)[len(string) - self.asked(len(string)) :]
+
     def contains(self, string: str) -> bool:
         """Whether `string` is a word of the language; one with foreign symbols is not."""
         return END in self.next_symbols(string)
@@ -96,10 +127,10 @@ class Language(ABC):
     def machine(self, limit: int) -> dict[Any, dict[str, Any]] | None:
         """The states that can be reached, the start first, each with its moves; None where there are more than `limit`.
 
-        >>> from fwplab.languages import language
-        >>> language("parity").machine(10)
+        >>> from fwplab.languages import load_language
+        >>> load_language("parity").machine(10)
         {0: {'0': 0, '1': 1}, 1: {'0': 1, '1': 0}}
-        >>> language("dyck_1").machine(100) is None
+        >>> load_language("dyck_1").machine(100) is None
         True
         """
         moves: dict[Any, dict[str, Any]] = {}

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fwplab.languages.language import END, Language
+from fwplab.languages._regular import Regular
 
 
-class Parity(Language):
+class Parity(Regular):
     """Strings over {0, 1} with an even number of 1s; a label is 1 while the prefix is such a string, else 0.
 
     Drawn uniformly: free bits, and a last one that makes the number even.
@@ -22,23 +22,15 @@ class Parity(Language):
     """
 
     symbols = ("0", "1")
-    classes = ("0", "1")
     hierarchy = "regular (not star-free)"
-    start = 0  # the number of ones, modulo 2
+    moves = ((0, 1), (1, 0))  # the number of ones, modulo 2
+    accepting = frozenset((0,))
 
-    def step(self, state: int, symbol: str) -> int:
-        return state ^ (symbol == "1")
-
-    def label(self, state: int) -> str:
-        return "01"[state == 0]
-
-    def following(self, state: int) -> frozenset[str]:
-        return frozenset(("0", "1") if state else ("0", "1", END))
-
-    def count(self, length: int) -> int:
-        return 1 << (length - 1) if length else 1
+    def word_rule(self, string: str) -> bool:
+        return string.count("1") % 2 == 0
 
     def draw(self, length: int, number: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
+        # Not the automaton's way: the strings of finished runs were drawn so.
         bits = generator.integers(0, 2, size=(number, length), dtype=np.int8)
         bits[:, -1] = np.bitwise_xor.reduce(bits[:, :-1], axis=1)
         return bits

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fwplab.languages._counting import Brackets, Depths, balanced_walks, walks_above_zero
+from fwplab.languages._counting import Brackets, Depths, balanced_walks, unpaired, walks_above_zero
 from fwplab.languages.language import END
 
 
@@ -42,6 +42,19 @@ class ResetDyck1(Brackets):
         if not state.alive or state.resets:
             return choices
         return choices - {END} | {"1"}
+
+    def word_rule(self, string: str) -> bool:
+        head, *tails = string.split("1")
+        return len(tails) == 1 and ")" not in unpaired(head, ("(", ")")) and super().word_rule(tails[0])
+
+    def label_rule(self, prefix: str) -> str | None:
+        return super().label_rule(prefix.rsplit("1", maxsplit=1)[-1])
+
+    def draw_weight(self, word: str) -> float:
+        """One share for each place of the reset, divided by the words that have it there."""
+        head = word.index("1")
+        half = (len(word) - head) // 2  # the pairs after it
+        return (half + 1) / (comb(head, head // 2) * comb(2 * half, half))
 
     def count(self, length: int) -> int:
         # Put an opening bracket for the reset: it is the last one that is never closed, so the words are in

@@ -9,6 +9,7 @@ import numpy as np
 from fwplab.errors import UserError
 from fwplab.languages.dataset import Dataset, encode
 from fwplab.languages.language import Language
+from fwplab.languages.tasks import TASKS, Task, count_others, for_task, non_words
 
 Window = tuple[int, int]  # a lowest and a highest length, both included
 
@@ -23,7 +24,8 @@ class SplitSpec:
     """How many strings of which lengths: bin0 has the lengths of the training set, bin1 the longer ones.
 
     The `test_lengths` are further sets that no selection sees, unless the language has no other strings of a bin's
-    lengths. `seed` fixes every string.
+    lengths. `seed` fixes every string. `task`: "transduction" asks for a label at every position of a word,
+    "recognition" whether a string is a word; half of its strings are.
     """
 
     train_lengths: Window = (2, 50)
@@ -33,8 +35,11 @@ class SplitSpec:
     test_lengths: tuple[Window, ...] = ((2, 50), (51, 100), (101, 200), (201, 500), (1000, 1000))
     test_strings: int = 1_000
     seed: int = 0
+    task: Task = "transduction"
 
     def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise UserError(f"unknown task {self.task!r}; choose from: {', '.join(TASKS)}")
         for low, high in (self.train_lengths, self.longer_lengths, *self.test_lengths):
             if not 0 <= low <= high:
                 raise UserError(f"lengths {low} to {high}: choose 0 <= low <= high")
@@ -120,9 +125,14 @@ def make_splits(language: Language, spec: SplitSpec) -> Splits:
     validation and test. `Splits.summary` counts it all. A test window without an admissible length takes the
     next longer one.
 
+    For the task "recognition" half of a set's strings are words, drawn so; the other half are none, distinct, of the
+    set's own pool and window, drawn by `non_words`. A validation or test set of a language with few words has as few
+    strings that are none. A window in which every string is a word takes these from the lengths next to it.
+
     Raises `UserError` where a window leaves a set without a string (for a test set: when it is asked for).
     """
-    draw = _Draw(language, spec.seed)
+    language = for_task(language, spec.task)
+    draw = (_DrawBoth if spec.task == "recognition" else _Draw)(language, spec.seed)
 
     def validation(split: str, window: Window) -> Dataset:
         return encode(language, draw.distinct("validation", split, window, spec.validation_strings))
@@ -163,8 +173,7 @@ class _Draw:
     def repeated(self, split: str, window: Window, number: int) -> list[str]:
         """Strings of the split's own pool, all of them again and again where they are too few."""
         strings = self.distinct(split, split, window, number)
-        copies, rest = divmod(number, len(strings))
-        return self.shuffled(split, strings * copies + strings[:rest]) if copies > 1 or rest else strings
+        return strings if len(strings) == number else self.shuffled(split, _again(strings, number))
 
     def shuffled(self, split: str, strings: list[str]) -> list[str]:
         order = self.generator(f"{split}/order").permutation(len(strings))
@@ -213,3 +222,54 @@ class _Draw:
         """Where in [0, 1) the string's hash lies."""
         digest = blake2b(f"{self.seed}/{self.name}/{string}".encode(), digest_size=6).digest()
         return int.from_bytes(digest, "big") / 2**48
+
+
+class _DrawBoth(_Draw):
+    """Draws sets of which half are words, and half are none."""
+
+    def repeated(self, split: str, window: Window, number: int) -> list[str]:
+        words = super().distinct(split, split, _askable(window), number - number // 2)
+        no_words = self.no_words(split, split, window, number // 2)
+        return self.shuffled(split, _again(words, number - number // 2) + _again(no_words, number // 2))
+
+    def distinct(self, pool: str, split: str, window: Window, number: int) -> list[str]:
+        words = super().distinct(pool, split, _askable(window), number - number // 2)
+        return self.shuffled(split, words + self.no_words(pool, split, window, min(number // 2, len(words))))
+
+    def no_words(self, pool: str, split: str, window: Window, number: int) -> list[str]:
+        """At most `number` distinct strings of a pool that are no words, of the lengths near which there are words."""
+        window = _askable(window)
+        lengths, there = self.language.lengths(*window), self.others(window)
+        if not any(there.values()):
+            window = window[0] - 1, window[1] + 1
+            there = self.others(window)
+        low, high = POOLS[pool] if any(many > 1 for many in there.values()) else (0.0, 1.0)
+        wanted = int(number / (high - low))
+        most = DRAWS_A_STRING * min(sum(there.values()), 2 * wanted + 64)
+        generator, found, drawn = self.generator(f"{split}/no words"), dict[str, None](), 0
+        while len(found) < min(number, sum(there.values())) and drawn < most:
+            batch = generator.choice(lengths, 64 + wanted).tolist()
+            for string in non_words(self.language, batch, generator):
+                if len(string) in there and low <= self.place(string) < high:
+                    found[string] = None
+            drawn += len(batch)
+        if number and not found:
+            raise UserError(
+                f"{self.name} has too few strings of length {window[0]} to {window[1]} that are no words for a {split} "
+                f"set of its own; choose a wider range of lengths"
+            )
+        return list(found)[:number]
+
+    def others(self, window: Window) -> dict[int, int]:
+        """By length, how many strings of the window are no words."""
+        return {length: count_others(self.language, length) for length in range(window[0], window[1] + 1)}
+
+
+def _again(strings: list[str], number: int) -> list[str]:
+    """So many strings: all of them again and again, the last time only the first."""
+    return [strings[place % len(strings)] for place in range(number)]
+
+
+def _askable(window: Window) -> Window:
+    """The window without the empty string, which has no position to ask at."""
+    return max(window[0], 1), max(window[1], 1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import elu
 
-from fwplab.mixers.fast_weight import FastWeightMixer
+from fwplab.mixers.fast_weight import FastWeightMixer, Projected
 from fwplab.mixers.mixer import State
 from fwplab.mixers.start import Start
 from fwplab.ops import Scan, delta
@@ -29,23 +29,13 @@ class DeltaNet(Start):
 
 
 class _Layer(FastWeightMixer):
-    def features(
-        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return shares(query), shares(key), value, torch.sigmoid(beta[0])
+    def features(self, projected: Projected, last: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        query, key, value, (rate,) = projected
+        return shares(query), shares(key), value, torch.sigmoid(rate)
 
-    def rule(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *beta: Tensor,
-        state: State | None,
-        cu_seqlens: Tensor | None,
-    ) -> Scan:
+    def rule(self, projected: Projected, state: State | None, cu_seqlens: Tensor | None) -> Scan:
         start = state[0] if state else None
-        features = self.features(query, key, value, *beta, last=None)
-        return delta(*features, initial_state=start, cu_seqlens=cu_seqlens)
+        return delta(*self.features(projected), initial_state=start, cu_seqlens=cu_seqlens)
 
 
 def shares(features: Tensor) -> Tensor:

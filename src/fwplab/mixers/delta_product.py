@@ -34,6 +34,8 @@ class DeltaProduct(MixerSpec):
 class _Layer(Mixer):
     """SlowNet's output is, a head, `[query | key, value and rate of each step]`."""
 
+    state_names = ("W",)
+
     def __init__(self, steps: int, width: int, heads: int) -> None:
         super().__init__()
         self.steps, self.heads, self.head_width = steps, heads, head_width(width, heads)

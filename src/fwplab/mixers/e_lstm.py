@@ -43,6 +43,8 @@ class ELSTM(MixerSpec):
 
 
 class _Layer(Mixer):
+    state_names = ("cell",)
+
     def __init__(self, spec: ELSTM, input_width: int, width: int) -> None:
         super().__init__()
         self.width = width

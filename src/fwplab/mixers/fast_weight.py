@@ -1,6 +1,7 @@
 """The frame that the paper's fast-weight layers share."""
 
 from abc import abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,16 @@ from fwplab.mixers.mixer import Mixer, State, head_width
 from fwplab.mixers.start import Start
 from fwplab.mixers.view import Writes, writes
 from fwplab.ops import Scan
+
+
+class Projected(NamedTuple):
+    """What SlowNet makes of the positions: query, key and value `[..., heads, d]`, and the logits of the rule's rates,
+    `[..., heads]` each."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    rates: tuple[Tensor, ...] = ()
 
 
 class FastWeightMixer(Mixer):
@@ -22,6 +33,7 @@ class FastWeightMixer(Mixer):
     what the layer can compute: LayerNorm's affine map can make the same constant.
     """
 
+    state_names: tuple[str, ...] = ("W",)
     erases: bool = True
 
     def __init__(self, width: int, heads: int, extra: int = 0, start: Start | None = None) -> None:
@@ -44,45 +56,35 @@ class FastWeightMixer(Mixer):
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         """`[batch, time, width]` to the same shape, and the fast weights after the last position."""
-        scan = self.rule(*self.project(self.layer_norm(x)), state=state, cu_seqlens=cu_seqlens)
+        scan = self.rule(self.project(self.layer_norm(x)), state, cu_seqlens)
         new_state = scan.state if isinstance(scan.state, tuple) else (scan.state,)
         return x + self.out_linear(scan.output.flatten(-2)), new_state
 
     @abstractmethod
-    def rule(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *beta: Tensor,
-        state: State | None,
-        cu_seqlens: Tensor | None,
-    ) -> Scan:
-        """Runs the rule on SlowNet's output, `[batch, time, heads, d]` each, beta `[batch, time, heads]`."""
+    def rule(self, projected: Projected, state: State | None, cu_seqlens: Tensor | None) -> Scan:
+        """Runs the rule on SlowNet's output of `[batch, time]` positions; `cu_seqlens` as `forward` takes it."""
 
     @abstractmethod
-    def features(
-        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def features(self, projected: Projected, last: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Query, key, value and rate as the update sees them, from SlowNet's output.
 
-        `last` is the output of the position before, `[batch, heads, d]`, for a rule that has feedback; such a rule
-        takes one position, `[batch, heads, d]` each, beta and the rate without d.
+        `last`: the output of the position before, `[batch, heads, d]`, for a rule that has feedback; SlowNet's output
+        is then that of one position, `[batch, heads, d]` each, the rates without d.
         """
 
     def view(self, x: Tensor, before: State) -> Writes:
         """The rank-one updates."""
-        parts = (part.squeeze(1) for part in self.project(self.layer_norm(x.unsqueeze(1))))
-        query, key, value, rate = self.features(*parts, last=before[1] if len(before) > 1 else None)
+        last = before[1] if len(before) > 1 else None
+        query, key, value, rate = self.features(self.project(self.layer_norm(x)), last)
         return writes(query, key, rate.unsqueeze(-1), value, before[0], erases=self.erases)
 
-    def project(self, x: Tensor) -> tuple[Tensor, ...]:
+    def project(self, x: Tensor) -> Projected:
         """SlowNet, its rows taken apart rather than its output: every part comes out contiguous."""
         weight = self.slow_net.weight.unflatten(0, (self.heads, -1))
         parts = weight.tensor_split([n * self.head_width for n in (1, 2, 3)], dim=1)
         query, key, value = (linear(x, part.flatten(0, 1)).unflatten(-1, (self.heads, -1)) for part in parts[:3])
-        rates = [linear(x, rows) for rows in parts[3].unbind(1)]
-        return query, key, value, *(self.biased(logits) for logits in rates)
+        rates = tuple(self.biased(linear(x, rows)) for rows in parts[3].unbind(1))
+        return Projected(query, key, value, rates)
 
     def biased(self, logits: Tensor) -> Tensor:
         """The logits of the rates, `[batch, time, heads]`, with their bias."""

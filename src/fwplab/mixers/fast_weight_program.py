@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from fwplab.errors import UserError
-from fwplab.mixers.fast_weight import FastWeightMixer
+from fwplab.mixers.fast_weight import FastWeightMixer, Projected
 from fwplab.mixers.mixer import Mixer, State, flat, head_width
 from fwplab.mixers.start import Start
 from fwplab.mixers.view import Writes, rewrites
@@ -113,37 +113,33 @@ def _fed(x: Tensor, part: str, feedback: Tensor, recurrent: nn.ParameterDict) ->
     return x + torch.einsum("bhi,hij->bhj", feedback, recurrent[part]) if part in recurrent else x
 
 
+def _four(projected: Projected) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Query, key, value and the rates' logits: zeros where the rate is fixed."""
+    query, key, value, rates = projected
+    return query, key, value, rates[0] if rates else value.new_zeros(value.shape[:-1])
+
+
 class _Fast(FastWeightMixer):
     def __init__(self, spec: FastWeightProgram, width: int, heads: int) -> None:
         super().__init__(width, heads, extra=0 if spec.rate == "fixed" else 1, start=spec)
         self.spec = spec
         self.recurrent = _feedback(spec, heads, self.head_width, 1)
         self.erases = spec.update == "delta"
+        self.state_names = ("W", "fed back") if spec.fed else ("W",)
 
-    def rule(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *beta: Tensor,
-        state: State | None,
-        cu_seqlens: Tensor | None,
-    ) -> Scan:
+    def rule(self, projected: Projected, state: State | None, cu_seqlens: Tensor | None) -> Scan:
         spec, start = self.spec, state[0] if state else None
-        logits = beta[0] if beta else value.new_zeros(value.shape[:-1])
         if spec.fed:
-            inputs = query, key, value, logits, *self._recurrent_weights()
+            inputs = *_four(projected), *self._recurrent_weights()
             return recurrent_delta(*inputs, initial_state=state, cu_seqlens=cu_seqlens, variation=spec.variation)
-        q, k, v, rate = self.features(query, key, value, logits, last=None)
+        q, k, v, rate = self.features(projected)
         if self.erases:
             return delta(q, k, v, rate, initial_state=start, cu_seqlens=cu_seqlens)
         return linear(q, k, v * rate.unsqueeze(-1), initial_state=start, cu_seqlens=cu_seqlens)
 
-    def features(
-        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def features(self, projected: Projected, last: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rule = self.spec.variation
-        logits = beta[0] if beta else value.new_zeros(value.shape[:-1])
+        query, key, value, logits = _four(projected)
         if self.spec.fed and last is not None:
             return with_feedback(last, (query, key, value, logits), self._recurrent_weights(), rule)
         return rule.phi(query), rule.phi(key), value, rule.rho(logits)
@@ -170,6 +166,7 @@ class _SelfReferential(Mixer):
     def __init__(self, spec: FastWeightProgram, width: int, heads: int) -> None:
         super().__init__()
         self.spec, self.heads, self.rewritten = spec, heads, _named(spec.self_reference)
+        self.state_names = (*PARTS, "fed back") if spec.fed else PARTS
         d = self.head_width = head_width(width, heads)
         scale = d**-0.5
         self.blocks = nn.ParameterDict(

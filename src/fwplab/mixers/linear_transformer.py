@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import elu
 
-from fwplab.mixers.fast_weight import FastWeightMixer
+from fwplab.mixers.fast_weight import FastWeightMixer, Projected
 from fwplab.mixers.mixer import MixerSpec, State
 from fwplab.ops import Scan, linear
 
@@ -24,20 +24,11 @@ class LinearTransformer(MixerSpec):
 class _Layer(FastWeightMixer):
     erases = False
 
-    def features(
-        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def features(self, projected: Projected, last: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        query, key, value, _ = projected
         return elu(query) + 1, elu(key) + 1, value, value.new_ones(value.shape[:-1])
 
-    def rule(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *beta: Tensor,
-        state: State | None,
-        cu_seqlens: Tensor | None,
-    ) -> Scan:
+    def rule(self, projected: Projected, state: State | None, cu_seqlens: Tensor | None) -> Scan:
         start = state[0] if state else None
-        query, key, value, _ = self.features(query, key, value, last=None)
+        query, key, value, _ = self.features(projected)
         return linear(query, key, value, initial_state=start, cu_seqlens=cu_seqlens)

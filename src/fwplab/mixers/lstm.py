@@ -33,6 +33,8 @@ class LSTM(MixerSpec):
 
 
 class _Layer(Mixer):
+    state_names = ("hidden", "cell")
+
     def __init__(self, spec: LSTM, input_width: int, width: int) -> None:
         super().__init__()
         self.cell = nn.LSTM(input_width, width, batch_first=True)

@@ -14,7 +14,12 @@ State = tuple[Tensor, ...]
 
 
 class Mixer(nn.Module, ABC):
-    """Moves information along time. Run on a whole sequence or stepped, the outputs are the same."""
+    """Moves information along time. Run on a whole sequence or stepped, the outputs are the same.
+
+    `state_names`: what the parts of the state are called, in their order; they are numbered where none are given.
+    """
+
+    state_names: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -27,6 +32,11 @@ class Mixer(nn.Module, ABC):
     @abstractmethod
     def initial_state(self, batch: int) -> State:
         """The state before the first position."""
+
+    def named_state(self, state: State) -> dict[str, Tensor]:
+        """The parts of a state by their names."""
+        names = self.state_names or tuple(f"part {number + 1}" for number in range(len(state)))
+        return dict(zip(names, state, strict=True))
 
     def saturation(self, state: State) -> Tensor | None:
         """The share of units whose `tanh` is flat in this state, beyond 0.99, `[batch]`; None without such units."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fwplab.mixers.fast_weight import FastWeightMixer
+from fwplab.mixers.fast_weight import FastWeightMixer, Projected
 from fwplab.mixers.mixer import State, flat
 from fwplab.mixers.start import Start
 from fwplab.ops import Scan, recurrent_delta
@@ -29,6 +29,8 @@ class RecurrentDelta(Start):
 
 
 class _Layer(FastWeightMixer):
+    state_names = ("W", "fed back")
+
     def __init__(self, spec: RecurrentDelta, width: int, heads: int) -> None:
         super().__init__(width, heads, extra=1, start=spec)
         d, scale = self.head_width, self.head_width**-0.5 * spec.feedback_scale
@@ -37,28 +39,20 @@ class _Layer(FastWeightMixer):
         self.recurrent_value = nn.Parameter(torch.randn(heads, d, d) * scale)
         self.recurrent_beta = nn.Parameter(torch.randn(heads, d) * scale)
 
-    def project(self, x: Tensor) -> tuple[Tensor, ...]:
+    def project(self, x: Tensor) -> Projected:
         """SlowNet in one product; nothing comes between it and the rule, which reads the parts where they lie."""
         d = self.head_width
         query, key, value, beta = self.slow_net(x).unflatten(-1, (self.heads, -1)).split([d, d, d, 1], dim=-1)
-        return query, key, value, self.biased(beta.squeeze(-1))
+        return Projected(query, key, value, (self.biased(beta.squeeze(-1)),))
 
-    def rule(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *beta: Tensor,
-        state: State | None,
-        cu_seqlens: Tensor | None,
-    ) -> Scan:
-        return recurrent_delta(query, key, value, beta[0], *self.recurrent, initial_state=state, cu_seqlens=cu_seqlens)
+    def rule(self, projected: Projected, state: State | None, cu_seqlens: Tensor | None) -> Scan:
+        query, key, value, (rate,) = projected
+        return recurrent_delta(query, key, value, rate, *self.recurrent, initial_state=state, cu_seqlens=cu_seqlens)
 
-    def features(
-        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def features(self, projected: Projected, last: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        query, key, value, (rate,) = projected
         last = torch.zeros_like(value) if last is None else last
-        return with_feedback(last, (query, key, value, beta[0]), self.recurrent)
+        return with_feedback(last, (query, key, value, rate), self.recurrent)
 
     @property
     def recurrent(self) -> tuple[Tensor, ...]:

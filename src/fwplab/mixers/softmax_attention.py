@@ -29,6 +29,8 @@ class SoftmaxAttention(MixerSpec):
 class CausalAttention(Mixer):
     """Causal softmax attention with a cache of keys and values, `[batch, time, heads, d]` both."""
 
+    state_names = ("keys", "values")
+
     def __init__(self, width: int, heads: int, *, biased: bool) -> None:
         super().__init__()
         self.heads = heads

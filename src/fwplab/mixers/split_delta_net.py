@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.mixers.delta_net import shares
-from fwplab.mixers.fast_weight import FastWeightMixer
+from fwplab.mixers.fast_weight import FastWeightMixer, Projected
 from fwplab.mixers.mixer import MixerSpec, State
 from fwplab.mixers.start import check_time_scales, memory_lengths
 from fwplab.ops import Scan, delta
@@ -69,21 +69,11 @@ class _Layer(FastWeightMixer):
         logits = (erase + self.erase_bias).clamp(min=LEAST_ERASE)
         return torch.sigmoid(logits), torch.sigmoid(write + self.write_bias) * (1 + torch.exp(-logits))
 
-    def features(
-        self, query: Tensor, key: Tensor, value: Tensor, *beta: Tensor, last: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        erase, factor = self.gates(*beta)
-        return shares(query), shares(key), value * factor.unsqueeze(-1), erase
+    def features(self, projected: Projected, last: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        query, key, value, (erase, write) = projected
+        rate, factor = self.gates(erase, write)
+        return shares(query), shares(key), value * factor.unsqueeze(-1), rate
 
-    def rule(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *beta: Tensor,
-        state: State | None,
-        cu_seqlens: Tensor | None,
-    ) -> Scan:
+    def rule(self, projected: Projected, state: State | None, cu_seqlens: Tensor | None) -> Scan:
         start = state[0] if state else None
-        features = self.features(query, key, value, *beta, last=None)
-        return delta(*features, initial_state=start, cu_seqlens=cu_seqlens)
+        return delta(*self.features(projected), initial_state=start, cu_seqlens=cu_seqlens)

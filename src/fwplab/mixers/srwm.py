@@ -47,6 +47,8 @@ class SRWM(Start):
 
 
 class _Layer(Mixer):
+    state_names = BLOCKS
+
     def __init__(self, spec: SRWM, width: int, heads: int) -> None:
         super().__init__()
         self.spec, self.heads = spec, heads

@@ -12,7 +12,6 @@ from fwplab.errors import UserError
 from fwplab.languages import Language
 from fwplab.languages.dataset import Dataset, encode
 from fwplab.mixers import Mixer, State
-from fwplab.mixers.view import Writes
 from fwplab.model import Model
 from fwplab.reading import grew
 
@@ -94,15 +93,10 @@ def labels(streaming: Iterator[tuple[Tensor, list[State]]]) -> Tensor:
     return torch.stack([logits.argmax(-1) for logits, _ in streaming], 1)
 
 
-def part_names(model: Model) -> list[str]:
-    """The names of the tensors in a layer's state: blocks of fast weights, `fed back`, or a number."""
+def part_names(model: Model) -> tuple[str, ...]:
+    """The names of the tensors in a layer's state."""
     mixer = next(mixer for mixer in model.mixers if isinstance(mixer, Mixer))
-    state = mixer.initial_state(1)
-    view = mixer.view(model.embedding.weight[:1].detach(), state)
-    if not isinstance(view, Writes):
-        return ["hidden", "cell"] if len(state) == 2 else [f"part {number + 1}" for number in range(len(state))]
-    blocks = [name for name, _ in view.blocks]
-    return blocks + ["fed back"] * (len(state) - len(blocks))
+    return tuple(mixer.named_state(mixer.initial_state(1)))
 
 
 def state_grows(model: Model) -> bool:

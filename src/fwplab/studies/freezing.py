@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fwplab.checkpoint import Checkpoint
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.mixers.srwm import BLOCKS
 from fwplab.probes import Values, frozen
 from fwplab.probes.freezing import AFTER
@@ -35,7 +35,7 @@ class Freezing(Mechanism):
 
     def probe(self, checkpoint: Checkpoint) -> Values:
         """The checkpoint's model alone."""
-        return frozen(checkpoint.model(), language(checkpoint.run.language))
+        return frozen(checkpoint.model(), load_language(checkpoint.run.language))
 
     def texts(self, cell: Cell) -> list[str]:
         """One line, and one for each part that is held."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fwplab.checkpoint import Checkpoint
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.probes import Values, patched
 from fwplab.probes.patching import CUTS
 from fwplab.studies.mechanism import Cell, Mechanism, mixer_rows, share
@@ -33,7 +33,7 @@ class Patching(Mechanism):
 
     def probe(self, checkpoint: Checkpoint) -> Values:
         """The checkpoint's model alone."""
-        return patched(checkpoint.model(), language(checkpoint.run.language))
+        return patched(checkpoint.model(), load_language(checkpoint.run.language))
 
     def texts(self, cell: Cell) -> list[str]:
         """A line a layer, and one for the best head."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fwplab.checkpoint import Checkpoint
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.probes import Values, linear_probes
 from fwplab.probes.linear import WINDOWS
 from fwplab.studies.mechanism import Cell, Mechanism, mixer_rows, share
@@ -38,7 +38,7 @@ class Probing(Mechanism):
     def probe(self, checkpoint: Checkpoint) -> Values:
         """Beside the checkpoint its own model before training."""
         untrained = checkpoint.run.build(checkpoint.seed)
-        return linear_probes(checkpoint.model(), untrained, language(checkpoint.run.language))
+        return linear_probes(checkpoint.model(), untrained, load_language(checkpoint.run.language))
 
     def texts(self, cell: Cell) -> list[str]:
         """The best place of each target."""

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fwplab.checkpoint import Checkpoint
 from fwplab.evaluate import chance, first_errors, stream_chunks
-from fwplab.languages import Language, language
+from fwplab.languages import Language, load_language
 from fwplab.languages.dataset import encode
 from fwplab.mixers import Mixer, State
 from fwplab.model import Model
@@ -89,7 +89,7 @@ class Scaling(Study):
     def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
         """Right strings, first errors, norm and saturation at every length that has strings."""
         run, model = checkpoint.run, checkpoint.model().eval()
-        spoken = language(run.language)
+        spoken = load_language(run.language)
         found: list[Measurement] = []
         for length in LENGTHS:
             if length <= GROWING_TO or run.mixer.constant_memory:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fwplab.checkpoint import Checkpoint
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.probes import Values, step_eigenvalues
 from fwplab.probes.eigenvalues import EDGES
 from fwplab.studies.mechanism import Cell, Mechanism, share
@@ -32,7 +32,7 @@ class Spectrum(Mechanism):
 
     def probe(self, checkpoint: Checkpoint) -> Values:
         """The checkpoint's model alone."""
-        return step_eigenvalues(checkpoint.model(), language(checkpoint.run.language))
+        return step_eigenvalues(checkpoint.model(), load_language(checkpoint.run.language))
 
     def texts(self, cell: Cell) -> list[str]:
         """A line a symbol."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.smfa.examples.example import Example
 from fwplab.smfa.machine import Change, Move, SelfModifying
 
@@ -28,7 +28,7 @@ class BalancedBrackets(Example):
         )
 
     def contains(self, word: str) -> bool:
-        return language("dyck_1").contains(word)
+        return load_language("dyck_1").contains(word)
 
     def draw(self, size: int, generator: np.random.Generator) -> str:
-        return language("dyck_1").sample([size // 2 * 2], generator)[0]
+        return load_language("dyck_1").sample([size // 2 * 2], generator)[0]

@@ -1,0 +1,153 @@
+"""Regular expressions as automata: the positions of an expression (Glushkov 1961), then sets of positions."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fwplab.errors import UserError
+
+Moves = tuple[tuple[int | None, ...], ...]
+"""For every state the next state for each symbol, None where no word begins so; state 0 is the start."""
+
+Positions = frozenset[int]
+OPERATORS = "()|*+?\\"
+
+
+class Automaton(NamedTuple):
+    """A deterministic automaton: its moves, and the states in which a word may end."""
+
+    moves: Moves
+    accepting: frozenset[int]
+
+
+def automaton(expression: str, symbols: Sequence[str]) -> Automaton:
+    """The smallest automaton of a regular expression, states numbered in the order in which they are reached.
+
+    `expression`: symbols of the alphabet side by side, alternatives with `|`, groups with `( )`, repetition with `*`,
+    `+` and `?`; a backslash before a symbol that is one of these signs; an empty alternative is the empty string. All
+    of it means the same to Python's `re`.
+    `symbols`: the alphabet.
+
+    Raises `UserError` for an expression that cannot be read, or has a symbol outside the alphabet.
+
+    >>> automaton("(ab)*", "ab").moves
+    ((1, None), (None, 0))
+    """
+    return minimal(*_subsets(_Parser(expression, symbols), symbols))
+
+
+def minimal(moves: Moves, accepting: frozenset[int]) -> Automaton:
+    """The same language with the fewest states; those that lead to no word become None (Moore 1956)."""
+    dead = len(moves)
+    table = [[dead if after is None else after for after in row] for row in moves] + [[dead] * len(moves[0])]
+    block = [int(state in accepting) for state in range(dead + 1)]
+    for _ in table:  # each round but the last splits a block
+        future = [(block[state], *(block[after] for after in row)) for state, row in enumerate(table)]
+        names = {each: number for number, each in enumerate(dict.fromkeys(future))}
+        block = [names[each] for each in future]
+    member = {block[state]: state for state in range(dead + 1)}  # any state speaks for its block
+    place, waiting = {block[0]: 0}, [block[0]]
+    rows: list[tuple[int | None, ...]] = []
+    for one in waiting:
+        after = [block[target] for target in table[member[one]]]
+        for other in after:
+            if other not in place and other != block[dead]:
+                place[other] = len(place)
+                waiting.append(other)
+        rows.append(tuple(place.get(other) for other in after))
+    return Automaton(tuple(rows), frozenset(place[one] for one in waiting if member[one] in accepting))
+
+
+class _Part(NamedTuple):
+    """A part of an expression: whether it holds the empty string, and the positions where its strings begin and end."""
+
+    empty: bool
+    first: Positions
+    last: Positions
+
+
+class _Parser:
+    """Reads an expression: `symbol[n]` is the symbol at position n, `follow[n]` the positions that may come next."""
+
+    def __init__(self, expression: str, symbols: Sequence[str]) -> None:
+        self.expression, self.symbols, self.at = expression, tuple(symbols), 0
+        self.symbol: list[str] = []
+        self.follow: list[set[int]] = []
+        self.whole = self.alternatives()
+        if self.at < len(expression):
+            self.fail()
+
+    def alternatives(self) -> _Part:
+        part = self.sequence()
+        while self.takes("|"):
+            other = self.sequence()
+            part = _Part(part.empty or other.empty, part.first | other.first, part.last | other.last)
+        return part
+
+    def sequence(self) -> _Part:
+        part = _Part(True, frozenset(), frozenset())
+        while self.at < len(self.expression) and self.expression[self.at] not in "|)":
+            other = self.repeated()
+            self.joins(part.last, other.first)
+            first = part.first | other.first if part.empty else part.first
+            last = part.last | other.last if other.empty else other.last
+            part = _Part(part.empty and other.empty, first, last)
+        return part
+
+    def repeated(self) -> _Part:
+        part = self.single()
+        for sign in ("*", "+", "?"):
+            if self.takes(sign):
+                if sign != "?":
+                    self.joins(part.last, part.first)
+                return part._replace(empty=part.empty or sign != "+")
+        return part
+
+    def single(self) -> _Part:
+        if self.takes("("):
+            part = self.alternatives()
+            if not self.takes(")"):
+                self.fail()
+            return part
+        escaped = self.takes("\\")
+        symbol = self.expression[self.at : self.at + 1]
+        if symbol not in self.symbols or (symbol in OPERATORS and not escaped):
+            self.fail()
+        self.at += 1
+        self.symbol.append(symbol)
+        self.follow.append(set())
+        here = frozenset((len(self.symbol) - 1,))
+        return _Part(False, here, here)
+
+    def joins(self, before: Positions, after: Positions) -> None:
+        for position in before:
+            self.follow[position] |= after
+
+    def takes(self, sign: str) -> bool:
+        found = self.expression.startswith(sign, self.at)
+        self.at += found
+        return found
+
+    def fail(self) -> None:
+        raise UserError(
+            f"the regular expression {self.expression!r} cannot be read at character {self.at + 1}; choose from: "
+            f"{' '.join(self.symbols)} and ( ) | * + ?"
+        )
+
+
+def _subsets(parser: _Parser, symbols: Sequence[str]) -> Automaton:
+    """A state for every set of positions in which a string may have ended; the start is a state of its own."""
+    start, whole = frozenset((-1,)), parser.whole
+    place, waiting = {start: 0}, [start]
+    rows: list[tuple[int | None, ...]] = []
+    for one in waiting:
+        reached = frozenset().union(*(whole.first if position < 0 else parser.follow[position] for position in one))
+        row: list[int | None] = []
+        for symbol in symbols:
+            after = frozenset(position for position in reached if parser.symbol[position] == symbol)
+            if after and after not in place:
+                place[after] = len(place)
+                waiting.append(after)
+            row.append(place.get(after))
+        rows.append(tuple(row))
+    ends = whole.last | (start if whole.empty else frozenset())
+    return Automaton(tuple(rows), frozenset(place[one] for one in waiting if one & ends))
