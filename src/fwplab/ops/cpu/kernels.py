@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fwplab.errors import UserError
 from fwplab.ops.cpu import library
+from fwplab.ops.cpu.threads import threads
 
 UNDONE = 32
 """Steps between two saved states where the backward pass undoes the steps, or carries transposes beside what it holds:
@@ -117,7 +118,7 @@ class Plan(NamedTuple):
         """The description for the library; `tensor` is `[batch, time, heads, d]`, `variation` that of the rule."""
         batch, length, heads, width = tensor.shape
         is_double = int(tensor.dtype == torch.float64)
-        rest = self.order, self.lanes, self.together, self.teams, self.segment, torch.get_num_threads(), variation
+        rest = self.order, self.lanes, self.together, self.teams, self.segment, threads(), variation
         if self.packing is None:
             return Problem(batch, length, heads, width, is_double, *rest)
         batch, length = self.sequences(batch), max(self.groups, default=0)
