@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwplab.ops.cpu.kernels import Order, Plan, Strided, call, check, packing, registers
+from fwplab.ops.cpu.kernels import Order, Plan, Strided, call, check, packing, registers, strided
 from fwplab.ops.folding import Mapped, fold, unfold
 from fwplab.ops.operator import Found, as_operator, with_rows
 from fwplab.ops.rule import RULES
@@ -30,7 +30,7 @@ def elementwise(
 def place(tensor: Tensor) -> Strided:
     """`[batch, time, channels]`, `[batch, channels]` or `[channels]`."""
     strides = tensor.stride()
-    return Strided(tensor.data_ptr(), strides[0] if len(strides) > 1 else 0, strides[1] if len(strides) > 2 else 0, 0)
+    return strided(tensor, strides[0] if len(strides) > 1 else 0, strides[1] if len(strides) > 2 else 0, 0)
 
 
 def cut(z: Tensor, cu_seqlens: Tensor | None) -> Plan:

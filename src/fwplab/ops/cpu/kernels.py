@@ -36,6 +36,8 @@ class Problem(ctypes.Structure):
         ("variation", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("longest_first", "starts", "lengths")),
     )
+    packing: "Packing | None" = None
+    """Keeps alive what the pointers point to."""
 
 
 class Strided(ctypes.Structure):
@@ -47,24 +49,33 @@ class Strided(ctypes.Structure):
         ("row", ctypes.c_int64),
         ("head", ctypes.c_int64),
     )
+    tensor: Tensor | None = None
+    """Keeps alive what `data` points to."""
+
+
+def strided(tensor: Tensor, batch: int, row: int, head: int) -> Strided:
+    """A tensor with its strides in elements."""
+    place = Strided(tensor.data_ptr(), batch, row, head)
+    place.tensor = tensor
+    return place
 
 
 def sequence(tensor: Tensor | None) -> Strided:
     """`[batch, time, heads, ...]`; nowhere, if the rule has no such argument."""
     if tensor is None:
         return Strided(None, 0, 0, 0)
-    return Strided(tensor.data_ptr(), *tensor.stride()[:3])
+    return strided(tensor, *tensor.stride()[:3])
 
 
 def state(tensor: Tensor) -> Strided:
     """`[batch, heads, rows, columns]`, or `[batch, heads, d]`, which has one row."""
     batch, head, *rest = tensor.stride()
-    return Strided(tensor.data_ptr(), batch, rest[0] if len(rest) == 2 else 0, head)
+    return strided(tensor, batch, rest[0] if len(rest) == 2 else 0, head)
 
 
 def weight(tensor: Tensor) -> Strided:
     """`[heads, rows, columns]`, or `[heads, d]`: shared by the batch."""
-    return Strided(tensor.data_ptr(), 0, tensor.stride(1) if tensor.dim() == 3 else 0, tensor.stride(0))
+    return strided(tensor, 0, tensor.stride(1) if tensor.dim() == 3 else 0, tensor.stride(0))
 
 
 def check(rule: str, like: Tensor, **expected: tuple[Tensor, tuple[int, ...]]) -> None:
@@ -126,7 +137,9 @@ class Plan(NamedTuple):
         if self.packing is None:
             return Problem(batch, length, heads, width, is_double, *rest)
         batch, length = self.sequences(batch), max(self.groups, default=0)
-        return Problem(batch, length, heads, width, is_double, *rest, *(t.data_ptr() for t in self.packing))
+        packed = Problem(batch, length, heads, width, is_double, *rest, *(t.data_ptr() for t in self.packing))
+        packed.packing = self.packing
+        return packed
 
     def tape(self, like: Tensor, matrix: int, slot: int) -> Tensor:
         """Room `[heads, bytes]` for what the backward pass needs: for each group a matrix before each segment and at
