@@ -11,6 +11,8 @@ from torch import Tensor
 
 from fwplab.errors import UserError
 from fwplab.ops.cpu import library
+from fwplab.ops.cpu.threads import threads
+from fwplab.ops.packing import check_bounds
 
 UNDONE = 32
 """Steps between two saved states where the backward pass undoes the steps, or carries transposes beside what it holds:
@@ -80,8 +82,10 @@ def check(rule: str, like: Tensor, **expected: tuple[Tensor, tuple[int, ...]]) -
     """The library reads memory by these shapes: whatever differs in shape, dtype or device is a `UserError`."""
     if like.dtype not in (torch.float32, torch.float64):
         raise UserError(f"{rule}: dtype {like.dtype} is not supported on the CPU; choose from: float32, float64")
-    for name, (tensor, shape) in expected.items():
-        if tensor.shape != shape or tensor.dtype != like.dtype or tensor.device != like.device:
+    for name, (tensor, shape) in {"the first input": (like, like.shape), **expected}.items():
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+            raise UserError(f"{rule}: {name} is {tensor.layout} on {tensor.device}; the kernels take strided on cpu")
+        if tensor.shape != shape or tensor.dtype != like.dtype:
             raise UserError(
                 f"{rule}: {name} is {tensor.dtype} {list(tensor.shape)} on {tensor.device}, "
                 f"not {like.dtype} {list(shape)} on {like.device}"
@@ -96,8 +100,9 @@ class Packing(NamedTuple):
     lengths: Tensor
 
 
-def packing(cu_seqlens: Tensor) -> Packing:
-    """The sequences between the bounds `[sequences + 1]`."""
+def packing(cu_seqlens: Tensor, like: Tensor) -> Packing:
+    """The sequences between the bounds `[sequences + 1]` of `like` `[batch, time, ...]`; the library trusts them."""
+    check_bounds("fwplab", cu_seqlens, *like.shape[:2])
     bounds = cu_seqlens.to("cpu", torch.int64)
     lengths = bounds.diff()
     return Packing(lengths.argsort(descending=True, stable=True), bounds[:-1].contiguous(), lengths)
@@ -128,7 +133,7 @@ class Plan(NamedTuple):
         """The description for the library; `tensor` is `[batch, time, heads, d]`, `variation` that of the rule."""
         batch, length, heads, width = tensor.shape
         is_double = int(tensor.dtype == torch.float64)
-        rest = self.order, self.lanes, self.together, self.teams, self.segment, torch.get_num_threads(), variation
+        rest = self.order, self.lanes, self.together, self.teams, self.segment, threads(), variation
         if self.packing is None:
             return Problem(batch, length, heads, width, is_double, *rest)
         batch, length = self.sequences(batch), max(self.groups, default=0)
@@ -169,7 +174,7 @@ def plan(
     not, it holds the states of a whole segment.
     """
     batch, length, heads, width = tensor.shape
-    packed = None if cu_seqlens is None else packing(cu_seqlens)
+    packed = None if cu_seqlens is None else packing(cu_seqlens, tensor)
     if packed is not None:
         batch = packed.lengths.numel()
     lanes = registers() // tensor.element_size()
