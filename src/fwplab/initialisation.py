@@ -19,7 +19,8 @@ def initialise(modules: Iterable[nn.Module], scheme: Initialisation) -> None:
     - "orthogonal": a random matrix with orthonormal rows or columns (Saxe et al. 2014).
 
     A parameter that stacks one matrix a head is initialised matrix by matrix. This also removes an offset that the
-    mixer has added to its weights, such as the `rate_bias` of SRWM, and their scales, such as `value_scale`. Vectors (biases and normalisations) do not change.
+    mixer has added to its weights, such as the `rate_bias` of SRWM, and their scales, such as `value_scale`. Vectors
+    (biases and normalisations) do not change.
     """
     if scheme == "own":
         return
