@@ -37,6 +37,12 @@ def small_run(mixer: str = "recurrent-delta", language_name: str = "parity", **c
     return replace(run, **changes)  # type: ignore[arg-type]
 
 
+def averaged(average: float, max_steps: int) -> Run:
+    """The small run with an average of the weights."""
+    run = small_run()
+    return replace(run, protocol=replace(run.protocol, average=average, max_steps=max_steps))
+
+
 def weights_of(folder: Path) -> dict[str, Tensor]:
     """All selected weights of a run's folder."""
     return {
@@ -156,8 +162,9 @@ def _stamp(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def test_resuming_at_every_check_keeps_the_bits(tmp_path: Path) -> None:
-    run, path = small_run(), tmp_path / RESUME
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_resuming_at_every_check_keeps_the_bits(tmp_path: Path, average: float) -> None:
+    run, path = averaged(average, max_steps=12), tmp_path / RESUME
     whole = train(run)
     training = Training(run, "cpu")
     while training.learning:
@@ -168,6 +175,32 @@ def test_resuming_at_every_check_keeps_the_bits(tmp_path: Path) -> None:
             training = Training(run, "cpu")
             training.resume(path)
     assert training.record().members == whole.members
+
+
+@pytest.mark.parametrize("population", ["stack", "loop"])
+def test_checks_evaluate_the_average_and_training_goes_on_from_the_weights(population: str) -> None:
+    """The average is followed by hand beside a training without one, whose weights are the same at every step."""
+    training, plain = (
+        Training(replace(averaged(decay, max_steps=24), population=population), "cpu")  # type: ignore[arg-type]
+        for decay in (0.8, 0.0)
+    )
+    followed = torch.zeros_like(plain.population.vectors, dtype=torch.float64)
+    for step in range(1, 13):
+        training.step()
+        plain.step()
+        assert torch.equal(training.population.vectors, plain.population.vectors)
+        weight = max(0.2, 1 / step)
+        followed = (1 - weight) * followed + weight * plain.population.vectors.detach().double()
+    names = training.population.by_name(followed[0])
+    training.check()
+    chosen = training.members[0].chosen["paper"][1]
+    for name, tensor in chosen.items():  # 12 roundings of a lerp, of numbers up to the largest of the parameter
+        bound = 12 * 4 * torch.finfo(torch.float32).eps * names[name].abs().max()
+        assert (tensor.double() - names[name]).abs().max() <= bound
+    assert not torch.equal(chosen["readout.weight"], plain.population.weights[0]["readout.weight"])
+    assert torch.equal(training.population.vectors, plain.population.vectors)
+    with pytest.raises(UserError, match="decay below 1"):
+        averaged(1.0, max_steps=12)
 
 
 def test_another_runs_state_is_refused(tmp_path: Path) -> None:

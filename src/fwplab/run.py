@@ -77,6 +77,9 @@ class Protocol:
     """Adam's decay rate of the mean of the squared gradients."""
     epsilon: float = 1e-9
     """Adam's constant in the denominator."""
+    average: float = 0.0
+    """The decay of an exponential moving average of the weights, which checks evaluate and checkpoints hold; 0 for the
+    weights themselves. See `fwplab.averaging`."""
     splits: SplitSpec = field(default_factory=SplitSpec)
     """How many strings of which lengths are trained on, validated on and tested on."""
 
@@ -84,6 +87,8 @@ class Protocol:
         for name in ("patience", "max_steps", "batch_size", "check_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
+        if not 0 <= self.average < 1:
+            raise UserError(f"average must be 0 (off), or a decay below 1 such as 0.99, not {self.average}")
         for name, choices in (("selection", self.rules), ("stop", STOPS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in choices:
                 raise UserError(f"unknown {name} {getattr(self, name)!r}; choose from: {', '.join(choices)}")

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fwplab import contract, ops
+from fwplab.averaging import Average
 from fwplab.checkpoint import Checkpoint, checkpoint_path, read_tensors, save_checkpoint, write_tensors
 from fwplab.corpora import corpus_splits
 from fwplab.environment import environment
@@ -38,6 +40,7 @@ PACKED_FROM = 16
 Observer = Callable[[Progress], None]
 Moments = dict[str, Tensor]
 Order = np.ndarray[Any, np.dtype[np.int64]]
+AVERAGE = "average"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Adam's running means of the gradients and of their squares, by PyTorch's names."""
 
@@ -91,6 +94,7 @@ class Training:
             contract.check(run.mixer_name, models[0])
         self.parameters, self.state_size = models[0].parameter_count(), models[0].state_size()
         self.population = Population(models, *population_mode(run, device))
+        self.average = Average(self.population, run.protocol.average) if run.protocol.average else None
         self.population_mode = f"{self.population.mode} ({self.population.why})"
         self.on_gpu = torch.device(device).type == "cuda"
         if self.on_gpu:
@@ -121,6 +125,8 @@ class Training:
                 group["lr"] = group["initial_lr"] * factor
         losses, norms = self._run_update(*self._batch(members))
         self.step_number += 1
+        if self.average:
+            self.average.update(self.population, self.step_number)
         for member, value, finite in zip(members, losses.tolist(), norms.isfinite().tolist(), strict=True):
             member.steps, member.train_loss = self.step_number, value
             member.status = None if finite else "diverged"
@@ -138,12 +144,13 @@ class Training:
             return
         evaluated = [self.splits.bin0, self.splits.bin1, *oracle_splits(self.run.protocol, self.splits)]
         sizes = [len(data.lengths) for data in evaluated]
-        results = [score(self.population, data, self.device) for data in evaluated]
-        for index, member in enumerate(members):
-            accuracies = [correct[index].item() / size for (correct, _), size in zip(results, sizes, strict=True)]
-            loss0, loss1 = (loss[index].item() for _, loss in results[:2])
-            check = Check(self.step_number, member.train_loss, loss0, accuracies[0], loss1, *accuracies[1:])
-            member.apply_check(check, self.population.weights[index], self.run.protocol)
+        with self.average.in_place(self.population) if self.average else nullcontext():
+            results = [score(self.population, data, self.device) for data in evaluated]
+            for index, member in enumerate(members):
+                accuracies = [correct[index].item() / size for (correct, _), size in zip(results, sizes, strict=True)]
+                loss0, loss1 = (loss[index].item() for _, loss in results[:2])
+                check = Check(self.step_number, member.train_loss, loss0, accuracies[0], loss1, *accuracies[1:])
+                member.apply_check(check, self.population.weights[index], self.run.protocol)
         self._drop_ended(members)
 
     def _drop_ended(self, members: list[LearningMember]) -> None:
@@ -153,6 +160,8 @@ class Training:
             return
         moments = self._moments()
         self.population.keep(staying)
+        if self.average:
+            self.average.keep(staying)
         self.optimiser = self._adam([moments[index] for index in staying])
 
     def _update(self, tokens: Tensor, labels: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -219,8 +228,10 @@ class Training:
     def save(self, path: Path) -> None:
         """Writes everything that the rest of the training depends on."""
         tensors: Weights = {}
-        for member, vector, moments in zip(self.learning, self.population.vectors, self._moments(), strict=True):
-            for part, numbers in {"weights": vector, **moments}.items():
+        moving = [{AVERAGE: vector} for vector in self.average.vectors] if self.average else [{} for _ in self.learning]
+        each = zip(self.learning, self.population.vectors, self._moments(), moving, strict=True)
+        for member, vector, moments, average in each:
+            for part, numbers in {"weights": vector, **moments, **average}.items():
                 views = self.population.by_name(numbers)
                 tensors.update({f"{member.seed}/{part}/{name}": view for name, view in views.items()})
         for member in self.members:
@@ -254,10 +265,12 @@ class Training:
             member.checks = [Check(**check) for check in saved["checks"]]
             member.chosen = {rule: (step, by_part[member.seed, f"chosen-{rule}"]) for rule, step in chosen.items()}
         self.population.keep([index for index, member in enumerate(self.members) if member.status is None])
+        self.average = Average(self.population, self.average.decay) if self.average else None
         moments: list[Moments] = []
-        for member, vector in zip(self.learning, self.population.vectors, strict=True):
+        for index, (member, vector) in enumerate(zip(self.learning, self.population.vectors, strict=True)):
             parts = {part: torch.zeros_like(vector) for part in MOMENTS}
-            for part, numbers in {"weights": vector, **parts}.items():
+            average = {AVERAGE: self.average.vectors[index]} if self.average else {}
+            for part, numbers in {"weights": vector, **parts, **average}.items():
                 for name, view in self.population.by_name(numbers).items():
                     view.copy_(by_part[member.seed, part][name])
             moments.append(parts)

@@ -62,6 +62,8 @@ class Train:
     """Steps between two looks at both bins, besides one at each epoch's end; 50."""
     patience: int | None = None
     """Checks in a row that must be right before training ends; 1, of the strict protocol 10."""
+    average: float | None = None
+    """Decay of an average of the weights that is evaluated in their place; 0, off."""
     train_strings: int | None = None
     """Strings of the training set, of length 2 to 50; 10,000."""
     validation_strings: int | None = None
