@@ -183,6 +183,7 @@ def test_the_page_shows_a_layer_that_works(tmp_path: Path) -> None:
     assert code is not None
     assert project is not None
     group, name, value = re.search(r'entry-points."(.*?)"\]\n(\S+) = "(.*?)"', project[1]).groups()  # type: ignore[union-attr]
+    name = f"mylab-{name}"  # a name that no mixer of this package will take
     (tmp_path / "mylab").mkdir()
     (tmp_path / "mylab" / "__init__.py").touch()
     (tmp_path / "mylab" / "gru.py").write_text(code[1])

@@ -12,6 +12,7 @@ from fwplab.languages import END, LANGUAGES, Language, load_language
 from fwplab.languages.contract import check
 from fwplab.languages.dyck_1 import Dyck1
 from fwplab.languages.parity import Parity
+from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.run import Protocol, Run
 from fwplab.trainer import Training
@@ -140,8 +141,9 @@ def test_a_broken_promise_is_named(broken: type[Language], complaint: str, monke
 def test_nothing_is_trained_on_a_broken_language(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fwplab.trainer.load_language", lambda _: Miscounts())
     monkeypatch.setattr(Language, "name", "mine")
+    drawn_by_no_other_test = Protocol(splits=SplitSpec(train_strings=77))
     with pytest.raises(UserError, match="counts 2 words of length 1"):
-        Training(Run("parity", protocol=Protocol(max_steps=7), mixer=MIXERS.load("srwm")()), "cpu")
+        Training(Run("parity", protocol=drawn_by_no_other_test, mixer=MIXERS.load("srwm")()), "cpu")
 
 
 def test_the_page_shows_languages_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
