@@ -40,5 +40,5 @@ if __name__ == "__main__":
     with clock.on_threads(1):
         for name in ("recurrent-delta", "srwm", "linear-transformer"):
             for size in (8, 16, 32, 64):
-                times = clock.medians(steps(name, size), rounds=ROUNDS, least=0.1)
+                times = clock.medians(steps(name, size), rounds=ROUNDS, min_seconds=0.1)
                 print(f"{name:20} {size:5}", *(f"{1000 * times[way]:6.1f}" for way in ("stack", "loop", "packed")))
