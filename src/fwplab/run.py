@@ -37,28 +37,40 @@ STOPS: tuple[Stop, ...] = ("both_bins", "in_distribution", "every_rule")
 class Protocol:
     """How a run is trained, stopped and read.
 
-    `selection` is the rule that speaks for the run. `stop`: "both_bins" ends a member when Bin0 and Bin1 have both
-    been right to the last string for `patience` checks in a row, "in_distribution" when Bin0 alone has been so (Bin1
-    is then never looked at by anything but the record), "every_rule" when the first has happened once and the second
-    too; there the rules "strict" and "last" read nothing after the check at which "in_distribution" would have ended,
-    so that one training serves them all and none sees another's strings. `oracle` also scores the strings beyond
-    training length that are reported, for the rule of that name alone. Checks happen every `check_every` steps and
-    at each epoch's end.
-    `schedule`: the learning rate stays ("constant"), or falls to zero over `max_steps` as half a cosine ("cosine").
+    The bins are evaluated every `check_every` steps and at each epoch's end; such an evaluation is a check. `stop` says
+    when a member ends:
+
+    - "both_bins": when Bin0 and Bin1 have both been right at 100 % for `patience` checks in a row.
+    - "in_distribution": when Bin0 alone has been so; Bin1 is then read by nothing but the record.
+    - "every_rule": when the first has happened once, and the second too. The rules "strict" and "last" then read
+      nothing after the check at which "in_distribution" would have ended, so that one training serves all rules and
+      none sees another's strings.
     """
 
     selection: Rule = "paper"
+    """The rule that speaks for the run."""
     stop: Stop = "both_bins"
+    """When a member ends: both_bins, in_distribution or every_rule."""
     patience: int = 1
+    """Checks in a row that must be right before training ends."""
     oracle: bool = False
+    """Also score the strings beyond training length that are reported, for the rule of that name alone."""
     max_steps: int = 5_000
+    """Steps of training at most."""
     schedule: Schedule = "constant"
+    """The learning rate stays (constant), or falls to zero over max_steps as half a cosine (cosine)."""
     batch_size: int = 64
+    """Strings a step."""
     check_every: int = 50
+    """Steps between two evaluations of both bins, besides one at each epoch's end."""
     beta1: float = 0.9
+    """Adam's decay of the mean gradient."""
     beta2: float = 0.995
+    """Adam's decay of the mean squared gradient."""
     epsilon: float = 1e-9
+    """Adam's smallest divisor."""
     splits: SplitSpec = field(default_factory=SplitSpec)
+    """The strings."""
 
     def __post_init__(self) -> None:
         for name in ("patience", "max_steps", "batch_size", "check_every"):
