@@ -8,14 +8,14 @@ import torch
 from fwplab.errors import UserError
 from fwplab.record import Check
 from fwplab.run import Protocol
-from fwplab.selection import Apprentice
+from fwplab.selection import LearningMember
 
 STUDY = Protocol(stop="every_rule", patience=2, oracle=True, max_steps=100)
 
 
-def told(protocol: Protocol, *accuracies: tuple[float, float, float]) -> Apprentice:
+def told(protocol: Protocol, *accuracies: tuple[float, float, float]) -> LearningMember:
     """A member after checks with these accuracies of Bin0, Bin1 and the reported strings, ten steps apart."""
-    member = Apprentice(seed=0, learning_rate=1e-3)
+    member = LearningMember(seed=0, learning_rate=1e-3)
     for place, (bin0, bin1, oracle) in enumerate(accuracies, start=1):
         if member.status is None:
             check = Check(10 * place, 0.1, 1.0 / place, bin0, 0.5, bin1, oracle)
@@ -23,7 +23,7 @@ def told(protocol: Protocol, *accuracies: tuple[float, float, float]) -> Apprent
     return member
 
 
-def steps(member: Apprentice) -> dict[str, int]:
+def steps(member: LearningMember) -> dict[str, int]:
     return {rule: step for rule, (step, _) in member.chosen.items()}
 
 

@@ -90,6 +90,6 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         raise UserError(f"{path} is no fwplab checkpoint ({type(error).__name__}: {error})") from error
 
 
-def same(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def clone_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """A copy that later training leaves alone."""
     return {name: torch.clone(tensor.detach()) for name, tensor in weights.items()}

@@ -60,6 +60,6 @@ def opened(make: Callable[[], Found]) -> Found:
         time.sleep(OPEN_AGAIN_SECONDS)
 
 
-def said(error: sql.exc.DBAPIError) -> str:
+def database_message(error: sql.exc.DBAPIError) -> str:
     """The first line of what the database said."""
     return str(error.orig).strip().partition("\n")[0]

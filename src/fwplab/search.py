@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from fwplab.database import NO_DRIVER, database, opened, said, shown, unusable
+from fwplab.database import NO_DRIVER, database, database_message, opened, shown, unusable
 from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES
 from fwplab.languages.splits import SplitSpec
@@ -145,8 +145,8 @@ def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study
                 storage.engine.dispose()
     except sql.exc.DBAPIError as error:
         raise UserError(
-            f"{shown(url)} cannot be used for a search ({said(error)}); choose another --storage, or mend this one: "
-            "the same command goes on where this one stopped"
+            f"{shown(url)} cannot be used for a search ({database_message(error)}); choose another --storage, or mend "
+            "this one: the same command goes on where this one stopped"
         ) from error
 
 

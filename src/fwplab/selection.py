@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from fwplab.checkpoint import same
+from fwplab.checkpoint import clone_weights
 from fwplab.population import Weights
 from fwplab.record import Check, MemberProgress, Status
 from fwplab.run import Protocol, Rule
@@ -13,7 +13,7 @@ BLIND: tuple[Rule, ...] = ("strict", "last")
 
 
 @dataclass
-class Apprentice:
+class LearningMember:
     """A member while it learns."""
 
     seed: int
@@ -40,7 +40,7 @@ class Apprentice:
                 continue
             best = max((merit(rule, earlier) for earlier in self.checks), default=(-math.inf,))
             if rule not in self.chosen or merit(rule, check) > best:
-                copy = copy or same(weights)
+                copy = copy or clone_weights(weights)
                 self.chosen[rule] = (check.step, copy)
         self.checks.append(check)
         if self._ends(check, protocol):

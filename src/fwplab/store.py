@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sql
 from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
 
-from fwplab.database import BUSY_SECONDS, NO_DRIVER, database, opened, said, shown, unusable
+from fwplab.database import BUSY_SECONDS, NO_DRIVER, database, database_message, opened, shown, unusable
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.languages.splits import SplitSummary
@@ -100,7 +100,7 @@ class Store:
         except sql.exc.DBAPIError as error:
             self.close()
             raise UserError(
-                f"{shown(self.url)} cannot be used as a store ({said(error)}); "
+                f"{shown(self.url)} cannot be used as a store ({database_message(error)}); "
                 "choose another FWPLAB_HOME or FWPLAB_STORE"
             ) from error
         except UserError:
@@ -184,7 +184,8 @@ class Store:
             return work()
         except sql.exc.OperationalError as error:
             raise UserError(
-                f"{shown(self.url)} does not answer ({said(error)}); the same command goes on where this one stopped"
+                f"{shown(self.url)} does not answer ({database_message(error)}); "
+                "the same command goes on where this one stopped"
             ) from error
 
     def _insert(self, record: Record) -> None:

@@ -27,7 +27,7 @@ from fwplab.population import Population, Weights
 from fwplab.record import Chance, Check, Member, Progress, Record, Score
 from fwplab.recorded import Recorded, Work
 from fwplab.run import Protocol, Run, from_dict, to_dict
-from fwplab.selection import Apprentice
+from fwplab.selection import LearningMember
 
 RESUME = "resume.safetensors"
 SAVE_EVERY_SECONDS = 10.0
@@ -79,7 +79,7 @@ class Training:
             raise UserError(f"{which} has other code here than where run {run.key} was asked for")
         self.run, self.device = run, device
         self.splits = load_splits(run)
-        self.members = [Apprentice(seed, run.rate_of(seed)) for seed in run.seeds]
+        self.members = [LearningMember(seed, run.rate_of(seed)) for seed in run.seeds]
         self.step_number = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
         models = [run.build(seed).to(device) for seed in run.seeds]
@@ -97,7 +97,7 @@ class Training:
         self.optimiser = self._adam([{} for _ in run.seeds])
 
     @property
-    def learning(self) -> list[Apprentice]:
+    def learning(self) -> list[LearningMember]:
         """The members that still learn, in the population's order."""
         return [member for member in self.members if member.status is None]
 
@@ -142,7 +142,7 @@ class Training:
             member.take(check, self.population.weights[index], self.run.protocol)
         self._dismiss(members)
 
-    def _dismiss(self, members: list[Apprentice]) -> None:
+    def _dismiss(self, members: list[LearningMember]) -> None:
         """Takes members that got a status out of the population."""
         staying = [index for index, member in enumerate(members) if member.status is None]
         if len(staying) == len(members):
@@ -158,7 +158,7 @@ class Training:
         self.optimiser.step()
         return losses.detach(), torch.linalg.vector_norm(self.population.gradients, dim=1)
 
-    def _batch(self, members: list[Apprentice]) -> tuple[Tensor, ...]:
+    def _batch(self, members: list[LearningMember]) -> tuple[Tensor, ...]:
         """Tokens and labels `[member, batch, time]`, and on a CPU the strings' lengths `[member, batch]`.
 
         On a GPU the strings lie there from the start, and every batch has the same shape, so that the step can be
@@ -288,7 +288,7 @@ class Training:
             seconds=self.seconds,
         )
 
-    def _member(self, member: Apprentice, named: list[tuple["Where", Dataset]]) -> Member:
+    def _member(self, member: LearningMember, named: list[tuple["Where", Dataset]]) -> Member:
         right_at: dict[int, list[int]] = {}
         for step, weights in member.chosen.values():
             if step not in right_at:
@@ -355,7 +355,7 @@ def padded(data: Dataset, device: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(tokens).to(device), torch.from_numpy(labels).to(device)
 
 
-def _facts(member: Apprentice) -> dict[str, Any]:
+def _facts(member: LearningMember) -> dict[str, Any]:
     facts = {f.name: getattr(member, f.name) for f in dataclasses.fields(member)}
     facts["checks"] = [dataclasses.asdict(check) for check in member.checks]
     facts["chosen"] = {rule: step for rule, (step, _) in member.chosen.items()}

@@ -8,7 +8,7 @@ import pytest
 from fwplab.automata import Moore
 from fwplab.errors import UserError
 from fwplab.languages import language
-from fwplab.smfa.drawing import moves_of, to_dot, told
+from fwplab.smfa.drawing import describe_change, moves_of, to_dot
 from fwplab.smfa.examples import EXAMPLES
 from fwplab.smfa.machine import Change, Move, SelfModifying
 from fwplab.smfa.nerode import residuals
@@ -164,4 +164,4 @@ def test_a_configuration_is_drawn_with_all_its_moves() -> None:
     assert '"v.1" [shape=circle, style="dashed"' in dot
     assert '"copy" [shape=circle, style="filled"' in dot
     assert '"end" [shape=doublecircle' in dot
-    assert told(machine.changes["write0"]) == ["fresh v, output 0", "add v -0-> v'"]
+    assert describe_change(machine.changes["write0"]) == ["fresh v, output 0", "add v -0-> v'"]

@@ -18,7 +18,7 @@ from fwplab.errors import UserError
 from fwplab.languages import Language, language
 from fwplab.model import Model
 from fwplab.run import Rule
-from fwplab.smfa.drawing import facts_of, spelled, to_dot, told
+from fwplab.smfa.drawing import describe_change, facts_of, format_move, to_dot
 from fwplab.smfa.examples import EXAMPLES, Example
 from fwplab.smfa.machine import SelfModifying, Step
 from fwplab.smfa.nerode import residuals
@@ -281,15 +281,15 @@ def _parts(machine: SelfModifying) -> list[str]:
     lines = ["states: " + ", ".join(f"{state} (output {output})" for state, output in machine.states.items())]
     if machine.registers:
         lines.append("registers: " + ", ".join(f"{name} = {held}" for name, held in machine.registers.items()))
-    lines.append("moves: " + "; ".join(map(spelled, machine.moves)))
-    return lines + [f"change {name}: {'; '.join(told(change))}" for name, change in machine.changes.items()]
+    lines.append("moves: " + "; ".join(map(format_move, machine.moves)))
+    return lines + [f"change {name}: {'; '.join(describe_change(change))}" for name, change in machine.changes.items()]
 
 
 def _trace(steps: list[Step]) -> Table:
     table = Table("symbol", "state", "output", "registers", "moves", "change", "removed", "added", box=None)
     for step in steps:
         registers = ", ".join(f"{name} = {state}" for name, state in step.registers.items())
-        removed, added = ("; ".join(map(spelled, moves)) for moves in (step.removed, step.added))
+        removed, added = ("; ".join(map(format_move, moves)) for moves in (step.removed, step.added))
         state = (step.symbol, step.state or "none", step.output or "-", registers, str(step.moves))
         table.add_row(*state, step.change or "", removed, added)
     return table

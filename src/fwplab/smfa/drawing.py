@@ -7,21 +7,21 @@ from fwplab.extraction.mealy import escaped
 from fwplab.smfa.machine import Change, Configuration, Move, SelfModifying
 
 
-def spelled(move: Move) -> str:
+def format_move(move: Move) -> str:
     """A move in a few characters.
 
-    >>> spelled(Move("v'", "b", "v", "grow"))
+    >>> format_move(Move("v'", "b", "v", "grow"))
     "v' -b-> v, grow"
     """
     text = f"{move.source} -{move.symbol}-> {move.target}"
     return text if move.then is None else f"{text}, {move.then}"
 
 
-def told(change: Change) -> list[str]:
+def describe_change(change: Change) -> list[str]:
     """What a change does, a line an action."""
     made = [f"fresh {register}, output {output}" for register, output in change.fresh.items()]
     removed = [f"remove {source} -{symbol}->" for source, symbol in change.remove]
-    return [*made, *removed, *(f"add {spelled(move)}" for move in change.add)]
+    return [*made, *removed, *(f"add {format_move(move)}" for move in change.add)]
 
 
 def moves_of(configuration: Configuration) -> list[Move]:
