@@ -87,6 +87,25 @@ def test_another_space_is_another_search() -> None:
     assert SEARCH.name == replace(SEARCH).name
 
 
+RECORDED = ("counter_2/delta-net", "counter_2/recurrent-delta", "counter_3/recurrent-delta")
+"""Cells whose searches have the names of today; older ones are of a time when names held defaults too."""
+
+
+@pytest.mark.parametrize("cell", RECORDED)
+def test_a_recorded_search_is_found_again_under_its_name(cell: str) -> None:
+    search = recipe(*cell.split("/")).found_by.search
+    assert search is not None
+    again = Search(
+        *cell.split("/"),
+        search.space,
+        strings=search.strings,
+        members=search.seeds,
+        objective=search.objective,
+        check_every=search.check_every,
+    )
+    assert again.name == search.name
+
+
 def test_schedule_switches_and_looks_are_searched_and_kept(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ["search", "--language", "aa_star", "--mixer", "srwm", *FEW, "--members", "1", "--trials", "2"]
     chosen = ["--schedule", "constant", "--switch", "rate-bias=-1,-4", "normalised_input=true", "--check-every", "7"]

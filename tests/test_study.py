@@ -159,7 +159,7 @@ def test_another_mixer_stands_beside_the_papers_by_the_common_recipe(capsys: pyt
         (language, mixer) for language in PAPER_LANGUAGES for mixer in ("lstm", "softmax-attention")
     ]
     for own, other in zip(lent[::2], lent[1::2], strict=True):
-        common = recipe(own.language, study.lender)
+        common = recipe(own.language, study.template_mixer)
         assert common.found_by.summary(own.language).startswith("common")
         assert other == replace(common.run((0, 1)), mixer=MIXERS.load("softmax-attention")())
         assert other.protocol == own.protocol

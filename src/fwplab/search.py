@@ -10,8 +10,8 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -27,7 +27,7 @@ from fwplab.recipes import Recipe
 from fwplab.recipes.history import History, Objective, Searched
 from fwplab.recipes.space import Space
 from fwplab.record import Progress, Record
-from fwplab.run import Protocol, Run, Schedule, mixer_from_dict, to_dict
+from fwplab.run import Protocol, Run, mixer_from_dict, to_dict
 from fwplab.store import folder_of
 from fwplab.trainer import RESUME, train
 
@@ -81,20 +81,18 @@ class Search:
     def run(self, trial: optuna.trial.BaseTrial) -> Run:
         """The run that a trial asks for."""
         space = self.space
-        hidden = trial.suggest_categorical("hidden", space.hidden)
-        width = trial.suggest_categorical("head_width", space.head_width)
-        batch = trial.suggest_categorical("batch_size", space.batch_size)
-        model = ModelSpec(hidden, trial.suggest_categorical("layers", space.layers), max(1, hidden // width))
+        chosen = {name: trial.suggest_categorical(name, values) for name, values in space.choices().items()}
         rate = trial.suggest_float("learning_rate", *space.learning_rate, log=True)
-        schedule = cast(Schedule, trial.suggest_categorical("schedule", space.schedule))
         switches = {name: trial.suggest_categorical(name, values) for name, values in space.switches.items()}
+        hidden, batch = chosen["hidden"], chosen["batch_size"]
+        model = ModelSpec(hidden, chosen["layers"], max(1, hidden // chosen["head_width"]))
         steps = max(1, self.strings // batch)
         protocol = Protocol(
             selection=self.objective,
             stop="both_bins" if self.objective == "paper" else "in_distribution",
             patience=1 if self.objective == "paper" else 10,
             max_steps=steps,
-            schedule=schedule,
+            schedule=chosen["schedule"],
             batch_size=batch,
             check_every=self.check_every or max(1, steps // self.checks),
             splits=SplitSpec(validation_strings=500, test_lengths=(), seed=SPLIT_SEED),
@@ -111,16 +109,9 @@ class Search:
         run = self.run(optuna.trial.FixedTrial(best.params))
         states = [trial.state for trial in study.trials]
         complete, pruned = (states.count(getattr(optuna.trial.TrialState, name)) for name in ("COMPLETE", "PRUNED"))
-        return Recipe(
-            language=self.language,
-            mixer=run.mixer,
-            model=run.model,
-            learning_rate=run.learning_rates[0],
-            batch_size=run.protocol.batch_size,
-            max_steps=run.protocol.max_steps,
-            schedule=run.protocol.schedule,
-            check_every=self.check_every or Recipe.check_every,
-            found_by=History(
+        return Recipe.of(
+            run if self.check_every else replace(run, protocol=replace(run.protocol, check_every=Recipe.check_every)),
+            History(
                 Searched(
                     name=self.name,
                     ended=complete,

@@ -13,7 +13,7 @@ from fwplab.model import ModelSpec
 from fwplab.run import PROTOCOLS, Run
 from fwplab.studies import STUDIES
 from fwplab.studies.freezing import Freezing
-from fwplab.studies.mechanism import Cell, Mechanism
+from fwplab.studies.mechanism import Mechanism, MechanismRow
 from fwplab.studies.patching import Patching
 from fwplab.studies.probing import Probing, best_place
 from fwplab.studies.spectrum import Spectrum
@@ -73,8 +73,8 @@ def test_a_rule_whose_checkpoints_are_not_looked_at_is_refused(
     assert "no checkpoint of the strict rule; choose from: paper" in capsys.readouterr().err
 
 
-def cell(values: dict[tuple[int, str], list[float]], mixer: str = "srwm") -> Cell:
-    return Cell(mixer, "parity", "paper", 2, 1, {which: spread(found) for which, found in values.items()})
+def cell(values: dict[tuple[int, str], list[float]], mixer: str = "srwm") -> MechanismRow:
+    return MechanismRow(mixer, "parity", "paper", 2, 1, {which: spread(found) for which, found in values.items()})
 
 
 def test_tables_and_figures_show_what_was_found() -> None:

@@ -13,7 +13,7 @@ from fwplab.errors import UserError
 from fwplab.plots import check_format, save
 from fwplab.run import Rule
 from fwplab.studies import STUDIES
-from fwplab.studies.mechanism import Cell, Mechanism, cell_of_checkpoint
+from fwplab.studies.mechanism import Mechanism, MechanismRow, cell_of_checkpoint
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class Probe:
         return 0
 
 
-def _asked(checkpoint: Checkpoint, names: tuple[str, ...]) -> tuple[dict[str, tuple[Mechanism, Cell]], dict[str, str]]:
+def _asked(
+    checkpoint: Checkpoint, names: tuple[str, ...]
+) -> tuple[dict[str, tuple[Mechanism, MechanismRow]], dict[str, str]]:
     """By probe, what it found, and why it could not look; of a single one that is a `UserError`."""
     found, refused = {}, {}
     for name in names:

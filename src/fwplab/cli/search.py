@@ -5,7 +5,7 @@ import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +21,6 @@ from fwplab.languages import load_language
 from fwplab.mixers import MIXERS
 from fwplab.recipes import write_recipe
 from fwplab.recipes.space import Space
-from fwplab.run import Schedule
 
 if TYPE_CHECKING:
     from fwplab.search import Search
@@ -47,14 +46,7 @@ class SearchCommand:
     """Seeds of a trial."""
     objective: Literal["paper", "strict"] = "paper"
     """paper: the best mean of Bin0 and Bin1; strict: the in-distribution loss."""
-    hidden: tuple[int, ...] = (32, 64)
-    layers: tuple[int, ...] = (1, 2)
-    head_width: tuple[int, ...] = (2, 4, 8, 16)
-    learning_rate: tuple[float, float] = (1e-3, 1e-2)
-    """Lowest and highest."""
-    batch_size: tuple[int, ...] = (32, 64)
-    schedule: tuple[Schedule, ...] = ("cosine",)
-    """cosine, constant, or both."""
+    space: Space = Space()
     switch: tuple[str, ...] = ()
     """Switches of the mixer to choose values of, NAME=VALUE,VALUE (fwplab mixers)."""
     check_every: int | None = None
@@ -100,12 +92,10 @@ class SearchCommand:
         for name in ("trials", "strings", "members", "check_every"):
             if (number := getattr(self, name)) is not None and number < 1:
                 raise UserError(f"{name} must be a positive whole number, not {number}")
-        sizes = (self.hidden, self.layers, self.head_width, self.learning_rate, self.batch_size)
-        space = Space(*sizes, self.schedule, choices(self.mixer, self.switch))
         return Search(
             language=load_language(self.language).name,
             mixer=MIXERS.name_of(MIXERS.load(self.mixer)),
-            space=space,
+            space=replace(self.space, switches=choices(self.mixer, self.switch)),
             strings=self.strings,
             members=self.members,
             objective=self.objective,

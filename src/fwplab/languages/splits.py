@@ -29,13 +29,21 @@ class SplitSpec:
     """
 
     train_lengths: Window = (2, 50)
+    """Lowest and highest length of training and of Bin0."""
     longer_lengths: Window = (51, 100)
+    """Lowest and highest length of Bin1."""
     train_strings: int = 10_000
+    """Strings of the training set."""
     validation_strings: int = 2_000
+    """Strings of each bin."""
     test_lengths: tuple[Window, ...] = ((2, 50), (51, 100), (101, 200), (201, 500), (1000, 1000))
+    """Lowest and highest length of each test set."""
     test_strings: int = 1_000
+    """Strings of each test set."""
     seed: int = 0
+    """Seed of the strings."""
     task: Task = "transduction"
+    """What the labels are: those of every prefix (transduction), or whether the string is a word (recognition)."""
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

@@ -16,6 +16,8 @@ from fwplab.run import Protocol, Run, Schedule, from_dict, to_dict
 
 PROTOCOL = Protocol(stop="every_rule", patience=10, oracle=True)
 """One training that every selection rule can read; a recipe adds its budget."""
+BUDGET = ("batch_size", "max_steps", "schedule", "check_every")
+"""What of a protocol is a recipe's own."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,15 @@ class Recipe:
     check_every: int = 1_000_000
     found_by: History = field(default_factory=History)
 
+    @classmethod
+    def of(cls, run: Run, found_by: History) -> "Recipe":
+        """The recipe of a run's cell."""
+        budget = {name: getattr(run.protocol, name) for name in BUDGET}
+        return cls(run.language, run.mixer, run.model, run.learning_rates[0], **budget, found_by=found_by)
+
     def run(self, seeds: tuple[int, ...], protocol: Protocol = PROTOCOL) -> Run:
         """The run that trains this cell."""
-        budget = {name: getattr(self, name) for name in ("batch_size", "max_steps", "schedule", "check_every")}
+        budget = {name: getattr(self, name) for name in BUDGET}
         rates = (self.learning_rate,)
         return Run(self.language, self.mixer, seeds, rates, self.model, replace(protocol, **budget))
 

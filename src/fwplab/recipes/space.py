@@ -1,7 +1,7 @@
 """What a search may choose from."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
 
 from fwplab.errors import UserError
 from fwplab.mixers.mixer import head_width
@@ -10,22 +10,26 @@ from fwplab.run import SCHEDULES, Schedule
 
 @dataclass(frozen=True)
 class Space:
-    """What a search may choose from. Heads are chosen by their width, which must divide every `hidden`.
-
-    `switches` names switches of the mixer, each with the values to choose from.
-    """
+    """What a search may choose from."""
 
     hidden: tuple[int, ...] = (32, 64)
+    """Widths of the model."""
     layers: tuple[int, ...] = (1, 2)
+    """Numbers of layers."""
     head_width: tuple[int, ...] = (2, 4, 8, 16)
+    """Widths of a head; each must divide every width of the model."""
     learning_rate: tuple[float, float] = (1e-3, 1e-2)
+    """Lowest and highest."""
     batch_size: tuple[int, ...] = (32, 64)
+    """Strings a step."""
     schedule: tuple[Schedule, ...] = ("cosine",)
+    """cosine, constant, or both."""
     switches: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Switches of the mixer, each with the values to choose from."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "head_width", "batch_size"):
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
+        for name, kind in get_type_hints(type(self)).items():
+            if kind == tuple[int, ...] and min(getattr(self, name), default=0) < 1:
                 raise UserError(f"{name}: choose one or more positive whole numbers")
         for hidden in self.hidden:
             for width in self.head_width:
@@ -39,13 +43,10 @@ class Space:
     def lines(self) -> list[str]:
         """A line for each thing that is chosen."""
         low, high = self.learning_rate
-        chosen = {
-            "hidden": self.hidden,
-            "layers": self.layers,
-            "head width": self.head_width,
-            "batch size": self.batch_size,
-            "schedule": self.schedule,
-            **self.switches,
-        }
-        listed = [f"{name}: {', '.join(map(str, values))}" for name, values in chosen.items()]
-        return [*listed, f"learning rate: {low:g} to {high:g}"]
+        listed = [f"{name}: {', '.join(map(str, values))}" for name, values in (self.choices() | self.switches).items()]
+        return [*listed, f"learning_rate: {low:g} to {high:g}"]
+
+    def choices(self) -> dict[str, tuple[Any, ...]]:
+        """The values of everything that is chosen from a list, besides the mixer's switches."""
+        names = [each.name for each in fields(self) if each.name not in ("learning_rate", "switches")]
+        return {name: getattr(self, name) for name in names}

@@ -51,7 +51,7 @@ def variations() -> dict[str, FastWeightProgram]:
 
 
 @dataclass(frozen=True)
-class Cell:
+class AblationRow:
     """One variation on one language."""
 
     variation: str
@@ -77,17 +77,17 @@ class Ablation(Study):
             for program in variations().values()
         ]
 
-    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[AblationRow]:
         """One row for each variation and language that has records."""
         names = {program: name for name, program in variations().items()}
-        return [Cell(names[record.run.mixer], row([record], rule, "")) for record in records]  # type: ignore[index]
+        return [AblationRow(names[record.run.mixer], row([record], rule, "")) for record in records]  # type: ignore[index]
 
     def place(self, run: Run) -> tuple[str, str]:
         """Languages, and in them a line for each variation."""
         names = {program: name for name, program in variations().items()}
         return run.language, names[run.mixer]  # type: ignore[index]
 
-    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+    def facts(self, rows: Sequence[AblationRow]) -> list[dict[str, Any]]:
         """As the paper's table, and the variation."""
         return [{"variation": cell.variation} | to_json([cell.row])[0] for cell in rows]
 
@@ -95,7 +95,7 @@ class Ablation(Study):
         """None: thirty variations are too many lines for a panel."""
         return {}
 
-    def render(self, rows: Sequence[Cell]) -> Table:
+    def render(self, rows: Sequence[AblationRow]) -> Table:
         """Variations by languages: solved seeds, and the accuracy on Bin1 over them."""
         languages = list(dict.fromkeys(cell.row.language for cell in rows))
         found = {(cell.variation, cell.row.language): cell.row for cell in rows}
@@ -128,7 +128,7 @@ class Ablation(Study):
         return table
 
 
-def _guess(rows: Sequence[Cell], language: str) -> float:
+def _guess(rows: Sequence[AblationRow], language: str) -> float:
     return next(cell.row.chance_bin1 for cell in rows if cell.row.language == language)
 
 

@@ -8,7 +8,7 @@ from fwplab.languages import load_language
 from fwplab.mixers.srwm import BLOCKS
 from fwplab.probes import Values, frozen
 from fwplab.probes.freezing import AFTER
-from fwplab.studies.mechanism import Cell, Mechanism, share
+from fwplab.studies.mechanism import Mechanism, MechanismRow, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ class Freezing(Mechanism):
         """The checkpoint's model alone."""
         return frozen(checkpoint.model(), load_language(checkpoint.run.language))
 
-    def texts(self, cell: Cell) -> list[str]:
+    def texts(self, cell: MechanismRow) -> list[str]:
         """One line, and one for each part that is held."""
         held = sorted(name for _, name in cell.values if name.startswith("held "))
         return [
@@ -48,7 +48,7 @@ class Freezing(Mechanism):
             share(cell.median(0, "guess")),
         ]
 
-    def legend(self, cells: Sequence[Cell]) -> "list[Line2D]":
+    def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
         """The mixers and the guess."""
         from matplotlib.lines import Line2D
 
@@ -57,7 +57,7 @@ class Freezing(Mechanism):
         keys = [key(mixer, look(mixer)) for mixer in dict.fromkeys(cell.mixer for cell in cells)]
         return [*keys, Line2D([], [], color=INK, linestyle=":", alpha=0.7, label="most frequent label")]
 
-    def draw_panel(self, axes: "Axes", cells: Sequence[Cell]) -> None:
+    def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
         """Right labels against the step after which all states are frozen; at the right, with one part never changed.
 
         Mixers stand side by side at each step, so that none hides another.

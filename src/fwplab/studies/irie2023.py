@@ -57,7 +57,7 @@ class Irie2023(Study):
     )
 
     reports = True
-    lender = "linear-transformer"
+    template_mixer = "linear-transformer"
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Quick: four models, three languages, three seeds. Else all models and languages from their recipes."""
@@ -112,7 +112,7 @@ class Irie2023(Study):
 def _found_by(record: Record) -> History | None:
     """What the recipe says of its numbers; nothing for a run that is not the recipe's."""
     one = record.run.member(record.run.seeds[0])
-    own = recipe(one.language, one.mixer_name if one.mixer_name in MODELS else Irie2023.lender)
+    own = recipe(one.language, one.mixer_name if one.mixer_name in MODELS else Irie2023.template_mixer)
     trained = own.run(one.seeds)
     if one.mixer_name not in MODELS:
         trained = replace(trained, mixer=one.mixer, code=one.code)

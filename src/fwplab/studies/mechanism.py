@@ -28,7 +28,7 @@ REFUSED = "refused"
 
 
 @dataclass(frozen=True)
-class Cell:
+class MechanismRow:
     """One model on one language: every value that the probe found, over its seeds.
 
     `solved` of them recognise the language; None where that is not known, as of a checkpoint alone.
@@ -65,7 +65,7 @@ class Mechanism(Study):
     x: ClassVar[str]
     y: ClassVar[str] = ""
     records_of = "irie2023"
-    lender = Irie2023.lender
+    template_mixer = Irie2023.template_mixer
     measures = True
     measured_rules = ("paper",)
 
@@ -79,7 +79,7 @@ class Mechanism(Study):
         """What the probe finds; `UserError` where it cannot look."""
 
     @abstractmethod
-    def texts(self, cell: Cell) -> list[str]:
+    def texts(self, cell: MechanismRow) -> list[str]:
         """A row of the table, after its first column."""
 
     @property
@@ -93,10 +93,10 @@ class Mechanism(Study):
         """How to read the table."""
 
     @abstractmethod
-    def draw_panel(self, axes: "Axes", cells: Sequence[Cell]) -> None:
+    def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
         """Draws one language; matplotlib and `fwplab.plots` are imported here, as in `Study.figures`."""
 
-    def legend(self, cells: Sequence[Cell]) -> "list[Line2D]":
+    def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
         """The entries of the figure's legend; none where it needs no legend."""
         return []
 
@@ -104,7 +104,7 @@ class Mechanism(Study):
         """One, by the name of the study."""
         return {self.name: lambda records, rule: self.draw(self.rows(records, rule))}
 
-    def draw(self, cells: Sequence[Cell]) -> "Figure":
+    def draw(self, cells: Sequence[MechanismRow]) -> "Figure":
         """A figure with a panel for each language; `UserError` where nothing has been measured."""
         import matplotlib
 
@@ -128,7 +128,7 @@ class Mechanism(Study):
             found = {(0, REFUSED): 1.0}
         return [Measurement(self.name, checkpoint.rule, length, what, value) for (length, what), value in found.items()]
 
-    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[MechanismRow]:
         """One row a cell, of the seeds that are measured and can be looked at; `UserError` for a rule that none is."""
         self.require_measured(rule)
         cells = []
@@ -143,10 +143,10 @@ class Mechanism(Study):
                     by_value.setdefault((each.length, each.name), []).append(each.value)
             if seeds:
                 values = {which: spread(found) for which, found in by_value.items()}
-                cells.append(Cell(record.run.mixer_name, record.run.language, rule, seeds, solved, values))
+                cells.append(MechanismRow(record.run.mixer_name, record.run.language, rule, seeds, solved, values))
         return cells
 
-    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+    def facts(self, rows: Sequence[MechanismRow]) -> list[dict[str, Any]]:
         """Values by name and length."""
         return [
             {"mixer": cell.mixer, "language": cell.language, "rule": cell.rule, "seeds": cell.seeds}
@@ -160,7 +160,7 @@ class Mechanism(Study):
             for cell in rows
         ]
 
-    def render(self, rows: Sequence[Cell]) -> Table:
+    def render(self, rows: Sequence[MechanismRow]) -> Table:
         """Medians over seeds."""
         table = Table(header_style="bold", caption=self.caption, caption_justify="left")
         for name in ("model\nsolved", *self.head):
@@ -168,18 +168,18 @@ class Mechanism(Study):
         add_by_language(table, rows, lambda cell: cell.language, self._row)
         return table
 
-    def _row(self, cell: Cell) -> list[str]:
+    def _row(self, cell: MechanismRow) -> list[str]:
         solved = "" if cell.solved is None else f"\n[dim]{cell.solved} of {cell.seeds}[/dim]"
         return [f"{cell.mixer}{solved}", *self.texts(cell)]
 
 
-def cell_of_checkpoint(checkpoint: Checkpoint, values: Values) -> Cell:
+def cell_of_checkpoint(checkpoint: Checkpoint, values: Values) -> MechanismRow:
     """What a probe found in one checkpoint."""
     run, spreads = checkpoint.run, {which: spread([value]) for which, value in values.items()}
-    return Cell(run.mixer_name, run.language, checkpoint.rule, 1, None, spreads)
+    return MechanismRow(run.mixer_name, run.language, checkpoint.rule, 1, None, spreads)
 
 
-def mixer_rows(axes: "Axes", cells: Sequence[Cell]) -> None:
+def mixer_rows(axes: "Axes", cells: Sequence[MechanismRow]) -> None:
     """A panel's axes: mixers from the top down, shares from left to right."""
     from fwplab.plots.style import INK
 

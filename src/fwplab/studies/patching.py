@@ -7,7 +7,7 @@ from fwplab.checkpoint import Checkpoint
 from fwplab.languages import load_language
 from fwplab.probes import Values, patched
 from fwplab.probes.patching import CUTS
-from fwplab.studies.mechanism import Cell, Mechanism, mixer_rows, share
+from fwplab.studies.mechanism import Mechanism, MechanismRow, mixer_rows, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ class Patching(Mechanism):
         """The checkpoint's model alone."""
         return patched(checkpoint.model(), load_language(checkpoint.run.language))
 
-    def texts(self, cell: Cell) -> list[str]:
+    def texts(self, cell: MechanismRow) -> list[str]:
         """A line a layer, and one for the best head."""
         layers = [name for name in cell.names("moved") if name.startswith("layer") and "head" not in name]
         heads = [name for name in cell.names("moved") if "head" in name]
@@ -46,7 +46,7 @@ class Patching(Mechanism):
         columns.append([share(_mean(cell, f"{place}/kept")) for place in places])
         return ["\n".join(column) for column in columns]
 
-    def legend(self, cells: Sequence[Cell]) -> "list[Line2D]":
+    def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
         """What a number and what a dot is."""
         from matplotlib.lines import Line2D
 
@@ -57,7 +57,7 @@ class Patching(Mechanism):
             Line2D([], [], color=INK, marker=".", linestyle="", markersize=5, label="of one head"),
         ]
 
-    def draw_panel(self, axes: "Axes", cells: Sequence[Cell]) -> None:
+    def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
         """A row a mixer: the share of labels that each layer moves, its number as the marker, mean over cuts."""
         from fwplab.plots.style import look
 
@@ -73,7 +73,7 @@ class Patching(Mechanism):
         mixer_rows(axes, cells)
 
 
-def _mean(cell: Cell, name: str) -> float | None:
+def _mean(cell: MechanismRow, name: str) -> float | None:
     """Over the cuts."""
     found = [cell.values[length, name].median for length in cell.lengths(name)]
     return sum(found) / len(found) if found else None

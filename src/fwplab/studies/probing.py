@@ -9,7 +9,7 @@ from fwplab.checkpoint import Checkpoint
 from fwplab.languages import load_language
 from fwplab.probes import Values, linear_probes
 from fwplab.probes.linear import WINDOWS
-from fwplab.studies.mechanism import Cell, Mechanism, mixer_rows, share
+from fwplab.studies.mechanism import Mechanism, MechanismRow, mixer_rows, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ class Probing(Mechanism):
         untrained = checkpoint.run.build(checkpoint.seed)
         return linear_probes(checkpoint.model(), untrained, load_language(checkpoint.run.language))
 
-    def texts(self, cell: Cell) -> list[str]:
+    def texts(self, cell: MechanismRow) -> list[str]:
         """The best place of each target."""
         columns: list[list[str]] = [[] for _ in self.head]
         for target in cell.names("guess"):
@@ -53,7 +53,7 @@ class Probing(Mechanism):
                 column.append(f"{share(cell.median(end, f'{place}/right'))} [dim]{beside}[/dim]")
         return ["\n".join(column) for column in columns]
 
-    def legend(self, cells: Sequence[Cell]) -> "list[Line2D]":
+    def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
         """Three markers and the guess."""
         from matplotlib.lines import Line2D
 
@@ -66,7 +66,7 @@ class Probing(Mechanism):
             Line2D([], [], color=INK, linestyle=":", label="most frequent value"),
         ]
 
-    def draw_panel(self, axes: "Axes", cells: Sequence[Cell]) -> None:
+    def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
         """A row a mixer: right positions beyond the lengths of training, beside random labels and the untrained model.
 
         Of several counters the one that is read worst is drawn.
@@ -91,14 +91,14 @@ class Probing(Mechanism):
         mixer_rows(axes, cells)
 
 
-def best(cell: Cell, target: str, kind: str, end: int) -> float | None:
+def best(cell: MechanismRow, target: str, kind: str, end: int) -> float | None:
     """What the control or the untrained model scores at its own best place, so that no place is chosen against it."""
     places = [name for name in cell.names(kind) if name.startswith(f"{target}/")]
     found = [cell.median(end, f"{place}/{kind}") for place in places]
     return max((value for value in found if value is not None), default=None)
 
 
-def best_place(cell: Cell, target: str) -> str:
+def best_place(cell: MechanismRow, target: str) -> str:
     """Where the target is read best beyond the lengths of training."""
     places = [name for name in cell.names("right") if name.startswith(f"{target}/")]
     return max(places, key=lambda place: cell.median(ENDS[-1], f"{place}/right") or 0.0)

@@ -52,7 +52,7 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ScalingRow:
     """One model on one language. `fails_from`: the first length at which a seed has a wrong string (None: at none).
 
     `failing`: the seeds that have one at the longest length; `first_error`: the position (from 0) of the first wrong
@@ -78,7 +78,7 @@ class Scaling(Study):
         "every position, in streaming mode, and what do their states look like where they fail?"
     )
     records_of = "irie2023"
-    lender = Irie2023.lender
+    template_mixer = Irie2023.template_mixer
     measures = True
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
@@ -97,7 +97,7 @@ class Scaling(Study):
                 found += [Measurement(self.name, checkpoint.rule, length, name, v) for name, v in values.items()]
         return found
 
-    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[ScalingRow]:
         """One row a cell, of the seeds that are measured; `UserError` for a rule that none is."""
         self.require_measured(rule)
         cells = []
@@ -116,14 +116,14 @@ class Scaling(Study):
 
         return scaling_curves(self.rows(records, rule))
 
-    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+    def facts(self, rows: Sequence[ScalingRow]) -> list[dict[str, Any]]:
         """Accuracies as shares; an infinite norm is null."""
         facts = [asdict(cell) for cell in rows]
         for reach in (reach for fact in facts for reach in fact["reaches"]):
             reach["norm"] = {name: norm if math.isfinite(norm) else None for name, norm in reach["norm"].items()}
         return facts
 
-    def render(self, rows: Sequence[Cell]) -> Table:
+    def render(self, rows: Sequence[ScalingRow]) -> Table:
         """Mean accuracy by length, and below it its interval over new seeds."""
         table = Table(
             header_style="bold",
@@ -184,11 +184,11 @@ def _saturation(model: Model, state: list[State]) -> torch.Tensor | None:
     return torch.stack(known).mean(0) if known else None
 
 
-def _cell(study: str, record: Record, rule: Rule) -> Cell:
+def _cell(study: str, record: Record, rule: Rule) -> ScalingRow:
     reaches = tuple(reach for length in LENGTHS if (reach := _reach(study, record, rule, length)) is not None)
     longest = [m.measurement(study, rule, reaches[-1].length, "first_error") for m in record.members]
     errors = [error for error in longest if error is not None]
-    return Cell(
+    return ScalingRow(
         mixer=record.run.mixer_name,
         language=record.run.language,
         rule=rule,
@@ -223,7 +223,7 @@ def _reach(study: str, record: Record, rule: Rule, length: int) -> Reach | None:
     )
 
 
-def _texts(cell: Cell) -> list[str]:
+def _texts(cell: ScalingRow) -> list[str]:
     by_length = {reach.length: reach for reach in cell.reaches}
     accuracies = []
     for length in LENGTHS:

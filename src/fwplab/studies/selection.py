@@ -44,7 +44,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Cell:
+class SelectionRow:
     """The same seeds of one cell under every rule; `chance` is the better guess on Bin1, `lengths` those of the unseen
     strings."""
 
@@ -82,21 +82,21 @@ class Selection(Study):
         "How much does a number change?"
     )
     records_of = "irie2023"
-    lender = Irie2023.lender
+    template_mixer = Irie2023.template_mixer
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Those of the paper's table that log what the oracle needs; quick: its regular languages."""
         every = Irie2023().runs(quick=False, seeds=seeds)
         return [run for run in every if run.language in ("parity", "aa_star")] if quick else every
 
-    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[SelectionRow]:
         """One row a cell; all rules stand in it, so that `rule` changes nothing."""
         found = list(records)
         tables = [Irie2023().rows(found, each) for each in RULES]
         cells = by_cell(found)
         return [_cell(same, cell_members(cells[same[0].language, same[0].mixer])) for same in zip(*tables, strict=True)]
 
-    def notes(self, rows: Sequence[Cell]) -> str:
+    def notes(self, rows: Sequence[SelectionRow]) -> str:
         """How much of the gain is the end of training, and how much the choice among the same looks."""
         split = [[100 * gain for gain in both] for cell in rows for both in cell.split_gains()]
         differing = [both for both in split if abs(sum(both)) > 1]
@@ -114,7 +114,7 @@ class Selection(Study):
         """Those of the runs; its rows have none of their own."""
         return {"lengths": self.draw_lengths, "curves": self.draw_curves, "steps": self.draw_steps}
 
-    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+    def facts(self, rows: Sequence[SelectionRow]) -> list[dict[str, Any]]:
         """Readings by the name of their rule."""
         return [
             {"mixer": cell.mixer, "language": cell.language, "seeds": cell.seeds, "chance": cell.chance}
@@ -125,7 +125,7 @@ class Selection(Study):
             for cell in rows
         ]
 
-    def render(self, rows: Sequence[Cell]) -> Table:
+    def render(self, rows: Sequence[SelectionRow]) -> Table:
         """Median accuracies on unseen longer strings, and beside them what the rule itself would report."""
         table = Table(
             header_style="bold",
@@ -148,12 +148,12 @@ class Selection(Study):
         return table
 
 
-def _cell(rows: tuple[Row, ...], members: Sequence[Member]) -> Cell:
+def _cell(rows: tuple[Row, ...], members: Sequence[Member]) -> SelectionRow:
     first = rows[0]
     longer = list(zip(first.test, first.fresh, strict=True))[1:]  # the first has the lengths of training
     lengths = next((shortest, longest) for (shortest, longest, _), fresh in longer if fresh)
     readings = tuple(_reading(row, members, lengths) for row in rows)
-    return Cell(first.mixer, first.language, first.seeds, first.chance_bin1, lengths, readings)
+    return SelectionRow(first.mixer, first.language, first.seeds, first.chance_bin1, lengths, readings)
 
 
 def _reading(row: Row, members: Sequence[Member], lengths: tuple[int, int]) -> Reading:
@@ -169,12 +169,12 @@ def _to_the_end(rule: Rule, member: Member) -> float:
     return best.bin1_accuracy if best else 0.0
 
 
-def _heading(cell: Cell) -> str:
+def _heading(cell: SelectionRow) -> str:
     shortest, longest = cell.lengths
     return f"{cell.language}  {shortest}-{longest}"
 
 
-def _texts(cell: Cell) -> list[str]:
+def _texts(cell: SelectionRow) -> list[str]:
     medians = {reading.rule: reading.medians for reading in cell.readings}
     shown = [
         f"{percent(medians[r.rule]['unseen'])}\n[dim]({r.solved}, {percent(medians[r.rule]['longer'])})[/dim]"

@@ -9,7 +9,7 @@ from fwplab.checkpoint import Checkpoint
 from fwplab.languages import load_language
 from fwplab.probes import Values, step_eigenvalues
 from fwplab.probes.eigenvalues import EDGES
-from fwplab.studies.mechanism import Cell, Mechanism, share
+from fwplab.studies.mechanism import Mechanism, MechanismRow, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,14 +34,14 @@ class Spectrum(Mechanism):
         """The checkpoint's model alone."""
         return step_eigenvalues(checkpoint.model(), load_language(checkpoint.run.language))
 
-    def texts(self, cell: Cell) -> list[str]:
+    def texts(self, cell: MechanismRow) -> list[str]:
         """A line a symbol."""
         symbols = cell.names("negative")
         columns = [symbols, [share(cell.median(0, f"{symbol}/negative")) for symbol in symbols]]
         columns += [[f"{cell.values[0, f'{s}/{what}'].median:.2f}" for s in symbols] for what in ("lowest", "largest")]
         return ["\n".join(column) for column in columns]
 
-    def draw_panel(self, axes: "Axes", cells: Sequence[Cell]) -> None:
+    def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
         """A strip a mixer and symbol: how many eigenvalues have this real part, on a logarithmic scale of darkness."""
         from fwplab.plots.style import INK, look
 

@@ -32,8 +32,8 @@ class Study(ABC):
 
     `records_of` names the study whose runs these are, where it is not this one; `measures` says that the study looks at
     checkpoints once they are trained, those of `measured_rules`; `reports` that its rows are those of `fwplab.tables`,
-    which the report shows. `lender` is the mixer whose model, rate and budget are common to a language, for a mixer
-    that the study does not ask of itself.
+    which the report shows. `template_mixer` is the mixer whose model, rate and budget are common to a language, for a
+    mixer that the study does not ask of itself.
     """
 
     title: ClassVar[str]
@@ -43,7 +43,7 @@ class Study(ABC):
     measures: ClassVar[bool] = False
     measured_rules: ClassVar[tuple[Rule, ...]] = ("paper", "strict")
     reports: ClassVar[bool] = False
-    lender: ClassVar[str] = ""
+    template_mixer: ClassVar[str] = ""
 
     @property
     def name(self) -> str:
@@ -55,15 +55,19 @@ class Study(ABC):
         """A run for each cell with all its seeds, the longest first; `quick` asks for minutes rather than hours."""
 
     def runs_of(self, mixers: Collection[str], *, quick: bool, seeds: int | None = None) -> list[Run]:
-        """The runs of these mixers alone. One that is not among the study's own is trained as the `lender` is, if any,
-        and comes after the others of its language."""
+        """The runs of these mixers alone.
+
+        One that is not among the study's own is trained as the `template_mixer` is, if there is any, and comes after
+        the others of its language.
+        """
         every = self.runs(quick=quick, seeds=seeds)
         own = {run.mixer_name for run in every}
         others = [MIXERS.load(mixer)() for mixer in mixers if mixer not in own]
-        lent = [replace(run, mixer=m, code=None) for run in every if run.mixer_name == self.lender for m in others]
+        templates = [run for run in every if run.mixer_name == self.template_mixer]
+        added = [replace(run, mixer=mixer, code=None) for run in templates for mixer in others]
         asked = [run for run in every if run.mixer_name in mixers]
         languages = list(dict.fromkeys(run.language for run in every))
-        return sorted(asked + lent, key=lambda run: languages.index(run.language)) if lent else asked
+        return sorted(asked + added, key=lambda run: languages.index(run.language)) if added else asked
 
     @abstractmethod
     def rows(self, records: Iterable[Record], rule: Rule) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from rich.text import Text
 from fwplab.tables.columns import NOTES, SHOWN
 from fwplab.tables.rows import Row
 
-Cell = TypeVar("Cell")
+AnyRow = TypeVar("AnyRow")
 
 COLOURS = {"": "", "reproduced": "green", "partly": "yellow", "open": "dim"}
 """Of a kind of cell; any other is red."""
@@ -37,7 +37,7 @@ def render_terminal(rows: Sequence[Row]) -> Table:
 
 
 def add_by_language(
-    table: Table, cells: Sequence[Cell], language: Callable[[Cell], str], texts: Callable[[Cell], Sequence[str]]
+    table: Table, cells: Sequence[AnyRow], language: Callable[[AnyRow], str], texts: Callable[[AnyRow], Sequence[str]]
 ) -> None:
     """Adds the cells' rows, a section with a heading for each language."""
     heading = None
