@@ -1,4 +1,4 @@
-"""Records as Parquet: what goes in comes out, and what is no archive is named."""
+"""Records as Parquet: they are unchanged by it, and a folder that is no archive is a user error."""
 
 import os
 import subprocess
@@ -55,7 +55,7 @@ except UserError as error:
 """
 
 
-def test_a_full_disk_leaves_no_half_of_an_archive(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_partial_archive(tmp_path: Path) -> None:
     def write() -> None:
         command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "records")]
         ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
@@ -78,7 +78,7 @@ def test_a_full_disk_leaves_no_half_of_an_archive(tmp_path: Path) -> None:
         assert found.records() == [record_of(RUN)]
 
 
-def test_an_archive_that_is_written_again_has_the_new_records_and_keeps_what_is_beside_them(tmp_path: Path) -> None:
+def test_an_archive_is_replaced_and_other_files_in_its_folder_stay(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "kept").write_text("as it was")
     with Store() as store:
@@ -119,7 +119,7 @@ def test_the_tables_are_those_of_the_store(tmp_path: Path) -> None:
     assert {row["run"] for row in scores} == {RUN.key}
 
 
-def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_archive_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"versions.parquet is no table of records"):
         open_archive(tmp_path)
     with Store() as store:
@@ -136,7 +136,7 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", STUDIES.own_names())
 def test_shipped_records_are_those_of_the_study(name: str) -> None:
-    """Every shipped record belongs to a cell that the study still asks for."""
+    """Every shipped record belongs to a run of the study."""
     study = STUDIES.load(name)()
     with shipped(name) as store:
         asked = {replace(run, seeds=(0,), learning_rates=(1.0,)) for run in study.runs(quick=False)}

@@ -1,4 +1,4 @@
-"""A layer from outside is told what it breaks, the page that shows one is true, and frozen weights stay."""
+"""The checks of mixers from other packages, the documentation's example of one, and frozen parameters."""
 
 import json
 import os
@@ -23,7 +23,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "own-layer.md"
 
 
 class Layer(Mixer):
-    """A running mean, which keeps every promise."""
+    """A running sum, which meets every requirement."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class DoesNotFit(Layer):
 
 @dataclass(frozen=True)
 class Outsider(MixerSpec):
-    """Builds whatever layer it is given."""
+    """Builds the layer that it is given."""
 
     layer: type[Layer] = Layer
 
@@ -121,7 +121,7 @@ def model(layer: type[Layer]) -> Model:
     return Model(Outsider(layer=layer), ModelSpec(hidden=6, layers=2, heads=2), vocabulary=3, classes=2)
 
 
-def test_a_layer_that_keeps_its_promises_passes_and_uses_no_random_number() -> None:
+def test_a_correct_layer_passes_and_uses_no_random_number() -> None:
     made = model(Layer)
     before = torch.random.get_rng_state()
     contract.check("mean", made)
@@ -130,7 +130,7 @@ def test_a_layer_that_keeps_its_promises_passes_and_uses_no_random_number() -> N
 
 
 @pytest.mark.parametrize("name", MIXERS.own_names())
-def test_the_mixers_here_keep_theirs(name: str) -> None:
+def test_the_mixers_of_fwplab_pass(name: str) -> None:
     contract.check(name, Model(MIXERS.load(name)(), ModelSpec(hidden=8, heads=2), vocabulary=3, classes=2))
 
 
@@ -151,18 +151,18 @@ def test_the_mixers_here_keep_theirs(name: str) -> None:
         (DoesNotFit, r"fails on an input \[3, 12, 6\]: RuntimeError: mat1 and mat2"),
     ],
 )
-def test_what_a_layer_breaks_is_named(layer: type[Layer], complaint: str) -> None:
+def test_a_broken_requirement_is_named(layer: type[Layer], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint) as found:
         contract.check("mine", model(layer))
     assert "\n" not in str(found.value)
 
 
-def test_a_class_that_no_other_process_would_find_is_no_mixer_of_a_run() -> None:
+def test_a_mixer_without_an_entry_point_is_refused() -> None:
     with pytest.raises(UserError, match=r"give it one by an entry point in the group fwplab.mixers: my-name = "):
         _ = Run("parity", Outsider(), (0,)).key
 
 
-def test_frozen_parameters_stay_as_they_are_in_a_stack_too() -> None:
+def test_frozen_parameters_have_no_gradient_in_a_stack_either() -> None:
     models = [model(Layer) for _ in range(2)]
     for made in models:
         made.mixers[0].linear.weight.requires_grad_(False)
@@ -177,7 +177,7 @@ def test_frozen_parameters_stay_as_they_are_in_a_stack_too() -> None:
         assert moved["mixers.1.linear.weight"].any()
 
 
-def test_the_page_shows_a_layer_that_works(tmp_path: Path) -> None:
+def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
     page = PAGE.read_text("utf-8")
     code, project = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("python", "toml"))
     assert code is not None

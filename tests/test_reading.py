@@ -1,4 +1,4 @@
-"""Reading a string: what is shown of a mixer is what it does."""
+"""The trace of a model on a string agrees with what the model computes."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ SPECS: dict[str, MixerSpec] = {name: MIXERS.load(name)() for name in MIXERS.own_
 
 
 def made(spec: MixerSpec) -> Model:
-    """A model in float64 with all weights away from their special initial values."""
+    """A model in float64 whose weights are random, none at a special initial value such as zero."""
     model = build(spec, ModelSpec(hidden=12, layers=2, heads=3), 2, 2, seed=0).double()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -108,12 +108,12 @@ def test_labels_are_the_model_s_and_the_language_s(name: str) -> None:
 
 
 @pytest.mark.parametrize(("string", "says"), [("01x", "'x' at position 3"), ("", "empty string")])
-def test_a_bad_string_is_one_line(string: str, says: str) -> None:
+def test_a_bad_string_is_a_user_error(string: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         read(made(SPECS["lstm"]), load_language("parity"), string)
 
 
-def test_what_has_no_spectrum_says_so() -> None:
+def test_a_state_without_a_spectrum_is_a_user_error() -> None:
     wild = made(SPECS["recurrent-delta"])
     with torch.no_grad():
         wild.mixers[0].slow_net.weight.mul_(float("inf"))
@@ -129,8 +129,8 @@ def test_what_has_no_spectrum_says_so() -> None:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_a_window_of_a_long_string_is_a_part_of_one_reading(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looked at in windows of 5 or as a whole: the same labels, states, norms, updates, attention, eigenvalues."""
+def test_windows_agree_with_one_pass_over_the_whole_string(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of 5 positions have the same labels, states, norms, updates, attention and eigenvalues."""
     model, parity = made(SPECS[name]), load_language("parity")
     whole = read(model, parity, WORD)
     layers = whole.layers()
@@ -155,8 +155,8 @@ def test_a_window_of_a_long_string_is_a_part_of_one_reading(name: str, monkeypat
             torch.testing.assert_close(layer.view.key, of_whole.view.key[5:10])
 
 
-def test_memory_grows_by_a_state_a_window() -> None:
-    """What a long reading keeps: of attention its keys and values once, not once a window."""
+def test_memory_grows_by_one_state_a_window() -> None:
+    """The trace of attention stores its keys and values once, not once a window."""
     for name in ("transformer", "srwm"):
         found = read(made(SPECS[name]), load_language("parity"), "01" * (5 * WINDOW))
         kept = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts(found.before)}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from tests.test_store import RUN, opened_by_four_processes, record_of
+from tests.test_store import RUN, outcomes_in_four_processes, record_of
 
 from fwplab import trainer
 from fwplab.cli import run as command
@@ -187,7 +187,7 @@ def open_new(url: str) -> None:
 
 
 def test_several_processes_open_a_new_search_together(tmp_path: Path) -> None:
-    assert opened_by_four_processes(open_new, tmp_path) == {"opened"}
+    assert outcomes_in_four_processes(open_new, tmp_path) == {"opened"}
 
 
 WRONG = {

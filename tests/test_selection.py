@@ -1,4 +1,4 @@
-"""What each rule chooses, and when a member is done."""
+"""The checkpoint that each rule selects, and the end of a member's training."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ STUDY = Protocol(stop="every_rule", patience=2, oracle=True, max_steps=100)
 
 
 def member_after(protocol: Protocol, *accuracies: tuple[float, float, float]) -> LearningMember:
-    """A member after checks with these accuracies of Bin0, Bin1 and the reported strings, ten steps apart."""
+    """A member after checks, ten steps apart, with these accuracies on Bin0, Bin1 and the reported strings."""
     member = LearningMember(seed=0, learning_rate=1e-3)
     for place, (bin0, bin1, oracle) in enumerate(accuracies, start=1):
         if member.status is None:
@@ -27,13 +27,13 @@ def steps(member: LearningMember) -> dict[str, int]:
     return {rule: step for rule, (step, _) in member.chosen.items()}
 
 
-def test_each_rule_keeps_what_it_prefers() -> None:
+def test_each_rule_selects_its_best_check() -> None:
     member = member_after(STUDY, (0.9, 0.2, 0.1), (0.8, 0.5, 0.3), (0.95, 0.1, 0.4))
     assert steps(member) == {"paper": 20, "strict": 30, "last": 30, "oracle": 30}
     assert [member.chosen[rule][1]["w"].item() for rule in ("paper", "strict")] == [2, 3]
 
 
-def test_rules_that_may_not_see_longer_strings_end_where_they_would_have_ended_alone() -> None:
+def test_every_rule_gives_in_distribution_rules_the_checkpoint_of_their_own_stop() -> None:
     checks = [(1.0, 0.2, 0.1), (1.0, 0.3, 0.2), (1.0, 0.9, 0.8), (1.0, 1.0, 0.9)]
     together = member_after(STUDY, *checks)
     alone = member_after(replace(STUDY, stop="in_distribution"), *checks)
@@ -44,7 +44,7 @@ def test_rules_that_may_not_see_longer_strings_end_where_they_would_have_ended_a
     assert steps(together)["paper"] == steps(together)["oracle"] == 40
 
 
-def test_the_papers_rule_ends_where_it_would_have_ended_alone() -> None:
+def test_every_rule_gives_the_papers_rule_the_checkpoint_of_its_own_stop() -> None:
     checks = [(1.0, 1.0, 0.7), (0.9, 1.0, 0.9), (1.0, 1.0, 1.0), (1.0, 0.9, 1.0)]
     together = member_after(STUDY, *checks)
     alone = member_after(replace(STUDY, stop="both_bins", patience=1), *checks)
@@ -52,13 +52,13 @@ def test_the_papers_rule_ends_where_it_would_have_ended_alone() -> None:
     assert together.chosen["paper"] == alone.chosen["paper"]
 
 
-def test_patience_asks_for_checks_in_a_row() -> None:
+def test_patience_counts_consecutive_checks() -> None:
     both = replace(STUDY, stop="both_bins", patience=2)
     assert member_after(both, (1.0, 1.0, 0.0), (1.0, 0.9, 0.0), (1.0, 1.0, 0.0)).status is None
     assert member_after(both, (1.0, 1.0, 0.0), (1.0, 1.0, 0.0)).status == "solved"
 
 
-def test_the_budget_ends_what_is_not_solved() -> None:
+def test_an_unsolved_member_ends_with_the_budget() -> None:
     member = member_after(replace(STUDY, max_steps=20), (1.0, 0.2, 0.0), (1.0, 0.2, 0.0))
     assert member.status == "budget"
 
@@ -67,12 +67,12 @@ def test_the_budget_ends_what_is_not_solved() -> None:
     ("wrong", "named"),
     [
         ({"selection": "best"}, "paper, strict, last"),
-        ({"selection": "oracle"}, "paper, strict, last"),  # it is not looked at
+        ({"selection": "oracle"}, "paper, strict, last"),  # needs oracle=True
         ({"stop": "never"}, "every_rule"),
         ({"schedule": "linear"}, "constant, cosine"),
     ],
 )
-def test_a_protocol_names_the_choices(wrong: dict[str, str], named: str) -> None:
+def test_an_unknown_choice_is_a_user_error(wrong: dict[str, str], named: str) -> None:
     with pytest.raises(UserError, match=named):
         Protocol(**wrong)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""The store on a real PostgreSQL server, restarted and taken away in the middle."""
+"""The store on a real PostgreSQL server that is restarted or stopped during the work."""
 
 import glob
 import os
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not PROGRAMS, reason="no PostgreSQL server is in
 
 
 class Server:
-    """A PostgreSQL server of the test's own; it refuses to run as root, so that root lends it a user."""
+    """A PostgreSQL server for these tests. It does not run as root, so root starts it as another user."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
@@ -65,7 +65,7 @@ def server() -> Iterator[Server]:
     shutil.rmtree(folder)
 
 
-def test_records_survive_a_restart_between_and_in_the_middle(server: Server, home: Path) -> None:
+def test_records_survive_a_restart_of_the_server(server: Server, home: Path) -> None:
     with Store(server.url) as store:
         store.save(record_of(RUN))
         server.stop()
@@ -77,7 +77,7 @@ def test_records_survive_a_restart_between_and_in_the_middle(server: Server, hom
         assert [len(record.members) for record in store.records()] == [4, 1]
 
 
-def test_a_study_goes_on_through_a_restart(server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_continues_after_a_restart(server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Store("sqlite:///:memory:") as quiet, pytest.MonkeyPatch.context() as patch:
         patch.setenv("FWPLAB_HOME", str(home.parent / "quiet"))
         expected = members(trained(RUNS, quiet, Local(1)))
@@ -100,7 +100,7 @@ def test_a_study_goes_on_through_a_restart(server: Server, home: Path, monkeypat
         assert len(list((home / "runs" / run.key).glob("finished-*"))) == 1
 
 
-def test_a_server_that_stays_away_is_one_line(
+def test_a_stopped_server_is_a_user_error(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stores, "RETRY_SECONDS", (0.01,))
@@ -116,7 +116,7 @@ def test_a_server_that_stays_away_is_one_line(
         assert store.has(replace(RUN, seeds=(9,)).key)
 
 
-def test_two_drivers_that_save_the_same_record(server: Server) -> None:
+def test_two_processes_save_the_same_record(server: Server) -> None:
     record = record_of(replace(RUN, seeds=(11,)))
     with Store(server.url) as one, Store(server.url) as other:
         threads = [threading.Thread(target=store.save, args=(record,)) for store in (one, other) for _ in range(4)]

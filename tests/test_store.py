@@ -1,4 +1,4 @@
-"""The store: what goes in comes out, a kill loses no whole record, and groups of seeds are found again."""
+"""The store: records are unchanged by it, survive a kill, and are found for any group of seeds."""
 
 import errno
 import json
@@ -34,7 +34,7 @@ RUN = Run("parity", MIXERS.load("srwm")(rate_bias=-2.0), (0, 1, 2, 3), (1e-3,))
 
 
 def record_of(run: Run, seconds: float = 1.5, checks: int = 3) -> Record:
-    """A record with something in every part."""
+    """A record with values in every part."""
     members = tuple(
         Member(
             seed=seed,
@@ -92,7 +92,7 @@ def test_nan_comes_back_as_nan() -> None:
     assert check.bin0_loss == math.inf
 
 
-def test_members_are_found_whatever_their_group() -> None:
+def test_members_are_found_in_any_group_of_seeds() -> None:
     first, second = restricted(RUN, (0, 2)), restricted(replace(RUN, population="loop"), (1,))
     other_rate, other_mixer = replace(RUN, learning_rates=(1e-2,)), replace(RUN, mixer=MIXERS.load("srwm")())
     with Store() as store:
@@ -117,7 +117,7 @@ with Store() as store:
 """
 
 
-def test_a_kill_at_any_instant_leaves_whole_records(home: Path) -> None:
+def test_a_kill_leaves_only_complete_records(home: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
     for pause in (0.0, 0.013, 0.05):
         process = subprocess.Popen([sys.executable, "-c", WRITER], env=environment, stdout=subprocess.PIPE)
@@ -132,7 +132,7 @@ def test_a_kill_at_any_instant_leaves_whole_records(home: Path) -> None:
         assert all(len(m.checks) == 50 and len(m.scores) == 2 for r in records for m in r.members)
 
 
-def test_databases_of_others_are_refused(home: Path) -> None:
+def test_other_databases_and_schemas_are_refused(home: Path) -> None:
     Store().close()
     connection = sqlite3.connect(home / "records.sqlite")
     connection.execute("UPDATE versions SET schema = 999")
@@ -147,7 +147,7 @@ def test_databases_of_others_are_refused(home: Path) -> None:
         Store("nonsense")
 
 
-def test_a_home_that_is_a_file_is_one_clear_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_is_a_file_is_a_user_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.parent.joinpath("file").write_text("")
     monkeypatch.setenv("FWPLAB_HOME", str(home.parent / "file"))
     with pytest.raises(UserError, match="FWPLAB_HOME is no folder"):
@@ -168,43 +168,43 @@ SECRETS = {
 
 @pytest.mark.parametrize("url", SECRETS.values(), ids=SECRETS)
 def test_a_password_is_never_shown(url: str) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         Store(url)
-    assert "secret" not in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def open_new(url: str) -> None:
     Store(url).close()
 
 
-def together(barrier: Barrier, told: "Queue[str]", work: Callable[[str], None], url: str) -> None:
-    """Does `work` on eight new databases, each at the same instant as the other processes."""
+def on_eight_databases(barrier: Barrier, outcomes: "Queue[str]", work: Callable[[str], None], url: str) -> None:
+    """Calls `work` for eight new databases, each at the same time as the other processes."""
     for number in range(8):
         barrier.wait()
         try:
             work(f"{url}-{number}.sqlite")
         except BaseException as error:
-            told.put(repr(error))
+            outcomes.put(repr(error))
         else:
-            told.put("opened")
+            outcomes.put("opened")
 
 
-def opened_by_four_processes(work: Callable[[str], None], folder: Path) -> set[str]:
-    """What came of `work` in processes that all ask for the same new databases."""
+def outcomes_in_four_processes(work: Callable[[str], None], folder: Path) -> set[str]:
+    """The outcomes of `work` in four processes that open the same new databases at the same time."""
     context = multiprocessing.get_context("spawn")
     arguments = (context.Barrier(4), context.Queue(), work, f"sqlite:///{folder}/new")
-    processes = [context.Process(target=together, args=arguments) for _ in range(4)]
+    processes = [context.Process(target=on_eight_databases, args=arguments) for _ in range(4)]
     for process in processes:
         process.start()
-    told = {arguments[1].get(timeout=300) for _ in range(32)}
+    outcomes = {arguments[1].get(timeout=300) for _ in range(32)}
     for process in processes:
         process.join()
-    return told
+    return outcomes
 
 
-def test_several_processes_open_a_new_store_together(tmp_path: Path) -> None:
-    assert opened_by_four_processes(open_new, tmp_path) == {"opened"}
+def test_several_processes_open_a_new_store_at_the_same_time(tmp_path: Path) -> None:
+    assert outcomes_in_four_processes(open_new, tmp_path) == {"opened"}
 
 
 def fill_the_disk(path: Path) -> None:
@@ -213,7 +213,7 @@ def fill_the_disk(path: Path) -> None:
         raise OSError(errno.ENOSPC, "any words")
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_written_atomically(tmp_path: Path) -> None:
     path = tmp_path / "made" / "file.txt"
     with replaced(path) as temporary:
         temporary.write_text("first")
@@ -226,7 +226,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
             write()
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     link = tmp_path / "link"
     link.symlink_to("there/file")
@@ -238,7 +238,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("*"))) == 3
 
 
-def test_a_pipe_is_sent_the_bytes(tmp_path: Path) -> None:
+def test_a_pipe_receives_the_bytes(tmp_path: Path) -> None:
     pipe, read = tmp_path / "pipe", list[str]()
     os.mkfifo(pipe)
     check_writable(pipe)
@@ -251,7 +251,7 @@ def test_a_pipe_is_sent_the_bytes(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_a_run_whose_mixer_is_no_longer_here_is_left_out_and_said(tmp_path: Path) -> None:
+def test_a_run_whose_mixer_is_missing_is_left_out_with_a_warning(tmp_path: Path) -> None:
     with Store(f"sqlite:///{tmp_path / 'records.sqlite'}") as store:
         kept, lost = (record_of(replace(RUN, seeds=(seed,))) for seed in (0, 1))
         for each in (kept, lost):

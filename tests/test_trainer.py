@@ -1,4 +1,4 @@
-"""The trainer: populations, early stop, divergence, and the same bits after a kill."""
+"""The trainer: populations, early stopping, divergence, and bitwise equal results after a kill."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ SPLITS = SplitSpec(train_strings=300, validation_strings=60, test_strings=20, te
 
 
 def small_run(mixer: str = "recurrent-delta", language_name: str = "parity", **changes: object) -> Run:
-    """A run of a second or two."""
+    """A run that takes a second or two."""
     protocol = replace(PROTOCOLS["paper"], max_steps=12, check_every=4, batch_size=8, splits=SPLITS)
     run = Run(language_name, MIXERS.load(mixer)(), (0, 1, 2), (3e-3,), ModelSpec(hidden=8, heads=2), protocol)
     return replace(run, **changes)  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ def averaged(average: float, max_steps: int) -> Run:
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
-    """All selected weights of a run's folder."""
+    """The weights of all selected checkpoints in a run's folder."""
     return {
         f"{path.stem}/{name}": tensor
         for path in sorted(folder.glob("seed-*.safetensors"))
@@ -53,7 +53,7 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", MIXERS.own_names())
-def test_stacked_members_learn_as_they_would_alone(name: str) -> None:
+def test_stacked_members_learn_as_single_members_do(name: str) -> None:
     together = train(small_run(name))
     for member in together.members:
         alone = train(small_run(name, seeds=(member.seed,))).members[0]
@@ -64,8 +64,8 @@ def test_stacked_members_learn_as_they_would_alone(name: str) -> None:
     assert together.environment["population"].startswith("loop" if looped else "stack")
 
 
-def test_loop_and_stack_are_the_same_mathematics() -> None:
-    stacked, looped = (train(small_run(population=way)) for way in ("stack", "loop"))
+def test_loop_and_stack_agree_up_to_rounding() -> None:
+    stacked, looped = (train(small_run(population=mode)) for mode in ("stack", "loop"))
     for left, right in zip(stacked.members, looped.members, strict=True):
         assert left.checks[-1].bin0_loss == pytest.approx(right.checks[-1].bin0_loss, rel=1e-3)
 
@@ -87,7 +87,7 @@ def test_same_run_same_bits(tmp_path: Path) -> None:
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_a_solved_member_leaves_and_the_others_go_on() -> None:
+def test_a_solved_member_is_dropped_and_the_others_are_trained_on() -> None:
     protocol = replace(small_run().protocol, max_steps=40, stop="in_distribution", patience=1, check_every=2)
     training = Training(small_run(protocol=protocol), "cpu")
     training.step()
@@ -107,7 +107,7 @@ def test_a_diverged_member_is_recorded_and_dropped() -> None:
         assert member.checks[-1].train_loss == pytest.approx(alone.checks[-1].train_loss, rel=2e-3)
 
 
-def test_strict_protocol_never_asks_for_the_longer_strings() -> None:
+def test_the_strict_protocol_does_not_depend_on_longer_strings() -> None:
     run = small_run(protocol=replace(small_run().protocol, selection="strict", stop="in_distribution", patience=2))
     training = Training(run, "cpu")
     longer = training.splits.bin1
@@ -203,26 +203,26 @@ def test_checks_evaluate_the_average_and_training_goes_on_from_the_weights(popul
         averaged(1.0, max_steps=12)
 
 
-def test_another_runs_state_is_refused(tmp_path: Path) -> None:
+def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
     Training(small_run(), "cpu").save(tmp_path / RESUME)
     with pytest.raises(UserError, match="belongs to another run"):
         Training(small_run(learning_rates=(1.0,)), "cpu").resume(tmp_path / RESUME)
 
 
-def test_a_state_from_before_a_switch_existed_is_taken_up(tmp_path: Path) -> None:
+def test_a_state_without_a_newer_field_can_be_resumed(tmp_path: Path) -> None:
     run, path = small_run(), tmp_path / RESUME
     training = Training(run, "cpu")
     training.step()
     training.save(path)
-    tensors, facts = read_tensors(path)
-    assert facts["run"]["model"].pop("initialisation") == "own"
-    write_tensors(path, tensors, facts)
+    tensors, header = read_tensors(path)
+    assert header["run"]["model"].pop("initialisation") == "own"
+    write_tensors(path, tensors, header)
     later = Training(run, "cpu")
     later.resume(path)
     assert later.step_number == 1
 
 
-def test_checkpoints_give_the_models_that_were_scored(tmp_path: Path) -> None:
+def test_checkpoints_give_the_models_that_were_evaluated(tmp_path: Path) -> None:
     run = small_run()
     record = train(run, folder=tmp_path)
     splits = load_splits(run)
@@ -237,14 +237,14 @@ def test_checkpoints_give_the_models_that_were_scored(tmp_path: Path) -> None:
 
 
 def test_progress_is_reported() -> None:
-    heard: list[Progress] = []
-    train(small_run(), observe=heard.append)
-    assert heard[-1].step == 12
-    assert all(member.status == "budget" for member in heard[-1].members)
+    updates: list[Progress] = []
+    train(small_run(), observe=updates.append)
+    assert updates[-1].step == 12
+    assert all(member.status == "budget" for member in updates[-1].members)
 
 
-def test_a_module_that_cannot_be_vectorised_is_looped_and_says_so() -> None:
-    class Stubborn(nn.Module):
+def test_a_module_that_cannot_be_vectorised_is_looped_and_the_reason_recorded() -> None:
+    class NotVectorisable(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.weight = nn.Parameter(torch.ones(3))
@@ -252,14 +252,14 @@ def test_a_module_that_cannot_be_vectorised_is_looped_and_says_so() -> None:
         def forward(self, tokens: Tensor) -> Tensor:
             return self.weight * tokens.float().unsqueeze(-1) * float(self.weight.sum().item())
 
-    population = Population([Stubborn(), Stubborn()])  # type: ignore[list-item]
+    population = Population([NotVectorisable(), NotVectorisable()])  # type: ignore[list-item]
     assert population.mode == "loop"
     assert "cannot be vectorised" in population.why
     assert population(torch.ones(2, 1, 4, dtype=torch.long)).shape == (2, 1, 4, 3)
 
 
-def test_batches_of_one_shape_teach_the_same() -> None:
-    """As on a GPU, where the step is recorded: `cpu:0` is a CPU whose batches are not packed."""
+def test_batches_padded_to_one_shape_train_the_same() -> None:
+    """On the device "cpu:0" batches are padded to one shape, as on a GPU, where the step is recorded."""
     packed, padded = (train(small_run(), device=device) for device in ("cpu", "cpu:0"))
     training = Training(small_run(), "cpu:0")
     shapes = set()
@@ -283,7 +283,7 @@ def test_parameters_of_two_types_are_refused() -> None:
 
 
 @pytest.mark.parametrize("mode", ["stack", "loop"])
-def test_gradients_lie_in_one_vector_a_member_and_are_its_own(mode: Literal["stack", "loop"]) -> None:
+def test_each_member_has_one_vector_with_the_gradients_of_its_own_loss(mode: Literal["stack", "loop"]) -> None:
     run = small_run()
     population = Population([run.build(seed) for seed in run.seeds], mode)
     tokens, labels = torch.randint(0, 2, (2, 3, 4, 9), generator=torch.Generator().manual_seed(0)).unbind()
@@ -300,7 +300,7 @@ def test_gradients_lie_in_one_vector_a_member_and_are_its_own(mode: Literal["sta
             torch.testing.assert_close(found[name], parameter.grad)
 
 
-def test_chance_is_what_guessing_scores() -> None:
+def test_chance_is_the_accuracy_of_guessing() -> None:
     parity = load_language("parity")
     train_set = encode(parity, ["0", "00", "000", "11"])
     assert chance(train_set, encode(parity, ["00", "11", "0"])) == (2 / 3, 2 / 3)
@@ -323,13 +323,13 @@ def test_large_batches_on_a_cpu_are_packed_not_stacked() -> None:
     assert population_mode(run, "cpu")[0] == "loop"
     assert population_mode(run, "cuda")[0] == "stack"
     assert population_mode(small_run(), "cpu")[0] == "stack"
-    with ops.prefer("loop"):  # as where there is no compiled library: one string after the other is no way to train
+    with ops.prefer("loop"):  # as without the compiled library, whose kernels packing needs
         assert population_mode(run, "cpu")[0] == "stack"
     assert population_mode(replace(run, mixer=MIXERS.load("lstm")()), "cpu")[0] == "stack"
     assert "packed" in train(run).environment["population"]
 
 
-def test_the_oracle_sees_the_reported_strings_and_the_schedule_sets_the_rate() -> None:
+def test_the_oracle_uses_the_reported_strings_and_the_schedule_sets_the_rate() -> None:
     protocol = replace(small_run().protocol, stop="every_rule", oracle=True, schedule="cosine")
     training = Training(small_run(protocol=protocol), "cpu")
     rates = []
@@ -348,9 +348,13 @@ def test_the_oracle_sees_the_reported_strings_and_the_schedule_sets_the_rate() -
         assert set(member.selected) == {"paper", "strict", "last", "oracle"}
 
 
-def test_the_batches_of_a_gpu_are_those_of_a_cpu_in_one_shape() -> None:
+def test_batches_on_a_gpu_are_those_on_a_cpu_padded_to_one_shape() -> None:
     training = Training(small_run(protocol=replace(small_run().protocol, batch_size=32)), "cpu")
-    for step in (0, training.steps_an_epoch - 1, training.steps_an_epoch):  # the second is an epoch's smaller last one
+    for step in (
+        0,
+        training.steps_an_epoch - 1,
+        training.steps_an_epoch,
+    ):  # the second is the smaller last batch of an epoch
         training.step_number = step
         training._data = None
         tokens, labels, _ = training._batch(training.members)

@@ -105,7 +105,7 @@ def equivalent_outputs(layer: Mixer, x: Tensor, output: Tensor) -> dict[str, Cal
         "gives another output in eval mode (dropout, batch normalisation?): it is trained and used in one mode": (
             lambda: in_mode(False)
         ),
-        "looks ahead: an output depends on later positions, and with it on the label": with_other_end,
+        "looks ahead: an output depends on later positions, which may give the label away": with_other_end,
         "mixes the strings of a batch: one alone gives another output": (
             lambda: torch.cat([layer(row.unsqueeze(0))[0] for row in x])
         ),

@@ -32,6 +32,7 @@ from fwplab.run import Protocol, Run, from_dict, to_dict
 from fwplab.selection import LearningMember
 
 RESUME = "resume.safetensors"
+"""The file in a run's folder that holds its training state."""
 SAVE_EVERY_SECONDS = 10.0
 REPORT_EVERY_SECONDS = 0.5
 PACKED_FROM = 16
