@@ -143,7 +143,7 @@ def test_a_held_block_is_a_block_without_self_reference() -> None:
     """SRWM with one block's rate at 0 is the ablation whose other blocks rewrite themselves."""
     whole = build(SRWM(), ModelSpec(hidden=16, layers=2, heads=2), 3, 2, seed=3)
     tokens = draw(PARITY, 20, 20, 8, 0).tokens
-    assert part_names(whole) == ["W_y", "W_q", "W_k", "w_b"]
+    assert part_names(whole) == ("W_y", "W_q", "W_k", "w_b")
     for held, part in enumerate(PARTS):
         others = ",".join(each for each in PARTS if each != part)
         spec = FastWeightProgram(feedback="none", self_reference=others)
@@ -174,7 +174,7 @@ def test_frozen_after_t_steps_every_symbol_is_read_from_that_state() -> None:
     assert values[0, "held W"] == 1  # it runs on what is fed back alone, as a plain recurrent network
     assert values[0, "held fed back"] < 0.9
     assert part_names(model) == ("W", "fed back")
-    assert part_names(untrained("lstm")) == ["hidden", "cell"]
+    assert part_names(untrained("lstm")) == ("hidden", "cell")
 
 
 def test_what_cannot_be_held_says_so() -> None:
