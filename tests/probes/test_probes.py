@@ -143,7 +143,7 @@ def test_holding_a_block_equals_removing_its_self_reference() -> None:
     """Setting one block's rate to 0 gives the ablation of SRWM in which only the other blocks rewrite themselves."""
     whole = build(SRWM(), ModelSpec(hidden=16, layers=2, heads=2), 3, 2, seed=3)
     tokens = draw(PARITY, 20, 20, 8, 0).tokens
-    assert part_names(whole) == ["W_y", "W_q", "W_k", "w_b"]
+    assert part_names(whole) == ("W_y", "W_q", "W_k", "w_b")
     for held, part in enumerate(PARTS):
         others = ",".join(each for each in PARTS if each != part)
         spec = FastWeightProgram(feedback="none", self_reference=others)
@@ -174,7 +174,7 @@ def test_after_freezing_every_symbol_is_read_from_the_frozen_state() -> None:
     assert values[0, "held W"] == 1  # it runs on what is fed back alone, as a plain recurrent network
     assert values[0, "held fed back"] < 0.9
     assert part_names(model) == ("W", "fed back")
-    assert part_names(untrained("lstm")) == ["hidden", "cell"]
+    assert part_names(untrained("lstm")) == ("hidden", "cell")
 
 
 def test_freezing_a_state_that_grows_is_an_error() -> None:
