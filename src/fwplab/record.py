@@ -85,7 +85,7 @@ class Member:
 
     @property
     def solved_at(self) -> int | None:
-        """The step of the first check at which Bin0 and Bin1 were right to the last string, None if there was none."""
+        """The step of the first check at which Bin0 and Bin1 were at 100 %, None if there was none."""
         return next((check.step for check in self.checks if check.bin0_accuracy == check.bin1_accuracy == 1), None)
 
     def watched_until(self, max_steps: int) -> int:

@@ -24,7 +24,7 @@ class LearningMember:
     checks: list[Check] = field(default_factory=list)
     chosen: dict[Rule, tuple[int, Weights]] = field(default_factory=dict)
     perfect_bin0: int = 0
-    """Checks in a row at which Bin0 was right to the last string, and"""
+    """Checks in a row at which Bin0 was at 100 %, and"""
     perfect_both: int = 0
     """both bins were."""
     generalised: bool = False
