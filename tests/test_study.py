@@ -324,8 +324,8 @@ def test_selection_reads_the_same_runs_under_every_rule() -> None:
     assert cell.split_gains() == [(pytest.approx(4 / 60), pytest.approx(16 / 60))] * 2
     assert Selection().notes([cell]) == (
         "2 of 2 seeds differ on Bin1 by more than a point between the paper's rule and the strict one: by +33.3 "
-        "(median, points); +6.7 because the strict rule ends the training, +26.7 because it chooses among the looks "
-        "without Bin1."
+        "(median, points); +6.7 because the strict rule ends the training, +26.7 because it chooses among the "
+        "evaluations without Bin1."
     )
     assert {rule: fact[rule]["unseen"] for rule in right} == {rule: test / 60 for rule, (_, test) in right.items()}
     assert {rule: fact[rule]["longer"] for rule in right} == {rule: bin1 / 60 for rule, (bin1, _) in right.items()}

@@ -96,7 +96,7 @@ def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:
         Drawing(
             "Steps to solve",
             "The share of seeds that have not solved their language yet (Kaplan-Meier): a line falls where a check "
-            "finds Bin0 and Bin1 right to the last string for the first time. A tick: seeds that ended unsolved; a "
+            "finds Bin0 and Bin1 at 100 % for the first time. A tick: seeds that ended unsolved; a "
             "cross: one that diverged, and never will. Lines stand a little apart so that none hides another.",
             to_svg(steps_to_solve(records)),
         ),

@@ -50,8 +50,8 @@ class Search:
 
     A trial trains `members` seeds for `strings` strings each, as long for every choice, and counts by their mean:
     "paper", the best mean of Bin0 and Bin1 of each; "strict", the lowest in-distribution loss of each, negative.
-    Both bins are looked at every `check_every` steps; where that is None `checks` times, and at each epoch's end. The
-    more looks, the likelier one of them finds a rare good moment: a recipe keeps the number that it was found with.
+    Both bins are evaluated every `check_every` steps; where that is None `checks` times, and at each epoch's end. The
+    more evaluations, the likelier one of them finds a rare good moment: a recipe keeps the number it was found with.
     At `checks` points a trial whose in-distribution loss is worse than the median of others ends.
     """
 

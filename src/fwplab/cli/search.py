@@ -50,7 +50,7 @@ class SearchCommand:
     switch: tuple[str, ...] = ()
     """Switches of the mixer to choose values of, NAME=VALUE,VALUE (fwplab mixers)."""
     check_every: int | None = None
-    """Steps between two looks at both bins, besides one at each epoch's end; where none is given 20 in all."""
+    """Steps between two evaluations of both bins, besides one at each epoch's end; where none is given 20 in all."""
     storage: str | None = None
     """URL of a database for the trials; FWPLAB_STORE, or a file in FWPLAB_HOME, where none is given."""
     workers: int | None = None

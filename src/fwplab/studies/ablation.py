@@ -110,7 +110,7 @@ class Ablation(Study):
             "variation",
             header_style="bold",
             caption=(
-                "Seeds with Bin0 and Bin1 right to the last string, and the median over seeds of whole strings right "
+                "Seeds with Bin0 and Bin1 at 100 %, and the median over seeds of whole strings right "
                 "in Bin1, percent, with the lowest and the best where they differ; 0 and 100 are exact. "
                 f"Rule: {rules}. Guess in Bin1: {guesses}. "
                 f"95 % Wilson intervals of the share of seeds, percent: {rates}."

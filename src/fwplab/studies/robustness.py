@@ -109,7 +109,7 @@ class Robustness(Study):
         table = Table(
             header_style="bold",
             caption=(
-                "Solved: Bin0 and Bin1 right to the last string at one check. Steps until a quarter, half and three "
+                "Solved: Bin0 and Bin1 at 100 % in one evaluation. Steps until a quarter, half and three "
                 "quarters of the seeds had solved it (Kaplan-Meier); a dash: never. Brackets: 95 % Wilson, percent."
             ),
             caption_justify="left",

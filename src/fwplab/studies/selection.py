@@ -97,7 +97,7 @@ class Selection(Study):
         return [_cell(same, cell_members(cells[same[0].language, same[0].mixer])) for same in zip(*tables, strict=True)]
 
     def notes(self, rows: Sequence[SelectionRow]) -> str:
-        """How much of the gain is the end of training, and how much the choice among the same looks."""
+        """How much of the gain is the end of training, and how much the choice among the same evaluations."""
         split = [[100 * gain for gain in both] for cell in rows for both in cell.split_gains()]
         differing = [both for both in split if abs(sum(both)) > 1]
         if not differing:
@@ -107,7 +107,7 @@ class Selection(Study):
             f"{len(differing)} of {len(split)} seeds differ on Bin1 by more than a point between the paper's "
             f"rule and the strict one: by {spread([sum(both) for both in differing]).median:+.1f} (median, points); "
             f"{spread(stopping).median:+.1f} because the strict rule ends the training, "
-            f"{spread(choosing).median:+.1f} because it chooses among the looks without Bin1."
+            f"{spread(choosing).median:+.1f} because it chooses among the evaluations without Bin1."
         )
 
     def figures(self) -> Mapping[str, Draw]:
@@ -135,7 +135,7 @@ class Selection(Study):
                 "length has none of Bin1's lengths but Bin1's own: there longer ones are read. In brackets what the "
                 "rule would report of itself: solved seeds, and the median on Bin1. Gain: of the same seed over the "
                 "strict rule, median, and from lowest to highest. To the end: what strict and last would find on Bin1"
-                " if they did not end the training once Bin0 was right at ten looks in a row, but read every look "
+                " if they did not end the training once Bin0 was right ten times in a row, but read every evaluation "
                 "that the paper's rule reads. Steps: those that strict and paper chose, medians."
             ),
             caption_justify="left",

@@ -144,12 +144,12 @@ COLUMNS = (
     Column(_tests),
     Column(
         _steps,
-        ("steps to solve", "trained, at most; looks"),
+        ("steps to solve", "trained, at most; evaluations"),
         _steps_text,
-        "Steps to solve: until a look first finds both bins right, median of the seeds that get there. Trained, "
-        "at most: steps, median of all seeds, and the budget. Looks: how often both bins were looked at, each a "
-        "chance for a rule that chooses the best.",
-        page_heading=("steps to solve, median", "trained, at most; looks"),
+        "Steps to solve: until an evaluation first finds both bins at 100 %, median of the seeds that get there. "
+        "Trained, at most: steps, median of all seeds, and the budget. Evaluations: of both bins during training, each "
+        "a chance for a rule that chooses the best.",
+        page_heading=("steps to solve, median", "trained, at most; evaluations"),
     ),
     Column(
         lambda row: {"claim": row.claim, "verdict": row.verdict},

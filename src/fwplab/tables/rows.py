@@ -24,11 +24,11 @@ FEWEST = 3
 class Row:
     """One cell. Accuracies are shares of whole strings right everywhere, one a seed, read under `rule`.
 
-    A seed is solved when Bin0 and Bin1 are right to the last string. A seed that ended without a checkpoint
+    A seed is solved when Bin0 and Bin1 are at 100 %. A seed that ended without a checkpoint
     (it diverged before the first check) labels nothing and stands with 0. Chance is the better of two guesses:
     the majority label everywhere, or the best label of each symbol. `fresh`: of each test set, whether its strings are
     others than those of the bins. `steps`: training steps of each seed; `solved_at`: the step of its first check that
-    found both bins right. `looks`: how often the bins were looked at, each a chance for a rule that chooses the best.
+    found both bins right. `looks`: evaluations of the bins, each a chance for a rule that chooses the best.
     `found_by`: where the recipe's numbers come from, None of a run that has no recipe.
     """
 
