@@ -2,12 +2,12 @@
 
 import torch
 
-from fwplab.archive import shipped_checkpoints
-from fwplab.checkpoint import Checkpoint, load_checkpoint
 from fwplab.errors import UserError
 from fwplab.extraction.extract import Method, extract, verdict
 from fwplab.languages import load_language
+from fwplab.storage.archive import shipped_checkpoints
 from fwplab.studies.irie2023 import LANGUAGES, MODELS, REGULAR
+from fwplab.training.checkpoint import Checkpoint, load_checkpoint
 
 
 def answer(checkpoint: Checkpoint, method: Method) -> str:

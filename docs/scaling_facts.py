@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fwplab.archive import shipped
 from fwplab.languages import load_language
-from fwplab.record import Member
-from fwplab.store import Store
+from fwplab.storage.archive import shipped
+from fwplab.storage.store import Store
 from fwplab.studies.irie2023 import REGULAR
 from fwplab.studies.scaling import LENGTHS, Scaling
 from fwplab.studies.study import finished
+from fwplab.training.record import Member
 
 LONGEST = LENGTHS[-1]
 

@@ -8,15 +8,15 @@ from statistics import median
 import numpy as np
 import torch
 
-from fwplab.archive import shipped_checkpoints
-from fwplab.checkpoint import Checkpoint, load_checkpoint
 from fwplab.errors import UserError
 from fwplab.languages import load_language
 from fwplab.smfa.answers import answers_of_chain
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import fit
 from fwplab.smfa.propose import LENGTHS, Proposal, propose
+from fwplab.storage.archive import shipped_checkpoints
 from fwplab.studies.irie2023 import LANGUAGES, MODELS
+from fwplab.training.checkpoint import Checkpoint, load_checkpoint
 
 SHORT = 8
 """Words of up to so many symbols are what the clusters of `weights` are made of."""

@@ -15,28 +15,28 @@ from fwplab.lazy import lazy_names
 from fwplab.version import __version__
 
 if TYPE_CHECKING:
-    from fwplab.checkpoint import load_checkpoint
     from fwplab.languages import LANGUAGES
     from fwplab.languages import load_language as language
     from fwplab.mixers import MIXERS
-    from fwplab.model import ModelSpec
-    from fwplab.run import Protocol, Run, mixer
+    from fwplab.model.model import ModelSpec
     from fwplab.studies import load_study as study
-    from fwplab.trainer import train
+    from fwplab.training.checkpoint import load_checkpoint
+    from fwplab.training.run import Protocol, Run, mixer
+    from fwplab.training.trainer import train
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "LANGUAGES": "fwplab.languages",
             "MIXERS": "fwplab.mixers",
-            "ModelSpec": "fwplab.model",
-            "Protocol": "fwplab.run",
-            "Run": "fwplab.run",
+            "ModelSpec": "fwplab.model.model",
+            "Protocol": "fwplab.training.run",
+            "Run": "fwplab.training.run",
             "language": "fwplab.languages:load_language",
-            "load_checkpoint": "fwplab.checkpoint",
-            "mixer": "fwplab.run",
+            "load_checkpoint": "fwplab.training.checkpoint",
+            "mixer": "fwplab.training.run",
             "study": "fwplab.studies:load_study",
-            "train": "fwplab.trainer",
+            "train": "fwplab.training.trainer",
         },
     )
 

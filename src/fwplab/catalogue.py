@@ -28,7 +28,7 @@ class Catalogue(Generic[Base]):
     """Finds the subclasses of `base` that live one to a file in `package`.
 
     Names are file names with `separator` in place of the underscore; `-` and `_` are both understood on input.
-    Files whose name starts with an underscore, and those in `besides`, hold no entry. A `base` that is costly to import
+    The file of `base`, and files whose name starts with an underscore, hold no entry. A `base` that is costly to import
     is given as text, `package.module:Class`; it is imported with the first entry.
     """
 
@@ -39,13 +39,11 @@ class Catalogue(Generic[Base]):
         base: type[Base] | str,
         *,
         separator: str = "_",
-        besides: tuple[str, ...] = (),
     ) -> None:
         self.kind = kind
         self.package = package
         self._base = base
         self.separator = separator
-        self.besides = besides
 
     @cached_property
     def base(self) -> type[Base]:
@@ -118,8 +116,9 @@ class Catalogue(Generic[Base]):
 
     def _files(self) -> dict[str, str]:
         folder = importlib.import_module(self.package).__path__
+        base = self._base.partition(":")[0] if isinstance(self._base, str) else self._base.__module__
         stems = (module.name for module in pkgutil.iter_modules(folder))
-        return {self._spelled(s): s for s in stems if not s.startswith("_") and s not in self.besides}
+        return {self._spelled(s): s for s in stems if not s.startswith("_") and f"{self.package}.{s}" != base}
 
     def _entry_points(self) -> dict[str, metadata.EntryPoint]:
         return {self._spelled(point.name): point for point in _installed(self.package)}

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from fwplab.app.training import Job
-from fwplab.checkpoint import checkpoint_path
 from fwplab.cli import run
+from fwplab.data.splits import SplitSpec
 from fwplab.engines import Local, train_all
-from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
-from fwplab.model import ModelSpec
-from fwplab.run import PROTOCOLS, Run
-from fwplab.store import Store, folder_of
-from fwplab.trainer import RESUME, Training
+from fwplab.model.model import ModelSpec
+from fwplab.storage.store import Store, folder_of
+from fwplab.training.checkpoint import checkpoint_path
+from fwplab.training.run import PROTOCOLS, Run
+from fwplab.training.trainer import RESUME, Training
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -1,10 +1,10 @@
-"""The simulated driver of `benchmarks/engine.py` is no faster than the measured one."""
+"""The simulated driver of `scripts/engine.py` is no faster than the measured one."""
 
 from itertools import cycle
 
 import pytest
-from benchmarks import engine
-from benchmarks.engine import Costs, bounded, measured_costs, saturation, simulate
+from scripts import engine
+from scripts.engine import Costs, bounded, measured_costs, saturation, simulate
 
 
 def test_the_slowest_engine_bounds_a_record() -> None:

@@ -14,7 +14,7 @@ from fwplab.benchmark.gpu import GpuRow
 from fwplab.benchmark.operators import Case
 from fwplab.cli import run
 from fwplab.cli.bench import OPERATORS, tables
-from fwplab.recorded import WARM_UP, GraphedStep
+from fwplab.training.cuda_graph import WARM_UP, GraphedStep
 
 
 def test_a_row_has_its_ratios_and_the_reasons_for_missing_ones() -> None:

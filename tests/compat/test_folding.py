@@ -12,7 +12,7 @@ from fwplab.mixers.delta_net import DeltaNet
 from fwplab.mixers.linear_transformer import LinearTransformer
 from fwplab.mixers.recurrent_delta import RecurrentDelta
 from fwplab.mixers.split_delta_net import SplitDeltaNet
-from fwplab.model import Model, ModelSpec, build
+from fwplab.model.model import Model, ModelSpec, build
 
 SHAPE = ModelSpec(hidden=12, layers=1, heads=3)
 EPSILON = torch.finfo(torch.float64).eps

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fwplab.compat.irie2023 import MODELS, PositionalModel, load_checkpoint, published_names
 from fwplab.errors import UserError
-from fwplab.model import Model, ModelSpec, build
+from fwplab.model.model import Model, ModelSpec, build
 
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=str)
 EVERY_TYPE = pytest.mark.parametrize("model_type", MODELS)

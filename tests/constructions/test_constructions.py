@@ -12,16 +12,16 @@ from fwplab.automata import Moore
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.constructions._counting import BracketCounts
 from fwplab.constructions._machine import machine_of
-from fwplab.constructions.check import dataset, exhaustive, measure_break, mislabelled
 from fwplab.constructions.construction import labels
 from fwplab.constructions.linear_transformer_dyck_1 import LinearTransformerDyck1
 from fwplab.constructions.recurrent_delta_automaton import RecurrentDeltaAutomaton
 from fwplab.constructions.signed_delta_net_parity import SignedDeltaNetParity
 from fwplab.errors import UserError
-from fwplab.evaluate import first_errors
 from fwplab.languages import load_language
 from fwplab.languages.shuffle_2 import Shuffle2
-from fwplab.model import Model
+from fwplab.model.model import Model
+from fwplab.training.evaluate import first_errors
+from fwplab.verification.check import dataset, exhaustive, measure_break, mislabelled
 
 NAMES = CONSTRUCTIONS.own_names()
 PRECISIONS = (torch.float32, torch.float64)

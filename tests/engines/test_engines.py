@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_store import RUN, record_of
-from tests.test_trainer import small_run
+from tests.storage.test_store import RUN, record_of
+from tests.training.test_trainer import small_run
 
 from fwplab.cli import run as command
 from fwplab.engines import Engine, Local, engine_named, plan, train_all
 from fwplab.engines.engine import Task
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
-from fwplab.record import Progress, Record
-from fwplab.run import Run
-from fwplab.store import Store
+from fwplab.storage.store import Store
+from fwplab.training.record import Progress, Record
+from fwplab.training.run import Run
 
 RUNS = [replace(RUN, learning_rates=(rate,)) for rate in (1e-3, 2e-3, 3e-3)]
 
@@ -172,7 +172,7 @@ def test_only_ray_shares_gpus() -> None:
     assert command([*words, "--gpus-a-run", "0.5"]) == 2
 
 
-@pytest.mark.parametrize(("module", "package"), [("fwplab.engines.ray", "ray"), ("fwplab.search", "optuna")])
+@pytest.mark.parametrize(("module", "package"), [("fwplab.engines.ray", "ray"), ("fwplab.recipes.search", "optuna")])
 def test_a_missing_extra_is_named(module: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, module, raising=False)

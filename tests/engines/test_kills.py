@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 from tests.engines.test_engines import dies_always, fails, is_wrong, trained
-from tests.test_store import record_of
-from tests.test_trainer import small_run
+from tests.storage.test_store import record_of
+from tests.training.test_trainer import small_run
 
-from fwplab import trainer
 from fwplab.engines import Local, TrainingError, engine_named, train_all
 from fwplab.engines.local import _WorkerPool
 from fwplab.errors import UserError
-from fwplab.record import Member, Progress, Record
-from fwplab.run import Run
-from fwplab.store import Store, folder_of
+from fwplab.storage.store import Store, folder_of
+from fwplab.training import trainer
+from fwplab.training.record import Member, Progress, Record
+from fwplab.training.run import Run
 
 RUNS = [small_run(name, seeds=(seed,)) for name in ("recurrent-delta", "e-lstm") for seed in (0, 1)]
 
@@ -129,7 +129,7 @@ DRIVER = """
 import json, sys
 from tests.engines.test_kills import RUNS, slowly
 from fwplab.engines import engine_named, train_all
-from fwplab.store import Store
+from fwplab.storage.store import Store
 if __name__ == "__main__":
     engine = engine_named(**json.loads(sys.argv[1]))
     with Store() as store:
@@ -186,7 +186,7 @@ import resource, signal, sys
 from tests.engines.test_kills import RUNS, slowly
 from fwplab.engines import Local, train_all
 from fwplab.errors import UserError
-from fwplab.store import Store
+from fwplab.storage.store import Store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
     with Store() as store:
@@ -276,7 +276,7 @@ import ray
 from tests.engines.test_kills import RUNS, notes_its_share
 from fwplab.engines import engine_named, train_all
 from fwplab.errors import UserError
-from fwplab.store import Store
+from fwplab.storage.store import Store
 if __name__ == "__main__":
     gpus, share = json.loads(sys.argv[1])
     ray.init("local", num_cpus=2, num_gpus=gpus, include_dashboard=False)  # not that of the other tests

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from fwplab.archive import shipped_checkpoints
 from fwplab.automata import Moore
 from fwplab.cli import run as command
 from fwplab.constructions.recurrent_delta_automaton import RecurrentDeltaAutomaton
@@ -21,6 +20,7 @@ from fwplab.extraction.extract import METHODS, extract, sample_words
 from fwplab.extraction.learn import learn
 from fwplab.extraction.mealy import UNDEFINED, Mealy, mealy_of
 from fwplab.languages import LANGUAGES, load_language
+from fwplab.storage.archive import shipped_checkpoints
 
 
 class Exact(nn.Module):
@@ -167,7 +167,7 @@ def test_a_counter_with_a_largest_depth_is_detected() -> None:
 
 def shipped(cell: str) -> str:
     name, mixer = cell.split("/")
-    from fwplab.checkpoint import load_checkpoint
+    from fwplab.training.checkpoint import load_checkpoint
 
     for path in shipped_checkpoints():
         run = load_checkpoint(path).run

@@ -16,7 +16,7 @@ from fwplab.errors import UserError
 from fwplab.languages import END, Language
 from fwplab.languages._expression import automaton, minimal
 from fwplab.languages._regular import Regular
-from fwplab.languages.contract import check
+from fwplab.plugins.check_language import check
 
 
 class NoThreeZeros(Regular):

@@ -10,7 +10,7 @@ from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
 from fwplab.mixers.fast_weight_program import PRESETS, FastWeightProgram
 from fwplab.mixers.mixer import Mixer
-from fwplab.model import ModelSpec, build
+from fwplab.model.model import ModelSpec, build
 from fwplab.ops import prefer
 from fwplab.ops.variation import CHOICES, PARTS
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.mixers.srwm import SRWM
-from fwplab.model import Model, ModelSpec, build
+from fwplab.model.model import Model, ModelSpec, build
 from fwplab.ops import linear
 
 NAMES = MIXERS.own_names()

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fwplab.mixers.fast_weight import FastWeightMixer
+from fwplab.mixers._fast_weight import FastWeightMixer
 from fwplab.mixers.split_delta_net import LEAST_ERASE, SplitDeltaNet
-from fwplab.model import ModelSpec, build
+from fwplab.model.model import ModelSpec, build
 
 
 def layer(dtype: torch.dtype, **switches: float) -> FastWeightMixer:

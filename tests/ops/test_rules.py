@@ -19,7 +19,7 @@ from fwplab.ops.scan import warn_once
 
 FAST = [(name, form) for name in CASES for form in forms(name)]
 SHAPES = [(2, 17, 3, 8), (1, 1, 1, 1), (3, 64, 2, 4), (5, 65, 1, 7), (17, 33, 2, 16), (2, 130, 2, 5), (2, 0, 2, 4)]
-GOLDEN = Path(__file__).parent.parent / "data" / "golden"
+GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 def run_with_gradients(

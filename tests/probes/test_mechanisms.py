@@ -6,18 +6,18 @@ from dataclasses import replace
 import pytest
 
 from fwplab.cli import run as command
+from fwplab.data.splits import SplitSpec
 from fwplab.errors import UserError
-from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
-from fwplab.model import ModelSpec
-from fwplab.run import PROTOCOLS, Run
+from fwplab.model.model import ModelSpec
 from fwplab.studies import STUDIES
+from fwplab.studies._mechanism import Mechanism, MechanismRow
 from fwplab.studies.freezing import Freezing
-from fwplab.studies.mechanism import Mechanism, MechanismRow
 from fwplab.studies.patching import Patching
 from fwplab.studies.probing import Probing, best_place
 from fwplab.studies.spectrum import Spectrum
 from fwplab.tables.statistics import spread
+from fwplab.training.run import PROTOCOLS, Run
 
 SPLITS = SplitSpec(train_strings=200, validation_strings=20, test_strings=5)
 PROTOCOL = replace(PROTOCOLS["paper"], max_steps=20, check_every=20, splits=SPLITS)

@@ -11,13 +11,13 @@ from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.constructions.linear_transformer_counter_2 import LinearTransformerCounter2
 from fwplab.constructions.recurrent_delta_parity import RecurrentDeltaParity
 from fwplab.constructions.signed_delta_net_parity import SignedDeltaNetParity
+from fwplab.data.dataset import IGNORE
 from fwplab.errors import UserError
 from fwplab.languages import load_language
-from fwplab.languages.dataset import IGNORE
 from fwplab.mixers import MIXERS
 from fwplab.mixers.fast_weight_program import FastWeightProgram
 from fwplab.mixers.srwm import SRWM
-from fwplab.model import Model, ModelSpec, build
+from fwplab.model.model import Model, ModelSpec, build
 from fwplab.ops.variation import PARTS
 from fwplab.probes import Values, frozen, linear_probes, patched, step_eigenvalues
 from fwplab.probes.freezing import AFTER, _held

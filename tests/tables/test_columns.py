@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.text import Text
-from tests.test_report import RECORDS, ROWS
+from tests.report.test_report import RECORDS, ROWS
 
-from fwplab.report import write_report
+from fwplab.report.report import write_report
 from fwplab.tables.columns import COLUMNS, SHOWN, page_columns, to_json
 from fwplab.tables.terminal import render_terminal
 

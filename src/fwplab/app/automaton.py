@@ -6,11 +6,11 @@ from pathlib import Path
 import streamlit as st
 
 from fwplab.app.shared import choose_checkpoint, show_user_errors
-from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
 from fwplab.extraction.extract import METHODS, Extraction, Method, describe_kept, extract, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.tables.numbers import percent
+from fwplab.training.checkpoint import load_checkpoint
 
 SIDE_BY_SIDE = 6
 """The largest number of states of two machines that are drawn side by side; larger ones are drawn below each other."""

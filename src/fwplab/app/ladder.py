@@ -3,11 +3,11 @@
 import streamlit as st
 
 from fwplab.app.shared import RULES, go, show_user_errors, study_records
-from fwplab.run import Rule
 from fwplab.studies.irie2023 import LANGUAGES, MODELS, Irie2023
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import Row
 from fwplab.tables.statistics import spread
+from fwplab.training.run import Rule
 
 PARTS = {"irie2023": False, "irie2023 --quick": True}
 

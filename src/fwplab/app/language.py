@@ -8,13 +8,13 @@ import streamlit as st
 
 from fwplab.app.shared import choose, go, show_user_errors
 from fwplab.app.training import Job
+from fwplab.data.splits import SplitSpec
 from fwplab.errors import UserError
 from fwplab.extraction.mealy import escape_dot
 from fwplab.languages import END, LANGUAGES, Language, load_language
-from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
-from fwplab.model import ModelSpec
-from fwplab.run import PROTOCOLS, Run
+from fwplab.model.model import ModelSpec
+from fwplab.training.run import PROTOCOLS, Run
 
 STATES_DRAWN = 40
 MOST_STEPS = 5_000

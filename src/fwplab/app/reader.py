@@ -8,11 +8,11 @@ import torch
 
 from fwplab.app.drawing import captioned, complex_plane, curves, heat_map, narrowed, side_by_side, string_strip
 from fwplab.app.shared import Choice, choose_checkpoint, show_user_errors
-from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
 from fwplab.languages import load_language
-from fwplab.mixers.view import Attention, Writes
-from fwplab.reading import WINDOW, Layer, Reading, read, spectrum
+from fwplab.mixers import Attention, Writes
+from fwplab.model.trace import WINDOW, Layer, Reading, read, spectrum
+from fwplab.training.checkpoint import load_checkpoint
 
 FIRST_LENGTH = 24
 WIDEST = 900

@@ -8,14 +8,14 @@ import altair
 import streamlit as st
 
 from fwplab.app.shared import cell_records, choose_cell, show_user_errors, specs, study_records
-from fwplab.checkpoint import read_header
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.record import Member, Record
-from fwplab.run import Run, from_dict, to_dict
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.tables.numbers import percent
-from fwplab.trainer import RESUME
+from fwplab.training.checkpoint import read_header
+from fwplab.training.record import Member, Record
+from fwplab.training.run import Run, from_dict, to_dict
+from fwplab.training.trainer import RESUME
 
 LIVE_SECONDS = 60
 """How long after its state was last saved a run counts as being trained."""

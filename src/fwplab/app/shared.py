@@ -10,17 +10,17 @@ from typing import ParamSpec
 
 import streamlit as st
 
-from fwplab.archive import shipped, shipped_checkpoints
-from fwplab.checkpoint import read_header
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS
-from fwplab.record import Record
-from fwplab.run import Rule, Run, from_dict
-from fwplab.store import Store
+from fwplab.storage.archive import shipped, shipped_checkpoints
+from fwplab.storage.store import Store
 from fwplab.studies import STUDIES
 from fwplab.studies.study import finished
+from fwplab.training.checkpoint import read_header
+from fwplab.training.record import Record
+from fwplab.training.run import Rule, Run, from_dict
 
 Arguments = ParamSpec("Arguments")
 RULES: tuple[Rule, ...] = ("paper", "strict", "last", "oracle")

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from fwplab.engines import Local, plan, train_all
 from fwplab.errors import UserError
-from fwplab.record import Progress
-from fwplab.run import Run
-from fwplab.store import Store
+from fwplab.storage.store import Store
+from fwplab.training.record import Progress
+from fwplab.training.run import Run
 
 
 class _Stopped(BaseException):

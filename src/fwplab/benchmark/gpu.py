@@ -20,8 +20,8 @@ from fwplab.benchmark.published_cuda import published_passes
 from fwplab.benchmark.training import run_of
 from fwplab.errors import UserError
 from fwplab.ops import Scan, triton
-from fwplab.recorded import reason, recording
-from fwplab.trainer import Training
+from fwplab.training.cuda_graph import reason, recording
+from fwplab.training.trainer import Training
 
 SHAPES = {"signed_delta": ((4, 16),), "elementwise": ((1, 64),)}
 CASES = tuple(

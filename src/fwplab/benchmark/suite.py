@@ -17,8 +17,8 @@ from fwplab.benchmark.gpu import GpuRow, GpuSeeds
 from fwplab.benchmark.operators import Case, Row
 from fwplab.benchmark.streaming import Stream
 from fwplab.benchmark.training import Seeds, Step
-from fwplab.environment import environment
 from fwplab.errors import UserError
+from fwplab.training.environment import environment
 
 Result = Row | Stream | Step | Seeds | GpuRow | GpuSeeds
 

@@ -12,11 +12,11 @@ import torch
 
 from fwplab import ops
 from fwplab.benchmark import clock
-from fwplab.languages.splits import SplitSpec
+from fwplab.data.splits import SplitSpec
 from fwplab.mixers import MIXERS
-from fwplab.model import ModelSpec
-from fwplab.run import Protocol, Run
-from fwplab.trainer import Training
+from fwplab.model.model import ModelSpec
+from fwplab.training.run import Protocol, Run
+from fwplab.training.trainer import Training
 
 MODELS = ("linear-transformer", "delta-net", "recurrent-delta", "srwm", "e-lstm", "lstm")
 

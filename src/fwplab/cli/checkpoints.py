@@ -3,11 +3,11 @@
 import contextlib
 from pathlib import Path
 
-from fwplab.archive import shipped_checkpoints
-from fwplab.checkpoint import Checkpoint, load_checkpoint, read_header
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.run import Rule
+from fwplab.storage.archive import shipped_checkpoints
+from fwplab.training.checkpoint import Checkpoint, load_checkpoint, read_header
+from fwplab.training.run import Rule
 
 
 def find_checkpoint(name: str, rule: Rule) -> Checkpoint:

@@ -10,17 +10,17 @@ from tyro.conf import Positional
 
 from fwplab.cli.console import emit, listed
 from fwplab.constructions import CONSTRUCTIONS, Construction
-from fwplab.constructions.bounds import (
+from fwplab.errors import UserError
+from fwplab.source import first_paragraph
+from fwplab.tables.numbers import percent
+from fwplab.verification.bounds import (
     LIMITS,
     agreement_bound,
     best_agreement,
     best_agreement_of_words,
     eigenvalue_range,
 )
-from fwplab.constructions.check import LONGEST, exhaustive, measure_break
-from fwplab.errors import UserError
-from fwplab.source import first_paragraph
-from fwplab.tables.numbers import percent
+from fwplab.verification.check import LONGEST, exhaustive, measure_break
 
 MOST_SYMBOLS = 12
 """Of words that are all learned: 4,096 of them."""

@@ -8,12 +8,12 @@ from typing import Literal
 from tyro.conf import Positional
 
 from fwplab.cli.console import emit
-from fwplab.corpora import import_corpus
+from fwplab.data.audit import Audit, audit
+from fwplab.data.corpus import make_corpus, write
+from fwplab.data.imported import import_corpus
+from fwplab.data.splits import SplitSpec, SplitSummary, make_splits
+from fwplab.data.tasks import Task, for_task
 from fwplab.languages import load_language
-from fwplab.languages.audit import Audit, audit
-from fwplab.languages.corpus import make_corpus, write
-from fwplab.languages.splits import SplitSpec, SplitSummary, make_splits
-from fwplab.languages.tasks import Task, for_task
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from rich.console import Group
 from rich.table import Table
 from tyro.conf import Positional
 
-from fwplab.checkpoint import Checkpoint
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
 from fwplab.cli.machines import TEXTS, check_suffixes, write_text
@@ -18,8 +17,9 @@ from fwplab.extraction.drawing import machines
 from fwplab.extraction.extract import LENGTHS, Extraction, describe_kept, extract, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.plots import FORMATS, save
-from fwplab.run import Rule
 from fwplab.tables.numbers import percent
+from fwplab.training.checkpoint import Checkpoint
+from fwplab.training.run import Rule
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    from fwplab.model import ModelSpec, build  # needs PyTorch, and the list for people does not
+    from fwplab.model.model import ModelSpec, build  # needs PyTorch, and the list for people does not
 
     spec = MIXERS.load(name)()
     model = build(spec, ModelSpec(), vocabulary=3, classes=2, seed=0)

@@ -9,7 +9,7 @@ from fwplab.cli.console import emit
 from fwplab.cli.study import Selected
 from fwplab.errors import UserError
 from fwplab.plots import check_format, save
-from fwplab.run import Rule
+from fwplab.training.run import Rule
 
 FOLDER_SUFFIXES = (".png", ".svg")
 """What a figure is written as where a folder is named instead of a file."""

@@ -6,14 +6,14 @@ from pathlib import Path
 from rich.console import Group
 from tyro.conf import Positional
 
-from fwplab.checkpoint import Checkpoint
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
 from fwplab.errors import UserError
 from fwplab.plots import check_format, save
-from fwplab.run import Rule
 from fwplab.studies import STUDIES
-from fwplab.studies.mechanism import Mechanism, MechanismRow, cell_of_checkpoint
+from fwplab.studies._mechanism import Mechanism, MechanismRow, cell_of_checkpoint
+from fwplab.training.checkpoint import Checkpoint
+from fwplab.training.run import Rule
 
 
 @dataclass(frozen=True)

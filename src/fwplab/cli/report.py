@@ -12,14 +12,14 @@ from fwplab.cli.console import emit
 from fwplab.cli.study import Selected, Trained
 from fwplab.errors import UserError
 from fwplab.files import check_writable
-from fwplab.record import Record
-from fwplab.report import write_report
-from fwplab.run import Rule
-from fwplab.store import Store
+from fwplab.report.report import write_report
+from fwplab.storage.store import Store
 from fwplab.studies import STUDIES
 from fwplab.tables.columns import to_json
 from fwplab.tables.rows import Row, rows_of
 from fwplab.tables.terminal import render_terminal
+from fwplab.training.record import Record
+from fwplab.training.run import Rule
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from fwplab.errors import UserError
 from fwplab.files import check_writable
 from fwplab.languages import load_language
 from fwplab.mixers import MIXERS
-from fwplab.recipes import write_recipe
+from fwplab.recipes.recipe import write_recipe
 from fwplab.recipes.space import Space
 
 if TYPE_CHECKING:
-    from fwplab.search import Search
+    from fwplab.recipes.search import Search
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class SearchCommand:
     json: bool = False
 
     def __call__(self) -> int:
-        from fwplab.search import open_search, trials_of  # needs an optional extra
+        from fwplab.recipes.search import open_search, trials_of  # needs an optional extra
 
         search, workers = self.search(), self._workers()
         if self.write_recipe is not None:
@@ -87,7 +87,7 @@ class SearchCommand:
 
     def search(self) -> "Search":
         """The search that the options spell."""
-        from fwplab.search import Search
+        from fwplab.recipes.search import Search
 
         for name in ("trials", "strings", "members", "check_every"):
             if (number := getattr(self, name)) is not None and number < 1:
@@ -109,7 +109,7 @@ class SearchCommand:
         return workers
 
     def _share(self, search: "Search", workers: int) -> None:
-        from fwplab.search import open_search
+        from fwplab.recipes.search import open_search
 
         with open_search(search, self.storage):
             pass  # the tables are made once, before everybody asks for them
@@ -131,7 +131,7 @@ class SearchCommand:
 
 def _work_in_pool(search: "Search", trials: int, storage: str | None, cores: list[int]) -> None:
     """As `_work`, in a process whose driver ends it by SIGTERM: the trial that is broken off is put back."""
-    import fwplab.search  # noqa: F401  # takes a second, and an interrupted import raises anything
+    import fwplab.recipes.search  # noqa: F401  # takes a second, and an interrupted import raises anything
 
     def once(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may come twice, to the group and from the driver
@@ -146,7 +146,7 @@ def _work_in_pool(search: "Search", trials: int, storage: str | None, cores: lis
 
 
 def _work(search: "Search", trials: int, storage: str | None, cores: list[int] | None) -> None:
-    from fwplab.search import work
+    from fwplab.recipes.search import work
 
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)

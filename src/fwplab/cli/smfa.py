@@ -16,8 +16,7 @@ from fwplab.cli.machines import check_suffixes, write_text
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
 from fwplab.languages import Language
-from fwplab.model import Model
-from fwplab.run import Rule
+from fwplab.model.model import Model
 from fwplab.smfa.drawing import describe_change, format_move, machine_facts, to_dot
 from fwplab.smfa.examples import EXAMPLES, Example
 from fwplab.smfa.machine import SelfModifying, Step
@@ -26,6 +25,7 @@ from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
 from fwplab.smfa.weights import StateChange
 from fwplab.source import first_paragraph
 from fwplab.tables.numbers import percent
+from fwplab.training.run import Rule
 
 COMPARED = 100_000
 """Pairs of a word and a continuation that may be tried to count the states of a finite automaton."""

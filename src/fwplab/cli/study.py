@@ -12,23 +12,23 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional
 
-from fwplab.archive import MEMORY, shipped, write_archive
-from fwplab.checkpoint import checkpoint_path
 from fwplab.cli.console import emit
+from fwplab.cli.progress import ProgressView
 from fwplab.cli.training import check_device
 from fwplab.engines import Engine, engine_named, train_all
 from fwplab.errors import UserError
 from fwplab.files import replaced
 from fwplab.languages import LANGUAGES, load_language
 from fwplab.mixers import MIXERS
-from fwplab.progress import ProgressView
-from fwplab.record import Record
-from fwplab.run import RULES, Rule, Run
-from fwplab.store import Store, folder_of
+from fwplab.storage.archive import MEMORY, shipped, write_archive
+from fwplab.storage.store import Store, folder_of
 from fwplab.studies import STUDIES, Study
 from fwplab.studies.study import finished, measure, unfinished, unmeasured
 from fwplab.tables.export import measured_values, scores, to_latex, write_csv, write_parquet
 from fwplab.tables.rows import require_rule
+from fwplab.training.checkpoint import checkpoint_path
+from fwplab.training.record import Record
+from fwplab.training.run import RULES, Rule, Run
 
 FORMATS = ("csv", "parquet", "latex", "records")
 

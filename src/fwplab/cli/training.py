@@ -9,31 +9,31 @@ import torch
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from fwplab.checkpoint import checkpoint_path
 from fwplab.cli.changes import changed, changes
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit, seeded
+from fwplab.cli.progress import ProgressView
 from fwplab.cli.switches import switched
-from fwplab.corpora import reference
+from fwplab.data.dataset import encode
+from fwplab.data.imported import reference
+from fwplab.data.splits import SplitSpec
+from fwplab.data.tasks import Recognition, Task, for_task, non_words
 from fwplab.engines import Local, plan, train_all
 from fwplab.errors import UserError
-from fwplab.evaluate import chance, first_errors
 from fwplab.languages import Language, load_language
-from fwplab.languages.dataset import encode
-from fwplab.languages.splits import SplitSpec
-from fwplab.languages.tasks import Recognition, Task, for_task, non_words
 from fwplab.mixers import MIXERS
-from fwplab.model import ModelSpec
-from fwplab.progress import ProgressView
-from fwplab.record import Record
-from fwplab.run import PROTOCOLS, Protocol, Rule, Run
-from fwplab.store import Store, folder_of
+from fwplab.model.model import ModelSpec
+from fwplab.storage.store import Store, folder_of
 from fwplab.tables.columns import to_json
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import row
 from fwplab.tables.statistics import wilson
 from fwplab.tables.terminal import render_terminal
-from fwplab.trainer import load_splits
+from fwplab.training.checkpoint import checkpoint_path
+from fwplab.training.evaluate import chance, first_errors
+from fwplab.training.record import Record
+from fwplab.training.run import PROTOCOLS, Protocol, Rule, Run
+from fwplab.training.trainer import load_splits
 
 Training = changes(Protocol, ("max_steps", "batch_size", "check_every", "patience", "average"), PROTOCOLS)
 Strings = changes(

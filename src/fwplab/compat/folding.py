@@ -10,7 +10,7 @@ from fwplab.errors import UserError
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.delta_net import DeltaNet
 from fwplab.mixers.recurrent_delta import RecurrentDelta
-from fwplab.model import Model, ModelSpec, build
+from fwplab.model.model import Model, ModelSpec, build
 
 Weights = dict[str, Tensor]
 

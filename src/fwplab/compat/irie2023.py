@@ -23,7 +23,7 @@ from fwplab.mixers.recurrent_delta import RecurrentDelta
 from fwplab.mixers.softmax_attention import SoftmaxAttention
 from fwplab.mixers.srwm import SRWM
 from fwplab.mixers.transformer import Transformer
-from fwplab.model import Model, ModelSpec, build
+from fwplab.model.model import Model, ModelSpec, build
 
 Weights = Mapping[str, Tensor]
 

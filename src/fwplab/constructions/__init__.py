@@ -8,7 +8,6 @@ CONSTRUCTIONS: Catalogue[Construction] = Catalogue(
     "fwplab.constructions",
     Construction,
     separator="-",
-    besides=("construction", "layout", "check", "bounds"),
 )
 
 __all__ = ["CONSTRUCTIONS", "Construction", "Task"]

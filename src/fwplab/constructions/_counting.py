@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fwplab.constructions._layout import CLOSED, Layout
 from fwplab.constructions.construction import Construction
-from fwplab.constructions.layout import CLOSED, Layout
 from fwplab.languages import Language, load_language
 from fwplab.languages._counting import Brackets, EqualBlocks
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.linear_transformer import LinearTransformer
-from fwplab.model import Model, ModelSpec
+from fwplab.model.model import Model, ModelSpec
 
 
 class Counter(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fwplab.mixers import MixerSpec
-from fwplab.model import Model, ModelSpec, build
+from fwplab.model.model import Model, ModelSpec, build
 
 
 class Task(Protocol):

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from fwplab.constructions._layout import CLOSED, Layout
 from fwplab.constructions.construction import Construction
-from fwplab.constructions.layout import CLOSED, Layout
 from fwplab.languages.reset_dyck_1 import ResetDyck1
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.delta_net import DeltaNet
-from fwplab.model import Model, ModelSpec
+from fwplab.model.model import Model, ModelSpec
 
 OPEN, CLOSE, RESET = range(3)
 HALVINGS = 115

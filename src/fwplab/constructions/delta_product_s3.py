@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from fwplab.automata import Moore
+from fwplab.constructions._layout import SATURATED, Layout
 from fwplab.constructions.construction import Construction
-from fwplab.constructions.layout import SATURATED, Layout
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.delta_product import DeltaProduct
-from fwplab.model import Model, ModelSpec
+from fwplab.model.model import Model, ModelSpec
 
 SWAP, ROTATE = range(2)
 KEYS = torch.tensor([[1.0, 0.0, 0.0, 0.0], [-0.5, 0.5, 0.5, 0.5]])

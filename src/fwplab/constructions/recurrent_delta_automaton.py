@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from fwplab.automata import Moore
+from fwplab.constructions._layout import SATURATED, Layout
 from fwplab.constructions._machine import machine_of
 from fwplab.constructions.construction import Construction
-from fwplab.constructions.layout import SATURATED, Layout
 from fwplab.languages import load_language
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.recurrent_delta import RecurrentDelta
-from fwplab.model import Model, ModelSpec
+from fwplab.model.model import Model, ModelSpec
 
 DRIVE = 32.0
 """The pre-activation of a unit: `tanh(32)` is 1 in every precision."""

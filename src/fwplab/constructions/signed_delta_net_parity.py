@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from fwplab.constructions._layout import SATURATED, Layout
 from fwplab.constructions.construction import Construction
-from fwplab.constructions.layout import SATURATED, Layout
 from fwplab.languages.parity import Parity
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.fast_weight_program import FastWeightProgram
-from fwplab.model import Model, ModelSpec
+from fwplab.model.model import Model, ModelSpec
 
 ZERO, ONE = range(2)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from fwplab.constructions._layout import SATURATED
 from fwplab.constructions.construction import Construction
-from fwplab.constructions.layout import SATURATED
 from fwplab.languages.parity import Parity
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.srwm import SRWM
-from fwplab.model import Model, ModelSpec
+from fwplab.model.model import Model, ModelSpec
 
 ZERO, ONE, TO_ODD, TO_EVEN = range(4)
 

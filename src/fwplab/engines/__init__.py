@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from fwplab.engines.engine import Engine, Observer, Task, TrainingError, WorkerLostError
 from fwplab.engines.local import Local, end_with_the_driver, signals_wait, usable_cores
 from fwplab.errors import UserError
-from fwplab.run import Run
-from fwplab.store import Store, folder_of, restricted
-from fwplab.trainer import RESUME, train
+from fwplab.storage.store import Store, folder_of, restricted
+from fwplab.training.run import Run
+from fwplab.training.trainer import RESUME, train
 
 __all__ = [
     "ENGINES",

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fwplab.errors import WorkError
-from fwplab.record import Progress
-from fwplab.run import Run
+from fwplab.training.record import Progress
+from fwplab.training.run import Run
 
 DEATHS_ALLOWED = 3
 """How often a worker may die during one run before the engine gives up."""
 
 Observer = Callable[[Progress], None]
 Task = Callable[..., Any]
-"""A function with the signature of `fwplab.trainer.train`, whose result can be pickled."""
+"""A function with the signature of `fwplab.training.trainer.train`, whose result can be pickled."""
 
 
 class TrainingError(WorkError):

@@ -16,8 +16,8 @@ import torch
 from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError, WorkerLostError
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.run import Run
-from fwplab.store import folder_of
+from fwplab.storage.store import folder_of
+from fwplab.training.run import Run
 
 try:
     import ray

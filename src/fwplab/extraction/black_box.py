@@ -5,9 +5,9 @@ from itertools import product
 import numpy as np
 import torch
 
-from fwplab.evaluate import TOKENS_AT_ONCE
 from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy
-from fwplab.model import Model
+from fwplab.model.model import Model
+from fwplab.training.evaluate import TOKENS_AT_ONCE
 
 AHEAD = 2
 """The number of symbols by which `BlackBox.answer` extends a word."""

@@ -7,14 +7,14 @@ from typing import Literal
 
 import numpy as np
 
+from fwplab.data.dataset import encode
 from fwplab.errors import UserError
-from fwplab.evaluate import first_errors
 from fwplab.extraction.agreement import Agreement, compare
 from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.mealy import Integers, Mealy, mealy_of
 from fwplab.languages import Language
-from fwplab.languages.dataset import encode
-from fwplab.model import Model
+from fwplab.model.model import Model
+from fwplab.training.evaluate import first_errors
 
 Method = Literal["lstar", "kv", "states"]
 METHODS: tuple[Method, ...] = ("lstar", "kv", "states")

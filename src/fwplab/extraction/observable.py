@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from fwplab.extraction.mealy import Integers
-from fwplab.model import Model
+from fwplab.model.model import Model
 from fwplab.probes.words import unflatten_states
 
 SHARE, MOST = 0.99, 32

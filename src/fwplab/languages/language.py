@@ -178,7 +178,6 @@ LANGUAGES: Catalogue[Language] = Catalogue(
     "language",
     "fwplab.languages",
     Language,
-    besides=("language", "tasks", "dataset", "splits", "corpus", "audit", "contract"),
 )
 
 

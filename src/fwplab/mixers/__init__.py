@@ -6,16 +6,20 @@ from fwplab.catalogue import Catalogue
 from fwplab.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from fwplab.mixers._view import Attention, View, Writes
     from fwplab.mixers.mixer import Mixer, MixerSpec, State
 else:
-    __getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(("Mixer", "MixerSpec", "State"), "fwplab.mixers.mixer"))
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        dict.fromkeys(("Mixer", "MixerSpec", "State"), "fwplab.mixers.mixer")
+        | dict.fromkeys(("Attention", "View", "Writes"), "fwplab.mixers._view"),
+    )
 
 MIXERS: "Catalogue[MixerSpec]" = Catalogue(
     "mixer",
     "fwplab.mixers",
     "fwplab.mixers.mixer:MixerSpec",
     separator="-",
-    besides=("mixer", "fast_weight", "start", "view"),
 )
 
-__all__ = ["MIXERS", "Mixer", "MixerSpec", "State"]
+__all__ = ["MIXERS", "Attention", "Mixer", "MixerSpec", "State", "View", "Writes"]

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import elu
 
-from fwplab.mixers.fast_weight import FastWeightMixer, Projected
+from fwplab.mixers._fast_weight import FastWeightMixer, Projected
+from fwplab.mixers._start import Start
 from fwplab.mixers.mixer import State
-from fwplab.mixers.start import Start
 from fwplab.ops import Scan, delta
 
 

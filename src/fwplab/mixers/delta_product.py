@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from fwplab.errors import UserError
+from fwplab.mixers._view import Writes, products
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
-from fwplab.mixers.view import Writes, products
 from fwplab.ops import delta_product
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fwplab.mixers._start import check_time_scales, memory_lengths
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat
-from fwplab.mixers.start import check_time_scales, memory_lengths
 from fwplab.ops import elementwise
 
 

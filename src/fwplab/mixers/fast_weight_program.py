@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from fwplab.errors import UserError
-from fwplab.mixers.fast_weight import FastWeightMixer, Projected
+from fwplab.mixers._fast_weight import FastWeightMixer, Projected
+from fwplab.mixers._start import Start
+from fwplab.mixers._view import Writes, rewrites
 from fwplab.mixers.mixer import Mixer, State, flat, head_width
-from fwplab.mixers.start import Start
-from fwplab.mixers.view import Writes, rewrites
 from fwplab.ops import Scan, delta, linear, recurrent_delta, srwm
 from fwplab.ops.recurrent_delta import with_feedback
 from fwplab.ops.variation import CHOICES, PARTS, Variation

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import elu
 
-from fwplab.mixers.fast_weight import FastWeightMixer, Projected
+from fwplab.mixers._fast_weight import FastWeightMixer, Projected
 from fwplab.mixers.mixer import MixerSpec, State
 from fwplab.ops import Scan, linear
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from fwplab.errors import UserError
-from fwplab.mixers.view import View
+from fwplab.mixers._view import View
 
 State = tuple[Tensor, ...]
 """What a mixer carries from one position to the next: tensors with the batch first."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fwplab.mixers.fast_weight import FastWeightMixer, Projected
+from fwplab.mixers._fast_weight import FastWeightMixer, Projected
+from fwplab.mixers._start import Start
 from fwplab.mixers.mixer import State, flat
-from fwplab.mixers.start import Start
 from fwplab.ops import Scan, recurrent_delta
 from fwplab.ops.recurrent_delta import with_feedback
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from fwplab.mixers._view import Attention
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
-from fwplab.mixers.view import Attention
 
 
 @dataclass(frozen=True)

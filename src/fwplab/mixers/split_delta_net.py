@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fwplab.mixers._fast_weight import FastWeightMixer, Projected
+from fwplab.mixers._start import check_time_scales, memory_lengths
 from fwplab.mixers.delta_net import shares
-from fwplab.mixers.fast_weight import FastWeightMixer, Projected
 from fwplab.mixers.mixer import MixerSpec, State
-from fwplab.mixers.start import check_time_scales, memory_lengths
 from fwplab.ops import Scan, delta
 
 LEAST_ERASE = -20.0

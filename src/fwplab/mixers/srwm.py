@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.errors import UserError
+from fwplab.mixers._start import Start
+from fwplab.mixers._view import Writes, rewrites
 from fwplab.mixers.mixer import Mixer, State, head_width
-from fwplab.mixers.start import Start
-from fwplab.mixers.view import Writes, rewrites
 from fwplab.ops import srwm
 from fwplab.ops.srwm import read
 

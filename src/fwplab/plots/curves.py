@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fwplab.plots.style import INK, STYLE, Look, look, names, percent_axis
-from fwplab.record import Check, Member, Record
 from fwplab.tables.rows import by_cell, cell_members
+from fwplab.training.record import Check, Member, Record
 
 POINTS_A_LINE = 400
 

@@ -10,10 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from fwplab.plots.style import INK, STYLE, Look, key, legend, look, names, panelled, percent_axis
-from fwplab.record import Record
-from fwplab.run import Rule
 from fwplab.tables.rows import by_cell, cell_members, count, guess
 from fwplab.tables.statistics import seeds_interval
+from fwplab.training.record import Record
+from fwplab.training.run import Rule
 
 
 def accuracy_by_length(records: Sequence[Record], rule: Rule) -> Figure:

@@ -10,9 +10,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from fwplab.plots.style import INK, STYLE, Look, key, legend, looks, names, panelled, percent_axis
-from fwplab.record import Record
-from fwplab.run import Run
 from fwplab.tables.rows import by_cell, cell_members, cell_of, unsolved
+from fwplab.training.record import Record
+from fwplab.training.run import Run
 
 APART = 1.2
 """Points between lines that would hide one another."""

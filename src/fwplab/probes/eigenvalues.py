@@ -3,9 +3,9 @@
 import numpy as np
 
 from fwplab.languages import Language
-from fwplab.model import Model
+from fwplab.model.model import Model
+from fwplab.model.trace import read, spectrum
 from fwplab.probes.words import Values, draw
-from fwplab.reading import read, spectrum
 
 EDGES = tuple(round(-1.35 + 0.1 * number, 2) for number in range(28))
 """Edges of the histogram of real parts. Bins are centred on multiples of 0.1; the outermost include the rest."""

@@ -5,11 +5,11 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from fwplab.data.dataset import IGNORE
 from fwplab.errors import UserError
 from fwplab.languages import Language
-from fwplab.languages.dataset import IGNORE
 from fwplab.mixers import State
-from fwplab.model import Model
+from fwplab.model.model import Model
 from fwplab.probes.words import Intervene, Values, draw, labels, part_names, state_grows, stream
 
 AFTER = (0, 1, 2, 5, 10, 20, 30)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.languages import Language
-from fwplab.model import Model
+from fwplab.model.model import Model
 from fwplab.probes.words import Values, Words, draw, flatten_layer, stream
 
 WINDOWS = ((1, 10), (11, 25), (26, 50), (51, 100))

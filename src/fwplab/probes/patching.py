@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fwplab.languages import Language
 from fwplab.mixers import State
-from fwplab.model import Model
+from fwplab.model.model import Model
 from fwplab.probes.words import Values, Words, draw, labels, state_grows, stream
 
 CUTS = (5, 10, 20, 30)

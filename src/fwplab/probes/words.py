@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fwplab.data.dataset import Dataset, encode
 from fwplab.errors import UserError
 from fwplab.languages import Language
-from fwplab.languages.dataset import Dataset, encode
 from fwplab.mixers import Mixer, State
-from fwplab.model import Model
-from fwplab.reading import grew
+from fwplab.model.model import Model
+from fwplab.model.trace import grew
 
 Values = dict[tuple[int, str], float]
 """The results of a probe: a value for each name and number, which is a length, a position or a step."""

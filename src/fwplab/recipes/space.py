@@ -5,7 +5,7 @@ from typing import Any, get_type_hints
 
 from fwplab.errors import UserError
 from fwplab.mixers.mixer import head_width
-from fwplab.run import SCHEDULES, Schedule
+from fwplab.training.run import SCHEDULES, Schedule
 
 
 @dataclass(frozen=True)

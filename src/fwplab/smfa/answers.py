@@ -7,7 +7,7 @@ import numpy as np
 from fwplab.extraction.black_box import BlackBox, predict
 from fwplab.extraction.mealy import UNDEFINED, Integers, mealy_of, pad_words
 from fwplab.languages import Language
-from fwplab.model import Model
+from fwplab.model.model import Model
 from fwplab.smfa.chain import NO_OUTPUT, Chain
 from fwplab.smfa.fit import Answers
 

@@ -12,7 +12,7 @@ from fwplab.extraction.black_box import predict
 from fwplab.extraction.extract import sample_words
 from fwplab.extraction.mealy import UNDEFINED
 from fwplab.languages import Language
-from fwplab.model import Model
+from fwplab.model.model import Model
 from fwplab.smfa.answers import SOURCES, Source, answers_of, programs_of
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import Fit, fit

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fwplab.data.dataset import encode
 from fwplab.languages import Language
-from fwplab.languages.dataset import encode
-from fwplab.model import Model
+from fwplab.model.model import Model
 from fwplab.probes.words import flatten_states, language_states, state_grows, stream
 from fwplab.smfa.chain import Chain, Row
 from fwplab.smfa.writing import Moment, Vectors, Written, write

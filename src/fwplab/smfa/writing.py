@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fwplab.languages import Language
-from fwplab.model import Model
+from fwplab.model.model import Model
 from fwplab.probes.words import labels, stream, unflatten_states
 from fwplab.smfa.chain import Chain, Row
 

@@ -14,7 +14,6 @@ STUDIES: "Catalogue[Study]" = Catalogue(
     "study",
     "fwplab.studies",
     "fwplab.studies.study:Study",
-    besides=("study", "mechanism"),
 )
 
 __all__ = ["STUDIES", "Study", "load_study"]

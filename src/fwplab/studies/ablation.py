@@ -6,17 +6,17 @@ from typing import Any
 
 from rich.table import Table
 
-from fwplab.languages.splits import SplitSpec
+from fwplab.data.splits import SplitSpec
 from fwplab.mixers.fast_weight_program import PRESETS, FastWeightProgram
-from fwplab.model import ModelSpec
+from fwplab.model.model import ModelSpec
 from fwplab.ops.variation import PARTS
-from fwplab.record import Record
-from fwplab.run import PROTOCOLS, Rule, Run
 from fwplab.studies.study import Draw, Study
 from fwplab.tables.columns import to_json
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import Row, row
 from fwplab.tables.statistics import spread
+from fwplab.training.record import Record
+from fwplab.training.run import PROTOCOLS, Rule, Run
 
 LANGUAGES = ("parity", "counter_2", "dyck_1", "reset_dyck_1")
 QUICK_LANGUAGES = ("parity",)

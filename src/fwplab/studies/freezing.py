@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fwplab.checkpoint import Checkpoint
 from fwplab.languages import load_language
 from fwplab.mixers.srwm import BLOCKS
 from fwplab.probes import Values, frozen
 from fwplab.probes.freezing import AFTER
-from fwplab.studies.mechanism import Mechanism, MechanismRow, share
+from fwplab.studies._mechanism import Mechanism, MechanismRow, share
+from fwplab.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

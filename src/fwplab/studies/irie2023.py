@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from fwplab.languages.splits import SplitSpec
+from fwplab.data.splits import SplitSpec
 from fwplab.mixers import MIXERS
-from fwplab.model import ModelSpec
-from fwplab.recipes import recipe
+from fwplab.model.model import ModelSpec
 from fwplab.recipes.history import History
-from fwplab.record import Record
-from fwplab.run import PROTOCOLS, Rule, Run
+from fwplab.recipes.recipe import recipe
 from fwplab.studies.study import Draw, Study
 from fwplab.tables.rows import Row, by_cell, missed, row
+from fwplab.training.record import Record
+from fwplab.training.run import PROTOCOLS, Rule, Run
 
 REGULAR = ("parity", "aa_star", "abab_star")
 COUNTER = ("counter_2", "counter_3", "shuffle_2", "dyck_1")

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fwplab.checkpoint import Checkpoint
 from fwplab.languages import load_language
 from fwplab.probes import Values, patched
 from fwplab.probes.patching import CUTS
-from fwplab.studies.mechanism import Mechanism, MechanismRow, mixer_rows, share
+from fwplab.studies._mechanism import Mechanism, MechanismRow, mixer_rows, share
+from fwplab.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

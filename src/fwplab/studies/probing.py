@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fwplab.checkpoint import Checkpoint
 from fwplab.languages import load_language
 from fwplab.probes import Values, linear_probes
 from fwplab.probes.linear import WINDOWS
-from fwplab.studies.mechanism import Mechanism, MechanismRow, mixer_rows, share
+from fwplab.studies._mechanism import Mechanism, MechanismRow, mixer_rows, share
+from fwplab.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,17 +6,17 @@ from typing import Any
 
 from rich.table import Table
 
-from fwplab.initialisation import INITIALISATIONS, Initialisation
-from fwplab.languages.splits import SplitSpec
+from fwplab.data.splits import SplitSpec
 from fwplab.mixers import MIXERS
-from fwplab.model import ModelSpec
-from fwplab.record import Record
-from fwplab.run import PROTOCOLS, Rule, Run
+from fwplab.model.initialisation import INITIALISATIONS, Initialisation
+from fwplab.model.model import ModelSpec
 from fwplab.studies.study import Study
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import accuracy, guess, require_rule, unsolved
 from fwplab.tables.statistics import spread, time_until, wilson
 from fwplab.tables.terminal import add_by_language
+from fwplab.training.record import Record
+from fwplab.training.run import PROTOCOLS, Rule, Run
 
 MODELS = ("recurrent-delta", "srwm")
 LANGUAGES = ("parity", "aa_star")

@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from fwplab.checkpoint import Checkpoint
-from fwplab.evaluate import chance, first_errors, stream_chunks
+from fwplab.data.dataset import encode
 from fwplab.languages import Language, load_language
-from fwplab.languages.dataset import encode
 from fwplab.mixers import Mixer, State
-from fwplab.model import Model
-from fwplab.record import Measurement, Record
-from fwplab.run import Rule, Run
+from fwplab.model.model import Model
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Draw, Study
 from fwplab.tables.numbers import percent
 from fwplab.tables.statistics import Spread, seeds_interval, spread
 from fwplab.tables.terminal import add_by_language
-from fwplab.trainer import load_splits
+from fwplab.training.checkpoint import Checkpoint
+from fwplab.training.evaluate import chance, first_errors, stream_chunks
+from fwplab.training.record import Measurement, Record
+from fwplab.training.run import Rule, Run
+from fwplab.training.trainer import load_splits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

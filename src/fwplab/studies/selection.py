@@ -7,15 +7,15 @@ from typing import Any
 
 from rich.table import Table
 
-from fwplab.record import Member, Record
-from fwplab.run import RULES, Rule, Run
-from fwplab.selection import IN_DISTRIBUTION_RULES, merit
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Draw, Study
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import Row, by_cell, cell_members
 from fwplab.tables.statistics import spread
 from fwplab.tables.terminal import add_by_language
+from fwplab.training.record import Member, Record
+from fwplab.training.run import RULES, Rule, Run
+from fwplab.training.selection import IN_DISTRIBUTION_RULES, merit
 
 GAINING: tuple[Rule, ...] = ("paper", "oracle")
 """The rules whose gain over the strict one is told."""

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fwplab.checkpoint import Checkpoint
 from fwplab.languages import load_language
 from fwplab.probes import Values, step_eigenvalues
 from fwplab.probes.eigenvalues import EDGES
-from fwplab.studies.mechanism import Mechanism, MechanismRow, share
+from fwplab.studies._mechanism import Mechanism, MechanismRow, share
+from fwplab.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.table import Table
 
-from fwplab.checkpoint import Checkpoint, checkpoint_path, load_checkpoint
 from fwplab.engines.engine import Observer
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
-from fwplab.record import Measurement, Record, merge
-from fwplab.run import Rule, Run
-from fwplab.store import Store, restricted
+from fwplab.storage.store import Store, restricted
 from fwplab.studies import STUDIES
 from fwplab.tables.columns import to_json
 from fwplab.tables.rows import cell_of
 from fwplab.tables.terminal import render_terminal
+from fwplab.training.checkpoint import Checkpoint, checkpoint_path, load_checkpoint
+from fwplab.training.record import Measurement, Record, merge
+from fwplab.training.run import Rule, Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fwplab.run import to_dict
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import Row
 from fwplab.tables.statistics import spread
+from fwplab.training.run import to_dict
 
 Lines = tuple[str, str]
 """What stands above, and what in small letters below it."""

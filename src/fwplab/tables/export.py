@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fwplab.files import replaced
-from fwplab.record import Measurement, Member, Record, Score
-from fwplab.run import Rule, Run
 from fwplab.tables.statistics import wilson
+from fwplab.training.record import Measurement, Member, Record, Score
+from fwplab.training.run import Rule, Run
 
 Place = Callable[[Run], tuple[str, str]]
 """What names a run's cell: its panel in the study's figures, and its line there."""

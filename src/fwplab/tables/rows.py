@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from fwplab.errors import UserError
 from fwplab.recipes.history import History
-from fwplab.record import Member, Record
-from fwplab.run import Rule, Run
 from fwplab.tables.statistics import survival, wilson
+from fwplab.training.record import Member, Record
+from fwplab.training.run import Rule, Run
 
 LengthScores = tuple[int, int, tuple[float, ...]]
 """The shortest and longest length of a test set, and one accuracy a seed."""

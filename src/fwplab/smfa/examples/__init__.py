@@ -8,7 +8,6 @@ EXAMPLES: Catalogue[Example] = Catalogue(
     "fwplab.smfa.examples",
     Example,
     separator="-",
-    besides=("example",),
 )
 
 __all__ = ["EXAMPLES", "Example"]

@@ -1,0 +1,1 @@
+"""Strings and labels as data: what a model is trained and judged on."""

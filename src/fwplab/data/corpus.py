@@ -1,0 +1,198 @@
+"""The two published file formats: read either, write either.
+
+- `bhattamishra` (arXiv 2009.11264): `train_src.txt`, `train_tgt.txt`, `val_src_bin0.txt`, ...; one string a
+  line, one character a symbol; a label has as many characters as the language's classes.
+- `irie` (arXiv 2310.16076): `train_50.src`, `train_50.tgt`, `valid_50.*`, `test_50.*`; blanks between
+  symbols.
+
+Of the task "recognition" (see `tasks`) a target line is one label, for the whole string.
+
+A part of a corpus is a pair of such files: `train`, `bin0` (`valid_50`), `bin1` (`test_50`); further parts
+keep the name of their files, `NAME_src.txt` or `NAME.src`.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fwplab.data.dataset import Dataset
+from fwplab.errors import UserError
+from fwplab.languages.language import Language
+
+Target = tuple[str, ...]  # a label for each position that is asked about
+
+
+@dataclass(frozen=True)
+class Part:
+    """One pair of files; line n of the files is `strings[n - 1]` and `targets[n - 1]`."""
+
+    name: str
+    source: str
+    target: str
+    strings: tuple[str, ...]
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The parts of a corpus by name, and the files (`orphans`) that have no counterpart."""
+
+    format: str
+    parts: dict[str, Part]
+    orphans: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """How files of a format are named and its lines cut into symbols."""
+
+    pattern: re.Pattern[str]  # groups: stem, side (src or tgt), and what follows the side
+    part_name: Callable[[str, str], str]  # (stem, what follows) -> name of the part
+    file_name: Callable[[str, str], str]  # (name of the part, side) -> file
+    split: Callable[[str, int], Target]  # (line, characters a symbol) -> symbols
+    separator: str
+
+
+_IRIE_STEMS = {"train_50": "train", "valid_50": "bin0", "test_50": "bin1"}
+_IRIE_NAMES = {name: stem for stem, name in _IRIE_STEMS.items()}
+
+
+def _bhattamishra_file(name: str, side: str) -> str:
+    return f"val_{side}_{name}.txt" if re.fullmatch(r"bin\d+", name) else f"{name}_{side}.txt"
+
+
+def _bhattamishra_split(line: str, width: int) -> Target:
+    return tuple(line[place : place + width] for place in range(0, len(line), width))
+
+
+FORMATS = {
+    "bhattamishra": Format(
+        pattern=re.compile(r"(.+)_(src|tgt)(?:_(bin\d+))?\.txt"),
+        part_name=lambda stem, bin_name: bin_name if stem == "val" and bin_name else stem + bin_name,
+        file_name=_bhattamishra_file,
+        split=_bhattamishra_split,
+        separator="",
+    ),
+    "irie": Format(
+        pattern=re.compile(r"(.+)\.(src|tgt)()"),
+        part_name=lambda stem, _: _IRIE_STEMS.get(stem, stem),
+        file_name=lambda name, side: f"{_IRIE_NAMES.get(name, name)}.{side}",
+        split=lambda line, width: tuple(line.split()),
+        separator=" ",
+    ),
+}
+
+
+def make_corpus(language: Language, sets: dict[str, Dataset], format: str = "bhattamishra") -> Corpus:
+    """A corpus of datasets by the names of its parts, such as `Splits.named()` gives them."""
+    names = _format(format).file_name
+    parts = {}
+    for name, data in sets.items():
+        rows = zip(data.labels, data.lengths.tolist(), strict=True)
+        asked = (row[size - language.asked(size) : size].tolist() for row, size in rows)
+        targets = tuple(tuple(language.classes[label] for label in labels) for labels in asked)
+        parts[name] = Part(name, names(name, "src"), names(name, "tgt"), data.strings, targets)
+    return Corpus(format, parts)
+
+
+def read(folder: Path, language: Language | None = None) -> Corpus:
+    """The corpus in `folder`, in either format. Targets may be wrong: `fwplab.data.audit` tells.
+
+    Without the language the number of characters a label is taken from the size of the files.
+    Raises `UserError` for a folder without a corpus, undecodable files, and pairs that differ in their lines.
+    """
+    format, files = _files(Path(folder))
+    parts: dict[str, Part] = {}
+    orphans: list[str] = []
+    for name, sides in sorted(files.items()):
+        if len(sides) == 2:
+            parts[name] = _read_part(FORMATS[format], name, sides["src"], sides["tgt"], language)
+        else:
+            orphans.extend(path.name for path in sides.values())
+    if not parts:
+        raise UserError(f"{folder} has no source with its target, only {', '.join(orphans)}")
+    return Corpus(format, parts, tuple(orphans))
+
+
+def write(corpus: Corpus, folder: Path, format: str) -> None:
+    """Writes all parts into the new folder, which appears with all its files or not at all.
+
+    Raises `UserError` for an unknown format, a folder that has files in it already, and labels that the
+    format cannot tell apart.
+    """
+    kind = _format(format)
+    folder = Path(folder).absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists already; choose a new folder or an empty one")
+    widths = {len(label) for part in corpus.parts.values() for target in part.targets for label in target}
+    if not kind.separator and len(widths) > 1:
+        raise UserError(f"format {format!r} needs labels of one size; choose from: irie")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        whole = Path(scratch) / folder.name
+        whole.mkdir()
+        for name, part in corpus.parts.items():
+            _write_lines(whole / kind.file_name(name, "src"), part.strings, kind.separator)
+            _write_lines(whole / kind.file_name(name, "tgt"), part.targets, kind.separator)
+        whole.rename(folder)
+
+
+def _format(name: str) -> Format:
+    if name not in FORMATS:
+        raise UserError(f"unknown corpus format {name!r}; choose from: {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _files(folder: Path) -> tuple[str, dict[str, dict[str, Path]]]:
+    """The format of a folder, and its files by part and side."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; choose one with train_src.txt or train_50.src in it")
+    found: dict[str, dict[str, dict[str, Path]]] = {}
+    for path in sorted(folder.iterdir()):
+        for format, kind in FORMATS.items():
+            match = kind.pattern.fullmatch(path.name)
+            if match:
+                name = kind.part_name(match[1], match[3] or "")
+                sides = found.setdefault(format, {}).setdefault(name, {})
+                if match[2] in sides:
+                    raise UserError(f"{folder}: {sides[match[2]].name} and {path.name} are both {name}; keep one")
+                sides[match[2]] = path
+    if len(found) != 1:
+        state = "files of both formats" if found else "no corpus"
+        raise UserError(f"{folder} holds {state}; choose a folder with train_src.txt ... or train_50.src ...")
+    return next(iter(found.items()))
+
+
+def _read_part(kind: Format, name: str, source: Path, target: Path, language: Language | None) -> Part:
+    sources, targets = _lines(source), _lines(target)
+    if len(sources) != len(targets):
+        raise UserError(f"{source.name} has {len(sources)} lines, {target.name} has {len(targets)}")
+    strings = []
+    for number, line in enumerate(sources, start=1):
+        symbols = kind.split(line, 1)
+        if any(len(symbol) != 1 for symbol in symbols):
+            raise UserError(f"{source.name} line {number}: symbols are single characters with blanks between")
+        strings.append("".join(symbols))
+    if language is not None:
+        width = len(language.classes[0])
+    else:
+        width = max(1, round(sum(map(len, targets)) / max(1, sum(map(len, sources)))))
+    labels = tuple(kind.split(line, width) for line in targets)
+    return Part(name, source.name, target.name, tuple(strings), labels)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name} is no UTF-8 text: byte {error.start} cannot be read") from error
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read: {error.strerror}") from error
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines  # the last line may end without a newline
+
+
+def _write_lines(path: Path, rows: Sequence[Sequence[str]], separator: str) -> None:
+    path.write_text("".join(separator.join(row) + "\n" for row in rows), encoding="utf-8", newline="\n")

@@ -1,0 +1,121 @@
+"""One self-contained page: the table, the curves, and what it takes to make them again."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from fwplab.data.splits import SplitSummary
+from fwplab.files import replaced
+from fwplab.plots import (
+    accuracy_by_length,
+    learning_curves,
+    look,
+    marker_points,
+    solve_rate_heatmap,
+    steps_to_solve,
+    to_svg,
+)
+from fwplab.tables.columns import NOTES, page_columns
+from fwplab.tables.rows import Row, is_fresh, missed
+from fwplab.training.record import Record
+from fwplab.training.run import Rule, to_dict
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the sentence that tells how to read it."""
+
+    title: str
+    caption: str
+    svg: str
+
+
+def write_report(
+    records: Sequence[Record], rows: Sequence[Row], path: Path, *, title: str, command: str, question: str
+) -> None:
+    """Writes `path` whole or not at all. Every number in it is read from the records; nothing is fetched to show it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fwplab.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals |= {"look": look, "marker_points": marker_points}
+    page = environment.get_template("report.html.jinja").render(
+        title=title,
+        question=question,
+        command=command,
+        headline=headline(rows),
+        rows=rows,
+        columns=page_columns(rows),
+        notes=NOTES,
+        missed=missed(rows),
+        drawings=drawings(records, rows),
+        specs=[(record, json.dumps(to_dict(record.run), indent=2)) for record in records],
+        splits=splits(records),
+        machines=[dict(pairs) for pairs in dict.fromkeys(tuple(sorted(r.environment.items())) for r in records)],
+        hours=sum(record.seconds for record in records) / 3600,
+    )
+    with replaced(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """What was found, in one sentence, by counting verdicts."""
+    kinds = Counter(row.verdict.split(":")[0] for row in rows if row.verdict)
+    claimed = sum(kinds.values())
+    if not claimed:
+        solved = sum(row.solved == row.seeds for row in rows)
+        return f"{solved} of {len(rows)} cells are solved by every seed."
+    other = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common() if kind != "reproduced")
+    return f"{kinds['reproduced']} of {claimed} claims came out as stated" + (f"; {other}." if other else ".")
+
+
+def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:
+    """The figures of a report."""
+    rule: Rule = rows[0].rule if rows else "paper"
+    return [
+        Drawing(
+            "Solved seeds",
+            "Seeds whose selected checkpoint labels every string of Bin0 and Bin1 right at every position.",
+            to_svg(solve_rate_heatmap(rows)),
+        ),
+        Drawing(
+            "Accuracy by length",
+            f"Further test strings, under the {rule} rule{_once_more(records)}. A dot is a seed, the marker their "
+            "mean, the bar its 95 % interval for new seeds like these (one seed alone: for new strings only). The "
+            "dotted line is the better of two guesses, the shade marks the lengths of training.",
+            to_svg(accuracy_by_length(records, rule)),
+        ),
+        Drawing(
+            "Learning curves",
+            "A line is a seed: Bin0 solid, Bin1 dashed. A marker shows where a seed ended, a cross where it diverged.",
+            to_svg(learning_curves(records)),
+        ),
+        Drawing(
+            "Steps to solve",
+            "The share of seeds that have not solved their language yet (Kaplan-Meier): a line falls where a check "
+            "finds Bin0 and Bin1 at 100 % for the first time. A tick: seeds that ended unsolved; a "
+            "cross: one that diverged, and never will. Lines stand a little apart so that none hides another.",
+            to_svg(steps_to_solve(records)),
+        ),
+    ]
+
+
+def _once_more(records: Sequence[Record]) -> str:
+    """Which languages have too few strings for that."""
+    few = {
+        record.run.language
+        for record in records
+        for part in record.splits
+        if part.split == "test" and not is_fresh(record, (part.shortest, part.longest))
+    }
+    names = ", ".join(name for name in dict.fromkeys(record.run.language for record in records) if name in few)
+    return f" ({names}: within the lengths of Bin0 and Bin1 their very strings, there are no others)" if names else ""
+
+
+def splits(records: Sequence[Record]) -> list[tuple[str, SplitSummary]]:
+    """How many strings each language had in each split, said once."""
+    found = {(record.run.language, part.split, part.shortest): part for record in records for part in record.splits}
+    return [(language, part) for (language, _, _), part in found.items()]

@@ -1,0 +1,1 @@
+"""Finished runs in a database, or as Parquet files."""

@@ -1,0 +1,121 @@
+"""Records as Parquet files, one for each table of the store, for data frames and for shipping with the package.
+
+Parquet is small, keeps the types, and can be read by most data tools. The records of the baseline studies are shipped
+in `fwplab/baselines/<study>/`.
+"""
+
+import os
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import sqlalchemy as sql
+
+from fwplab.errors import UserError
+from fwplab.storage.store import Store, measurements, metadata, runs, versions
+
+TABLES = [versions, *(table for table in metadata.sorted_tables if table is not versions)]
+MEMORY = "sqlite:///:memory:"
+TYPES = {sql.Integer: pyarrow.int64(), sql.Float: pyarrow.float64(), sql.String: pyarrow.string()}
+
+
+def write_archive(stores: Sequence[Store], keys: Collection[str], folder: Path) -> None:
+    """Writes the runs with these keys as `folder/<table>.parquet`, each from the first store that has it."""
+    owners = {key: store for store in reversed(stores) for key in keys if store.has(key)}
+    with _replaced_folder(folder) as temporary:
+        for table in TABLES:
+            rows: list[dict[str, Any]] = []
+            for key in sorted(owners) if table is not versions else []:
+                column = table.c.key if table is runs else table.c.run
+                rows += owners[key].rows(sql.select(table).where(column == key).order_by(*table.primary_key.columns))
+            if table is versions:
+                rows = stores[0].rows(sql.select(table))
+            _write(rows, _schema(table), _file(temporary, table))
+
+
+@contextmanager
+def _replaced_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder to write tables into; they replace those of `folder` if the block succeeds.
+
+    The old `versions` file is deleted first and the new one is moved last. A folder without it is no archive, so a kill
+    at any time leaves no mixture of old and new tables that could be read.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".records-") as temporary:
+                yield Path(temporary)
+                _file(folder, versions).unlink(missing_ok=True)
+                for table in reversed(TABLES):
+                    _file(Path(temporary), table).replace(_file(folder, table))
+        finally:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"cannot write {folder}: {why}; choose a writable folder on a disk with free space") from error
+
+
+def open_archive(folder: Path) -> Store:
+    """A store in memory with the records that `write_archive` wrote to `folder`.
+
+    Raises `UserError` if the folder is no archive.
+    """
+    store = Store(MEMORY)
+    try:
+        with store.engine.begin() as connection:
+            for table in TABLES:
+                path = _file(folder, table)
+                if table is measurements and not path.exists():  # older archives have no such table
+                    continue
+                rows = _read(path)
+                if table is versions:
+                    store.check_version([row["schema"] for row in rows], str(folder))
+                elif rows:
+                    connection.execute(table.insert(), rows)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def shipped(study: str) -> Store:
+    """The records of a study that come with the package, in a store in memory; empty if there are none."""
+    place = files("fwplab") / "baselines" / study
+    if not place.is_dir():
+        return Store(MEMORY)
+    with as_file(place) as folder:
+        return open_archive(folder)
+
+
+def shipped_checkpoints() -> list[Path]:
+    """The checkpoints that come with the package: the first seed of each language and mixer, selected by "paper"."""
+    return sorted(Path(str(files("fwplab") / "baselines")).glob("*/checkpoints/*.safetensors"))
+
+
+def _file(folder: Path, table: sql.Table) -> Path:
+    return folder / f"{table.name}.parquet"
+
+
+def _schema(table: sql.Table) -> pyarrow.Schema:
+    kinds = {c.name: next(t for kind, t in TYPES.items() if isinstance(c.type, kind)) for c in table.columns}
+    return pyarrow.schema(list(kinds.items()))
+
+
+def _write(rows: list[dict[str, Any]], schema: pyarrow.Schema, path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), path, compression="zstd")
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise UserError(f"{path} is no table of records ({error})") from error
+    return found

@@ -1,0 +1,231 @@
+"""Figures by themselves: what the drawn lines say, what cannot be drawn, and the files that `fwplab plot` writes."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import pytest
+from matplotlib.axes import Axes
+from tests.report.test_report import RECORDS, record_of
+
+from fwplab.cli import run as command
+from fwplab.errors import UserError
+from fwplab.mixers import MIXERS
+from fwplab.plots import LOOKS, accuracy_by_length, learning_curves, look, steps_to_solve
+from fwplab.plots.style import STYLE, looks
+from fwplab.storage.store import Store
+from fwplab.studies._scaling_curves import scaling_curves
+from fwplab.studies.irie2023 import LANGUAGES, Irie2023
+from fwplab.studies.robustness import Robustness
+from fwplab.studies.scaling import Scaling
+from fwplab.tables.statistics import seeds_interval
+from fwplab.training.record import Check, Measurement, Member, Record, Score, SplitSummary, Status
+from fwplab.training.run import Run
+
+PARITY = Run("parity", MIXERS.load("srwm")(), (0, 1, 2, 3), (3e-3,))
+
+
+def member(seed: int, status: Status, steps: int, rate: float = 3e-3, *, solved: bool = False) -> Member:
+    """A member that was looked at every fifty steps, and at its last, if at all, was right in both bins."""
+    seen = range(50, steps + 1, 50)
+    checks = tuple(Check(n, 0.1, 0.1, 1.0, 0.1, 1.0 if solved and n == steps else 0.5) for n in seen)
+    return Member(seed, rate, status, steps, checks, {}, (Score("paper", "bin0", 2, 50, 60, 60),))
+
+
+def record(run: Run, *members: Member) -> Record:
+    """A record of these members."""
+    seeds = tuple(each.seed for each in members)
+    return Record(replace(run, seeds=seeds), members, 17_000, 512, (), (), {}, 1.0)
+
+
+def places(axes: Axes, marker: str) -> list[tuple[float, float]]:
+    """Where a panel has this marker."""
+    return [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == marker]
+
+
+def test_a_line_falls_where_seeds_solve_and_says_how_the_others_ended() -> None:
+    ends = member(0, "solved", 100, solved=True), member(1, "diverged", 150), member(2, "solved", 200, solved=True)
+    (axes,) = steps_to_solve([record(PARITY, *ends, member(3, "budget", 5_000))]).axes
+    (line,) = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+    assert list(line.get_xdata())[1:] == [100, 200, 5_000]
+    assert list(line.get_ydata()) == [100, 75, 50, 50]  # what diverged is not taken out of the count
+    assert line.get_color() == look("srwm").colour
+    assert places(axes, look("srwm").marker) == [(100, 75), (200, 50)]
+    assert places(axes, "x") == [(150, 75)]
+    assert places(axes, "|") == [(5_000, 50)]
+    assert axes.get_title(loc="left") == "parity"
+
+
+def test_a_seed_that_another_rule_stopped_is_watched_no_longer() -> None:
+    stopped, solved = member(0, "solved", 100), member(1, "solved", 200, solved=True)
+    (axes,) = steps_to_solve([record(PARITY, stopped, solved)]).axes
+    assert places(axes, "|") == [(100, 100)]
+    assert places(axes, look("srwm").marker) == [(200, 0)]
+
+
+def test_a_study_says_what_its_panels_and_lines_are() -> None:
+    runs = Robustness().runs(quick=False)
+    records = [record(run, member(0, "solved", 100, run.rate_of(0), solved=True)) for run in runs]
+    figure = steps_to_solve(records, Robustness().place)
+    assert len(figure.axes) == 2 * 2 * 3
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert len(set(titles)) == len(titles)
+    assert titles[1] == "recurrent-delta on parity\nstart: xavier"
+    assert all(sum(line.get_drawstyle() == "steps-post" for line in axes.lines) == 3 for axes in figure.axes)
+    (keys,) = figure.legends
+    assert [text.get_text() for text in keys.get_texts()][:3] == ["rate 0.001", "rate 0.003", "rate 0.01"]
+    with pytest.raises(UserError, match="differ in model"):  # one line of three starts says nothing
+        steps_to_solve(records)
+
+
+@pytest.mark.parametrize("draw", [learning_curves, lambda r: accuracy_by_length(r, "paper"), steps_to_solve])
+def test_no_figure_merges_two_specs(draw) -> None:  # type: ignore[no-untyped-def]
+    other = replace(RECORDS[0], run=replace(RECORDS[0].run, model=replace(RECORDS[0].run.model, hidden=64)))
+    with pytest.raises(UserError, match="linear-transformer on parity differ in model"):
+        draw([RECORDS[0], other])
+
+
+def test_lengths_of_training_are_shaded_also_where_the_longest_has_no_string() -> None:
+    found = record_of("lstm", "counter_3", (True,))
+    figure = accuracy_by_length(
+        [replace(found, splits=(SplitSummary("train", 3, 48, 9, 9, 9), *found.splits))], "paper"
+    )
+    shade = figure.axes[0].patches[0]
+    edges = shade.get_patch_transform().transform_path(shade.get_path()).vertices[:, 0]
+    assert (edges.min(), edges.max()) == (-0.5, 0.5)  # the window 2-50 and no other
+
+
+def reaching(run: Run, right: dict[int, tuple[int, int]], **state: tuple[float, float]) -> Record:
+    """A record of two seeds with so many of 100 strings right at each length, and these states at all of them."""
+    members = [
+        replace(
+            member(seed, "solved", 100, solved=True),
+            measured=tuple(
+                Measurement("scaling", "paper", length, name, value)
+                for length, each in right.items()
+                for name, value in {"strings": 100, "correct": each[seed], "chance": 0.25}.items()
+            )
+            + tuple(Measurement("scaling", "paper", n, name, s[seed]) for n in right for name, s in state.items()),
+        )
+        for seed in (0, 1)
+    ]
+    return record(run, *members)
+
+
+def test_scaling_draws_the_mean_in_its_interval_and_the_state_below() -> None:
+    right = {100: (100, 100), 1_000: (100, 40), 10_000: (10, 0)}
+    lstm = Run("parity", MIXERS.load("lstm")(), (0, 1), (3e-3,))
+    cells = Scaling().rows([reaching(lstm, right, norm=(20, 40), saturation=(0.4, 0.6))])
+    accuracy, norm, flat = scaling_curves(cells).axes
+    (guess, line), (norms,), (flats,) = ([x for x in a.lines if len(x.get_xdata()) > 1] for a in (accuracy, norm, flat))
+    assert list(guess.get_ydata()) == [25, 25, 25]
+    assert list(line.get_ydata()) == [100, 70, 5]
+    bars = [[tuple(bar[:, 1]) for bar in axes.collections[0].get_segments()] for axes in (accuracy, norm, flat)]
+    intervals = [seeds_interval(each, [100, 100]) for each in right.values()]
+    assert bars == [[pytest.approx((100 * low, 100 * high)) for low, high in intervals], [(20, 40)] * 3, [(40, 60)] * 3]
+    assert (list(norms.get_xdata()), list(norms.get_ydata())) == ([100, 1_000, 10_000], [30, 30, 30])
+    assert list(flats.get_ydata()) == [50, 50, 50]
+    for axes in (accuracy, norm, flat):
+        points = [line for line in axes.lines if line.get_marker() == look("lstm").marker]
+        assert [point.get_markerfacecolor() == "none" for point in points] == [False, True, True]
+
+
+def test_scaling_has_three_panels_a_language_and_says_where_no_unit_can_be_flat() -> None:
+    runs = [Run(language, MIXERS.load("srwm")(), (0, 1), (3e-3,)) for language in LANGUAGES[:5]]
+    cells = Scaling().rows([reaching(run, {100: (100, 0)}, norm=(1, 10**n)) for n, run in enumerate(runs)])
+    seen = [axes for axes in scaling_curves(cells).axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in seen if axes.get_title(loc="left")] == list(LANGUAGES[:5])
+    assert len(seen) == 3 * 5
+    assert sum(text.get_text() == "no such units" for axes in seen for text in axes.texts) == 5
+    assert len({axes.get_ylim() for axes in seen if axes.get_yscale() == "log"}) == 1
+    with pytest.raises(UserError, match="nothing is measured yet"):
+        scaling_curves([])
+
+
+def test_scaling_shows_a_state_that_overflowed_as_a_bar_out_of_the_panel() -> None:
+    srwm, lstm = PARITY, Run("parity", MIXERS.load("lstm")(), (0, 1), (3e-3,))
+    overflowed = reaching(srwm, {100: (100, 0)}, norm=(20, math.nan))
+    cells = Scaling().rows([overflowed, reaching(lstm, {100: (100, 0)}, norm=(10, 30), saturation=(0, 1))])
+    _, norm, _ = scaling_curves(cells).axes
+    ((bar,), (other,)) = (bars.get_segments() for bars in norm.collections)
+    lowest, highest = norm.get_ylim()
+    assert lowest < other[0, 1] < other[1, 1] < highest
+    assert bar[0, 1] == 20
+    assert highest < bar[1, 1] < math.inf
+    (_, norm, _) = scaling_curves(Scaling().rows([reaching(srwm, {100: (0, 0)}, norm=(math.nan, math.nan))])).axes
+    assert math.inf > norm.get_ylim()[1] > norm.get_ylim()[0] > 0  # where every one overflowed
+
+
+def test_looks_are_a_mixers_own_or_differ() -> None:
+    assert looks(["srwm", "lstm"]) == {"srwm": LOOKS["srwm"], "lstm": LOOKS["lstm"]}
+    others = looks([f"rate {number}" for number in range(12)])
+    assert len(set(others.values())) == 12
+
+
+def test_a_legend_is_no_wider_than_its_figure() -> None:
+    with matplotlib.rc_context(STYLE):
+        figure = steps_to_solve([record_of(mixer, "parity", (True,)) for mixer in LOOKS])
+        figure.canvas.draw()
+    (keys,) = figure.legends
+    assert 0.5 * figure.bbox.width < keys.get_window_extent().width <= figure.bbox.width
+
+
+@pytest.fixture
+def robustness() -> None:
+    """A store with a few runs of the study."""
+    with Store() as store:
+        for run in Robustness().runs(quick=True)[:4]:
+            rate = run.rate_of(0)
+            store.save(record(run, member(0, "solved", 100, rate, solved=True), member(1, "budget", 1_000, rate)))
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
+@pytest.mark.usefixtures("robustness")
+def test_plot_writes_one_figure_as_the_suffix_says(
+    suffix: str, start: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / f"steps.{suffix}"
+    assert command(["plot", "robustness", "--quick", "--figure", "steps", "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert out.read_bytes().startswith(start)
+
+
+def test_plot_fills_a_folder_with_all_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    part = ["--languages", "parity", "--mixers", "srwm", "--seeds", "2"]
+    assert command(["plot", *part, "--out", f"{tmp_path}/new/", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    figures = Irie2023().figures()
+    assert list(dict.fromkeys(fact["figure"] for fact in facts)) == list(figures)
+    written = {str(path) for path in (tmp_path / "new").iterdir()}
+    assert written == {fact["path"] for fact in facts}
+    assert {Path(path).name for path in written} == {f"irie2023-{n}.{s}" for n in figures for s in ("png", "svg")}
+
+
+WRONG = {
+    "figure": (["--figure", "pie", "--out", "a.svg"], "choose from: solved, lengths, curves, steps"),
+    "suffix": (["--figure", "steps", "--out", "a.gif"], "choose a suffix from: .svg, .pdf, .png"),
+    "one file": (["--out", "a.svg"], "--figure is missing"),
+    "figure of the study": (["robustness", "--figure", "lengths"], "robustness has no figure 'lengths'"),
+    "another study's figure": (["scaling", "--figure", "lengths"], "choose from: scaling, curves, steps"),
+    "unmeasured rule": (["scaling", "--figure", "scaling", "--rule", "last", "--out", "a.svg"], "paper, strict"),
+    "no figures": (["ablation"], "fwplab study show ablation"),
+    "no records": (["robustness", "--quick"], "fwplab study run robustness --quick"),
+    "study": (["irie2024"], "choose from: ablation, freezing, irie2023"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_plotted_is_one_line_and_no_file(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words, named = WRONG[case]
+    assert command(["plot", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert named in said.err
+    assert list(Path().iterdir()) == []

@@ -1,0 +1,158 @@
+"""A language from outside is told what it breaks, those here keep every promise, and the page's own one works."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fwplab.data.splits import SplitSpec
+from fwplab.errors import UserError
+from fwplab.languages import END, LANGUAGES, Language, load_language
+from fwplab.languages.dyck_1 import Dyck1
+from fwplab.languages.parity import Parity
+from fwplab.mixers import MIXERS
+from fwplab.plugins.check_language import check
+from fwplab.training.run import Protocol, Run
+from fwplab.training.trainer import Training
+
+PAGE = Path(__file__).parents[2] / "docs" / "own-layer.md"
+
+
+class TwoLetters(Parity):
+    symbols = ("0", "one")
+
+
+class NoSuchClass(Parity):
+    def label(self, state: int) -> str:
+        return "odd" if state else "1"
+
+
+class NoLabel(Parity):
+    def label(self, state: int) -> str:
+        return None if state else "1"  # type: ignore[return-value]
+
+
+class Miscounts(Parity):
+    def count(self, length: int) -> int:
+        return 2**length
+
+
+class DrawsNoWords(Parity):
+    def draw(self, length: int, number: int, generator: np.random.Generator) -> Any:
+        return generator.integers(0, 2, (number, length))
+
+
+class DrawsOtherwise(Parity):
+    def draw(self, length: int, number: int, generator: np.random.Generator) -> Any:
+        return super().draw(length, number, np.random.default_rng())
+
+
+class DrawsTooFew(Parity):
+    def draw(self, length: int, number: int, generator: np.random.Generator) -> Any:
+        return super().draw(length, 1, generator)
+
+
+class DrawsForeignTokens(Parity):
+    def draw(self, length: int, number: int, generator: np.random.Generator) -> Any:
+        return 3 * super().draw(length, number, generator)
+
+
+class NothingFollows(Parity):
+    def following(self, state: int) -> frozenset[str]:
+        return frozenset(("0",)) if state else frozenset(("0", "1", END))
+
+
+class AllowsDeadEnds(Dyck1):
+    def following(self, state: Any) -> frozenset[str]:
+        allowed = super().following(state)
+        return allowed | {")"} if allowed else allowed
+
+
+class Lists(Parity):
+    start: Any = [0]  # noqa: RUF012
+
+    def step(self, state: Any, symbol: str) -> Any:
+        return [state[0] ^ (symbol == "1")]
+
+    def label(self, state: Any) -> str:
+        return super().label(state[0])
+
+    def following(self, state: Any) -> frozenset[str]:
+        return super().following(state[0])
+
+
+class Remembers(Parity):
+    read = 0
+
+    def step(self, state: int, symbol: str) -> int:
+        self.read += 1
+        return self.read
+
+
+class ForeignNext(Parity):
+    def following(self, state: int) -> frozenset[str]:
+        return super().following(state) | {"2"}
+
+
+class AnotherRule(Parity):
+    def word_rule(self, string: str) -> bool:
+        return "1" not in string
+
+
+class AnotherLabel(Parity):
+    def label_rule(self, prefix: str) -> str:
+        return prefix[-1]
+
+
+@pytest.mark.parametrize("name", LANGUAGES.own_names())
+def test_the_languages_here_keep_their_promises(name: str) -> None:
+    check(load_language(name))
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        (TwoLetters, "needs different single characters as symbols"),
+        (NoSuchClass, "labels '1' 'odd', which is none of its classes"),
+        (NoLabel, "has no label at the end of '1', which words begin with"),
+        (Miscounts, "counts 2 words of length 1, where 1 strings are words"),
+        (DrawsNoWords, "which is no word"),
+        (DrawsOtherwise, "draws other words from the same generator"),
+        (DrawsTooFew, r"draws int8 \[1, 1\], not whole numbers \[20, 1\]"),
+        (DrawsForeignTokens, "draws a token that is no index of its symbols"),
+        (NothingFollows, "says that '1' may not follow '1', but words do begin with '11'"),
+        (AllowsDeadEnds, r"says that '\)' may follow '', but no word does begin with '\)'"),
+        (Lists, "fails: TypeError: unhashable"),
+        (Remembers, "a step must not change its state"),
+        (AnotherRule, "says that '11' is a word, and its word_rule that it is none"),
+        (AnotherLabel, "labels '0' '1', and by its label_rule '0'"),
+        (ForeignNext, r"lets \['2'\] follow '0', which are no symbols"),
+    ],
+)
+def test_a_broken_promise_is_named(broken: type[Language], complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Language, "name", "mine")
+    with pytest.raises(UserError, match=f"language 'mine' .*{complaint}.*; docs/own-layer.md says") as found:
+        check(broken())
+    assert "\n" not in str(found.value)
+
+
+def test_nothing_is_trained_on_a_broken_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fwplab.training.trainer.load_language", lambda _: Miscounts())
+    monkeypatch.setattr(Language, "name", "mine")
+    drawn_by_no_other_test = Protocol(splits=SplitSpec(train_strings=77))
+    with pytest.raises(UserError, match="counts 2 words of length 1"):
+        Training(Run("parity", protocol=drawn_by_no_other_test, mixer=MIXERS.load("srwm")()), "cpu")
+
+
+def test_the_page_shows_languages_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    long, short = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[1:3]
+    defined: dict[str, Any] = {}
+    exec(long, defined)
+    exec(short, defined)
+    one, other = defined["ThreeAs"](), defined["ThreeAsAgain"]()
+    monkeypatch.setattr(Language, "name", "mine")
+    check(one)
+    check(other)
+    assert [one.count(length) for length in range(20)] == [other.count(length) for length in range(20)]

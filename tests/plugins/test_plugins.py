@@ -1,0 +1,51 @@
+"""The tests are about this package's own entries: they pass whatever layers and languages are installed beside it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENTRY_POINTS = "[fwplab.mixers]\noutside-gru = outside:GRU\n\n[fwplab.languages]\noutside_three_as = outside:ThreeAs\n"
+PART = (
+    "tests/test_cli.py::test_labels_and_languages",
+    "tests/test_cli.py::test_mixers",
+    "tests/test_contract.py::test_the_mixers_here_keep_theirs",
+    "tests/languages/test_languages.py::test_every_language_has_its_rule_written_a_second_time",
+    "tests/mixers/test_mixers.py::test_every_part_of_a_state_has_a_name_of_its_own",
+)
+"""Tests over the catalogues that take seconds."""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Where the layer and the language of docs/own-layer.md are installed."""
+    page = (ROOT / "docs" / "own-layer.md").read_text("utf-8")
+    layer, language = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]
+    (tmp_path / "outside.py").write_text(layer + language)
+    installed = tmp_path / "outside-0.1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 0.1\n")
+    (installed / "entry_points.txt").write_text(ENTRY_POINTS)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "OMP_NUM_THREADS": "1"}
+
+
+def test_a_layer_and_a_language_installed_beside_it_change_no_test(environment: dict[str, str]) -> None:
+    found = _python(environment, "-m", "fwplab", "languages") + _python(environment, "-m", "fwplab", "mixers")
+    assert "outside_three_as" in found
+    assert "outside-gru" in found
+    pytest_ = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    collected = _python(environment, *pytest_, "--collect-only", "tests")
+    assert "test_stacked_members_learn_as_they_would_alone[srwm]" in collected
+    assert not [line for line in collected.splitlines() if re.search(r"\[.*outside[-_].*\]", line)]
+    assert re.search(r"\d+ passed", _python(environment, *pytest_, *PART))
+
+
+def _python(environment: dict[str, str], *arguments: str) -> str:
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
