@@ -80,11 +80,11 @@ def crowded(number: int, cores: int) -> float:
     """The same through Ray with as many runs in flight as for `MANY` workers, which so few cores do one by one."""
     import ray
 
-    from fwplab.engines.ray import AHEAD
+    from fwplab.engines.ray import QUEUED_RUNS_PER_SLOT
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
     with ray.init("local", num_cpus=cores, **quiet):
-        return through("ray", number, MANY * AHEAD)
+        return through("ray", number, MANY * QUEUED_RUNS_PER_SLOT)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def steps(model: str, batch: int) -> dict[str, Callable[[], None]]:
     def step(population: Population, ends: torch.Tensor | None) -> None:
         population.backward(population.losses(tokens, labels, ends))
 
-    stack, loop = (Population([run.build(seed) for seed in run.seeds], lift) for lift in ("stack", "loop"))
+    stack, loop = (Population([run.build(seed) for seed in run.seeds], mode) for mode in ("stack", "loop"))
     return {
         "stack": partial(step, stack, None),
         "loop": partial(step, loop, None),
@@ -40,5 +40,5 @@ if __name__ == "__main__":
     with clock.on_threads(1):
         for name in ("recurrent-delta", "srwm", "linear-transformer"):
             for size in (8, 16, 32, 64):
-                times = clock.medians(steps(name, size), rounds=ROUNDS, least=0.1)
+                times = clock.medians(steps(name, size), rounds=ROUNDS, min_seconds=0.1)
                 print(f"{name:20} {size:5}", *(f"{1000 * times[way]:6.1f}" for way in ("stack", "loop", "packed")))

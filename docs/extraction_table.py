@@ -6,19 +6,19 @@ from fwplab.archive import shipped_checkpoints
 from fwplab.checkpoint import Checkpoint, load_checkpoint
 from fwplab.errors import UserError
 from fwplab.extraction.extract import Method, extract, verdict
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.studies.irie2023 import LANGUAGES, MODELS, REGULAR
 
 
 def answer(checkpoint: Checkpoint, method: Method) -> str:
     try:
-        return verdict(extract(checkpoint.model(), language(checkpoint.run.language), method=method))
+        return verdict(extract(checkpoint.model(), load_language(checkpoint.run.language), method=method))
     except UserError as error:
         return str(error)
 
 
 def counted(checkpoint: Checkpoint) -> tuple[str, str]:
-    found = extract(checkpoint.model(), language(checkpoint.run.language))
+    found = extract(checkpoint.model(), load_language(checkpoint.run.language))
     return verdict(found), "no end seen" if found.kept is None else f"{found.kept}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fwplab.archive import shipped
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.record import Member
 from fwplab.store import Store
 from fwplab.studies.irie2023 import REGULAR
@@ -102,7 +102,7 @@ def main() -> None:
         moved = [s for s in group if (s.ratio("saturation") > 1) == more and s.ratio("saturation") != 1]
         print(f"{mixer} failing, flat units become {'more' if more else 'fewer'}:", share(moved, group))
     for length in (5_000, LONGEST):
-        half = language("counter_2").lengths(length - 16, length)[-1] // 2
+        half = load_language("counter_2").lengths(length - 16, length)[-1] // 2
         errors = [s.at(length, "first_error") or 0 for s in of(found, "e-lstm") if s.language == "counter_2"]
         print(f"e-LSTM, a^n b^n of length {length:,}, b's labelled right:", sorted(int(e) - half for e in errors))
 

@@ -11,8 +11,8 @@ import torch
 from fwplab.archive import shipped_checkpoints
 from fwplab.checkpoint import Checkpoint, load_checkpoint
 from fwplab.errors import UserError
-from fwplab.languages import language
-from fwplab.smfa.answers import shown_by
+from fwplab.languages import load_language
+from fwplab.smfa.answers import answers_of_chain
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import fit
 from fwplab.smfa.propose import LENGTHS, Proposal, propose
@@ -36,7 +36,7 @@ def kind(found: Proposal) -> str:
 def weights(checkpoint: Checkpoint) -> tuple[str, bool]:
     """What the programs say, and whether their machine is the language's."""
     try:
-        model, spoken = checkpoint.model(), language(checkpoint.run.language)
+        model, spoken = checkpoint.model(), load_language(checkpoint.run.language)
         found = propose(model, spoken, source="weights", longest=SHORT, lengths=(20,))
     except UserError:
         return "the state grows", False
@@ -81,7 +81,7 @@ def random_machines() -> None:
         for seed in range(RANDOM):
             generator = np.random.default_rng(seed)
             chain = Chain.random(controls, "ab", generator)
-            fitted = fit(shown_by(chain, LONGEST), most_steps=MOST_STEPS)
+            fitted = fit(answers_of_chain(chain, LONGEST), most_steps=MOST_STEPS)
             word = allowed(chain, 200, generator)
             found += fitted.chain is not None
             same += fitted.chain is not None and fitted.chain.run(word) == chain.run(word)

@@ -61,7 +61,7 @@ def test_a_full_disk_leaves_no_half_of_an_archive(tmp_path: Path) -> None:
         ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
         assert (ended.returncode, ended.stdout.strip()) == (
             2,
-            f"cannot write {tmp_path / 'records'}: File too large; choose a folder with room that you may write to",
+            f"cannot write {tmp_path / 'records'}: File too large; choose a writable folder on a disk with free space",
         ), ended.stderr
 
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}

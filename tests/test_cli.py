@@ -56,9 +56,7 @@ def test_labels_and_languages(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_constructions(capsys: pytest.CaptureFixture[str]) -> None:
     assert [each["name"] for each in json.loads(answer(capsys, "constructions", "--json"))] == CONSTRUCTIONS.names()
-    assert "the two rows that it can be a copy of name each other" in answer(
-        capsys, "constructions", "show", "srwm-parity"
-    )
+    assert "This is where the matrix refers to itself" in answer(capsys, "constructions", "show", "srwm-parity")
     checked = json.loads(answer(capsys, "constructions", "check", "srwm-parity", "--longest", "50", "--json"))
     assert [each["precision"] for each in checked] == ["float32", "float64", "bfloat16"]
     assert all(each["closed"] and each["wrong"] is each["predicted"] is each["measured"] is None for each in checked)
@@ -118,7 +116,9 @@ def test_corpus_round_trip_and_training_on_it(capsys: pytest.CaptureFixture[str]
 
 
 WRONG = {
-    "no command": ([], "unknown command ''; choose from: train"),
+    "no action": (["corpus"], "fwplab corpus needs an action; choose from: export, import, audit"),
+    "unknown action": (["corpus", "fly"], "fwplab corpus has no action 'fly'; choose from: export, import, audit"),
+    "unknown option of all": (["--fly"], "unknown command '--fly'; choose from: train"),
     "unknown command": (["fly"], "unknown command 'fly'; choose from: train"),
     "unknown language": (["languages", "label", "party", "01"], "did you mean 'parity'"),
     "foreign symbol": (["languages", "label", "parity", "01x"], "'x' at position 3"),

@@ -141,7 +141,7 @@ def test_the_mixers_here_keep_theirs(name: str) -> None:
         (MixesStrings, "mixes the strings of a batch"),
         (DropsOut, "gives another output the second time"),
         (NormalisesBatches, "gives another output in eval mode"),
-        (Forgets, "in two pieces"),
+        (Forgets, "in two parts"),
         (BeginsElsewhere, "step by step from its initial state"),
         (NoState, "returns a Tensor, not the output and the state"),
         (BareState, "no tuple of tensors with the batch first"),
@@ -168,11 +168,11 @@ def test_frozen_parameters_stay_as_they_are_in_a_stack_too() -> None:
         made.mixers[0].linear.weight.requires_grad_(False)
     assert models[0].parameter_count() == sum(p.numel() for p in models[0].parameters()) - 36
     tokens, labels = torch.zeros(2, 3, 4, dtype=torch.long), torch.ones(2, 3, 4, dtype=torch.long)
-    for lift in ("stack", "loop"):
-        population = Population(models, lift)
-        assert population.lift == lift
+    for mode in ("stack", "loop"):
+        population = Population(models, mode)
+        assert population.mode == mode
         population.backward(population.losses(tokens, labels))
-        moved = population.named(population.gradients)
+        moved = population.by_name(population.gradients)
         assert not moved["mixers.0.linear.weight"].any()
         assert moved["mixers.1.linear.weight"].any()
 

@@ -11,19 +11,18 @@ from matplotlib.axes import Axes
 from tests.test_report import RECORDS, record_of
 
 from fwplab.cli import run as command
-from fwplab.cli.plot import FIGURES, MECHANISMS
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
-from fwplab.plots import LOOKS, accuracy_by_length, learning_curves, look, scaling_curves, steps_to_solve
+from fwplab.plots import LOOKS, accuracy_by_length, learning_curves, look, steps_to_solve
 from fwplab.plots.style import STYLE, looks
 from fwplab.record import Check, Measurement, Member, Record, Score, SplitSummary, Status
 from fwplab.run import Run
-from fwplab.statistics import seeds_interval
 from fwplab.store import Store
-from fwplab.studies import STUDIES
+from fwplab.studies._scaling_curves import scaling_curves
 from fwplab.studies.irie2023 import LANGUAGES, Irie2023
 from fwplab.studies.robustness import Robustness
 from fwplab.studies.scaling import Scaling
+from fwplab.tables.statistics import seeds_interval
 
 PARITY = Run("parity", MIXERS.load("srwm")(), (0, 1, 2, 3), (3e-3,))
 
@@ -173,11 +172,6 @@ def test_a_legend_is_no_wider_than_its_figure() -> None:
     assert 0.5 * figure.bbox.width < keys.get_window_extent().width <= figure.bbox.width
 
 
-def test_every_study_names_figures_that_there_are() -> None:
-    for name in STUDIES.own_names():
-        assert set(STUDIES.load(name).figures) <= {*FIGURES, *MECHANISMS}
-
-
 @pytest.fixture
 def robustness() -> None:
     """A store with a few runs of the study."""
@@ -202,7 +196,7 @@ def test_plot_fills_a_folder_with_all_figures(tmp_path: Path, capsys: pytest.Cap
     part = ["--languages", "parity", "--mixers", "srwm", "--seeds", "2"]
     assert command(["plot", *part, "--out", f"{tmp_path}/new/", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    figures = Irie2023.figures
+    figures = Irie2023().figures()
     assert list(dict.fromkeys(fact["figure"] for fact in facts)) == list(figures)
     written = {str(path) for path in (tmp_path / "new").iterdir()}
     assert written == {fact["path"] for fact in facts}

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fwplab.errors import UserError
 from fwplab.evaluate import first_errors
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.languages.dataset import encode
 from fwplab.mixers import MIXERS, Mixer, State
 from fwplab.mixers.fast_weight_program import FastWeightProgram
@@ -36,7 +36,7 @@ def made(spec: MixerSpec) -> Model:
 
 
 def reading(spec: MixerSpec) -> Reading:
-    return read(made(spec), language("parity"), WORD)
+    return read(made(spec), load_language("parity"), WORD)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -96,7 +96,7 @@ def test_the_spectrum_is_that_of_the_whole_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_labels_are_the_model_s_and_the_language_s(name: str) -> None:
-    model, parity = made(SPECS[name]), language("parity")
+    model, parity = made(SPECS[name]), load_language("parity")
     found = read(model, parity, WORD)
     tokens = torch.tensor([[int(symbol) for symbol in WORD]])
     assert found.predicted == [parity.classes[index] for index in model(tokens)[0].argmax(-1).tolist()]
@@ -110,15 +110,15 @@ def test_labels_are_the_model_s_and_the_language_s(name: str) -> None:
 @pytest.mark.parametrize(("string", "says"), [("01x", "'x' at position 3"), ("", "empty string")])
 def test_a_bad_string_is_one_line(string: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        read(made(SPECS["lstm"]), language("parity"), string)
+        read(made(SPECS["lstm"]), load_language("parity"), string)
 
 
 def test_what_has_no_spectrum_says_so() -> None:
     wild = made(SPECS["recurrent-delta"])
     with torch.no_grad():
         wild.mixers[0].slow_net.weight.mul_(float("inf"))
-    with pytest.raises(UserError, match="left the finite numbers"):
-        spectrum(read(wild, language("parity"), WORD).layers()[0], 3, 0)
+    with pytest.raises(UserError, match="the state is not finite"):
+        spectrum(read(wild, load_language("parity"), WORD).layers()[0], 3, 0)
     attention = reading(SPECS["transformer"]).layers()[0]
     with pytest.raises(UserError, match="grows with the string"):
         spectrum(attention, 0, 0)
@@ -131,7 +131,7 @@ def test_what_has_no_spectrum_says_so() -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_a_window_of_a_long_string_is_a_part_of_one_reading(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked at in windows of 5 or as a whole: the same labels, states, norms, updates, attention, eigenvalues."""
-    model, parity = made(SPECS[name]), language("parity")
+    model, parity = made(SPECS[name]), load_language("parity")
     whole = read(model, parity, WORD)
     layers = whole.layers()
     monkeypatch.setattr("fwplab.reading.WINDOW", 5)
@@ -158,7 +158,7 @@ def test_a_window_of_a_long_string_is_a_part_of_one_reading(name: str, monkeypat
 def test_memory_grows_by_a_state_a_window() -> None:
     """What a long reading keeps: of attention its keys and values once, not once a window."""
     for name in ("transformer", "srwm"):
-        found = read(made(SPECS[name]), language("parity"), "01" * (5 * WINDOW))
+        found = read(made(SPECS[name]), load_language("parity"), "01" * (5 * WINDOW))
         kept = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts(found.before)}
         assert len(found.before) == 10
         whole = 2 * 12 * 8 * 10 * WINDOW  # a key and a value of 12 numbers of 8 bytes at every position
@@ -171,6 +171,6 @@ def parts(before: list[list[State]]) -> list[Tensor]:
 
 
 def test_a_position_outside_the_window_is_refused() -> None:
-    found = read(made(SPECS["delta-net"]), language("parity"), "01" * WINDOW)
+    found = read(made(SPECS["delta-net"]), load_language("parity"), "01" * WINDOW)
     with pytest.raises(UserError, match=r"position 3 is not in this window, 200 to 399: take layers\(3\)"):
         spectrum(found.layers(399)[0], 3, 0)

@@ -13,13 +13,17 @@ from rich.console import Console
 from fwplab.cli import run as command
 from fwplab.mixers import MIXERS
 from fwplab.plots import accuracy_by_length, learning_curves, save, solve_rate_heatmap, steps_to_solve, to_svg
+from fwplab.recipes.history import Attempt, History
 from fwplab.record import Chance, Check, Member, Record, Score, SplitSummary
 from fwplab.report import headline, write_report
 from fwplab.run import PROTOCOLS, Run
 from fwplab.store import Store
 from fwplab.studies import STUDIES
 from fwplab.studies.irie2023 import CLAIMS, Irie2023
-from fwplab.table import Row, percent, render_terminal, row, to_json, verdict
+from fwplab.tables.columns import to_json
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import Row, row, verdict
+from fwplab.tables.terminal import render_terminal
 
 WINDOWS = ((2, 50), (51, 100), (101, 200))
 
@@ -138,13 +142,15 @@ def test_the_page_is_one_file_with_the_rows_numbers(tmp_path: Path) -> None:
 
 def test_the_page_names_the_searches_behind_what_did_not_come_out(tmp_path: Path) -> None:
     assert "Recipes of what did not come out" not in page(tmp_path)
-    rows = [replace(each, found_by=f"search {each.mixer} &c") for each in ROWS]
+    tried = (Attempt("wider ones", "2 < 3 seeds"),)
+    rows = [replace(each, found_by=History(notes=(f"common to {each.mixer} &c",), tried=tried)) for each in ROWS]
     write_report(RECORDS, rows, tmp_path / "report.html", title="A title", command="x", question="Which?")
     text = (tmp_path / "report.html").read_text()
     assert [each.verdict for each in rows] == ["reproduced", "reproduced", "partly: 2 of 3 seeds"]
-    assert re.findall(r"<li>(.*?)</li>", text) == [
-        'delta-net on reset_dyck_1: <span class="soft">search delta-net &amp;c</span>'
-    ]
+    (line,) = re.findall(r"<summary>(delta-net on .*?)</summary>", text.split("Specs")[0])
+    assert line == 'delta-net on reset_dyck_1: <span class="soft">common: not searched</span>'
+    told = re.findall(r'<li class="soft">(.*?)</li>', text)
+    assert told == ["not searched", "common to delta-net &amp;c", "tried: wider ones: 2 &lt; 3 seeds"]
 
 
 def test_the_page_is_well_formed(tmp_path: Path) -> None:

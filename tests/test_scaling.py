@@ -21,6 +21,7 @@ from fwplab.recipes import recipe
 from fwplab.record import Measurement
 from fwplab.run import Run
 from fwplab.store import Store
+from fwplab.studies.probing import Probing
 from fwplab.studies.scaling import Scaling
 from fwplab.studies.study import unmeasured
 from fwplab.trainer import train
@@ -57,7 +58,7 @@ def test_scaling_says_where_it_fails_and_forgets_nothing(tmp_path: Path) -> None
     values = {100: (100, 0.0), 10_000: (40, 0.5)}
     with Store() as store:
         store.save(answered(run, 60))
-        assert unmeasured([run], store, "scaling") == [run]
+        assert unmeasured([run], store, Scaling()) == [run]
         for seed in run.seeds:
             found = [
                 Measurement("scaling", "paper", length, name, value)
@@ -74,8 +75,8 @@ def test_scaling_says_where_it_fails_and_forgets_nothing(tmp_path: Path) -> None
             store.measure(run.key, seed, [*found, Measurement("other", "last", 1, "x", 1.0)])
             store.measure(run.key, seed, found)  # again: replaced, and what another study found stays
         (record,) = store.records()
-        assert unmeasured([run], store, "scaling") == []
-        assert unmeasured([run], store, "third") == [run]
+        assert unmeasured([run], store, Scaling()) == []
+        assert unmeasured([run], store, Probing()) == [run]
     assert all(len(member.measured) == 13 for member in record.members)
     (cell,) = Scaling().rows([record])
     (fact,) = Scaling().facts([cell])

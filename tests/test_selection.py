@@ -8,35 +8,35 @@ import torch
 from fwplab.errors import UserError
 from fwplab.record import Check
 from fwplab.run import Protocol
-from fwplab.selection import Apprentice
+from fwplab.selection import LearningMember
 
 STUDY = Protocol(stop="every_rule", patience=2, oracle=True, max_steps=100)
 
 
-def told(protocol: Protocol, *accuracies: tuple[float, float, float]) -> Apprentice:
+def member_after(protocol: Protocol, *accuracies: tuple[float, float, float]) -> LearningMember:
     """A member after checks with these accuracies of Bin0, Bin1 and the reported strings, ten steps apart."""
-    member = Apprentice(seed=0, learning_rate=1e-3)
+    member = LearningMember(seed=0, learning_rate=1e-3)
     for place, (bin0, bin1, oracle) in enumerate(accuracies, start=1):
         if member.status is None:
             check = Check(10 * place, 0.1, 1.0 / place, bin0, 0.5, bin1, oracle)
-            member.take(check, {"w": torch.full((1,), float(place))}, protocol)
+            member.apply_check(check, {"w": torch.full((1,), float(place))}, protocol)
     return member
 
 
-def steps(member: Apprentice) -> dict[str, int]:
+def steps(member: LearningMember) -> dict[str, int]:
     return {rule: step for rule, (step, _) in member.chosen.items()}
 
 
 def test_each_rule_keeps_what_it_prefers() -> None:
-    member = told(STUDY, (0.9, 0.2, 0.1), (0.8, 0.5, 0.3), (0.95, 0.1, 0.4))
+    member = member_after(STUDY, (0.9, 0.2, 0.1), (0.8, 0.5, 0.3), (0.95, 0.1, 0.4))
     assert steps(member) == {"paper": 20, "strict": 30, "last": 30, "oracle": 30}
     assert [member.chosen[rule][1]["w"].item() for rule in ("paper", "strict")] == [2, 3]
 
 
 def test_rules_that_may_not_see_longer_strings_end_where_they_would_have_ended_alone() -> None:
     checks = [(1.0, 0.2, 0.1), (1.0, 0.3, 0.2), (1.0, 0.9, 0.8), (1.0, 1.0, 0.9)]
-    together = told(STUDY, *checks)
-    alone = told(replace(STUDY, stop="in_distribution"), *checks)
+    together = member_after(STUDY, *checks)
+    alone = member_after(replace(STUDY, stop="in_distribution"), *checks)
     assert (alone.status, alone.checks[-1].step) == ("solved", 20)
     assert (together.status, together.checks[-1].step) == ("solved", 40)
     for rule in ("strict", "last"):
@@ -46,20 +46,20 @@ def test_rules_that_may_not_see_longer_strings_end_where_they_would_have_ended_a
 
 def test_the_papers_rule_ends_where_it_would_have_ended_alone() -> None:
     checks = [(1.0, 1.0, 0.7), (0.9, 1.0, 0.9), (1.0, 1.0, 1.0), (1.0, 0.9, 1.0)]
-    together = told(STUDY, *checks)
-    alone = told(replace(STUDY, stop="both_bins", patience=1), *checks)
+    together = member_after(STUDY, *checks)
+    alone = member_after(replace(STUDY, stop="both_bins", patience=1), *checks)
     assert (alone.checks[-1].step, together.checks[-1].step) == (10, 40)
     assert together.chosen["paper"] == alone.chosen["paper"]
 
 
 def test_patience_asks_for_checks_in_a_row() -> None:
     both = replace(STUDY, stop="both_bins", patience=2)
-    assert told(both, (1.0, 1.0, 0.0), (1.0, 0.9, 0.0), (1.0, 1.0, 0.0)).status is None
-    assert told(both, (1.0, 1.0, 0.0), (1.0, 1.0, 0.0)).status == "solved"
+    assert member_after(both, (1.0, 1.0, 0.0), (1.0, 0.9, 0.0), (1.0, 1.0, 0.0)).status is None
+    assert member_after(both, (1.0, 1.0, 0.0), (1.0, 1.0, 0.0)).status == "solved"
 
 
 def test_the_budget_ends_what_is_not_solved() -> None:
-    member = told(replace(STUDY, max_steps=20), (1.0, 0.2, 0.0), (1.0, 0.2, 0.0))
+    member = member_after(replace(STUDY, max_steps=20), (1.0, 0.2, 0.0), (1.0, 0.2, 0.0))
     assert member.status == "budget"
 
 

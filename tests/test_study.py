@@ -1,6 +1,7 @@
 """Studies: what they ask, what is left of it, and their tables from records alone."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from tests.test_store import record_of
 
 from fwplab.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from fwplab.cli import run as command
+from fwplab.cli.console import PLAIN_WIDTH
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
 from fwplab.mixers.fast_weight_program import PRESETS
 from fwplab.recipes import Recipe, recipe, write_recipe
+from fwplab.recipes.history import Attempt, History, Searched
+from fwplab.recipes.space import Space
 from fwplab.record import Chance, Check, Record, Score, SplitSummary, merge
 from fwplab.run import Run, from_dict
 from fwplab.store import Store, folder_of, restricted
@@ -62,7 +66,7 @@ def test_every_cell_has_a_recipe_that_trains(language: str, model: str) -> None:
     assert (run.protocol.stop, run.protocol.oracle) == ("every_rule", True)
     assert run.protocol.max_steps == found.max_steps
     assert run.build(0).parameter_count() > 0
-    assert found.found_by
+    assert found.found_by.summary(language)
 
 
 def test_models_of_one_language_train_equally_long() -> None:
@@ -72,8 +76,43 @@ def test_models_of_one_language_train_equally_long() -> None:
         assert max(strings.values()) <= 2 * min(strings.values()), (language, strings)
 
 
+SPACE = Space(hidden=(8,), head_width=(4,), switches={"rate_bias": [-2.0, -4.0]})  # as JSON gives them back
+SEARCHED = Searched("parity/srwm/0123456789ab", 5, 1, 2, 640, 0.9876, "paper", SPACE, 50, 1_000, 1_000, "hand")
+TRIED = Attempt("a wider one", "no better", search="parity/srwm/ba9876543210", trials=1, value=0.5)
+HISTORY = History(SEARCHED, ("trained here for 7 steps",), (TRIED, Attempt("by hand", "nothing is learned")))
+
+
+def test_a_history_is_one_line_and_all_of_it_on_demand() -> None:
+    line = "search parity/srwm/0123456789ab: 5 trials, value 0.9876 (paper); 2 more tried"
+    assert HISTORY.summary("parity") == line
+    assert HISTORY.summary("dyck_1") == f"from parity: {line}"
+    whole = "\n".join(HISTORY.lines())
+    for fact in (
+        "1 pruned",
+        "2 seeds from 1000 on",
+        "640 strings",
+        "every 50 steps",
+        "rate_bias: -2.0, -4.0",
+        "by hand",
+    ):
+        assert fact in whole
+    assert "tried: a wider one (search parity/srwm/ba9876543210, 1 trial, value 0.5000): no better" in whole
+    assert History(notes=("the same for all",)).summary("parity") == "common: not searched"
+
+
+def test_every_shipped_recipe_has_a_history() -> None:
+    """Searches have ids of 12 digits; what was tried and how it ended is said of each attempt."""
+    for language, model in CELLS:
+        history = recipe(language, model).found_by
+        assert history.notes
+        assert all(each.tried and each.outcome for each in history.tried)
+        ids = [each.search for each in history.tried if each.search] + ([history.search.name] if history.search else [])
+        assert all(re.fullmatch(r"[a-z_0-9]+/[a-z-]+/[0-9a-f]{12}", one) for one in ids)
+        assert len(f"- {model} on {language}: {history.summary(language)}") <= PLAIN_WIDTH
+
+
 def test_a_recipe_survives_json_and_a_missing_one_is_named(tmp_path: Path) -> None:
-    written = replace(recipe("parity", "srwm"), mixer=MIXERS.load("srwm")(rate_bias=-2.0), found_by="a search")
+    written = replace(recipe("parity", "srwm"), mixer=MIXERS.load("srwm")(rate_bias=-2.0), found_by=HISTORY)
     write_recipe(written, tmp_path / "srwm.json")
     assert from_dict(Recipe, json.loads((tmp_path / "srwm.json").read_text())) == written
     with pytest.raises(
@@ -88,20 +127,28 @@ def test_a_row_of_several_seeds_names_the_search_behind_its_recipe(capsys: pytes
     tried = merge([answered(restricted(run, (seed,)), 20) for seed in run.seeds])
     study = Irie2023()
     assert [row.found_by for row in study.rows([tried])] == [own.found_by]
-    assert f"- srwm on dyck_1: {own.found_by}" in study.notes(study.rows([tried]))
+    assert f"- srwm on dyck_1: {own.found_by.summary('dyck_1')}" in study.notes(study.rows([tried]))
     assert study.notes(study.rows([answered(run, 60)])) == ""  # what came out needs no excuse
     shorter = replace(run, protocol=replace(run.protocol, max_steps=7))
-    assert [row.found_by for row in study.rows([answered(shorter, 20)])] == [""]
+    assert [row.found_by for row in study.rows([answered(shorter, 20)])] == [None]
 
     with Store() as store:
         store.save(answered(run, 20))
     part = ["irie2023", "--own", "--languages", "dyck_1", "--mixers", "srwm", "--seeds", "3"]
     assert command(["study", "show", *part]) == 0
     assert (
-        "Recipes of what did not come out, or not in every seed:\n- srwm on dyck_1: search" in capsys.readouterr().out
+        "Recipes of what did not come out, or not in every seed (--searches tells more):\n- srwm on dyck_1: search"
+        in capsys.readouterr().out
     )
+    assert command(["study", "show", *part, "--searches"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(" ".join(line.split()) in shown for line in own.found_by.lines())
     assert command(["study", "show", *part, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["found_by"] == own.found_by
+    (fact,) = json.loads(capsys.readouterr().out)
+    assert fact["found_by"] == own.found_by.summary("dyck_1")
+    assert from_dict(History, fact["history"]) == own.found_by
+    assert command(["study", "show", "robustness", "--searches", "--languages", "parity", "--mixers", "srwm"]) == 2
+    assert "no recipe stands behind these rows" in capsys.readouterr().err
 
 
 def test_another_mixer_stands_beside_the_papers_by_the_common_recipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,8 +159,8 @@ def test_another_mixer_stands_beside_the_papers_by_the_common_recipe(capsys: pyt
         (language, mixer) for language in PAPER_LANGUAGES for mixer in ("lstm", "softmax-attention")
     ]
     for own, other in zip(lent[::2], lent[1::2], strict=True):
-        common = recipe(own.language, study.lender)
-        assert common.found_by.startswith("common")
+        common = recipe(own.language, study.template_mixer)
+        assert common.found_by.summary(own.language).startswith("common")
         assert other == replace(common.run((0, 1)), mixer=MIXERS.load("softmax-attention")())
         assert other.protocol == own.protocol
     assert [run.mixer_name for run in study.runs_of(["softmax-attention"], quick=True)] == ["softmax-attention"] * 3

@@ -17,7 +17,7 @@ from fwplab import ops
 from fwplab.checkpoint import checkpoint_path, load_checkpoint, read_tensors, write_tensors
 from fwplab.errors import UserError
 from fwplab.evaluate import chance, first_errors, score
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.languages.dataset import IGNORE, encode
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
@@ -25,7 +25,7 @@ from fwplab.model import ModelSpec
 from fwplab.population import Population
 from fwplab.record import Progress
 from fwplab.run import PROTOCOLS, Run, from_dict, to_dict
-from fwplab.trainer import RESUME, Training, lift, load_splits, padded, train
+from fwplab.trainer import RESUME, Training, load_splits, population_mode, train, with_dummy_string
 
 SPLITS = SplitSpec(train_strings=300, validation_strings=60, test_strings=20, test_lengths=((2, 50), (51, 60)))
 
@@ -35,6 +35,12 @@ def small_run(mixer: str = "recurrent-delta", language_name: str = "parity", **c
     protocol = replace(PROTOCOLS["paper"], max_steps=12, check_every=4, batch_size=8, splits=SPLITS)
     run = Run(language_name, MIXERS.load(mixer)(), (0, 1, 2), (3e-3,), ModelSpec(hidden=8, heads=2), protocol)
     return replace(run, **changes)  # type: ignore[arg-type]
+
+
+def averaged(average: float, max_steps: int) -> Run:
+    """The small run with an average of the weights."""
+    run = small_run()
+    return replace(run, protocol=replace(run.protocol, average=average, max_steps=max_steps))
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
@@ -86,7 +92,7 @@ def test_a_solved_member_leaves_and_the_others_go_on() -> None:
     training = Training(small_run(protocol=protocol), "cpu")
     training.step()
     training.members[1].status = "solved"
-    training._dismiss(training.members)
+    training._drop_ended(training.members)
     assert len(training.population) == 2
     training.step()
     assert [member.steps for member in training.members] == [2, 1, 2]
@@ -156,8 +162,9 @@ def _stamp(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def test_resuming_at_every_check_keeps_the_bits(tmp_path: Path) -> None:
-    run, path = small_run(), tmp_path / RESUME
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_resuming_at_every_check_keeps_the_bits(tmp_path: Path, average: float) -> None:
+    run, path = averaged(average, max_steps=12), tmp_path / RESUME
     whole = train(run)
     training = Training(run, "cpu")
     while training.learning:
@@ -168,6 +175,32 @@ def test_resuming_at_every_check_keeps_the_bits(tmp_path: Path) -> None:
             training = Training(run, "cpu")
             training.resume(path)
     assert training.record().members == whole.members
+
+
+@pytest.mark.parametrize("population", ["stack", "loop"])
+def test_checks_evaluate_the_average_and_training_goes_on_from_the_weights(population: str) -> None:
+    """The average is followed by hand beside a training without one, whose weights are the same at every step."""
+    training, plain = (
+        Training(replace(averaged(decay, max_steps=24), population=population), "cpu")  # type: ignore[arg-type]
+        for decay in (0.8, 0.0)
+    )
+    followed = torch.zeros_like(plain.population.vectors, dtype=torch.float64)
+    for step in range(1, 13):
+        training.step()
+        plain.step()
+        assert torch.equal(training.population.vectors, plain.population.vectors)
+        weight = max(0.2, 1 / step)
+        followed = (1 - weight) * followed + weight * plain.population.vectors.detach().double()
+    names = training.population.by_name(followed[0])
+    training.check()
+    chosen = training.members[0].chosen["paper"][1]
+    for name, tensor in chosen.items():  # 12 roundings of a lerp, of numbers up to the largest of the parameter
+        bound = 12 * 4 * torch.finfo(torch.float32).eps * names[name].abs().max()
+        assert (tensor.double() - names[name]).abs().max() <= bound
+    assert not torch.equal(chosen["readout.weight"], plain.population.weights[0]["readout.weight"])
+    assert torch.equal(training.population.vectors, plain.population.vectors)
+    with pytest.raises(UserError, match="decay below 1"):
+        averaged(1.0, max_steps=12)
 
 
 def test_another_runs_state_is_refused(tmp_path: Path) -> None:
@@ -220,7 +253,7 @@ def test_a_module_that_cannot_be_vectorised_is_looped_and_says_so() -> None:
             return self.weight * tokens.float().unsqueeze(-1) * float(self.weight.sum().item())
 
     population = Population([Stubborn(), Stubborn()])  # type: ignore[list-item]
-    assert population.lift == "loop"
+    assert population.mode == "loop"
     assert "cannot be vectorised" in population.why
     assert population(torch.ones(2, 1, 4, dtype=torch.long)).shape == (2, 1, 4, 3)
 
@@ -249,10 +282,10 @@ def test_parameters_of_two_types_are_refused() -> None:
         Population([Mixed()])  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("lift", ["stack", "loop"])
-def test_gradients_lie_in_one_vector_a_member_and_are_its_own(lift: Literal["stack", "loop"]) -> None:
+@pytest.mark.parametrize("mode", ["stack", "loop"])
+def test_gradients_lie_in_one_vector_a_member_and_are_its_own(mode: Literal["stack", "loop"]) -> None:
     run = small_run()
-    population = Population([run.build(seed) for seed in run.seeds], lift)
+    population = Population([run.build(seed) for seed in run.seeds], mode)
     tokens, labels = torch.randint(0, 2, (2, 3, 4, 9), generator=torch.Generator().manual_seed(0)).unbind()
     lengths = torch.tensor([[9, 2, 5, 1]] * 3)
     labels = torch.where(torch.arange(9) < lengths.unsqueeze(-1), labels, IGNORE)
@@ -262,16 +295,16 @@ def test_gradients_lie_in_one_vector_a_member_and_are_its_own(lift: Literal["sta
         alone = run.build(seed)
         logits = alone(tokens[member])
         nn.functional.cross_entropy(logits.flatten(0, 1), labels[member].flatten()).backward()
-        found = population.named(population.gradients[member])
+        found = population.by_name(population.gradients[member])
         for name, parameter in alone.named_parameters():
             torch.testing.assert_close(found[name], parameter.grad)
 
 
 def test_chance_is_what_guessing_scores() -> None:
-    parity = language("parity")
+    parity = load_language("parity")
     train_set = encode(parity, ["0", "00", "000", "11"])
     assert chance(train_set, encode(parity, ["00", "11", "0"])) == (2 / 3, 2 / 3)
-    reset = language("reset_dyck_1")
+    reset = load_language("reset_dyck_1")
     assert chance(encode(reset, ["(1", "((1", "(("]), encode(reset, ["(1", "1()"])) == (0, 0.5)
 
 
@@ -287,12 +320,12 @@ def test_a_spec_survives_json_and_its_key_is_stable() -> None:
 
 def test_large_batches_on_a_cpu_are_packed_not_stacked() -> None:
     run = replace(small_run(), protocol=replace(small_run().protocol, batch_size=16))
-    assert lift(run, "cpu")[0] == "loop"
-    assert lift(run, "cuda")[0] == "stack"
-    assert lift(small_run(), "cpu")[0] == "stack"
+    assert population_mode(run, "cpu")[0] == "loop"
+    assert population_mode(run, "cuda")[0] == "stack"
+    assert population_mode(small_run(), "cpu")[0] == "stack"
     with ops.prefer("loop"):  # as where there is no compiled library: one string after the other is no way to train
-        assert lift(run, "cpu")[0] == "stack"
-    assert lift(replace(run, mixer=MIXERS.load("lstm")()), "cpu")[0] == "stack"
+        assert population_mode(run, "cpu")[0] == "stack"
+    assert population_mode(replace(run, mixer=MIXERS.load("lstm")()), "cpu")[0] == "stack"
     assert "packed" in train(run).environment["population"]
 
 
@@ -321,7 +354,7 @@ def test_the_batches_of_a_gpu_are_those_of_a_cpu_in_one_shape() -> None:
         training.step_number = step
         training._data = None
         tokens, labels, _ = training._batch(training.members)
-        training._data = padded(training.splits.train, "cpu")
+        training._data = with_dummy_string(training.splits.train, "cpu")
         all_tokens, all_labels = training._batch(training.members)
         assert all_tokens.shape == all_labels.shape == (3, 32, training.splits.train.tokens.shape[1])
         strings, longest = tokens.shape[1:]

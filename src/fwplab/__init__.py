@@ -1,3 +1,55 @@
-"""fwplab: what can a sequence model compute?"""
+"""fwplab: what can a sequence model compute?
 
-__version__ = "0.1.0"
+The names below are imported when they are first used: `import fwplab` alone does not import PyTorch.
+
+>>> import fwplab
+>>> fwplab.language("parity").labels("0110")
+['1', '0', '1', '1']
+>>> fwplab.mixer("srwm", rate_bias=-2.0).rate_bias
+-2.0
+"""
+
+from typing import TYPE_CHECKING
+
+from fwplab.lazy import lazy_names
+from fwplab.version import __version__
+
+if TYPE_CHECKING:
+    from fwplab.checkpoint import load_checkpoint
+    from fwplab.languages import LANGUAGES
+    from fwplab.languages import load_language as language
+    from fwplab.mixers import MIXERS
+    from fwplab.model import ModelSpec
+    from fwplab.run import Protocol, Run, mixer
+    from fwplab.studies import load_study as study
+    from fwplab.trainer import train
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "LANGUAGES": "fwplab.languages",
+            "MIXERS": "fwplab.mixers",
+            "ModelSpec": "fwplab.model",
+            "Protocol": "fwplab.run",
+            "Run": "fwplab.run",
+            "language": "fwplab.languages:load_language",
+            "load_checkpoint": "fwplab.checkpoint",
+            "mixer": "fwplab.run",
+            "study": "fwplab.studies:load_study",
+            "train": "fwplab.trainer",
+        },
+    )
+
+__all__ = [
+    "LANGUAGES",
+    "MIXERS",
+    "ModelSpec",
+    "Protocol",
+    "Run",
+    "__version__",
+    "language",
+    "load_checkpoint",
+    "mixer",
+    "study",
+    "train",
+]

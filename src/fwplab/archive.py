@@ -1,7 +1,7 @@
-"""Records as Parquet: a folder with one file for each table of the store, for anybody's data frames and for shipping.
+"""Records as Parquet files, one for each table of the store, for data frames and for shipping with the package.
 
-Parquet through pyarrow because every data tool reads it, it keeps types, and a study's curves take a few hundred
-kilobytes. The records of the baseline studies are shipped in `fwplab/baselines/<study>/`.
+Parquet is small, keeps the types, and can be read by most data tools. The records of the baseline studies are shipped
+in `fwplab/baselines/<study>/`.
 """
 
 import os
@@ -25,9 +25,9 @@ TYPES = {sql.Integer: pyarrow.int64(), sql.Float: pyarrow.float64(), sql.String:
 
 
 def write_archive(stores: Sequence[Store], keys: Collection[str], folder: Path) -> None:
-    """Writes `folder/<table>.parquet` for every table: the runs with these keys, each from the first store with it."""
+    """Writes the runs with these keys as `folder/<table>.parquet`, each from the first store that has it."""
     owners = {key: store for store in reversed(stores) for key in keys if store.has(key)}
-    with _all_or_none(folder) as temporary:
+    with _replaced_folder(folder) as temporary:
         for table in TABLES:
             rows: list[dict[str, Any]] = []
             for key in sorted(owners) if table is not versions else []:
@@ -39,10 +39,11 @@ def write_archive(stores: Sequence[Store], keys: Collection[str], folder: Path) 
 
 
 @contextmanager
-def _all_or_none(folder: Path) -> Iterator[Path]:
-    """A folder to write tables into; they become those of `folder` when the block ends well.
+def _replaced_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder to write tables into; they replace those of `folder` if the block succeeds.
 
-    `versions` goes first and comes last: without it nobody takes the folder for an archive, whenever we are killed.
+    The old `versions` file is deleted first and the new one is moved last. A folder without it is no archive, so a kill
+    at any time leaves no mixture of old and new tables that could be read.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,17 +58,20 @@ def _all_or_none(folder: Path) -> Iterator[Path]:
                 folder.rmdir()
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise UserError(f"cannot write {folder}: {why}; choose a folder with room that you may write to") from error
+        raise UserError(f"cannot write {folder}: {why}; choose a writable folder on a disk with free space") from error
 
 
 def open_archive(folder: Path) -> Store:
-    """A store in memory with what `write_archive` wrote; a `UserError` for anything else."""
+    """A store in memory with the records that `write_archive` wrote to `folder`.
+
+    Raises `UserError` if the folder is no archive.
+    """
     store = Store(MEMORY)
     try:
         with store.engine.begin() as connection:
             for table in TABLES:
                 path = _file(folder, table)
-                if table is measurements and not path.exists():  # a former version had no such table
+                if table is measurements and not path.exists():  # older archives have no such table
                     continue
                 rows = _read(path)
                 if table is versions:
@@ -81,7 +85,7 @@ def open_archive(folder: Path) -> Store:
 
 
 def shipped(study: str) -> Store:
-    """The records of a study that come with the package; an empty store if it ships none."""
+    """The records of a study that come with the package, in a store in memory; empty if there are none."""
     place = files("fwplab") / "baselines" / study
     if not place.is_dir():
         return Store(MEMORY)
@@ -90,7 +94,7 @@ def shipped(study: str) -> Store:
 
 
 def shipped_checkpoints() -> list[Path]:
-    """The checkpoints that come with the package: of the baseline studies, each cell's first seed, paper rule."""
+    """The checkpoints that come with the package: the first seed of each language and mixer, selected by "paper"."""
     return sorted(Path(str(files("fwplab") / "baselines")).glob("*/checkpoints/*.safetensors"))
 
 

@@ -11,9 +11,13 @@ from fwplab.errors import UserError
 
 @dataclass(frozen=True)
 class Moore:
-    """A deterministic machine with states 0 to n - 1, the first its start; `outputs` has one a state, or None.
+    """A deterministic machine with the states 0 to n - 1. It starts in state 0.
 
-    `moves[state][index of a symbol]` is the next state. Raises `UserError` for a table that does not fit.
+    - `symbols`: the alphabet.
+    - `outputs`: the output of each state; None for a state without output.
+    - `moves`: the next state, as `moves[state][index of the symbol]`.
+
+    Raises `UserError` if the sizes do not fit together.
 
     >>> odd = Moore(("0", "1"), ("even", "odd"), ((0, 1), (1, 0)))
     >>> odd.run("0110")
@@ -37,17 +41,17 @@ class Moore:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The distinct outputs, in order."""
+        """The distinct outputs, sorted."""
         return tuple(sorted({output for output in self.outputs if output is not None}))
 
     def step(self, state: int, symbol: str) -> int:
-        """The state after one more symbol; a `UserError` for one outside the alphabet."""
+        """The state after one more symbol. Raises `UserError` for a symbol outside the alphabet."""
         if symbol not in self.symbols:
             raise UserError(f"symbol {symbol!r} is outside the alphabet, choose from: {' '.join(self.symbols)}")
         return self.moves[state][self.symbols.index(symbol)]
 
     def label(self, state: int) -> str | None:
-        """What the state puts out."""
+        """The output of a state."""
         return self.outputs[state]
 
     def run(self, word: Iterable[str]) -> list[str | None]:
@@ -60,9 +64,9 @@ class Moore:
 
     @classmethod
     def random(cls, states: int, symbols: Sequence[str], generator: np.random.Generator) -> "Moore":
-        """A machine all of whose states can be reached, with outputs 0 and 1, both where there are two states.
+        """A random machine whose states are all reachable. Outputs are 0 and 1; with two states or more, both occur.
 
-        Every state but the first is the end of one free move of the states before it; all other moves are uniform.
+        Each state except the first is the target of one random move of an earlier state. All other moves are uniform.
         """
         moves = generator.integers(states, size=(states, len(symbols)))
         free: list[tuple[int, int]] = []

@@ -7,12 +7,14 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, cached_property
 from importlib import metadata
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fwplab.errors import UserError
+from fwplab.source import class_text
 
 Base = TypeVar("Base")
 
@@ -26,23 +28,33 @@ class Catalogue(Generic[Base]):
     """Finds the subclasses of `base` that live one to a file in `package`.
 
     Names are file names with `separator` in place of the underscore; `-` and `_` are both understood on input.
-    Files whose name starts with an underscore, and those in `besides`, hold no entry.
+    Files whose name starts with an underscore, and those in `besides`, hold no entry. A `base` that is costly to import
+    is given as text, `package.module:Class`; it is imported with the first entry.
     """
 
     def __init__(
         self,
         kind: str,
         package: str,
-        base: type[Base],
+        base: type[Base] | str,
         *,
         separator: str = "_",
         besides: tuple[str, ...] = (),
     ) -> None:
         self.kind = kind
         self.package = package
-        self.base = base
+        self._base = base
         self.separator = separator
         self.besides = besides
+
+    @cached_property
+    def base(self) -> type[Base]:
+        """What every entry is a subclass of."""
+        if not isinstance(self._base, str):
+            return self._base
+        module, _, name = self._base.partition(":")
+        found: type[Base] = getattr(importlib.import_module(module), name)
+        return found
 
     def names(self) -> list[str]:
         """All names, those of this package and those of entry points in the group `fwplab.<package>`."""
@@ -57,18 +69,35 @@ class Catalogue(Generic[Base]):
         return self._spelled(name) in self.names()
 
     def load(self, name: str) -> type[Base]:
-        """The class called `name`; a `UserError` that lists the names if there is none."""
+        """The class called `name`; a `UserError` that lists the names if there is none, and one that says why an entry
+        of another package cannot be imported."""
         wanted = self._spelled(name)
         files = self._files()
         if wanted in files:
             return self._only_class(importlib.import_module(f"{self.package}.{files[wanted]}"))
         entry_points = self._entry_points()
         if wanted in entry_points:
-            found = entry_points[wanted].load()
-            if not (inspect.isclass(found) and issubclass(found, self.base)):
-                raise UserError(f"{self.kind} {wanted!r} of {entry_points[wanted].value} is no {self.base.__name__}")
-            return found
+            return self._of_another(wanted, entry_points[wanted])
         raise UserError(self._unknown(name))
+
+    def classes(self) -> Iterator[tuple[str, type[Base]]]:
+        """Every name with its class, without those entries of other packages that cannot be imported."""
+        for name in self.names():
+            try:
+                found = self.load(name)
+            except UserError:
+                continue
+            yield name, found
+
+    def read(self, name: str, *attributes: str) -> dict[str, Any]:
+        """Class attributes of the entry called `name`, `__doc__` among them, without importing it where its file states
+        them as plain values; the class is looked for by its file's name without underscores, in upper or lower case."""
+        stem = self._files().get(self._spelled(name))
+        stated = class_text(f"{self.package}.{stem}", stem.replace("_", "")) if stem else {}
+        if not set(attributes) <= set(stated):
+            entry = self.load(name)
+            stated = {attribute: getattr(entry, attribute) for attribute in attributes}
+        return {attribute: stated[attribute] for attribute in attributes}
 
     def name_of(self, entry: type[Base]) -> str:
         """The name under which `entry` is found; a `UserError` for a class that nobody else could find again."""
@@ -94,6 +123,17 @@ class Catalogue(Generic[Base]):
 
     def _entry_points(self) -> dict[str, metadata.EntryPoint]:
         return {self._spelled(point.name): point for point in _installed(self.package)}
+
+    def _of_another(self, name: str, point: metadata.EntryPoint) -> type[Base]:
+        """The class behind an entry point; whatever its package does while it is imported is a `UserError`."""
+        try:
+            found = point.load()
+        except (Exception, SystemExit) as error:
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(f"{self.kind} {name!r} of {point.value} cannot be imported ({why})") from error
+        if not (inspect.isclass(found) and issubclass(found, self.base)):
+            raise UserError(f"{self.kind} {name!r} of {point.value} is no {self.base.__name__}")
+        return found
 
     def _only_class(self, module: ModuleType) -> type[Base]:
         found = [

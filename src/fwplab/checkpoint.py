@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with the spec as JSON in its header, one file, written whole or not at all."""
+"""Weights on disk: one safetensors file with the spec as JSON in its header, written atomically."""
 
 import json
 import warnings
@@ -22,16 +22,21 @@ from fwplab.run import Rule, Run, from_dict, to_dict
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A member's weights at the step that a selection rule chose, and the run they come from."""
+    """A member's weights at the step that a selection rule chose, and the run that they belong to."""
 
     run: Run
+    """The run."""
     seed: int
+    """The member's seed."""
     rule: Rule
+    """The rule that selected these weights."""
     step: int
+    """The number of training steps before them."""
     weights: dict[str, Tensor]
+    """The parameters of the model by name."""
 
     def model(self) -> Model:
-        """The model with these weights; a warning where its layer's code has changed since they were trained."""
+        """The model with these weights. Warns if the code of its mixer or language has changed since training."""
         if self.run.code != self.run.code_here:
             line = f"fwplab: the code of {self.run.mixer_name!r} has changed since run {self.run.key} was trained"
             warnings.warn(line, RuntimeWarning, stacklevel=2)
@@ -39,48 +44,51 @@ class Checkpoint:
 
 
 def checkpoint_path(folder: Path, seed: int, rule: Rule) -> Path:
-    """Where a run's folder keeps the checkpoint of one member under one rule."""
+    """The file in a run's folder for the checkpoint of one member under one rule."""
     return folder / f"seed-{seed}-{rule}.safetensors"
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes `path` whole or not at all."""
-    facts = {"run": to_dict(checkpoint.run), "seed": checkpoint.seed, "rule": checkpoint.rule, "step": checkpoint.step}
-    write_tensors(path, checkpoint.weights, facts)
+    """Writes a checkpoint to `path` atomically."""
+    header = {"run": to_dict(checkpoint.run), "seed": checkpoint.seed, "rule": checkpoint.rule, "step": checkpoint.step}
+    write_tensors(path, checkpoint.weights, header)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint; a `UserError` for anything else. Nothing in the file can run code."""
-    tensors, facts = read_tensors(path)
-    if "rule" not in facts:
+    """Reads a checkpoint. The file cannot run code.
+
+    Raises `UserError` if `path` is no checkpoint.
+    """
+    tensors, header = read_tensors(path)
+    if "rule" not in header:
         raise UserError(f"{path} is no checkpoint of a finished run; choose a seed-*.safetensors of a run's folder")
-    return Checkpoint(from_dict(Run, facts["run"]), facts["seed"], facts["rule"], facts["step"], tensors)
+    return Checkpoint(from_dict(Run, header["run"]), header["seed"], header["rule"], header["step"], tensors)
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """One safetensors file with `facts` as JSON in its header."""
-    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Writes one safetensors file, with `header` as JSON in its metadata."""
+    on_cpu = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replaced(path) as temporary:
         try:
-            save_file(whole, temporary, metadata={"fwplab": json.dumps(facts)})
+            save_file(on_cpu, temporary, metadata={"fwplab": json.dumps(header)})
         except SafetensorError as error:  # the disk is full
             raise UserError(f"cannot write {path}: {error}; the same command goes on where this one stopped") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The inverse of `write_tensors`."""
-    with _opened(path) as (file, facts):
-        return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    """The tensors and the header of a file that `write_tensors` wrote."""
+    with _open_file(path) as (file, header):
+        return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """The facts in the header alone."""
-    with _opened(path) as (_, facts):
-        return facts
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a file that `write_tensors` wrote, without its tensors."""
+    with _open_file(path) as (_, header):
+        return header
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _open_file(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt") as file:
             yield file, json.loads((file.metadata() or {})["fwplab"])
@@ -90,6 +98,6 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         raise UserError(f"{path} is no fwplab checkpoint ({type(error).__name__}: {error})") from error
 
 
-def same(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A copy that later training leaves alone."""
+def clone_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy that further training does not change."""
     return {name: torch.clone(tensor.detach()) for name, tensor in weights.items()}

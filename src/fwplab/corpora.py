@@ -1,4 +1,4 @@
-"""Corpora of others, imported once under a name, to train on as on generated strings."""
+"""Published corpora, imported under a name, which a run can train on in place of generated strings."""
 
 import dataclasses
 import hashlib
@@ -17,10 +17,10 @@ DIGEST_DIGITS = 16
 
 
 def import_corpus(folder: Path, language: Language, name: str) -> tuple[str, Audit]:
-    """Audits the corpus in `folder` and keeps it under `name`, with the language's own class names.
+    """Audits the corpus in `folder` and stores it under `name`, with the language's own class names.
 
-    Returns the reference `name@digest` that a run holds, and the audit. A corpus with wrong labels, without a
-    training part or with neither validation bin is refused, and so is a name that stands for other contents.
+    Returns the reference `name@digest` for `Run.corpus`, and the audit. Raises `UserError` if labels are wrong, if the
+    training set or one of the two validation bins is missing, or if `name` already has other contents.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"a corpus name has letters, digits, '.', '_' and '-' alone, not {name!r}")
@@ -29,17 +29,20 @@ def import_corpus(folder: Path, language: Language, name: str) -> tuple[str, Aud
     parts = datasets(corpus, language)
     if missing := [part for part in ("train", "bin0", "bin1") if part not in parts]:
         raise UserError(f"{folder} has no part {missing[0]!r}; it has: {', '.join(parts)}")
-    kept = make_corpus(language, parts)
+    imported = make_corpus(language, parts)
     target = _folder(name)
     if not target.exists():
-        write(kept, target, "bhattamishra")
-    elif _digest(read(target, language)) != _digest(kept):
+        write(imported, target, "bhattamishra")
+    elif _digest(read(target, language)) != _digest(imported):
         raise UserError(f"corpus {name!r} exists with other contents; choose another name")
-    return f"{name}@{_digest(kept)}", result
+    return f"{name}@{_digest(imported)}", result
 
 
 def reference(name: str, language: Language) -> str:
-    """The reference `name@digest` of an imported corpus; a `UserError` that lists the names otherwise."""
+    """The reference `name@digest` of an imported corpus.
+
+    Raises `UserError` for an unknown name and lists the imported ones.
+    """
     names = sorted(path.name for path in _folder("").iterdir()) if _folder("").exists() else []
     if name not in names:
         raise UserError(f"unknown corpus {name!r}; choose from: {', '.join(names) or 'none is imported yet'}")
@@ -47,7 +50,10 @@ def reference(name: str, language: Language) -> str:
 
 
 def corpus_splits(reference: str, language: Language, spec: SplitSpec) -> Splits:
-    """The corpus that a run names as its training set and bins; test strings are generated as ever."""
+    """The splits of a run on an imported corpus: its training set and bins, and generated test strings.
+
+    Raises `UserError` if the corpus is not imported, or if its contents have another digest.
+    """
     name, _, digest = reference.partition("@")
     if not _folder(name).exists():
         raise UserError(

@@ -1,4 +1,4 @@
-"""Versions and machine."""
+"""The versions and the machine that a result was made with."""
 
 import platform
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import fwplab
 from fwplab import ops
+from fwplab.version import __version__
 
 
 def environment(device: str) -> dict[str, str]:
-    """Versions and machine, as a record keeps them."""
+    """The versions, the machine and the implementations of the operators, by name, as a record stores them."""
     return {
-        "fwplab": fwplab.__version__,
+        "fwplab": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -25,7 +25,7 @@ def environment(device: str) -> dict[str, str]:
 
 
 def _operators(device: torch.device) -> dict[str, str]:
-    """The form of every rule; on a GPU of those that have been used, for the others' kernels are not compiled yet."""
+    """The implementation of every operator; on a GPU only of those that have been used, as others are not compiled."""
     if device.type == "cuda":
         return {rule: "PyTorch" if why else "triton" for rule, why in ops.triton.found(device).items()}
     auto: dict[str, str] = ops.info(str(device))["auto"]

@@ -1,5 +1,15 @@
-"""The one error that is the user's to mend: its text is a single line that names the choices."""
+"""Errors that the command line prints as one line instead of a traceback."""
 
 
 class UserError(ValueError):
-    """Wrong input; the command line prints the text as one line and exits with code 2."""
+    """Input that the user can correct; exit code 2.
+
+    The text is one line that names the choices. The command line prints it.
+    """
+
+
+class WorkError(RuntimeError):
+    """Right input, but the work cannot be finished; exit code 1."""
+
+    resumable = False
+    """Whether the same command, started again, goes on where this one stopped."""

@@ -1,4 +1,4 @@
-"""Which strings does a model label right at every position, and what would guessing score?"""
+"""The evaluation of models: accuracies, losses and first errors on data sets, and the accuracy of guessing."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ from fwplab.mixers import State
 from fwplab.model import Model
 
 TOKENS_AT_ONCE = 50_000
-"""Positions in one batch of evaluation: large enough for the machine, small enough for a laptop's memory."""
+"""The largest number of positions in a batch of evaluation, which bounds the memory."""
 STREAM_CHUNK = 1_000
-"""Positions that a streamed string advances at once."""
+"""The number of positions in a chunk of a streamed string."""
 
 
 def batches(data: Dataset, device: str = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
-    """Tokens and labels in batches of strings of similar length, so that little work is done on padding."""
+    """Tokens and labels, `[batch, time]` each, in batches of strings of similar length, to have little padding."""
     order = np.argsort(data.lengths, kind="stable")
     start = 0
     while start < len(order):
@@ -36,56 +36,71 @@ def batches(data: Dataset, device: str = "cpu") -> Iterator[tuple[Tensor, Tensor
         start += count
 
 
-def right_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether each string is right everywhere, `[..., batch]`, and the summed loss of its positions."""
+def correct_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether each string is labelled correctly at every position, and its loss summed over the positions.
+
+    logits: `[..., batch, time, classes]`.
+    labels: class ids or IGNORE, `[batch, time]`.
+
+    Both results are `[..., batch]`.
+    """
     labels = labels.expand(logits.shape[:-1])
-    padding = labels == IGNORE
-    right = ((logits.argmax(-1) == labels) | padding).all(-1)
+    ignored = labels == IGNORE
+    correct = ((logits.argmax(-1) == labels) | ignored).all(-1)
     loss = functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="none")
-    return right, loss.view(labels.shape).sum(-1)
+    return correct, loss.view(labels.shape).sum(-1)
 
 
 @torch.no_grad()
 def score(run: Callable[[Tensor], Tensor], data: Dataset, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """Right strings and mean loss a label; with a population as `run` both are `[member]`."""
-    right, loss = torch.zeros(()), torch.zeros(())
+    """The number of strings that are labelled correctly at every position, and the mean loss of a label.
+
+    run: a model, or a population; tokens `[batch, time]` to logits `[..., batch, time, classes]`.
+
+    Both results are scalars for a model and `[member]` for a population.
+    """
+    correct, loss = torch.zeros(()), torch.zeros(())
     for tokens, labels in batches(data, device):
-        rights, losses = right_and_loss(run(tokens), labels)
-        right, loss = right + rights.sum(-1).cpu(), loss + losses.sum(-1).double().cpu()
-    return right.long(), (loss / max(int((data.labels != IGNORE).sum()), 1)).double()
+        corrects, losses = correct_and_loss(run(tokens), labels)
+        correct, loss = correct + corrects.sum(-1).cpu(), loss + losses.sum(-1).double().cpu()
+    return correct.long(), (loss / max(int((data.labels != IGNORE).sum()), 1)).double()
 
 
 @torch.no_grad()
 def first_errors(model: Model, data: Dataset, device: str = "cpu", chunk: int = STREAM_CHUNK) -> list[int | None]:
-    """The position of each string's first wrong label (from 0), None for a string that is right everywhere.
+    """The position of each string's first wrong label, counted from 0; None if all its labels are right.
 
-    Strings are streamed, `chunk` positions at a time with the state carried over: the memory does not grow with the
-    length, for every mixer whose own state does not.
+    The strings are read `chunk` positions at a time and the state is carried over. So the memory does not grow with
+    their length, unless the state of the mixer does.
     """
     errors: list[int | None] = [None] * len(data)
-    for piece in streamed(model, data, device, chunk):
-        labels = torch.from_numpy(data.labels[piece.rows, piece.positions]).to(device)
-        wrong = (piece.logits.argmax(-1) != labels) & (labels != IGNORE)
+    for part in stream_chunks(model, data, device, chunk):
+        labels = torch.from_numpy(data.labels[part.rows, part.positions]).to(device)
+        wrong = (part.logits.argmax(-1) != labels) & (labels != IGNORE)
         for row in wrong.any(-1).nonzero().flatten().tolist():
-            place = piece.rows.start + row
-            if errors[place] is None:
-                errors[place] = piece.positions.start + int(wrong[row].int().argmax())
+            string = part.rows.start + row
+            if errors[string] is None:
+                errors[string] = part.positions.start + int(wrong[row].int().argmax())
     return errors
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Some positions of some strings, what the model says there, and its state after them, a layer each."""
+class Chunk:
+    """The outputs of a model at some positions of some strings."""
 
     rows: slice
+    """The strings, as rows of the data set."""
     positions: slice
+    """The positions."""
     logits: Tensor
+    """The logits there, `[rows, positions, classes]`."""
     state: list[State]
+    """The state of every layer after the last of these positions."""
 
 
 @torch.no_grad()
-def streamed(model: Model, data: Dataset, device: str = "cpu", chunk: int = STREAM_CHUNK) -> Iterator[Piece]:
-    """The strings in pieces of `chunk` positions, each from the state that the one before it left."""
+def stream_chunks(model: Model, data: Dataset, device: str = "cpu", chunk: int = STREAM_CHUNK) -> Iterator[Chunk]:
+    """Reads the strings `chunk` positions at a time; each chunk starts from the state after the one before."""
     rows_at_once = max(1, TOKENS_AT_ONCE // chunk)
     for begin in range(0, len(data), rows_at_once):
         rows = slice(begin, min(begin + rows_at_once, len(data)))
@@ -94,13 +109,14 @@ def streamed(model: Model, data: Dataset, device: str = "cpu", chunk: int = STRE
         for start in range(0, longest, chunk):
             positions = slice(start, min(start + chunk, longest))
             logits, state = model.scan(torch.from_numpy(data.tokens[rows, positions]).to(device), state)
-            yield Piece(rows, positions, logits, state)
+            yield Chunk(rows, positions, logits, state)
 
 
 def chance(train: Dataset, data: Dataset) -> tuple[float, float]:
-    """Whole-string accuracy of two guesses learned from `train`: one label everywhere, and one label a symbol.
+    """The whole-string accuracies on `data` of two guesses that are fitted to `train`.
 
-    The second is the best that a look at the current symbol alone can do, without depth and without memory.
+    The first guess is the most frequent label of all. The second is the most frequent label of the current symbol,
+    which is what a model without memory can learn.
     """
     labels = train.labels[train.labels != IGNORE]
     symbols = train.tokens[train.labels != IGNORE]
@@ -111,8 +127,8 @@ def chance(train: Dataset, data: Dataset) -> tuple[float, float]:
     table = np.full(int(max(train.tokens.max(), data.tokens.max())) + 1, majority)
     for symbol, counter in counts.items():
         table[symbol] = counter.most_common(1)[0][0]
-    padding = data.labels == IGNORE
+    ignored = data.labels == IGNORE
     return (
-        float(((data.labels == majority) | padding).all(1).mean()),
-        float(((table[data.tokens] == data.labels) | padding).all(1).mean()),
+        float(((data.labels == majority) | ignored).all(1).mean()),
+        float(((table[data.tokens] == data.labels) | ignored).all(1).mean()),
     )

@@ -1,4 +1,4 @@
-"""Where things are kept, and writing them whole or not at all."""
+"""The folder of all results, and atomic writing of files."""
 
 import errno
 import os
@@ -14,7 +14,10 @@ from fwplab.errors import UserError
 
 
 def home() -> Path:
-    """The folder of records, checkpoints and corpora: `FWPLAB_HOME`, or a folder of the user's data directory."""
+    """The folder of records, checkpoints and corpora: `FWPLAB_HOME`, or a folder in the user's data directory.
+
+    It is created if it does not exist. Raises `UserError` if that fails.
+    """
     folder = Path(os.environ.get("FWPLAB_HOME") or platformdirs.user_data_path("fwplab")).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,28 +27,28 @@ def home() -> Path:
 
 
 def check_writable(path: Path) -> None:
-    """A `UserError` where `replaced` could not write; asked before long work whose result goes there."""
-    with _told(path):
+    """Raises `UserError` if `replaced` could not write `path`. Call it before long work whose result goes there."""
+    with _user_errors(path):
         if not _is_special(path):
-            _beside(_target(path)).unlink()
+            _temporary_file(_target(path)).unlink()
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A temporary file to write into; it becomes `path` in one step when the block ends well.
+    """A temporary file to write into; it replaces `path` in one step if the block succeeds.
 
-    A symbolic link stays one: what it points to is replaced. A pipe or a device is sent the bytes.
+    If `path` is a symbolic link, the file that it points to is replaced. A pipe or a device receives the bytes instead.
     """
-    with _told(path):
+    with _user_errors(path):
         special, target = _is_special(path), _target(path)
-        temporary = _beside(Path(tempfile.gettempdir()) / path.name if special else target)
+        temporary = _temporary_file(Path(tempfile.gettempdir()) / path.name if special else target)
         try:
             yield temporary
             if special:
                 with temporary.open("rb") as written, path.open("wb") as out:
                     shutil.copyfileobj(written, out)
             else:
-                _put(temporary, target)
+                _move(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -61,16 +64,16 @@ def _is_special(path: Path) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
-def _beside(path: Path) -> Path:
-    """An empty temporary file on the disk of `path`."""
+def _temporary_file(path: Path) -> Path:
+    """An empty temporary file in the folder of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
     return Path(name)
 
 
-def _put(temporary: Path, target: Path) -> None:
-    """Makes `temporary` the file `target`, safely on the disk and with the rights of any new file."""
+def _move(temporary: Path, target: Path) -> None:
+    """Renames `temporary` to `target`, after its contents are on the disk, with the permissions of a new file."""
     with temporary.open("rb") as written:
         os.fsync(written.fileno())
     umask = os.umask(0)
@@ -80,12 +83,12 @@ def _put(temporary: Path, target: Path) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the system says of `path` as a `UserError`."""
+def _user_errors(path: Path) -> Iterator[None]:
+    """Turns an `OSError` in the block into a `UserError` about `path`."""
     try:
         yield
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+    except BrokenPipeError:  # the program that reads our output, such as `head`, has ended
         raise
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise UserError(f"cannot write {path}: {why}; choose a file in a folder with room that you may use") from error
+        raise UserError(f"cannot write {path}: {why}; choose a writable folder on a disk with free space") from error

@@ -1,4 +1,4 @@
-"""Other starting weights than a mixer's own, to ask how much hangs on them."""
+"""Alternative initialisations of the mixers, to measure how much the results depend on the initialisation."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -12,12 +12,15 @@ INITIALISATIONS: tuple[Initialisation, ...] = ("own", "xavier", "orthogonal")
 
 @torch.no_grad()
 def initialise(modules: Iterable[nn.Module], scheme: Initialisation) -> None:
-    """Draws every matrix of the modules anew; "own" leaves all as it is.
+    """Initialises every matrix of the modules by a scheme.
 
-    "xavier": `N(0, 2 / (rows + columns))` (Glorot and Bengio 2010); "orthogonal": a random matrix with orthonormal
-    rows or columns (Saxe et al. 2014). A stack of matrices, one a head, is drawn matrix by matrix; an offset that a
-    mixer gives its weights (SRWM's `rate_bias`) and the scales of its start (`value_scale` and others) go with them.
-    Vectors, biases and norms stay.
+    - "own": the weights stay as each module initialised them.
+    - "xavier": entries from `N(0, 2 / (rows + columns))` (Glorot and Bengio 2010).
+    - "orthogonal": a random matrix with orthonormal rows or columns (Saxe et al. 2014).
+
+    A parameter that stacks one matrix a head is initialised matrix by matrix. This also removes an offset that the
+    mixer has added to its weights, such as the `rate_bias` of SRWM, and their scales, such as `value_scale`. Vectors
+    (biases and normalisations) do not change.
     """
     if scheme == "own":
         return

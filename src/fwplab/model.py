@@ -1,4 +1,4 @@
-"""Embedding, blocks, readout: the only model there is."""
+"""The model: an embedding, layers of a sequence mixer and a feed-forward block each, and a linear readout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +16,20 @@ from fwplab.ops import packs
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The shape of a model, and how its mixers start.
-
-    `embedding` is the width of the embedding where it is not `hidden` (LSTM, e-LSTM).
-    """
+    """The shape of a model, and the initialisation of its mixers."""
 
     hidden: int = 32
+    """The width of the layers."""
     layers: int = 2
+    """The number of layers."""
     heads: int = 4
+    """The number of heads of each mixer; mixers without heads ignore it."""
     feed_forward_factor: int = 2
+    """The inner width of the feed-forward blocks as a multiple of `hidden`."""
     embedding: int | None = None
+    """The width of the embedding; None for `hidden`. Another width needs a mixer without a residual (LSTM, e-LSTM)."""
     initialisation: Initialisation = "own"
+    """The initialisation of the mixers' matrices: their own, "xavier" or "orthogonal"."""
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "feed_forward_factor"):
@@ -40,7 +43,14 @@ class ModelSpec:
 
 
 class FeedForward(nn.Module):
-    """`x + Lin2(ReLU(Lin1(LayerNorm(x))))`, or with "post" `LayerNorm(x + Lin2(ReLU(Lin1(x))))`."""
+    """A feed-forward block with a residual connection.
+
+    With `norm="pre"` it computes `x + Lin2(ReLU(Lin1(LayerNorm(x))))`, with "post"
+    `LayerNorm(x + Lin2(ReLU(Lin1(x))))`.
+
+    width: the width of its input and its output.
+    factor: its inner width as a multiple of `width`.
+    """
 
     def __init__(self, width: int, factor: int, norm: Literal["pre", "post"]) -> None:
         super().__init__()
@@ -50,7 +60,7 @@ class FeedForward(nn.Module):
         self.linear2 = nn.Linear(factor * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[batch, time, width]` to the same shape."""
+        """Maps `[batch, time, width]` to the same shape."""
         before = self.layer_norm(x) if self.norm == "pre" else x
         added = x + self.linear2(functional.relu(self.linear1(before)))
         after: Tensor = added if self.norm == "pre" else self.layer_norm(added)
@@ -58,7 +68,11 @@ class FeedForward(nn.Module):
 
 
 class Model(nn.Module):
-    """Token ids `[batch, time]` to logits `[batch, time, classes]`: `Embedding -> [mixer, feed-forward] -> Linear`."""
+    """Token ids `[batch, time]` to logits `[batch, time, classes]`: `Embedding -> [mixer, feed-forward] -> Linear`.
+
+    vocabulary: the number of token ids.
+    classes: the number of labels.
+    """
 
     def __init__(self, mixer: MixerSpec, spec: ModelSpec, vocabulary: int, classes: int) -> None:
         super().__init__()
@@ -87,13 +101,16 @@ class Model(nn.Module):
         self.readout = nn.Linear(spec.hidden, classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of every position, `[batch, time, classes]`."""
+        """The logits of every position, `[batch, time, classes]`."""
         return self.scan(tokens)[0]
 
     def loss(self, tokens: Tensor, labels: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Mean cross-entropy over the positions of `[batch, time]` where something is asked, a label is not -100.
+        """The mean cross-entropy over all positions whose label is not IGNORE (-100).
 
-        `lengths` `[batch]` say where each string ends: where mixer and kernels pack strings, no work is done beyond.
+        tokens: token ids, `[batch, time]`.
+        labels: class ids or IGNORE, `[batch, time]`.
+        lengths: the lengths of the strings, `[batch]`. With them, the padding is not computed if the mixer and the
+            kernels support packed strings.
         """
         weight = self.readout.weight
         if lengths is None or not (self.packs and packs(weight.device, weight.dtype)):
@@ -104,13 +121,21 @@ class Model(nn.Module):
         return functional.cross_entropy(logits.squeeze(0), labels[inside])
 
     def scan(self, tokens: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
-        """Logits of every position and the state after the last; `state` continues a sequence."""
+        """The logits of every position and the state of every layer after the last position.
+
+        tokens: token ids, `[batch, time]`.
+        state: the state of every layer before the first position; None for the initial state.
+        """
         return self.mix(self.embedding(tokens), state)
 
     def mix(
         self, x: Tensor, state: Sequence[State] | None = None, *, cu_seqlens: Tensor | None = None
     ) -> tuple[Tensor, list[State]]:
-        """As `scan`, from embedded tokens `[batch, time, embedding]`; `cu_seqlens` as a mixer that packs takes it."""
+        """`scan` for tokens that are embedded already.
+
+        x: embedded tokens, `[batch, time, embedding]`.
+        cu_seqlens: the ends of the packed strings, as a mixer with `packs` takes them; None if each row is one string.
+        """
         after: list[State] = []
         packed = () if cu_seqlens is None else (cu_seqlens,)
         for layer, (mixer, feed_forward) in enumerate(zip(self.mixers, self.feed_forwards, strict=True)):
@@ -120,7 +145,7 @@ class Model(nn.Module):
         return self.readout(self.final_norm(x)), after
 
     def step(self, tokens: Tensor, state: Sequence[State]) -> tuple[Tensor, list[State]]:
-        """One position: token ids `[batch]` to logits `[batch, classes]` and the new state."""
+        """Reads one position: token ids `[batch]` and a state to logits `[batch, classes]` and the new state."""
         logits, after = self.scan(tokens.unsqueeze(1), state)
         return logits.squeeze(1), after
 
@@ -129,11 +154,11 @@ class Model(nn.Module):
         return [mixer.initial_state(batch) for mixer in self._mixers()]
 
     def parameter_count(self) -> int:
-        """How many numbers are trained."""
+        """The number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     def state_size(self) -> int:
-        """How many numbers the model carries from one position to the next (at the start, for a growing state)."""
+        """The number of values in the initial state, which for a state of fixed size is that of any position."""
         return sum(tensor.numel() for layer in self.initial_state(1) for tensor in layer)
 
     def _mixers(self) -> list[Mixer]:
@@ -141,10 +166,10 @@ class Model(nn.Module):
 
 
 def build(mixer: MixerSpec, spec: ModelSpec, vocabulary: int, classes: int, seed: int) -> Model:
-    """A model whose initial weights depend on the arguments alone.
+    """Builds a model whose initial weights depend on the arguments alone.
 
-    Every module, an outsider's too, draws its weights from torch's global generator as it is made. That generator is
-    forked for the moment of construction and given back as it was, so that nothing outside is seeded.
+    Modules draw their weights from PyTorch's global random generator. It is seeded during the construction and then
+    restored, so that other random numbers are not affected.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Progress on a terminal: a live table where there is one, plain lines where there is none."""
+"""The progress of runs: a live table on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from rich.text import Text
 
 from fwplab.record import Progress
 from fwplab.run import Run
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 
 PLAIN_EVERY_SECONDS = 15.0
 
 
 class TimeLeft(ProgressColumn):
-    """Time left if every run needs all of its steps; solved runs end earlier."""
+    """The longest time left: that of runs that use all their steps; solved runs end earlier."""
 
     def render(self, task: BarTask) -> Text:
-        """At most so many minutes and seconds."""
+        """The column's text, in minutes and seconds."""
         if not task.completed or task.total is None or not task.elapsed:
             return Text("at most --:-- left")
         seconds = int(task.elapsed * (task.total - task.completed) / task.completed)
@@ -31,13 +31,19 @@ class TimeLeft(ProgressColumn):
 
 
 class ProgressView:
-    """Shows what an engine's observer hears of several runs: loss, accuracy per bin, solved count and time left."""
+    """Shows the progress of several runs: losses, accuracies, the number of solved members and the time left.
+
+    Use it as a context manager, and pass `observe` to the engine.
+
+    runs: the runs that are to be trained.
+    console: the terminal or file to write to; None for standard error.
+    """
 
     def __init__(self, runs: Sequence[Run], console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.runs = {run.key: run for run in runs}
         self.latest: dict[str, Progress] = {}
-        self.said: dict[str, tuple[float, int]] = {}
+        self.printed: dict[str, tuple[float, int]] = {}
         columns = TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeLeft()
         self.bar = Bar(*columns, console=self.console)
         self.task = self.bar.add_task("steps", total=sum(run.protocol.max_steps for run in runs))
@@ -55,19 +61,20 @@ class ProgressView:
             self.live.__exit__(kind, error, trace)
 
     def observe(self, progress: Progress) -> None:
-        """Takes the news of one run."""
+        """Updates the progress of one run."""
         self.latest[progress.key] = progress
         done = sum(p.max_steps if _ended(p) else p.step for p in self.latest.values())
         self.bar.update(self.task, completed=done)
         if not self.console.is_terminal:
-            self._say(progress)
+            self._print_line(progress)
 
-    def _say(self, progress: Progress) -> None:
-        when, ended = self.said.get(progress.key, (0.0, 0))
-        now, endings = time.monotonic(), sum(member.status is not None for member in progress.members)
-        if now - when < PLAIN_EVERY_SECONDS and endings == ended:
+    def _print_line(self, progress: Progress) -> None:
+        """Prints a line every `PLAIN_EVERY_SECONDS`, and when a member's training has ended."""
+        last_time, ended_before = self.printed.get(progress.key, (0.0, 0))
+        now, ended = time.monotonic(), sum(member.status is not None for member in progress.members)
+        if now - last_time < PLAIN_EVERY_SECONDS and ended == ended_before:
             return
-        self.said[progress.key] = now, endings
+        self.printed[progress.key] = now, ended
         cells = self._cells(progress)
         self.console.print(
             f"{cells[0]} on {cells[1]}: step {cells[2]}, loss {cells[3]}, Bin0 {cells[4]}, Bin1 {cells[5]}, {cells[6]}",

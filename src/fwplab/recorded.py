@@ -1,4 +1,4 @@
-"""A step that is recorded once on a GPU and then replayed as one launch: a CUDA graph."""
+"""CUDA graphs: the kernels of a step are recorded once and then launched together."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,15 +9,18 @@ from torch import Tensor
 
 Work = Callable[..., tuple[Tensor, ...]]
 WARM_UP = 3
-"""Calls before the recording: kernels are compiled and checked, libraries choose theirs, the allocator settles."""
+"""The number of calls before the recording. They compile and check kernels, and let libraries choose theirs."""
 
 
-class Recorded:
-    """`work(*tensors)` for tensors on a GPU, always of the same shapes: as it is for the first calls, then recorded.
+class GraphedStep:
+    """Calls `work(*tensors)` as a CUDA graph, for tensors on a GPU that always have the same shapes.
 
-    A small model's step is hundreds of kernels of microseconds, and launching them one by one takes longer than they
-    do. What `work` reads and changes besides its arguments must stay where it lies; its results are overwritten by
-    the next call. Work that cannot be recorded, because it asks the GPU for a value on its way, goes on as it is.
+    The step of a small model is hundreds of short kernels, and launching them one by one takes longer than running
+    them. The first `WARM_UP` calls run `work` directly, the next one records it, and from then on it is replayed.
+
+    The other tensors that `work` reads or changes must keep their addresses. Each call overwrites the results of the
+    one before. Work that cannot be recorded, because it reads a value from the GPU, is always run directly; a warning
+    says so.
     """
 
     def __init__(self, work: Work) -> None:
@@ -29,13 +32,13 @@ class Recorded:
         self.results: tuple[Tensor, ...] = ()
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        with torch.cuda.device(tensors[0].device):  # streams and recordings are those of the current device
+        with torch.cuda.device(tensors[0].device):  # streams and graphs belong to the current device
             return self._call(*tensors)
 
     def _call(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         self.calls += 1
         if self.calls <= WARM_UP:
-            return self._beside(*tensors)
+            return self._on_side_stream(*tensors)
         if self.calls == WARM_UP + 1:
             self._record(tensors)
         if self.graph is None:
@@ -45,8 +48,8 @@ class Recorded:
         self.graph.replay()
         return self.results
 
-    def _beside(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """On another stream than the default one, on which nothing can be recorded afterwards."""
+    def _on_side_stream(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Runs `work` on a stream of its own: work that has run on the default stream cannot be recorded later."""
         stream = self.stream = self.stream or torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -69,14 +72,15 @@ class Recorded:
 
 @contextmanager
 def recording() -> Iterator[torch.cuda.CUDAGraph]:
-    """What is done inside becomes a CUDA graph; after an error the device is as it was before.
+    """Records the work inside the context as a CUDA graph.
 
-    `torch.cuda.graph` leaves its own stream current when a recording fails, and before torch 2.10 or so the random
-    generators believe that they are still recorded.
+    If the recording fails, `torch.cuda.graph` leaves its own stream current, and PyTorch before about 2.10 leaves the
+    random generators in recording mode. Both are restored here.
     """
     graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
     try:
-        with torch.cuda.graph(graph, stream=torch.cuda.Stream()):  # of this device; its own default is of one for ever
+        # The default stream of `torch.cuda.graph` belongs to the first device that it was used on.
+        with torch.cuda.graph(graph, stream=torch.cuda.Stream()):
             yield graph
     except RuntimeError:
         torch.cuda.set_stream(before)
@@ -86,7 +90,7 @@ def recording() -> Iterator[torch.cuda.CUDAGraph]:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what went wrong first: the end of a recording fails as well, and says less."""
+    """The first line of the original error: ending a failed recording raises another one, which explains less."""
     while error.__context__ is not None:
         error = error.__context__
     return str(error).splitlines()[0] if str(error) else type(error).__name__

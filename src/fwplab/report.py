@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 from fwplab.files import replaced
+from fwplab.languages.splits import SplitSummary
 from fwplab.plots import (
     accuracy_by_length,
     learning_curves,
@@ -18,10 +19,10 @@ from fwplab.plots import (
     steps_to_solve,
     to_svg,
 )
-from fwplab.record import Record, SplitSummary
+from fwplab.record import Record
 from fwplab.run import Rule, to_dict
-from fwplab.statistics import spread
-from fwplab.table import Row, is_fresh, percent, recipes_behind
+from fwplab.tables.columns import NOTES, page_columns
+from fwplab.tables.rows import Row, is_fresh, missed
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,6 @@ def write_report(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fwplab", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "spread": spread}
     environment.globals |= {"look": look, "marker_points": marker_points}
     page = environment.get_template("report.html.jinja").render(
         title=title,
@@ -48,7 +48,9 @@ def write_report(
         command=command,
         headline=headline(rows),
         rows=rows,
-        searches=recipes_behind(rows),
+        columns=page_columns(rows),
+        notes=NOTES,
+        missed=missed(rows),
         drawings=drawings(records, rows),
         specs=[(record, json.dumps(to_dict(record.run), indent=2)) for record in records],
         splits=splits(records),

@@ -10,22 +10,24 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sqlalchemy as sql
 
-from fwplab.database import NO_DRIVER, database, opened, said, shown, unusable
+from fwplab.database import NO_DRIVER, create_tables, database_message, database_url, invalid_url, without_password
 from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
-from fwplab.mixers.mixer import MixerSpec, head_width
+from fwplab.mixers.mixer import MixerSpec
 from fwplab.model import ModelSpec
 from fwplab.outside import fingerprint
 from fwplab.recipes import Recipe
+from fwplab.recipes.history import History, Objective, Searched
+from fwplab.recipes.space import Space
 from fwplab.record import Progress, Record
-from fwplab.run import SCHEDULES, Protocol, Run, Schedule, mixer_from_dict, to_dict
+from fwplab.run import Protocol, Run, mixer_from_dict, to_dict
 from fwplab.store import folder_of
 from fwplab.trainer import RESUME, train
 
@@ -40,37 +42,6 @@ SPLIT_SEED = 1_000
 """The strings of searches; a unary language has but one set of strings, which every search and table must share."""
 HEARTBEAT_SECONDS = 60
 RETRIES = 3
-
-Objective = Literal["paper", "strict"]
-
-
-@dataclass(frozen=True)
-class Space:
-    """What a search may choose from. Heads are chosen by their width, which must divide every `hidden`.
-
-    `switches` names switches of the mixer, each with the values to choose from.
-    """
-
-    hidden: tuple[int, ...] = (32, 64)
-    layers: tuple[int, ...] = (1, 2)
-    head_width: tuple[int, ...] = (2, 4, 8, 16)
-    learning_rate: tuple[float, float] = (1e-3, 1e-2)
-    batch_size: tuple[int, ...] = (32, 64)
-    schedule: tuple[Schedule, ...] = ("cosine",)
-    switches: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "head_width", "batch_size"):
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
-                raise UserError(f"{name}: choose one or more positive whole numbers")
-        for hidden in self.hidden:
-            for width in self.head_width:
-                head_width(hidden, max(1, hidden // width))
-        if not self.schedule or not set(self.schedule) <= set(SCHEDULES):
-            raise UserError(f"schedule: choose one or more of {', '.join(SCHEDULES)}")
-        low, high = self.learning_rate
-        if not 0 < low <= high:
-            raise UserError(f"learning rates from {low} to {high}: choose 0 < lowest <= highest")
 
 
 @dataclass(frozen=True)
@@ -110,20 +81,18 @@ class Search:
     def run(self, trial: optuna.trial.BaseTrial) -> Run:
         """The run that a trial asks for."""
         space = self.space
-        hidden = trial.suggest_categorical("hidden", space.hidden)
-        width = trial.suggest_categorical("head_width", space.head_width)
-        batch = trial.suggest_categorical("batch_size", space.batch_size)
-        model = ModelSpec(hidden, trial.suggest_categorical("layers", space.layers), max(1, hidden // width))
+        chosen = {name: trial.suggest_categorical(name, values) for name, values in space.choices().items()}
         rate = trial.suggest_float("learning_rate", *space.learning_rate, log=True)
-        schedule = cast(Schedule, trial.suggest_categorical("schedule", space.schedule))
         switches = {name: trial.suggest_categorical(name, values) for name, values in space.switches.items()}
+        hidden, batch = chosen["hidden"], chosen["batch_size"]
+        model = ModelSpec(hidden, chosen["layers"], max(1, hidden // chosen["head_width"]))
         steps = max(1, self.strings // batch)
         protocol = Protocol(
             selection=self.objective,
             stop="both_bins" if self.objective == "paper" else "in_distribution",
             patience=1 if self.objective == "paper" else 10,
             max_steps=steps,
-            schedule=schedule,
+            schedule=chosen["schedule"],
             batch_size=batch,
             check_every=self.check_every or max(1, steps // self.checks),
             splits=SplitSpec(validation_strings=500, test_lengths=(), seed=SPLIT_SEED),
@@ -140,21 +109,23 @@ class Search:
         run = self.run(optuna.trial.FixedTrial(best.params))
         states = [trial.state for trial in study.trials]
         complete, pruned = (states.count(getattr(optuna.trial.TrialState, name)) for name in ("COMPLETE", "PRUNED"))
-        looks = f", both bins looked at every {self.check_every} steps" if self.check_every else ""
-        return Recipe(
-            language=self.language,
-            mixer=run.mixer,
-            model=run.model,
-            learning_rate=run.learning_rates[0],
-            batch_size=run.protocol.batch_size,
-            max_steps=run.protocol.max_steps,
-            schedule=run.protocol.schedule,
-            check_every=self.check_every or Recipe.check_every,
-            found_by=(
-                f"search {self.name}: {complete} trials to the end and {pruned} pruned, of {self.members} seeds and "
-                f"{self.strings} strings each{looks}, over {json.dumps(to_dict(self.space))}; value "
-                f"{best.value:.4f} ({self.objective}), seeds from {FIRST_SEED} on and "
-                f"strings of split seed {SPLIT_SEED}; optuna {optuna.__version__}, TPE"
+        return Recipe.of(
+            run if self.check_every else replace(run, protocol=replace(run.protocol, check_every=Recipe.check_every)),
+            History(
+                Searched(
+                    name=self.name,
+                    ended=complete,
+                    pruned=pruned,
+                    seeds=self.members,
+                    strings=self.strings,
+                    value=study.best_value,
+                    objective=self.objective,
+                    space=self.space,
+                    check_every=self.check_every,
+                    first_seed=FIRST_SEED,
+                    split_seed=SPLIT_SEED,
+                    sampler=f"optuna {optuna.__version__}, TPE",
+                )
             ),
         )
 
@@ -163,10 +134,10 @@ class Search:
 def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study]:
     """The search with all its trials so far; by default on the server of `FWPLAB_STORE`, or in `FWPLAB_HOME`."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    url = database(url, "searches.sqlite")
+    url = database_url(url, "searches.sqlite")
     try:
         with _unwrapped():
-            storage, study = opened(lambda: _study(search, url))
+            storage, study = create_tables(lambda: _study(search, url))
             try:
                 yield study
             finally:
@@ -174,8 +145,8 @@ def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study
                 storage.engine.dispose()
     except sql.exc.DBAPIError as error:
         raise UserError(
-            f"{shown(url)} cannot be used for a search ({said(error)}); choose another --storage, or mend this one: "
-            "the same command goes on where this one stopped"
+            f"{without_password(url)} cannot be used for a search ({database_message(error)}); "
+            "choose another --storage, or mend this one: the same command goes on where this one stopped"
         ) from error
 
 
@@ -190,7 +161,7 @@ def _study(search: Search, url: str) -> tuple[optuna.storages.RDBStorage, optuna
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
             )
         except NO_DRIVER as error:
-            raise unusable(shown(url), error.__cause__ or error) from error
+            raise invalid_url(without_password(url), error.__cause__ or error) from error
         study = optuna.create_study(
             storage=storage,
             study_name=search.name,
@@ -223,6 +194,7 @@ def work(
                 return _value(search, trial, observe)
             except KeyboardInterrupt:  # the trial has failed, and its choice is the next one's, which goes on with it
                 study.enqueue_trial(trial.params)
+                optuna.logging.set_verbosity(optuna.logging.ERROR)  # the command says it, in one line
                 raise
 
         if len(study.get_trials(deepcopy=False, states=ended)) < trials:

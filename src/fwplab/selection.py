@@ -1,46 +1,53 @@
-"""Which checkpoint speaks for a member, and when the member is done: the rules, applied as training goes on."""
+"""The selection rules and the stop conditions, applied to a member after each check during training."""
 
 import math
 from dataclasses import dataclass, field
 
-from fwplab.checkpoint import same
+from fwplab.checkpoint import clone_weights
 from fwplab.population import Weights
 from fwplab.record import Check, MemberProgress, Status
 from fwplab.run import Protocol, Rule
 
-BLIND: tuple[Rule, ...] = ("strict", "last")
-"""The rules that may know nothing of strings longer than those of training, not even when training ended."""
+IN_DISTRIBUTION_RULES: tuple[Rule, ...] = ("strict", "last")
+"""The rules that must not depend on strings longer than those of training, not even through the end of training."""
 
 
 @dataclass
-class Apprentice:
-    """A member while it learns."""
+class LearningMember:
+    """The state of one member during training, besides its weights and its optimiser. A saved state has these names."""
 
     seed: int
+    """The member's seed."""
     learning_rate: float
+    """The member's learning rate."""
     status: Status | None = None
+    """Why its training ended; None while it is trained."""
     steps: int = 0
+    """The number of steps it has been trained for."""
     train_loss: float = math.nan
+    """The loss of its last batch."""
     checks: list[Check] = field(default_factory=list)
+    """The results of all checks so far."""
     chosen: dict[Rule, tuple[int, Weights]] = field(default_factory=dict)
+    """The step and the weights of each rule's best check so far."""
     perfect_bin0: int = 0
-    """Checks in a row at which Bin0 was right to the last string, and"""
+    """The number of consecutive checks, up to the last, with Bin0 at 100 %."""
     perfect_both: int = 0
-    """both bins were."""
+    """The number of consecutive checks, up to the last, with both bins at 100 %."""
     generalised: bool = False
-    """Whether both bins ever were,"""
+    """Whether both bins have been at 100 % at some check."""
     settled: bool = False
-    """or Bin0 was for `patience` checks in a row."""
+    """Whether Bin0 has been at 100 % for `patience` checks in a row."""
 
-    def take(self, check: Check, weights: Weights, protocol: Protocol) -> None:
-        """Keeps the weights for every rule that prefers this check to all before, and ends if the protocol says so."""
+    def apply_check(self, check: Check, weights: Weights, protocol: Protocol) -> None:
+        """Adds a check, keeps the weights for each rule under which it is the best, and sets the status at an end."""
         copy: Weights | None = None
         for rule in protocol.rules:
-            if self.settled and rule in BLIND:
+            if self.settled and rule in IN_DISTRIBUTION_RULES:
                 continue
             best = max((merit(rule, earlier) for earlier in self.checks), default=(-math.inf,))
             if rule not in self.chosen or merit(rule, check) > best:
-                copy = copy or same(weights)
+                copy = copy or clone_weights(weights)
                 self.chosen[rule] = (check.step, copy)
         self.checks.append(check)
         if self._ends(check, protocol):
@@ -59,7 +66,7 @@ class Apprentice:
         return (self.perfect_both if protocol.stop == "both_bins" else self.perfect_bin0) >= protocol.patience
 
     def progress(self) -> MemberProgress:
-        """What an observer sees."""
+        """The member's progress, for an observer."""
         last = self.checks[-1] if self.checks else None
         return MemberProgress(
             self.seed,
@@ -72,7 +79,7 @@ class Apprentice:
 
 
 def merit(rule: Rule, check: Check) -> tuple[float, ...]:
-    """What a rule maximises; the first check that reaches the maximum is kept."""
+    """The quantity that a rule maximises over all checks. Of equal checks, the first is kept."""
     if rule == "paper":
         return (check.bin0_accuracy + check.bin1_accuracy,)
     if rule == "strict":

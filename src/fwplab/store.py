@@ -1,7 +1,7 @@
-"""Records in an embedded database: SQLite through SQLAlchemy.
+"""The store of finished runs: a database, by default an SQLite file.
 
-SQLite because it ships with Python, needs no server, and survives a kill at any instant (a record is one transaction);
-SQLAlchemy because the same tables then live in a server database, by the URL in `FWPLAB_STORE` alone.
+SQLite ships with Python, needs no server, and writes a record in one transaction, so that a kill leaves no half record.
+SQLAlchemy uses the same tables in a server database, whose URL is given in `FWPLAB_STORE`.
 """
 
 import json
@@ -18,15 +18,24 @@ from typing import Any, TypeVar
 import sqlalchemy as sql
 from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
 
-from fwplab.database import BUSY_SECONDS, NO_DRIVER, database, opened, said, shown, unusable
+from fwplab.database import (
+    BUSY_SECONDS,
+    NO_DRIVER,
+    create_tables,
+    database_message,
+    database_url,
+    invalid_url,
+    without_password,
+)
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.record import Chance, Check, Measurement, Member, Record, Score, SplitSummary
+from fwplab.languages.splits import SplitSummary
+from fwplab.record import Chance, Check, Measurement, Member, Record, Score
 from fwplab.run import Run, from_dict, to_dict
 
 SCHEMA = 2
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-"""Waits between attempts to reach a database server: about two minutes, a restart."""
+"""The waits between attempts to reach a database server; their sum of two minutes outlasts a restart."""
 
 metadata = MetaData()
 
@@ -46,11 +55,12 @@ runs = Table(
 )
 
 
-_NESTED = {"checks", "selected", "scores", "measured"}  # fields of a member that have tables or a text of their own
+_NESTED = {"checks", "selected", "scores", "measured"}
+"""The fields of a member that are stored in their own tables, or as JSON."""
 
 
-def _rows(name: str, kind: type, *more: Column[Any]) -> Table:
-    """A table of one dataclass, a row for each place it has in a record."""
+def _table(name: str, kind: type, *more: Column[Any]) -> Table:
+    """A table with a column for each plain field of a dataclass; `place` is an object's index in its record."""
     types: dict[Any, type] = {int: Integer, float: Float, float | None: Float}
     columns: list[Column[Any]] = [
         Column(f.name, types.get(f.type, String)) for f in fields(kind) if f.name not in _NESTED
@@ -66,40 +76,43 @@ def _rows(name: str, kind: type, *more: Column[Any]) -> Table:
     )
 
 
-members = _rows("members", Member, Column("selected", Text, nullable=False))
-checks = _rows("checks", Check, Column("member", Integer, primary_key=True))
-scores = _rows("scores", Score, Column("member", Integer, primary_key=True))
-measurements = _rows("measurements", Measurement, Column("member", Integer, primary_key=True))
-splits = _rows("splits", SplitSummary)
-chance = _rows("chance", Chance)
+members = _table("members", Member, Column("selected", Text, nullable=False))
+checks = _table("checks", Check, Column("member", Integer, primary_key=True))
+scores = _table("scores", Score, Column("member", Integer, primary_key=True))
+measurements = _table("measurements", Measurement, Column("member", Integer, primary_key=True))
+splits = _table("splits", SplitSummary)
+chance = _table("chance", Chance)
 PARTS = (members, checks, scores, measurements, splits, chance)
 
 
 def folder_of(run: Run) -> Path:
-    """Where the checkpoints of a run are."""
+    """The folder of a run's training state and checkpoints."""
     return home() / "runs" / run.key
 
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class Store:
-    """The finished runs. Close it, or use it as a context manager."""
+    """The finished runs, in the database at `url` (None: as `fwplab.database.database_url` chooses it).
+
+    Close it, or use it as a context manager. Raises `UserError` if the database cannot be used.
+    """
 
     def __init__(self, url: str | None = None) -> None:
-        self.url = database(url, "records.sqlite")
+        self.url = database_url(url, "records.sqlite")
         try:
             self.engine = sql.create_engine(self.url, pool_pre_ping=True)
         except NO_DRIVER as error:
-            raise unusable(shown(self.url), error) from error
+            raise invalid_url(without_password(self.url), error) from error
         if self.engine.dialect.name == "sqlite":
-            sql.event.listen(self.engine, "connect", _durable)
+            sql.event.listen(self.engine, "connect", _set_pragmas)
         try:
-            opened(self._open)
+            create_tables(self._open)
         except sql.exc.DBAPIError as error:
             self.close()
             raise UserError(
-                f"{shown(self.url)} cannot be used as a store ({said(error)}); "
+                f"{without_password(self.url)} cannot be used as a store ({database_message(error)}); "
                 "choose another FWPLAB_HOME or FWPLAB_STORE"
             ) from error
         except UserError:
@@ -113,7 +126,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Gives all connections back."""
+        """Closes all connections."""
         self.engine.dispose()
 
     def _open(self) -> None:
@@ -122,10 +135,10 @@ class Store:
             found = connection.execute(sql.select(versions.c.schema)).scalars().all()
             if not found:
                 connection.execute(versions.insert().values(schema=SCHEMA))
-        self.check_version(found or [SCHEMA], shown(self.url))
+        self.check_version(found or [SCHEMA], without_password(self.url))
 
     def check_version(self, found: Sequence[int], where: str) -> None:
-        """A `UserError` for records of another schema than this version's."""
+        """Raises `UserError` if the records in `where` have another schema than this version of fwplab writes."""
         if list(found) != [SCHEMA]:
             other = found[0] if found else "?"
             raise UserError(
@@ -134,33 +147,37 @@ class Store:
             )
 
     def rows(self, query: sql.Select[Any]) -> list[dict[str, Any]]:
-        """Plain rows of a query over the tables of this module."""
+        """The rows of a query over the tables of this module, as dictionaries."""
 
         def read() -> list[dict[str, Any]]:
             with self.engine.connect() as connection:
                 return [dict(row) for row in connection.execute(query).mappings()]
 
-        return self._patiently(read)
+        return self._with_retries(read)
 
     def save(self, record: Record) -> None:
-        """Writes a record in one transaction; one that is there already stays as it is."""
+        """Writes a record in one transaction. A record with the same key is kept as it is."""
         try:
-            self._patiently(lambda: self._insert(record))
+            self._with_retries(lambda: self._insert(record))
         except sql.exc.IntegrityError:
-            if not self.has(record.run.key):  # else another driver was faster
+            if not self.has(record.run.key):  # if it is there, another process has just written it
                 raise
 
     def measure(self, key: str, seed: int, found: Sequence[Measurement]) -> None:
-        """Adds what a study measured of one member; what it measured of it before is replaced."""
+        """Stores measurements of one member. They replace all earlier ones of the same studies.
+
+        key: the key of the run.
+        seed: the member's seed.
+        """
         studies = {measurement.study for measurement in found}
 
         def write() -> None:
             with self.engine.begin() as connection:
-                mine = sql.and_(members.c.run == key, members.c.seed == seed)
-                place = connection.execute(sql.select(members.c.place).where(mine)).scalar_one()
-                ours = sql.and_(measurements.c.run == key, measurements.c.member == place)
-                connection.execute(measurements.delete().where(ours, measurements.c.study.in_(studies)))
-                last = connection.execute(sql.select(sql.func.max(measurements.c.place)).where(ours)).scalar()
+                of_seed = sql.and_(members.c.run == key, members.c.seed == seed)
+                place = connection.execute(sql.select(members.c.place).where(of_seed)).scalar_one()
+                of_member = sql.and_(measurements.c.run == key, measurements.c.member == place)
+                connection.execute(measurements.delete().where(of_member, measurements.c.study.in_(studies)))
+                last = connection.execute(sql.select(sql.func.max(measurements.c.place)).where(of_member)).scalar()
                 first = 0 if last is None else last + 1
                 rows = [
                     {"run": key, "member": place, "place": first + index, **_without_nan(asdict(measurement))}
@@ -169,11 +186,13 @@ class Store:
                 connection.execute(measurements.insert(), rows)
 
         if found:
-            self._patiently(write)
+            self._with_retries(write)
 
-    def _patiently(self, work: Callable[[], Found]) -> Found:
-        """A server that does not answer is asked again for a while: it may be restarting. A `UserError` if it stays
-        away or there is no room; what was trained is still in its checkpoint."""
+    def _with_retries(self, work: Callable[[], Result]) -> Result:
+        """The result of `work`, with retries while a database server restarts.
+
+        Raises `UserError` if it still fails; the training state in the run's folder is not lost.
+        """
         for wait in RETRY_SECONDS if self.engine.dialect.name != "sqlite" else ():
             try:
                 return work()
@@ -183,7 +202,8 @@ class Store:
             return work()
         except sql.exc.OperationalError as error:
             raise UserError(
-                f"{shown(self.url)} does not answer ({said(error)}); the same command goes on where this one stopped"
+                f"{without_password(self.url)} does not answer ({database_message(error)}); "
+                "the same command goes on where this one stopped"
             ) from error
 
     def _insert(self, record: Record) -> None:
@@ -197,7 +217,7 @@ class Store:
                     connection.execute(table.insert(), [{"run": key, **row} for row in rows])
 
     def has(self, key: str) -> bool:
-        """Whether this run is finished."""
+        """Whether the run with this key is finished."""
         return bool(self.rows(sql.select(runs.c.key).where(runs.c.key == key)))
 
     def keys(self) -> set[str]:
@@ -205,64 +225,65 @@ class Store:
         return {row["key"] for row in self.rows(sql.select(runs.c.key))}
 
     def specs(self) -> list[Run]:
-        """The specs of all finished runs, in the order in which they were finished."""
+        """The specifications of all finished runs, in the order of their completion."""
         rows = self.rows(sql.select(runs.c.spec).order_by(runs.c.finished, runs.c.key))
         return [from_dict(Run, json.loads(row["spec"])) for row in rows]
 
     def load(self, key: str) -> Record | None:
-        """The record of one run, None if it is not finished."""
+        """The record of a run, None if it is not finished."""
         found = self._select(runs.c.key == key)
         return found[0] if found else None
 
     def records(self, *, language: str | None = None, mixer: str | None = None) -> list[Record]:
-        """All records, or those of a language and a mixer, in the order in which they were finished."""
-        wanted = [column == value for column, value in ((runs.c.language, language), (runs.c.mixer, mixer)) if value]
-        return self._select(*wanted)
+        """All records, or those of a language and a mixer, in the order of their completion."""
+        filters = [column == value for column, value in ((runs.c.language, language), (runs.c.mixer, mixer)) if value]
+        return self._select(*filters)
 
     def members(self, run: Run) -> dict[int, tuple[Member, Record]]:
-        """The finished members that `run` asks for, by seed, whatever group they were trained in."""
+        """The finished members of `run` by seed, each with the record of the run in which it was trained."""
         found: dict[int, tuple[Member, Record]] = {}
-        wanted, cell = {seed: run.rate_of(seed) for seed in run.seeds}, _cell(run)
+        rates, common = {seed: run.rate_of(seed) for seed in run.seeds}, _without_members(run)
         where = runs.c.language == run.language, runs.c.mixer == run.mixer_name
-        for record in self._select(*where, of=lambda other: _cell(other) == cell):
+        for record in self._select(*where, accept=lambda other: _without_members(other) == common):
             for member in record.members:
-                if wanted.get(member.seed) == member.learning_rate:
+                if rates.get(member.seed) == member.learning_rate:
                     found.setdefault(member.seed, (member, record))
         return {seed: found[seed] for seed in run.seeds if seed in found}
 
     def found(self, run: Run) -> list[Record]:
-        """What is finished of `run`: a record for each member, with that member alone."""
+        """The finished members of `run`: one record for each, with that member only."""
         return [replace(record, members=(member,)) for member, record in self.members(run).values()]
 
     def missing(self, run: Run) -> Run | None:
-        """The part of `run` that is still to be trained, None if there is none."""
-        there = self.members(run)
-        seeds = tuple(seed for seed in run.seeds if seed not in there)
+        """The part of `run` that is not finished, None if all is."""
+        finished = self.members(run)
+        seeds = tuple(seed for seed in run.seeds if seed not in finished)
         return restricted(run, seeds) if seeds else None
 
-    def _select(self, *where: sql.ColumnElement[bool], of: Callable[[Run], bool] = lambda _: True) -> list[Record]:
-        """The records found, of the runs that `of` wants: their specs are read first, for the rest of them is long."""
-        return self._patiently(lambda: self._read(*where, of=of))
+    def _select(self, *where: sql.ColumnElement[bool], accept: Callable[[Run], bool] = lambda _: True) -> list[Record]:
+        """The records that satisfy `where` and whose run `accept` accepts."""
+        return self._with_retries(lambda: self._read(*where, accept=accept))
 
-    def _read(self, *where: sql.ColumnElement[bool], of: Callable[[Run], bool]) -> list[Record]:
+    def _read(self, *where: sql.ColumnElement[bool], accept: Callable[[Run], bool]) -> list[Record]:
+        """Reads only the specs first, as the other tables of a record are large."""
         with self.engine.connect() as connection:
             heads = connection.execute(sql.select(runs).where(*where).order_by(runs.c.finished, runs.c.key)).all()
             specs = ((head, _spec(head)) for head in heads)
-            return [_record(connection, head, run) for head, run in specs if run is not None and of(run)]
+            return [_record(connection, head, run) for head, run in specs if run is not None and accept(run)]
 
 
 def restricted(run: Run, seeds: tuple[int, ...]) -> Run:
-    """The run of some of its seeds, each with its own learning rate."""
+    """The run with these of its seeds only, each with its own learning rate."""
     rates = tuple(run.rate_of(seed) for seed in seeds)
     return replace(run, seeds=seeds, learning_rates=rates if len(run.learning_rates) > 1 else run.learning_rates)
 
 
-def _cell(run: Run) -> Run:
-    """What members of several runs have in common that may stand in one row."""
+def _without_members(run: Run) -> Run:
+    """The run without what distinguishes its members and how they are grouped, for comparisons."""
     return replace(run, seeds=(0,), learning_rates=(1.0,), population="stack")
 
 
-def _durable(connection: Any, _: object) -> None:
+def _set_pragmas(connection: Any, _: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
         connection.execute(f"PRAGMA {pragma}").close()
 
@@ -301,15 +322,20 @@ def _part_rows(record: Record) -> list[tuple[Table, list[dict[str, Any]]]]:
 
 
 def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    """SQL has no NaN: it is kept as NULL."""
+    """The row with None (NULL) in place of NaN, which SQL does not have."""
     return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
+
+
+def _distinct(split: SplitSummary) -> SplitSummary:
+    """A former version counted repeats of the training set: there, all distinct strings are in it."""
+    return replace(split, in_train=min(split.in_train, split.distinct))
 
 
 Part = TypeVar("Part")
 
 
 def _spec(head: sql.Row[Any]) -> Run | None:
-    """The run of a row; None, and a warning, where its mixer or language is not what it was: others must be read."""
+    """The run of a row; None, with a warning, if its mixer or language is missing or has other switches now."""
     try:
         return _run(head.spec)
     except UserError as error:
@@ -318,7 +344,7 @@ def _spec(head: sql.Row[Any]) -> Run | None:
         return None
 
 
-@lru_cache(maxsize=4096)  # a study asks for its cells one after the other, and every cell reads the specs of many
+@lru_cache(maxsize=4096)  # a study queries the store for each of its runs, and each query reads many specs
 def _run(spec: str) -> Run:
     return from_dict(Run, json.loads(spec))
 
@@ -329,14 +355,13 @@ def _record(connection: sql.Connection, head: sql.Row[Any], run: Run) -> Record:
         return [dict(row._mapping) for row in connection.execute(query)]
 
     def parts(kind: type[Part], table: Table, *where: sql.ColumnElement[bool]) -> tuple[Part, ...]:
-        shown = {f.name: f.type for f in fields(kind) if f.name not in _NESTED}  # type: ignore[arg-type]
-        found = rows(table, *where)
+        types = {f.name: f.type for f in fields(kind) if f.name not in _NESTED}  # type: ignore[arg-type]
         return tuple(
-            kind(**{n: math.nan if row[n] is None and t is float else row[n] for n, t in shown.items()})
-            for row in found
+            kind(**{n: math.nan if row[n] is None and t is float else row[n] for n, t in types.items()})
+            for row in rows(table, *where)
         )
 
-    people = [
+    all_members = [
         Member(
             seed=row["seed"],
             learning_rate=row["learning_rate"],
@@ -351,10 +376,10 @@ def _record(connection: sql.Connection, head: sql.Row[Any], run: Run) -> Record:
     ]
     return Record(
         run=run,
-        members=tuple(people),
+        members=tuple(all_members),
         parameters=head.parameters,
         state_size=head.state_size,
-        splits=parts(SplitSummary, splits),
+        splits=tuple(map(_distinct, parts(SplitSummary, splits))),
         chance=parts(Chance, chance),
         environment=json.loads(head.environment),
         seconds=head.seconds,

@@ -1,4 +1,4 @@
-"""The explorer as a person uses it: a real server, a real browser, real records and checkpoints."""
+"""The explorer in a real browser, with a real server, records and checkpoints."""
 
 import os
 import re
@@ -34,7 +34,7 @@ SCREENSHOTS = Path("artifacts") / "explorer"
 SPLITS = SplitSpec(train_strings=600, validation_strings=60, test_strings=20)
 PROTOCOL = replace(PROTOCOLS["paper"], max_steps=60, check_every=20, splits=SPLITS)
 MIXERS_SHOWN = ("recurrent-delta", "srwm", "delta-product", "lstm", "transformer")
-PATIENCE = 60_000
+TIMEOUT = 60_000  # milliseconds
 
 
 def small(mixer: str) -> Run:
@@ -43,19 +43,19 @@ def small(mixer: str) -> Run:
 
 
 def half_way(run: Run) -> None:
-    """A run as its worker leaves it every few seconds while it trains."""
+    """Writes the saved state of a run in training."""
     training = Training(run, "cpu")
     for _ in range(20):
         training.step()
     training.check()
     training.save(folder_of(run) / RESUME)
-    later = time.time() + 3_600  # however slow the machine is, it was written a moment ago
+    later = time.time() + 3_600  # so that the state counts as recent on a slow machine too
     os.utime(folder_of(run) / RESUME, (later, later))
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server over a home with four small runs and one broken checkpoint."""
+    """The address of a server whose home has small runs, one in training, and one broken checkpoint."""
     home = tmp_path_factory.mktemp("home")
     before = os.environ.get("FWPLAB_HOME")
     os.environ["FWPLAB_HOME"] = str(home)
@@ -96,7 +96,7 @@ def _wait_for(port: int, server: subprocess.Popen[str]) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["playwright.Browser"]:
-    playwright.expect.set_options(timeout=PATIENCE)
+    playwright.expect.set_options(timeout=TIMEOUT)
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
@@ -105,17 +105,17 @@ def browser() -> Iterator["playwright.Browser"]:
 
 @pytest.fixture
 def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Page"]:
-    """The first page; at the end of a test nothing may have gone wrong in the browser."""
-    shown = browser.new_page(viewport={"width": 1280, "height": 1000})
-    wrong: list[str] = []
-    shown.on("pageerror", lambda error: wrong.append(str(error)))
-    shown.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    shown.set_default_timeout(PATIENCE)
-    shown.goto(address)
-    shown.get_by_role("heading", name="What can a sequence model compute?").wait_for()
-    yield shown
-    shown.close()
-    assert not wrong
+    """The first page. The test fails if the browser reports an error."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 1000})
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.set_default_timeout(TIMEOUT)
+    tab.goto(address)
+    tab.get_by_role("heading", name="What can a sequence model compute?").wait_for()
+    yield tab
+    tab.close()
+    assert not errors
 
 
 QUIET = """() => {
@@ -126,9 +126,9 @@ QUIET = """() => {
 
 
 def settled(page: "playwright.Page") -> None:
-    """Waits until the page has been drawn: what is typed while it is being drawn may be typed into a box that goes.
+    """Waits until the page has been drawn, because text typed earlier may go into a box that is then replaced.
 
-    The page knows that its script runs only once the server has said so, a while after the click on a busy machine.
+    The script's state reaches the page with a delay, so it must have been idle for a while.
     """
     page.evaluate("window.busy = performance.now()")
     page.wait_for_function(QUIET)
@@ -179,7 +179,7 @@ def test_a_cell_of_the_ladder_opens_its_runs(page: "playwright.Page") -> None:
     picture(page, "runs")
 
 
-def test_a_run_is_seen_while_it_trains(page: "playwright.Page") -> None:
+def test_a_run_in_training_is_shown(page: "playwright.Page") -> None:
     open_page(page, "Runs")
     choose(page, "mixer", "e-lstm")
     page.get_by_text(re.compile("training: run .*, step 20 of 60")).wait_for()
@@ -192,15 +192,15 @@ def test_a_long_string_is_shown_in_parts(page: "playwright.Page", mixer: str) ->
     write(page, "string over", "01" * 3_150)
     page.get_by_text(re.compile("All 6300 labels|of 6300 labels")).wait_for()
     slider = page.get_by_role("slider")
-    # The outcome stands above the slider and is drawn before it: until then the slider is the last string's.
+    # The outcome is drawn before the slider, which until then belongs to the previous string.
     playwright.expect(slider).to_have_attribute("max", "6300")
     settled(page)
     slider.press("End")
     page.get_by_text("Position 6300, symbol 1").wait_for()
     playwright.expect(page.locator("span[title^='position ']")).to_have_count(100)
-    told = page.get_by_text(re.compile("the first at position")).text_content() or ""
+    outcome = page.get_by_text(re.compile("the first at position")).text_content() or ""
     page.get_by_role("button", name="to the first error").click()
-    first = re.search(r"position (\d+)\.", told)
+    first = re.search(r"position (\d+)\.", outcome)
     page.get_by_text(f"Position {first and first[1]}, symbol").wait_for()
 
 
@@ -215,15 +215,15 @@ def test_a_string_is_stepped_through(page: "playwright.Page", mixer: str) -> Non
     playwright.expect(slider).to_have_attribute("max", "7")
     settled(page)
     slider.press("ArrowRight")
-    page.get_by_text("Position 2, symbol 1: the language says 0").wait_for()
+    page.get_by_text("Position 2, symbol 1: label 0").wait_for()
     slider.press("ArrowRight")
-    page.get_by_text("Position 3, symbol 1: the language says 1").wait_for()
+    page.get_by_text("Position 3, symbol 1: label 1").wait_for()
     picture(page, f"reader-{mixer}")
     shows = {"lstm": "hidden, a row a unit", "transformer": "where this position attends"}.get(mixer, "written")
     page.get_by_text(shows).first.wait_for()
 
 
-def test_a_bad_string_and_a_broken_checkpoint_are_answered_on_the_page(page: "playwright.Page") -> None:
+def test_a_bad_string_and_a_broken_checkpoint_are_shown_as_errors(page: "playwright.Page") -> None:
     open_page(page, "Reader")
     page.get_by_text("is no fwplab checkpoint").wait_for()
     write(page, "string over", "01x")
@@ -260,7 +260,7 @@ def test_a_word_is_explained_and_a_training_started(page: "playwright.Page") -> 
     steps.press("Enter")
     page.get_by_role("button", name="train", exact=True).click()
     page.get_by_text(re.compile("starting the workers|training")).first.wait_for()
-    page.get_by_text("Trained: recurrent-delta on parity, 2 seeds.").wait_for(timeout=4 * PATIENCE)
+    page.get_by_text("Trained: recurrent-delta on parity, 2 seeds.").wait_for(timeout=4 * TIMEOUT)
     page.get_by_role("button", name="its runs").click()
     page.get_by_role("heading", name="Runs", exact=True).wait_for()
     page.get_by_role("heading", name="Learning curves").wait_for()
@@ -270,7 +270,7 @@ def test_a_training_of_one_seed_is_stopped_and_has_not_failed() -> None:
     job = Job(small("recurrent-delta"))
     job.stop = True
     job.thread.join()
-    assert job.error == "stopped; the same training goes on where it was"
+    assert job.error == "stopped; train it again to continue"
 
 
 @pytest.mark.parametrize(
@@ -281,8 +281,6 @@ def test_a_training_of_one_seed_is_stopped_and_has_not_failed() -> None:
         (("--host", "203.0.113.1"), "cannot listen on 203.0.113.1:8501"),
     ],
 )
-def test_where_it_cannot_listen_it_says_so(
-    options: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_address_is_a_user_error(options: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["explore", *options]) == 2
     assert says in capsys.readouterr().err

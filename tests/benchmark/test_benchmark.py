@@ -1,4 +1,4 @@
-"""The benchmark tells what it should, and no speed of a form that is wrong. Nothing here depends on how fast it is."""
+"""The benchmark reports all its numbers, but no speed of a wrong form. No test depends on the speed of the machine."""
 
 import importlib
 import json
@@ -34,7 +34,7 @@ def test_a_row_has_its_ratios(operator: str) -> None:
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """Makes the compiled delta rule wrong by a thousandth, in its output or in a gradient."""
+    """Scales the output or a gradient of the compiled delta rule by 1.001."""
     rule = importlib.import_module("fwplab.ops.delta")
     compiled = rule.FORMS["cpu"]
 
@@ -125,7 +125,7 @@ def test_wrong_arguments_name_the_choices(capsys: pytest.CaptureFixture[str], tm
     assert "no folder" in capsys.readouterr().err
 
 
-def test_every_part_of_the_full_suite_is_there() -> None:
+def test_the_full_suite_has_every_part() -> None:
     names = [name for name, _ in suite.work(suite.FULL, (), "auto")]
     assert "recurrent_delta 16x4" in names
     assert "streaming recurrent_delta" in names
@@ -141,21 +141,21 @@ def test_every_part_of_the_full_suite_is_there() -> None:
     ]
 
 
-def test_the_training_step_is_the_trainers() -> None:
-    (step,) = training.measure_step("linear-transformer", rounds=1, least=0.0)
+def test_the_training_step_is_measured() -> None:
+    (step,) = training.measure_step("linear-transformer", rounds=1, min_seconds=0.0)
     assert step.milliseconds > 0
     assert step.ratio_tuned_loop > 0
 
 
 def test_forms_take_turns() -> None:
     order: list[str] = []
-    times = clock.medians({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2, least=0.0)
+    times = clock.medians({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2, min_seconds=0.0)
     assert order == ["a", "b", "a", "b", "a", "b"]
     assert set(times) == {"a", "b", clock.PEAK}
     assert times[clock.PEAK] > 1e8
 
 
-def test_a_backend_that_an_operator_lacks_is_one_line_before_anything_is_measured(
+def test_a_backend_that_an_operator_lacks_is_a_user_error_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def measure(*_: object, **__: object) -> None:

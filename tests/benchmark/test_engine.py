@@ -16,7 +16,7 @@ def test_the_slowest_engine_bounds_a_record() -> None:
 
 
 def test_costs_are_means(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow fsync in three is a third of the cost, which no median sees."""
+    """One slow fsync in three adds a third of its time to the mean cost; a median would ignore it."""
     seconds = cycle([0.001, 0.001, 0.1])
     monkeypatch.setattr(engine, "_seconds", lambda _: next(seconds))
     costs = measured_costs(samples=3)
@@ -24,6 +24,6 @@ def test_costs_are_means(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_saturated_driver_lets_its_workers_wait() -> None:
-    """Ten records of 0.2 s are a round of 2 s, of which a worker's run is 1 s."""
+    """The driver needs 2 s for ten records of 0.2 s each, while a worker's run takes 1 s."""
     state = simulate(10, 1.0, Costs(progress=0.0, record=0.2))
     assert state == pytest.approx({"busy": 1.0, "waiting": 1.0}, rel=0.05)

@@ -1,4 +1,4 @@
-"""The GPU's benchmark on a CPU: everything but the graphs; and recorded steps against a pretended GPU."""
+"""The GPU benchmark on a CPU, without CUDA graphs; and CUDA graphs with a stand-in for the GPU."""
 
 import math
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ from fwplab.benchmark.gpu import GpuRow
 from fwplab.benchmark.operators import Case
 from fwplab.cli import run
 from fwplab.cli.bench import OPERATORS, tables
-from fwplab.recorded import WARM_UP, Recorded
+from fwplab.recorded import WARM_UP, GraphedStep
 
 
-def test_a_row_has_its_ratios_and_says_what_is_missing() -> None:
+def test_a_row_has_its_ratios_and_the_reasons_for_missing_ones() -> None:
     (row,) = gpu.measure(Case("delta", 2, 4), "cpu", batch=3, length=5, rounds=1, compiled=False)
     assert row.error is None
     assert min(row.seconds, row.ratio_published_loop, row.ratio_tuned_loop, row.ratio_lstm) > 0
     assert math.isnan(row.ratio_graphed_loop)
-    assert "graphed_loop: UserError: there are CUDA graphs on a CUDA GPU alone" in row.failed
+    assert "graphed_loop: UserError: CUDA graphs need a CUDA GPU" in row.failed
     assert "fla: ModuleNotFoundError" in row.failed
 
 
-def test_populations_are_timed_and_all_is_shown() -> None:
+def test_populations_are_timed_and_shown() -> None:
     rows = gpu.measure_seeds("recurrent-delta", "cpu", batch=8, members=(1, 2))
     assert [row.members for row in rows] == [1, 2]
     assert rows[1].ratio == rows[1].seed_steps_per_second / rows[0].seed_steps_per_second
@@ -36,16 +36,16 @@ def test_populations_are_timed_and_all_is_shown() -> None:
     assert tables(results, report["machine"]).renderables
 
 
-def test_a_gpu_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_gpu_is_a_user_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", "--device", "abacus"]) == 2
     assert "choose from: cpu" in capsys.readouterr().err
 
 
 @dataclass
-class Pretended:
-    """A stand-in for `torch.cuda.CUDAGraph`: a replay does the recorded work again, into the same results."""
+class FakeGraph:
+    """A stand-in for `torch.cuda.CUDAGraph`: a replay repeats the recorded work and overwrites its results."""
 
-    recorded: Recorded | None = None
+    recorded: GraphedStep | None = None
     replays: int = 0
 
     def replay(self) -> None:
@@ -68,7 +68,7 @@ class Stream:
 
 @dataclass
 class Cuda:
-    """A stand-in for CUDA as far as a recorded step needs it."""
+    """A stand-in for the parts of `torch.cuda` that a recorded step uses."""
 
     devices: list[torch.device] = field(default_factory=list)
     current: Stream = field(default_factory=lambda: Stream("the caller's"))
@@ -85,7 +85,7 @@ class Cuda:
 
     @contextmanager
     def record(self, _: object, stream: Stream) -> Iterator[None]:
-        """As `torch.cuda.graph`: after an error inside, its end fails too, and its stream stays."""
+        """As `torch.cuda.graph`: after an error inside, its exit raises another one, and its stream stays current."""
         before, self.current, self.recording = self.current, stream, True
         try:
             yield
@@ -98,15 +98,15 @@ class Cuda:
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
-    pretended = Cuda()
-    monkeypatch.setattr(torch.cuda, "device", pretended.device)
+    fake = Cuda()
+    monkeypatch.setattr(torch.cuda, "device", fake.device)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: pretended.current)
-    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: setattr(pretended, "current", stream))
-    monkeypatch.setattr(torch.cuda, "stream", pretended.within)
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Pretended)
-    monkeypatch.setattr(torch.cuda, "graph", pretended.record)
-    return pretended
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: fake.current)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: setattr(fake, "current", stream))
+    monkeypatch.setattr(torch.cuda, "stream", fake.within)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", fake.record)
+    return fake
 
 
 def doubled(x: Tensor) -> tuple[Tensor, ...]:
@@ -114,31 +114,31 @@ def doubled(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def test_a_step_is_recorded_after_it_has_run_and_then_replayed_for_new_values(cuda: Cuda) -> None:
-    step = Recorded(doubled)
+    step = GraphedStep(doubled)
     found = []
     for call in range(WARM_UP + 3):
         if call == WARM_UP + 1:
-            assert isinstance(step.graph, Pretended)
+            assert isinstance(step.graph, FakeGraph)
             step.graph.recorded = step
         elif call == WARM_UP:
             step._record((torch.zeros(2),))
-            assert isinstance(step.graph, Pretended)
+            assert isinstance(step.graph, FakeGraph)
             step.graph.recorded, step.calls = step, WARM_UP + 1
         found.append(step(torch.full((2,), float(call)))[0].clone())
     assert [float(value[0]) for value in found] == [2.0 * call for call in range(WARM_UP + 3)]
-    assert isinstance(step.graph, Pretended)
+    assert isinstance(step.graph, FakeGraph)
     assert step.graph.replays == 3
     assert cuda.devices == [torch.device("cpu")] * (WARM_UP + 3)
     assert cuda.current.name == "the caller's"
 
 
-def test_a_step_that_cannot_be_recorded_goes_on_and_says_so(cuda: Cuda) -> None:
+def test_a_step_that_cannot_be_recorded_runs_directly_with_a_warning(cuda: Cuda) -> None:
     def asks(x: Tensor) -> tuple[Tensor, ...]:
         if cuda.recording:
             raise RuntimeError("it asks for a value\nmore")
         return doubled(x)
 
-    step = Recorded(asks)
+    step = GraphedStep(asks)
     for _ in range(WARM_UP):
         step(torch.ones(2))
     with pytest.warns(RuntimeWarning, match="cannot be recorded \\(it asks for a value\\); it is slower"):
@@ -147,7 +147,7 @@ def test_a_step_that_cannot_be_recorded_goes_on_and_says_so(cuda: Cuda) -> None:
     assert float(step(torch.full((2,), 3.0))[0][0]) == 6
 
 
-def test_a_backend_that_is_asked_for_is_measured_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_backend_is_measured_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case("signed_delta", 2, 4)
     (row,) = gpu.measure(case, "cpu", batch=3, length=5, rounds=1, backend="chunk", compiled=False)
     assert (row.backend, row.error) == ("chunk", None)

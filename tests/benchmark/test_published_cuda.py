@@ -1,4 +1,4 @@
-"""The published CUDA kernels' side of the benchmark, against packages that look like theirs and compute with loops."""
+"""The benchmark of the published CUDA kernels, with packages of the same interface that compute with loops."""
 
 import math
 from pathlib import Path
@@ -15,42 +15,42 @@ from fwplab.errors import UserError
 PACKAGES = {
     "fast_transformers": """
         def fast_weight_sum(query, key, value, state):
-            return turned(published.linear(*map(turn, (query, key, value)), taken(state)))
+            return output_of(published.linear(*map(swap, (query, key, value)), take(state)))
     """,
     "fast_weight": """
         def delta_net_fn(query, key, value, beta, state):
-            return turned(published.delta(*map(turn, (query, key, value)), turn(beta)[..., 0], None, taken(state)))
+            return output_of(published.delta(*map(swap, (query, key, value)), swap(beta)[..., 0], None, take(state)))
     """,
     "rec_update_fwm_tanh": """
         def rec_delta_fn(query, key, value, beta, r_q, r_k, r_v, r_b, state, last):
-            along = *map(turn, (query, key, value)), turn(beta)[..., 0]
+            along = *map(swap, (query, key, value)), swap(beta)[..., 0]
             weights = r_q[0], r_k[0], r_v[0], r_b[0, :, 0]
-            return turned(published.recurrent_delta(*along, *weights, taken(state), taken(last)[:, :, 0]))
+            return output_of(published.recurrent_delta(*along, *weights, take(state), take(last)[:, :, 0]))
     """,
     "self_ref_v0": """
         def self_ref_v0(x, w_y, w_q, w_k, w_b):
-            return turned(published.srwm(turn(x), w_y, w_q, w_k, w_b))
+            return output_of(published.srwm(swap(x), w_y, w_q, w_k, w_b))
     """,
 }
 HEAD = """
 import torch
 from fwplab.benchmark import published
 
-def turn(tensor):
+def swap(tensor):
     return tensor.transpose(1, 2)
 
-def turned(scan):
-    return FACTOR * turn(scan.output)
+def output_of(scan):
+    return FACTOR * swap(scan.output)
 
-def taken(state):
+def take(state):
     before = state.clone()
-    state.fill_(torch.nan)  # as the kernels do: the next call must not see it
+    state.fill_(torch.nan)  # the kernels overwrite their states too; a second use of one fails the test
     return before
 """
 
 
 def clone(folder: Path, factor: float = 1.0) -> Path:
-    """A folder with the packages of the published code; `factor` makes them wrong."""
+    """A folder with such packages; a `factor` other than 1 makes their results wrong."""
     for package, code in PACKAGES.items():
         (folder / package).mkdir(parents=True)
         text = HEAD.replace("FACTOR", str(factor)) + code.replace("\n        ", "\n")
@@ -71,7 +71,7 @@ def test_the_kernels_get_their_own_layout(operator: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("operator", KERNELS)
-def test_a_kernel_that_computes_something_else_gets_no_speed(operator: str, tmp_path: Path) -> None:
+def test_a_wrong_kernel_gets_no_speed(operator: str, tmp_path: Path) -> None:
     (row,) = gpu.measure(
         Case(operator, 2, 4), "cpu", batch=2, length=5, rounds=1, compiled=False, published=clone(tmp_path, 1.01)
     )
@@ -79,7 +79,7 @@ def test_a_kernel_that_computes_something_else_gets_no_speed(operator: str, tmp_
     assert math.isnan(row.ratio_published_cuda)
 
 
-def test_a_row_has_the_ratio_or_says_why_not(tmp_path: Path) -> None:
+def test_a_row_has_the_ratio_or_the_reason_why_not(tmp_path: Path) -> None:
     folder = clone(tmp_path)
     (row,) = gpu.measure(Case("srwm", 2, 4), "cpu", batch=2, length=5, rounds=1, compiled=False, published=folder)
     assert row.ratio_published_cuda > 0
@@ -87,7 +87,7 @@ def test_a_row_has_the_ratio_or_says_why_not(tmp_path: Path) -> None:
         published_passes(Case("gated_delta", 2, 4), draw(Case("gated_delta", 2, 4), 2, 3), folder)
 
 
-def test_a_folder_without_the_code_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_folder_without_the_code_is_a_user_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["bench", "--published", str(tmp_path)]) == 2
     assert "is no clone of IDSIA/fwp-formal-lang: no fast_transformers, fast_weight" in capsys.readouterr().err
     assert run(["bench", "--published", str(clone(tmp_path / "code"))]) == 2

@@ -1,7 +1,7 @@
-"""The published models once more, from their equations: plain loops over positions and heads on named weights.
+"""A second implementation of the published models from their equations, with plain loops over positions and heads.
 
-Nothing here comes from the package or from `torch.nn`'s layers. Weights stand under the published names, row vectors
-multiply from the left, and every linear map is stored as `[out, in]`.
+It uses nothing from the package and none of the layers of `torch.nn`. Weights have their published names. Vectors are
+rows and multiply from the left. Every linear map is stored as `[out, in]`.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Shape:
 
     @property
     def first(self) -> int:
-        """The place of the first mixer in the list of modules: a table of positions comes before it."""
+        """The index of the first mixer in the list of modules. A table of positions comes before it."""
         return int(self.positions > 0 and self.model_type != 1)
 
 
@@ -89,7 +89,7 @@ def shapes(case: Shape) -> dict[str, tuple[int, ...]]:
 
 
 def encoder_shapes(case: Shape, at: str) -> dict[str, tuple[int, ...]]:
-    """A post-LayerNorm encoder layer's."""
+    """The weights of a post-LayerNorm encoder layer."""
     hidden = case.hidden
     attention = {"in_proj_weight": (3 * hidden, hidden), "in_proj_bias": (3 * hidden,)}
     attention |= {"out_proj.weight": (hidden, hidden), "out_proj.bias": (hidden,)}
@@ -105,12 +105,12 @@ def linear_shapes(case: Shape, at: str) -> dict[str, tuple[int, ...]]:
 
 
 def feed_forward_shapes(case: Shape, at: str) -> dict[str, tuple[int, ...]]:
-    """A feed-forward layer's."""
+    """The weights of a feed-forward layer."""
     return linear_shapes(case, at) | {f"{at}.layer_norm.{part}": (case.hidden,) for part in PARTS}
 
 
 def mixer_shapes(case: Shape, at: str) -> dict[str, tuple[int, ...]]:
-    """A fast-weight, attention or self-referential layer's."""
+    """The weights of a fast-weight, attention or self-referential layer."""
     hidden, heads, d = case.hidden, case.heads, case.hidden // case.heads
     found: dict[str, tuple[int, ...]] = {f"{at}.layer_norm.{part}": (hidden,) for part in PARTS}
     found[f"{at}.out_linear.weight"] = (hidden, hidden)

@@ -1,4 +1,4 @@
-"""The published code's checkpoints: the same logits and gradients here, and one clear line for a wrong one."""
+"""Checkpoints of the published code give the same logits and gradients here, and wrong ones give clear errors."""
 
 import pickle
 from collections.abc import Callable
@@ -23,13 +23,13 @@ def tokens(case: Shape, *shape: int) -> Tensor:
 
 
 def loaded(case: Shape, weights: Weights) -> Model | PositionalModel:
-    """The model of a state dict, heads given only where the weights don't tell."""
+    """The model of a state dict. The number of heads is given only if the weights do not show it."""
     heads = case.heads if case.model_type in (1, 8, 9) else None
     return load_checkpoint(state_dict(case, weights), case.model_type, heads)
 
 
 def gradients(output: Tensor, weights: Weights) -> Weights:
-    """Of a fixed random sum of the outputs, by name."""
+    """The gradients of a fixed random sum of the outputs, by name."""
     generator = torch.Generator().manual_seed(2)
     downstream = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.dtype)
     found = torch.autograd.grad((output * downstream).sum(), list(weights.values()))
@@ -48,13 +48,13 @@ def doubled(weights: Weights) -> Weights:
 
 
 def error(found: Tensor, expected: Tensor) -> float:
-    """Relative to the largest number of `expected`."""
+    """The error relative to the largest number of `expected`."""
     exact = expected.detach().double()
     return float((found.detach().reshape(exact.shape) - exact).abs().max() / exact.abs().max())
 
 
 def worst(found: Weights, expected: Weights) -> float:
-    """The largest error of all tensors, which must have the same names."""
+    """The largest error over all tensors. Both arguments must have the same names."""
     assert found.keys() == expected.keys()
     return max(error(found[name], expected[name]) for name in expected)
 
@@ -139,14 +139,14 @@ def test_a_loaded_model_steps(case: Shape) -> None:
 
 
 @EVERY_CASE
-def test_what_is_trained_is_what_was_published(case: Shape) -> None:
+def test_the_trained_weights_are_the_published_ones(case: Shape) -> None:
     weights = random_weights(case, torch.float32)
     trained = sum(parameter.numel() for parameter in loaded(case, weights).parameters())
     assert trained == sum(weight.numel() for weight in weights.values())
 
 
 @pytest.mark.parametrize("model_type", [0, 10])
-def test_one_hot_inputs_end_with_the_vocabulary(model_type: int) -> None:
+def test_one_hot_inputs_refuse_tokens_outside_the_vocabulary(model_type: int) -> None:
     case = Shape(model_type, one_hot=True)
     model = loaded(case, random_weights(case, torch.float32))
     for outside in (-1, case.vocabulary):
@@ -167,7 +167,7 @@ def test_a_table_of_positions_is_kept_but_not_trained(case: Shape) -> None:
 
 
 @EVERY_TYPE
-def test_a_model_of_the_house_has_published_names(model_type: int) -> None:
+def test_a_model_built_here_has_published_names(model_type: int) -> None:
     case = Shape(model_type)
     spec = ModelSpec(12, case.layers, 3, 2, case.embedding if model_type in (0, 10) else None)
     model = build(MODELS[model_type].mixer, spec, case.vocabulary, case.classes, seed=0)
@@ -180,7 +180,7 @@ def test_other_models_have_no_published_names() -> None:
 
 
 OTHER_TYPES = [(own, claimed) for own in MODELS for claimed in MODELS if own != claimed and {own, claimed} != {8, 9}]
-"""Types 8 and 9 have the same names and shapes."""
+"""Types 8 and 9 have the same names and shapes, so that they cannot be distinguished."""
 
 
 @pytest.mark.parametrize(("model_type", "claimed"), OTHER_TYPES)
@@ -197,7 +197,7 @@ def test_an_unknown_model_type_names_the_choices(unknown: int) -> None:
 
 
 @pytest.mark.parametrize("model_type", [1, 8, 9])
-def test_heads_that_the_weights_do_not_tell_must_be_given(model_type: int) -> None:
+def test_heads_that_the_weights_do_not_show_must_be_given(model_type: int) -> None:
     saved = state_dict(Shape(model_type), random_weights(Shape(model_type), torch.float32))
     with pytest.raises(UserError, match="choose num_heads"):
         load_checkpoint(saved, model_type)
@@ -287,7 +287,7 @@ def test_a_wrong_state_dict_is_refused_in_one_line(change: str) -> None:
 
 
 class Trap:
-    """Writes a file when it is unpickled without care."""
+    """Writes a file if it is unpickled without restrictions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -313,7 +313,7 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(way: str, tmp_path: Path
         pickle.loads(file.read_bytes())
     else:
         torch.load(file, weights_only=False)
-    assert mark.read_text() == "sprung", "a careless reader springs the trap"
+    assert mark.read_text() == "sprung", "an unrestricted reader runs the code"
 
 
 def test_a_file_that_is_damaged_or_absent_is_refused(tmp_path: Path) -> None:

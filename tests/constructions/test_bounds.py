@@ -5,11 +5,17 @@ import itertools
 import pytest
 import torch
 
-from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, best_agreement_of_words, spectrum
+from fwplab.constructions.bounds import (
+    LIMITS,
+    agreement_bound,
+    best_agreement,
+    best_agreement_of_words,
+    eigenvalue_range,
+)
 
 
 @pytest.mark.parametrize("longest", range(1, 9))
-def test_the_bound_is_the_best_of_all_label_sequences(longest: int) -> None:
+def test_the_bound_is_the_maximum_over_all_label_sequences(longest: int) -> None:
     wanted = [place % 2 for place in range(longest)]
     for changes in range(longest):
         best = max(
@@ -22,21 +28,21 @@ def test_the_bound_is_the_best_of_all_label_sequences(longest: int) -> None:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_an_optimiser_reaches_the_ends_of_the_spectrum_and_goes_no_further(name: str) -> None:
+def test_an_optimiser_reaches_the_bounds_of_the_eigenvalues_but_not_more(name: str) -> None:
     limit = LIMITS[name]
-    low, high = spectrum(limit.mixer, steps=150)
+    low, high = eigenvalue_range(limit.mixer, steps=150)
     rounding = 4 * torch.finfo(torch.float32).eps
     assert limit.low - rounding <= low <= limit.low + 0.01
     assert limit.high - 0.01 <= high <= limit.high + rounding
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_an_optimiser_gets_no_more_of_parity_right_than_the_bound(name: str) -> None:
+def test_an_optimiser_reaches_the_bound_on_parity_but_not_more(name: str) -> None:
     limit = LIMITS[name]
     assert best_agreement(limit, 5, heads=1, restarts=2) == pytest.approx(agreement_bound(limit.changes(1), 5))
 
 
-def test_of_all_words_the_signed_rule_learns_parity_and_the_others_less() -> None:
+def test_on_all_words_only_the_signed_rule_learns_parity() -> None:
     found = {name: best_agreement_of_words(limit.mixer, 6, restarts=1, steps=200) for name, limit in LIMITS.items()}
     assert found["signed delta-net"] == 1
     assert 0.5 <= found["delta-net"] < 1

@@ -1,4 +1,4 @@
-"""Every construction of the catalogue does what its docstring argues, up to the length that it predicts."""
+"""Every construction in the catalogue does what its docstring claims, up to the length that it predicts."""
 
 import itertools
 import math
@@ -12,14 +12,14 @@ from fwplab.automata import Moore
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.constructions._counting import BracketCounts
 from fwplab.constructions._machine import machine_of
-from fwplab.constructions.check import dataset, exhaustive, measured, mislabelled
+from fwplab.constructions.check import dataset, exhaustive, measure_break, mislabelled
 from fwplab.constructions.construction import labels
 from fwplab.constructions.linear_transformer_dyck_1 import LinearTransformerDyck1
 from fwplab.constructions.recurrent_delta_automaton import RecurrentDeltaAutomaton
 from fwplab.constructions.signed_delta_net_parity import SignedDeltaNetParity
 from fwplab.errors import UserError
 from fwplab.evaluate import first_errors
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.languages.shuffle_2 import Shuffle2
 from fwplab.model import Model
 
@@ -40,7 +40,7 @@ def test_all_words_to_length_12(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_all_words_of_a_length_run_as_a_batch(name: str, dtype: torch.dtype) -> None:
-    """Without the merging of `exhaustive`, and in the form that runs whole sequences."""
+    """Checks the words without merging situations, and with the kernels for whole sequences."""
     construction = CONSTRUCTIONS.load(name)()
     task = construction.task
     length = {1: 12, 2: 12, 3: 8, 4: 6}[len(task.symbols)]
@@ -63,7 +63,7 @@ def test_long_words(name: str, dtype: torch.dtype, length: int) -> None:
 def test_the_predicted_length_is_where_eight_bits_break(name: str) -> None:
     construction = CONSTRUCTIONS.load(name)()
     predicted = construction.breaks_at(torch.bfloat16)
-    found = measured(construction, torch.bfloat16, 2_000)
+    found = measure_break(construction, torch.bfloat16, 2_000)
     assert found is not None
     assert predicted <= found <= 2 * predicted
     if name.startswith("linear-transformer"):
@@ -72,15 +72,15 @@ def test_the_predicted_length_is_where_eight_bits_break(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [*PRECISIONS, torch.bfloat16])
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in COUNTING])
-def test_what_never_breaks_has_finitely_many_situations(name: str, dtype: torch.dtype) -> None:
+def test_a_construction_that_never_breaks_has_finitely_many_situations(name: str, dtype: torch.dtype) -> None:
     found = exhaustive(CONSTRUCTIONS.load(name)(), dtype, 40)
     assert found.closed
     assert found.wrong is None
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [(torch.float32, 24), (torch.float64, 53)])
-def test_a_count_stands_still_at_the_predicted_number(dtype: torch.dtype, bits: int) -> None:
-    """From the state after 2^p - 1 opening brackets: two more are one more, and too few closing ones are enough."""
+def test_a_count_stops_growing_at_the_predicted_number(dtype: torch.dtype, bits: int) -> None:
+    """Starts in the state after 2^p - 1 opening brackets. The second of two more is not counted."""
     model = LinearTransformerDyck1().build(dtype)
     tokens = torch.zeros(1, 2, dtype=torch.long)
     _, ((after_two,),) = model.scan(tokens)
@@ -109,17 +109,17 @@ def test_any_automaton(seed: int, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("name", ["aa_star", "abab_star", "parity"])
 def test_regular_languages_are_automata(name: str) -> None:
-    spoken = language(name)
-    machine = machine_of(spoken)
+    task = load_language(name)
+    machine = machine_of(task)
     generator = np.random.default_rng(0)
-    for word in spoken.sample([4, 20, 40], generator):
-        assert machine.run(word) == spoken.labels(word)
+    for word in task.sample([4, 20, 40], generator):
+        assert machine.run(word) == task.labels(word)
     assert exhaustive(RecurrentDeltaAutomaton(machine), torch.float32, 12).wrong is None
 
 
 def test_a_language_that_is_not_regular_has_no_machine() -> None:
     with pytest.raises(UserError, match="choose a regular language"):
-        machine_of(language("dyck_1"))
+        machine_of(load_language("dyck_1"))
 
 
 class _Shuffle3(Shuffle2):
@@ -145,35 +145,35 @@ def test_shuffle_of_three_pairs(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("logit", [0.3, 1.0, 1.8])
-def test_a_rate_that_is_far_from_2_dies_at_the_predicted_length(logit: float, dtype: torch.dtype) -> None:
+def test_with_a_rate_far_from_2_the_sign_is_lost_at_the_predicted_length(logit: float, dtype: torch.dtype) -> None:
     construction = SignedDeltaNetParity(logit)
-    found = measured(construction, dtype, 1_000)
+    found = measure_break(construction, dtype, 1_000)
     assert found is not None
     assert construction.breaks_at(dtype) / 1.25 <= found <= construction.breaks_at(dtype) * 1.25
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("logit", [2.0, 3.0, 8.0])
-def test_a_rate_near_2_is_kept_alive_by_rounding(logit: float, dtype: torch.dtype) -> None:
+def test_with_a_rate_near_2_rounding_preserves_the_sign(logit: float, dtype: torch.dtype) -> None:
     construction = SignedDeltaNetParity(logit)
     assert construction.breaks_at(dtype) == math.inf
     assert not mislabelled(construction, dtype, 10_000)
 
 
-def test_the_check_counts_every_word_and_finds_a_shortest_wrong_one() -> None:
+def test_the_check_counts_all_words_and_finds_a_shortest_wrong_one() -> None:
     construction = LinearTransformerDyck1()
     assert exhaustive(construction, torch.float32, 6).words == sum(2**length for length in range(1, 7))
 
-    class TooLate(LinearTransformerDyck1):
-        """Says 1 from a depth of 3 on."""
+    class WrongThreshold(LinearTransformerDyck1):
+        """Gives the label 1 from a depth of 3 on."""
 
         def set_weights(self, model: Model) -> None:
             super().set_weights(model)
             model.readout.bias.mul_(5)
 
-    assert exhaustive(TooLate(), torch.float32, 6).wrong == "("
-    assert mislabelled(TooLate(), torch.float32, 10)
-    assert measured(TooLate(), torch.float32, 10) == 1
+    assert exhaustive(WrongThreshold(), torch.float32, 6).wrong == "("
+    assert mislabelled(WrongThreshold(), torch.float32, 10)
+    assert measure_break(WrongThreshold(), torch.float32, 10) == 1
 
 
 def test_all_weights_but_those_set_are_zero() -> None:

@@ -1,4 +1,4 @@
-"""The engine: order, workers that die, and what comes back from them."""
+"""The engines: the records, their order, and errors and deaths of workers."""
 
 import importlib
 import math
@@ -30,28 +30,28 @@ RUNS = [replace(RUN, learning_rates=(rate,)) for rate in (1e-3, 2e-3, 3e-3)]
 
 
 def trained(runs: Sequence[Run], store: Store, engine: Engine, **options: Any) -> list[Record]:
-    """The records of runs in their order, once they are trained."""
+    """Trains the runs and returns their records in order."""
     train_all(runs, store, engine, **options)
     found = [store.load(run.key) for run in runs]
     return [record for record in found if record is not None]
 
 
-def count(folder: Path) -> int:
-    """How often a task has begun in this folder."""
+def count_start(folder: Path) -> int:
+    """Counts the starts of a task in its folder, this one included."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"began-{len(list(folder.iterdir()))}").touch()
     return len(list(folder.iterdir()))
 
 
-def quick(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
-    count(folder)
+def returns_at_once(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+    count_start(folder)
     if observe:
         observe(Progress(run.key, 1, 1, ()))
     return record_of(run)
 
 
 def dies_once(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
-    if count(folder) == 1 and run == RUNS[1]:
+    if count_start(folder) == 1 and run == RUNS[1]:
         os.kill(os.getpid(), signal.SIGKILL)
     return record_of(run)
 
@@ -70,30 +70,30 @@ def is_wrong(run: Run, *, folder: Path, device: str, observe: Callable[[Progress
 
 
 @pytest.mark.parametrize(
-    ("task", "workers", "said"),
+    ("task", "workers", "message"),
     [
         (dies_always, 2, r"its worker died 3 times, last with exit code -9; the same command goes on where .* stopped"),
         (fails, 2, r"failed:\nTraceback [\s\S]* in fails\n[\s\S]*\nZeroDivisionError: the reason\n"),
         (fails, 1, r"failed:\nTraceback [\s\S]* in fails\n[\s\S]*\nZeroDivisionError: the reason\n"),
     ],
 )
-def test_what_a_training_fails_of_is_told_without_the_drivers_traceback(
-    task: Task, workers: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_prints_a_tasks_error_without_its_own_traceback(
+    task: Task, workers: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("fwplab.cli.training.train_all", partial(train_all, task=task))
     words = ["train", "--language", "parity", "--mixer", "srwm", "--seeds", "2", "--workers", str(workers)]
     assert command(words) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert re.fullmatch(rf"fwplab: srwm on parity \(run \w+\) .*{said}\n", captured.err), captured.err
+    assert re.fullmatch(rf"fwplab: srwm on parity \(run \w+\) .*{message}\n", captured.err), captured.err
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_records_come_in_the_order_of_the_runs_and_only_once(workers: int) -> None:
+def test_each_missing_run_is_trained_once(workers: int) -> None:
     heard: list[Progress] = []
     with Store() as store:
         store.save(record_of(RUNS[2]))
-        found = trained([*RUNS, RUNS[0]], store, Local(workers), observe=heard.append, task=quick)
+        found = trained([*RUNS, RUNS[0]], store, Local(workers), observe=heard.append, task=returns_at_once)
         again = trained(RUNS, store, Local(workers), task=fails)
     assert [record.run for record in found] == [*RUNS, RUNS[0]]
     assert again == found[:3]
@@ -107,12 +107,12 @@ def test_a_dead_worker_is_replaced(home: Path) -> None:
     assert len(list((home / "runs" / RUNS[1].key).iterdir())) == 2
 
 
-def test_three_deaths_of_one_run_are_told() -> None:
+def test_three_deaths_during_one_run_are_an_error() -> None:
     with Store() as store, pytest.raises(RuntimeError, match=r"srwm on parity .* died 3 times, last with exit code -9"):
         train_all(RUNS, store, Local(2), task=dies_always)
 
 
-def test_errors_of_workers_reach_the_driver() -> None:
+def test_errors_of_workers_are_raised_in_the_driver() -> None:
     with Store() as store:
         with pytest.raises(RuntimeError, match="ZeroDivisionError: the reason"):
             train_all(RUNS, store, Local(2), task=fails)
@@ -151,18 +151,18 @@ def test_plan_splits_the_missing_seeds_into_groups() -> None:
         ("nowhere", "choose host:port, ray://host:port, or auto"),
     ],
 )
-def test_a_cluster_that_is_not_there_is_told_at_once(address: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cluster_is_a_user_error_at_once(address: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     with Store() as store:
         with pytest.raises(UserError, match=named):
-            train_all(RUNS, store, engine_named("ray", address=address), task=quick)
+            train_all(RUNS, store, engine_named("ray", address=address), task=returns_at_once)
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(UserError, match=named):
-            train_all(RUNS, store, engine_named("ray", address="auto"), task=quick)
+            train_all(RUNS, store, engine_named("ray", address="auto"), task=returns_at_once)
     assert time.monotonic() - began < 30
 
 
-def test_a_share_of_a_gpu_belongs_to_ray() -> None:
+def test_only_ray_shares_gpus() -> None:
     with pytest.raises(UserError, match="choose --engine ray for --gpus-a-run"):
         engine_named("local", gpus_a_run=0.5)
     for share in (-0.25, 1.5, math.nan):

@@ -1,4 +1,4 @@
-"""Whatever is killed, and whenever: no finished run is lost or run twice, and the end has the bits of a quiet run."""
+"""Kills of workers and drivers: no finished run is lost or repeated, and the results have the same bits as without."""
 
 import importlib
 import itertools
@@ -18,7 +18,7 @@ from tests.test_trainer import small_run
 
 from fwplab import trainer
 from fwplab.engines import Local, TrainingError, engine_named, train_all
-from fwplab.engines.local import _Crew
+from fwplab.engines.local import _WorkerPool
 from fwplab.errors import UserError
 from fwplab.record import Member, Progress, Record
 from fwplab.run import Run
@@ -28,7 +28,7 @@ RUNS = [small_run(name, seeds=(seed,)) for name in ("recurrent-delta", "e-lstm")
 
 
 def slowly(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
-    """`train`, saving at every check, with time to be killed between two; notes who trains what."""
+    """`train`, saving at every check, with pauses in which it can be killed; writes its process id to the folder."""
     trainer.SAVE_EVERY_SECONDS = trainer.REPORT_EVERY_SECONDS = 0.0
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"pid-{os.getpid()}").touch()
@@ -44,7 +44,7 @@ def slowly(run: Run, *, folder: Path, device: str, observe: Callable[[Progress],
 
 
 def dies_in_the_middle(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
-    """As `slowly`, but its first process kills itself once a checkpoint is written."""
+    """As `slowly`, but the first process of a run kills itself after the first saved state."""
 
     def die(progress: Progress) -> None:
         if (folder / trainer.RESUME).exists() and len(list(folder.glob("pid-*"))) == 1:
@@ -61,7 +61,7 @@ def members(records: list[Record]) -> dict[str, tuple[Member, ...]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Member, ...]]:
-    """What comes out when nobody is killed."""
+    """The members without any kill."""
     with Store("sqlite:///:memory:") as store, pytest.MonkeyPatch.context() as patch:
         patch.setenv("FWPLAB_HOME", str(tmp_path_factory.mktemp("undisturbed")))
         return members(trained(RUNS, store, Local(1)))
@@ -69,7 +69,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Mem
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """A real Ray cluster on this machine with two workers, apart from every driver."""
+    """A running Ray cluster on this machine with two workers."""
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     settings = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_AUTH_MODE": "disabled"}
     port = 20_000 + os.getpid() % 20_000
@@ -80,9 +80,9 @@ def cluster() -> Iterator[str]:
         patch.setenv("PYTHONUNBUFFERED", "1")
         with subprocess.Popen([*start, "--disable-usage-stats"], stdout=subprocess.PIPE, text=True) as head:
             assert head.stdout is not None
-            assert any("--block" in line for line in head.stdout)  # it says so when the cluster is up
+            assert any("--block" in line for line in head.stdout)  # Ray prints this when the cluster is ready
             yield f"127.0.0.1:{port}"
-            head.terminate()  # `ray stop` would stop the clusters of tests that run beside these as well
+            head.terminate()  # `ray stop` would also stop clusters of other tests
 
 
 @pytest.fixture(params=["local", "ray"])
@@ -93,7 +93,7 @@ def engine_options(request: pytest.FixtureRequest) -> dict[str, str | int | None
     return {"name": "local", "workers": 2}
 
 
-def test_a_worker_killed_in_the_middle(
+def test_a_worker_killed_during_a_run(
     engine_options: dict[str, str], undisturbed: dict[str, tuple[Member, ...]]
 ) -> None:
     heard: list[Progress] = []
@@ -112,12 +112,12 @@ def at_once(run: Run, *, folder: Path, device: str, observe: Callable[[Progress]
     return record_of(run)
 
 
-def test_a_worker_killed_after_it_handed_over() -> None:
-    """Its result waits in the pipe while the driver is busy: with runs left to give, and after the last."""
-    crew, found = _Crew(1, "cpu", None, at_once), []
-    for record in crew.work(RUNS):
+def test_a_worker_killed_after_it_sent_its_result() -> None:
+    """Its result is in the pipe while the driver is busy: between two runs, and after the last."""
+    pool, found = _WorkerPool(1, "cpu", None, at_once), []
+    for record in pool.work(RUNS):
         found.append(record.run)
-        for pipe, worker in crew.workers.items():
+        for pipe, worker in pool.workers.items():
             assert pipe.poll(60)
             worker.process.kill()
             worker.process.join()
@@ -150,13 +150,13 @@ def test_a_driver_killed_and_started_again(
             there = {run.key: set(folder_of(run).glob("*-*")) for run in RUNS if store.has(run.key)}
         with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as driver:
             assert driver.stdout is not None
-            news = [line for _, line in zip(range(4), driver.stdout, strict=False)]
+            lines = [line for _, line in zip(range(4), driver.stdout, strict=False)]
             if kills < 2:
                 driver.kill()
-                kills += len(news) > 0
+                kills += len(lines) > 0
             elif driver.wait() == 0:
                 break
-        for run in RUNS:  # what was in the store when this driver began, it has not touched
+        for run in RUNS:  # a driver leaves runs alone that are in the store when it starts
             if run.key in there:
                 assert set(folder_of(run).glob("*-*")) == there[run.key]
     assert kills == 2
@@ -200,26 +200,26 @@ except UserError as error:
 
 @pytest.mark.parametrize("room", [20_000, 120_000])
 def test_a_full_disk(room: int, undisturbed: dict[str, tuple[Member, ...]], tmp_path: Path) -> None:
-    """No file may grow beyond `room` bytes: the checkpoints do not fit, or the store does not."""
+    """Files may have at most `room` bytes, which is too little for the saved state, or for the store."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     script = tmp_path / "full.py"
     script.write_text(FULL_DISK)
     command = [sys.executable, str(script), str(room)]
     ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
     assert (ended.returncode, len(ended.stdout.strip().splitlines())) == (2, 1), ended.stdout + ended.stderr
-    assert not list(folder_of(RUNS[0]).glob(".*"))  # nothing half-written is left
+    assert not list(folder_of(RUNS[0]).glob(".*"))  # no partly written file is left
     with Store() as store:
         assert not store.has(RUNS[0].key)
         found = trained(RUNS[:1], store, Local(1))
         assert members(found) == {RUNS[0].key: undisturbed[RUNS[0].key]}
 
 
-def test_a_run_that_kills_every_worker_is_given_up(engine_options: dict[str, str]) -> None:
+def test_a_run_that_always_kills_its_worker_is_an_error(engine_options: dict[str, str]) -> None:
     with Store() as store, pytest.raises(RuntimeError, match="its worker died 3 times"):
         train_all(RUNS[:2], store, engine_named(**engine_options), task=dies_always)
 
 
-def test_what_a_worker_raises_reaches_the_driver(engine_options: dict[str, str]) -> None:
+def test_errors_of_a_worker_are_raised_in_the_driver(engine_options: dict[str, str]) -> None:
     with Store() as store:
         with pytest.raises(RuntimeError, match="ZeroDivisionError: the reason"):
             train_all(RUNS[:2], store, engine_named(**engine_options), task=fails)
@@ -228,7 +228,7 @@ def test_what_a_worker_raises_reaches_the_driver(engine_options: dict[str, str])
 
 
 class Foreign:
-    """A task of a package that the cluster has not got."""
+    """A task from a package that the cluster does not have."""
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
         return importlib.import_module, ("not_there",)
@@ -237,13 +237,13 @@ class Foreign:
         return record_of(run)
 
 
-def test_a_task_that_the_cluster_cannot_import_is_told(cluster: str) -> None:
+def test_a_task_that_the_cluster_cannot_import_is_an_error(cluster: str) -> None:
     with Store() as store, pytest.raises(TrainingError, match="No module named 'not_there'"):
         train_all(RUNS[:1], store, engine_named("ray", address=cluster), task=Foreign())
 
 
-def test_a_machine_without_memory_is_one_line() -> None:
-    """A cluster of the command's own, whatever address the environment names, kills all workers, the board's too."""
+def test_a_machine_without_memory_is_an_error_of_one_line() -> None:
+    """The command starts its own cluster, whose workers are all killed; it ignores the address in the environment."""
     settings = {"memory_usage_threshold": "0", "memory_monitor_refresh_ms": "100", "task_oom_retries": "0"}
     environment = os.environ | {f"RAY_{name}": value for name, value in settings.items()}
     environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_ADDRESS": "127.0.0.1:9"}
@@ -263,7 +263,7 @@ def takes_a_while(run: Run, *, folder: Path, device: str, observe: Callable[[Pro
     return record_of(run)
 
 
-def test_a_running_cluster_is_asked_for_no_more_than_so_many_runs_at_a_time(cluster: str) -> None:
+def test_workers_limits_the_runs_at_a_time_on_a_running_cluster(cluster: str) -> None:
     with Store() as store:
         train_all(RUNS, store, engine_named("ray", address=cluster, workers=1), task=takes_a_while)
     times = sorted(json.loads((folder_of(run) / "times").read_text()) for run in RUNS)

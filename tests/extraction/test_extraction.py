@@ -1,4 +1,4 @@
-"""Extraction: machines are learned back as they were, and trained models give theirs away."""
+"""Extraction: known machines are learned exactly, and the machines of trained models are found."""
 
 import json
 from itertools import product
@@ -17,14 +17,14 @@ from fwplab.cli import run as command
 from fwplab.constructions.recurrent_delta_automaton import RecurrentDeltaAutomaton
 from fwplab.errors import UserError
 from fwplab.extraction.black_box import BlackBox
-from fwplab.extraction.extract import METHODS, extract, words_of
+from fwplab.extraction.extract import METHODS, extract, sample_words
 from fwplab.extraction.learn import learn
 from fwplab.extraction.mealy import UNDEFINED, Mealy, mealy_of
-from fwplab.languages import LANGUAGES, language
+from fwplab.languages import LANGUAGES, load_language
 
 
 class Exact(nn.Module):
-    """A machine in the place of a model; its state is the number of the machine's state, in one number of its own."""
+    """Acts as a model but runs a machine. Its state is the machine's state, one-hot."""
 
     def __init__(self, machine: Mealy) -> None:
         super().__init__()
@@ -51,39 +51,39 @@ class Exact(nn.Module):
 
 
 def random_machine(seed: int) -> Mealy:
-    """2 to 20 states over 2 to 4 symbols, three label classes."""
+    """A machine with 2 to 20 states over 2 to 4 symbols, and three labels."""
     generator = np.random.default_rng(seed)
     states, symbols = int(generator.integers(2, 21)), int(generator.integers(2, 5))
     moves, outputs = (generator.integers(0, top, (states, symbols)) for top in (states, 3))
     return Mealy(tuple("abcd"[:symbols]), ("x", "y", "z"), moves, outputs)
 
 
-def doubled(machine: Mealy) -> Mealy:
-    """Every state twice, with moves to either copy at random: the same machine, not minimal."""
+def duplicated(machine: Mealy) -> Mealy:
+    """An equivalent machine with every state twice. Each move leads to a random one of the two copies."""
     copies = np.random.default_rng(0).integers(0, 2, (2 * len(machine), len(machine.symbols)))
     moves = np.tile(machine.moves, (2, 1)) + copies * len(machine)
     return Mealy(machine.symbols, machine.classes, moves, np.tile(machine.outputs, (2, 1)))
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_minimal_machines_do_the_same_with_fewest_states(seed: int) -> None:
+def test_minimal_machines_are_equivalent_and_have_the_fewest_states(seed: int) -> None:
     machine = random_machine(seed)
     small = machine.minimal()
-    again = doubled(machine).minimal()
+    again = duplicated(machine).minimal()
     assert machine.difference(small) is None
     assert (again.moves.tolist(), again.outputs.tolist()) == (small.moves.tolist(), small.outputs.tolist())
     assert len(small.minimal()) == len(small) <= len(machine)
-    assert [len(word) for word in small.access()] == sorted(len(word) for word in small.access())
+    assert [len(word) for word in small.access_words()] == sorted(len(word) for word in small.access_words())
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_within_another_a_machine_says_nothing_else(seed: int) -> None:
+def test_a_restricted_machine_has_outputs_only_where_the_other_has(seed: int) -> None:
     machine, generator = random_machine(seed), np.random.default_rng(seed)
     silent = np.where(generator.random(machine.outputs.shape) < 0.5, UNDEFINED, machine.outputs)
     asked = Mealy(machine.symbols, machine.classes, np.roll(machine.moves, 1, 0), silent)
     words = generator.integers(0, len(machine.symbols), (200, 12))
     expected = np.where(asked.run(words) == UNDEFINED, UNDEFINED, machine.run(words))
-    assert (machine.within(asked).run(words) == expected).all()
+    assert (machine.restricted_to(asked).run(words) == expected).all()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -117,11 +117,11 @@ def test_random_machines_are_learned_back(method: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(50))
 def test_automata_built_into_weights_are_learned_back(seed: int) -> None:
-    """Random automaton, its weights by hand in Recurrent Delta, and from the model's answers the automaton again."""
+    """A random automaton is built into a Recurrent Delta by hand, and is learned from the model's labels."""
     generator = np.random.default_rng(seed)
     states, symbols = int(generator.integers(2, 21)), "abcd"[: int(generator.integers(2, 5))]
     machine = Moore.random(states, symbols, generator)
-    true = Mealy.of(machine)
+    true = Mealy.from_moore(machine)
     box = BlackBox(RecurrentDeltaAutomaton(machine).build(), true)
     found, complete = learn(box, generator.integers(0, len(symbols), (50, 30)), "lstar", 60, generator)
     assert complete
@@ -130,36 +130,36 @@ def test_automata_built_into_weights_are_learned_back(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "states"), [("parity", 2), ("aa_star", 2), ("abab_star", 5), ("dyck_1", 10)])
-def test_the_machine_of_a_language_is_its_labels(name: str, states: int) -> None:
-    spoken, machine = language(name), mealy_of(language(name), 8)
-    assert len(machine) == states  # with the one where nothing is asked
-    words = words_of(spoken, range(2, 15), 100, np.random.default_rng(0))
+def test_the_machine_of_a_language_gives_its_labels(name: str, states: int) -> None:
+    task, machine = load_language(name), mealy_of(load_language(name), 8)
+    assert len(machine) == states  # including the one without outputs
+    words = sample_words(task, range(2, 15), 100, np.random.default_rng(0))
     said = machine.run(words)
     for tokens, outputs in zip(words, said, strict=True):
-        word = "".join(spoken.symbols[token] for token in tokens if token < len(spoken.symbols))
+        word = "".join(task.symbols[token] for token in tokens if token < len(task.symbols))
         labels = [machine.name_of(output) for output in outputs[: len(word)]]
-        assert labels == spoken.labels(word)[: labels.index("-")] + ["-"] * labels.count("-") if "-" in labels else True
-        assert "-" in labels or labels == spoken.labels(word)
+        assert labels == task.labels(word)[: labels.index("-")] + ["-"] * labels.count("-") if "-" in labels else True
+        assert "-" in labels or labels == task.labels(word)
 
 
 @pytest.mark.parametrize("name", LANGUAGES.own_names())
 @pytest.mark.parametrize("method", METHODS)
-def test_a_perfect_model_is_its_language(name: str, method: Any) -> None:
-    spoken = language(name)
-    true = mealy_of(spoken, 30)
-    found = extract(Exact(true), spoken, method=method, depth=2, lengths=(10, 20))  # type: ignore[arg-type]
+def test_extraction_from_a_perfect_model_gives_the_language(name: str, method: Any) -> None:
+    task = load_language(name)
+    true = mealy_of(task, 30)
+    found = extract(Exact(true), task, method=method, depth=2, lengths=(10, 20))  # type: ignore[arg-type]
     assert found.kept is None
-    if method != "states" or found.complete:  # clusters do not tell many states apart
+    if method != "states" or found.complete:  # clustering may merge some of many states
         assert found.complete
         assert (found.equivalent, found.witness, len(found.machine)) == (True, None, len(found.true))
         assert all(each.with_model == each.with_language == each.words for each in found.fidelity)
     assert all((each.asked == 1) == found.finite for each in found.fidelity if each.length > 10)
 
 
-def test_a_counter_that_ends_is_found_out() -> None:
-    short = mealy_of(language("dyck_1"), 5)
+def test_a_counter_with_a_largest_depth_is_detected() -> None:
+    short = mealy_of(load_language("dyck_1"), 5)
     silent = Mealy(short.symbols, short.classes, short.moves, np.where(short.outputs == UNDEFINED, 0, short.outputs))
-    found = extract(Exact(silent), language("dyck_1"), depth=8, lengths=(40,))  # type: ignore[arg-type]
+    found = extract(Exact(silent), load_language("dyck_1"), depth=8, lengths=(40,))  # type: ignore[arg-type]
     assert not found.equivalent
     assert found.witness == "(" * 6
     assert found.kept == 5
@@ -176,7 +176,7 @@ def shipped(cell: str) -> str:
     raise AssertionError(cell)
 
 
-def test_trained_models_give_their_machines_away(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_machines_of_trained_models_are_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     files = [str(tmp_path / f"machine{suffix}") for suffix in (".dot", ".svg", ".png", ".json")]
     assert command(["extract", shipped("parity/recurrent-delta"), "--out", *files, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -195,7 +195,7 @@ def test_trained_models_give_their_machines_away(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["nowhere"], "parity/srwm"),
         (["parity/srwm", "--method", "magic"], "choose from: lstar, kv, states"),
@@ -208,14 +208,14 @@ def test_trained_models_give_their_machines_away(capsys: pytest.CaptureFixture[s
         (["pyproject.toml"], "is no fwplab checkpoint"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["extract", *arguments]) == 2
     error = capsys.readouterr().err
-    assert says in error
+    assert message in error
     assert error.count("\n") == 1
 
 
-def test_a_model_without_a_small_machine_is_not_forced_into_one() -> None:
+def test_learning_a_model_without_a_small_machine_is_incomplete() -> None:
     large = random_machine(3).minimal()
     box = BlackBox(Exact(large), large)  # type: ignore[arg-type]
     found, complete = learn(box, np.zeros((1, 1), dtype=np.int64), "lstar", len(large) - 1, np.random.default_rng(0))
@@ -231,6 +231,6 @@ def test_symbols_with_quotes_stay_symbols_in_dot() -> None:
     assert r'[label="\", \\"]' in machine.to_dot()
 
 
-def test_methods_are_named() -> None:
+def test_an_unknown_method_names_the_choices() -> None:
     with pytest.raises(UserError, match="lstar, kv, states"):
-        extract(Exact(random_machine(0)), language("parity"), method="guess")  # type: ignore[arg-type]
+        extract(Exact(random_machine(0)), load_language("parity"), method="guess")  # type: ignore[arg-type]

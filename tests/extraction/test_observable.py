@@ -1,4 +1,4 @@
-"""Coordinates of what later answers depend on."""
+"""Observable coordinates: those that later logits depend on."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.clusters import cluster
-from fwplab.extraction.extract import words_of
+from fwplab.extraction.extract import sample_words
 from fwplab.extraction.mealy import mealy_of
 from fwplab.extraction.observable import AHEAD, observable
-from fwplab.languages import language
+from fwplab.languages import load_language
 
 
 class Linear(nn.Module):
-    """Logits are `read` times a state that stays."""
+    """The logits are a linear map of a state that never changes."""
 
     def __init__(self, read: Tensor) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Linear(nn.Module):
         return torch.cat([part.flatten(1) for layer in state for part in layer], 1) @ self.read.T, state
 
 
-def test_distance_is_the_difference_of_later_logits() -> None:
+def test_the_distance_is_the_expected_difference_of_later_logits() -> None:
     generator = np.random.default_rng(0)
     read = torch.from_numpy(generator.normal(size=(3, 5))).float()
     model: Any = Linear(read)
@@ -44,14 +44,14 @@ def test_distance_is_the_difference_of_later_logits() -> None:
     assert np.abs(unseen @ axes).max() < 1e-4
 
 
-def test_nothing_is_observable_where_no_answer_depends_on_the_state() -> None:
+def test_there_are_no_coordinates_if_no_logit_depends_on_the_state() -> None:
     model: Any = Linear(torch.zeros(3, 5))
     axes = observable(model, np.ones((2, 6, 5)), np.zeros((2, 5), dtype=np.int64), [5, 3], np.random.default_rng(0))
     assert axes.shape == (5, 0)
 
 
 class Distracted(nn.Module):
-    """Parity in one number, and beside it three large ones that go their own ways and are never looked at."""
+    """Parity in one number of the state. Three other, larger numbers change too, but no logit depends on them."""
 
     def initial_state(self, batch: int) -> list[tuple[Tensor]]:
         return [(torch.tensor([[-1.0, 0.0, 0.0, 0.0]]).repeat(batch, 1),)]
@@ -71,9 +71,9 @@ class Distracted(nn.Module):
 
 
 @pytest.mark.parametrize("enough", [0.999, 1.0])
-def test_clusters_see_past_what_is_never_asked_for(enough: float) -> None:
+def test_clustering_ignores_numbers_that_no_logit_depends_on(enough: float) -> None:
     generator = np.random.default_rng(0)
     model: Any = Distracted()
-    words = words_of(language("parity"), [20, 30], 100, generator)
-    found = cluster(BlackBox(model, mealy_of(language("parity"), 2)), words, 2, generator, enough)
+    words = sample_words(load_language("parity"), [20, 30], 100, generator)
+    found = cluster(BlackBox(model, mealy_of(load_language("parity"), 2)), words, 2, generator, enough)
     assert (len(found.machine), found.clusters, found.complete) == (2, 2, True)

@@ -70,7 +70,7 @@ def test_written_corpora_have_no_errors_and_are_the_sets_they_came_from(tmp_path
     assert result.wrong == 0
     assert result.words == sum(len(data) for data in splits.named().values())
     assert result.renamed == {}
-    assert {part.summary.name: part.summary for part in result.parts} == {r.name: r for r in splits.summary()}
+    assert {part.summary.split: part.summary for part in result.parts} == {r.split: r for r in splits.summary()}
     for name, data in datasets(read(tmp_path / "corpus", language), language).items():
         assert data.strings == splits.named()[name].strings
         assert np.array_equal(data.tokens, splits.named()[name].tokens)
@@ -205,7 +205,7 @@ def test_distinct_strings_and_overlap_are_counted(tmp_path):
     put(tmp_path, val_src_bin0__txt="aa\naaaaaa\n", val_tgt_bin0__txt="01\n010101\n")
     train, bin0 = (part.summary for part in audit(tmp_path, load_language("aa_star")).parts)
     assert (train.strings, train.distinct, train.shortest, train.longest) == (3, 2, 2, 4)
-    assert (bin0.strings, bin0.distinct, bin0.overlap, bin0.longest) == (2, 2, 1, 6)
+    assert (bin0.strings, bin0.distinct, bin0.in_train, bin0.longest) == (2, 2, 1, 6)
 
 
 def test_a_file_without_its_counterpart_is_named(tmp_path):

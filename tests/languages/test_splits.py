@@ -169,12 +169,12 @@ def test_tests_are_a_mapping_of_the_windows(splits):
 
 def test_the_summary_counts_what_the_sets_hold(splits):
     train = set(splits.train.strings)
-    assert [row.name for row in splits.summary()] == list(splits.named())
+    assert [row.split for row in splits.summary()] == list(splits.named())
     for row in splits.summary():
-        strings = splits.named()[row.name].strings
+        strings = splits.named()[row.split].strings
         assert row.strings == len(strings)
         assert row.distinct == len(set(strings))
-        assert row.overlap == sum(string in train for string in set(strings))
+        assert row.in_train == sum(string in train for string in set(strings))
         assert (row.shortest, row.longest) == (min(map(len, strings)), max(map(len, strings)))
 
 

@@ -221,14 +221,6 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     assert subprocess.run([sys.executable, "-c", FORKS], check=False, timeout=120).returncode == 0
 
 
-def test_second_derivatives_are_refused() -> None:
-    inputs = [tensor.requires_grad_() for tensor in draw("delta", 3, 5, 2, 4)]
-    output = ops.delta(*inputs, backend="cpu").output.square().sum()
-    (gradient,) = torch.autograd.grad(output, inputs[0], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
-
-
 def test_a_backward_pass_without_its_tape_is_an_error() -> None:
     for name, arguments in (OPERATORS[rule] for rule in ("delta", "recurrent_delta", "srwm")):
         without = (False if argument is True else argument for argument in arguments)

@@ -7,7 +7,7 @@ from tests.ops.test_rules import worst
 from torch import Tensor
 
 from fwplab.errors import UserError
-from fwplab.ops.scan import count_sequences
+from fwplab.ops.packing import count_sequences
 
 LENGTHS = {
     "few": [5, 0, 3],

@@ -1,4 +1,4 @@
-"""The studies of mechanisms: measured once, summed up over seeds, drawn."""
+"""The mechanism studies: each checkpoint is measured once, results are summarised over seeds, and figures are drawn."""
 
 import json
 from dataclasses import replace
@@ -6,19 +6,18 @@ from dataclasses import replace
 import pytest
 
 from fwplab.cli import run as command
-from fwplab.cli.plot import MECHANISMS
 from fwplab.errors import UserError
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
 from fwplab.run import PROTOCOLS, Run
-from fwplab.statistics import spread
 from fwplab.studies import STUDIES
 from fwplab.studies.freezing import Freezing
-from fwplab.studies.mechanism import Cell, Mechanism
+from fwplab.studies.mechanism import Mechanism, MechanismRow
 from fwplab.studies.patching import Patching
 from fwplab.studies.probing import Probing, best_place
 from fwplab.studies.spectrum import Spectrum
+from fwplab.tables.statistics import spread
 
 SPLITS = SplitSpec(train_strings=200, validation_strings=20, test_strings=5)
 PROTOCOL = replace(PROTOCOLS["paper"], max_steps=20, check_every=20, splits=SPLITS)
@@ -28,13 +27,20 @@ def small(mixer: str) -> Run:
     return Run("parity", MIXERS.load(mixer)(), (0, 1), (5e-3, 5e-3), ModelSpec(hidden=8, layers=1, heads=2), PROTOCOL)
 
 
+MECHANISMS = [name for name in STUDIES.names() if issubclass(STUDIES.load(name), Mechanism)]
+
+
+def test_there_are_mechanisms() -> None:
+    assert {"probing", "patching", "spectrum", "freezing"} <= set(MECHANISMS)
+
+
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_every_mechanism_is_a_study_with_its_figure(name: str) -> None:
     study = STUDIES.load(name)()
     assert isinstance(study, Mechanism)
-    assert study.figures == (name,)
+    assert list(study.figures()) == [name]
     with pytest.raises(UserError, match="nothing is measured yet"):
-        MECHANISMS[name]([])
+        study.figures()[name]([], "paper")
 
 
 def test_checkpoints_are_measured_once_and_summed_up(
@@ -67,8 +73,8 @@ def test_a_rule_whose_checkpoints_are_not_looked_at_is_refused(
     assert "no checkpoint of the strict rule; choose from: paper" in capsys.readouterr().err
 
 
-def cell(values: dict[tuple[int, str], list[float]], mixer: str = "srwm") -> Cell:
-    return Cell(mixer, "parity", "paper", 2, 1, {which: spread(found) for which, found in values.items()})
+def cell(values: dict[tuple[int, str], list[float]], mixer: str = "srwm") -> MechanismRow:
+    return MechanismRow(mixer, "parity", "paper", 2, 1, {which: spread(found) for which, found in values.items()})
 
 
 def test_tables_and_figures_show_what_was_found() -> None:
@@ -95,8 +101,8 @@ def test_tables_and_figures_show_what_was_found() -> None:
         | {(0, "1/largest"): [1.0]}
     )
     assert Spectrum().texts(turned) == ["1", "100", "-1.00", "1.00"]
-    drawn = {name: MECHANISMS[name]([each]) for name, each in (("probing", probed), ("patching", moved))}
-    strips = MECHANISMS["spectrum"]([turned]).axes[0].patches
+    drawn = {study.name: study.draw([each]) for study, each in ((Probing(), probed), (Patching(), moved))}
+    strips = Spectrum().draw([turned]).axes[0].patches
     assert [round(strip.get_x() + strip.get_width() / 2, 1) for strip in strips] == [-1.0, 0.7]
     (panel,) = drawn["patching"].axes
     assert {text.get_text(): round(text.get_position()[0]) for text in panel.texts} == {"1": 0, "2": 100}

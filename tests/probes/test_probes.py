@@ -1,4 +1,4 @@
-"""Probes find in models whose weights are set by hand what stands there, and nothing in those that know nothing."""
+"""Probes find what models with hand-set weights contain, and find nothing in untrained models."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from fwplab.constructions.linear_transformer_counter_2 import LinearTransformerC
 from fwplab.constructions.recurrent_delta_parity import RecurrentDeltaParity
 from fwplab.constructions.signed_delta_net_parity import SignedDeltaNetParity
 from fwplab.errors import UserError
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.languages.dataset import IGNORE
 from fwplab.mixers import MIXERS
 from fwplab.mixers.fast_weight_program import FastWeightProgram
@@ -23,9 +23,9 @@ from fwplab.probes import Values, frozen, linear_probes, patched, step_eigenvalu
 from fwplab.probes.freezing import AFTER, _held
 from fwplab.probes.linear import WINDOWS, Target, _random_values, _Ridge
 from fwplab.probes.patching import CUTS
-from fwplab.probes.words import draw, grows, joined, labels, part_names, restored, stream
+from fwplab.probes.words import draw, flatten_states, labels, part_names, state_grows, stream, unflatten_states
 
-PARITY = language("parity")
+PARITY = load_language("parity")
 ENDS = [end for _, end in WINDOWS]
 
 
@@ -37,7 +37,7 @@ def at(values: Values, name: str) -> dict[int, float]:
     return {length: value for (length, each), value in values.items() if each == name}
 
 
-def test_a_map_is_found_where_there_is_one() -> None:
+def test_a_ridge_probe_finds_an_existing_linear_map() -> None:
     x = torch.randn(400, 7, generator=torch.Generator().manual_seed(0)).double()
     count = (3 * x[:, :1] - x[:, 3:4] + 5).round()
     counted = _Ridge(x[:300], (3 * x[:300, :1] - x[:300, 3:4] + 5), 1e-6)
@@ -59,8 +59,8 @@ def test_a_ridge_probe_is_the_minimum_of_its_loss(strength: float) -> None:
     assert gradient.abs().max() < 1e-9
 
 
-def test_parity_is_read_off_the_model_that_knows_it() -> None:
-    """W of the construction holds symbol and parity as an exclusive or, which no linear map tells; its output does."""
+def test_parity_is_read_off_the_model_that_computes_it() -> None:
+    """W of the construction contains the exclusive or of symbol and parity, which no linear map can read."""
     values = linear_probes(RecurrentDeltaParity().build(), untrained("recurrent-delta"), PARITY)
     for end in ENDS:
         assert at(values, "state/layer 1/output/right")[end] == 1
@@ -73,15 +73,15 @@ def test_parity_is_read_off_the_model_that_knows_it() -> None:
     assert at(signed, "state/layer 1/state/right")[100] == 1
 
 
-def test_a_counter_is_read_off_the_model_that_counts_also_beyond_the_lengths_of_training() -> None:
-    values = linear_probes(LinearTransformerCounter2().build(), untrained("lstm", 3, 3), language("counter_2"))
+def test_a_counter_is_read_off_the_model_that_counts_also_on_longer_words() -> None:
+    values = linear_probes(LinearTransformerCounter2().build(), untrained("lstm", 3, 3), load_language("counter_2"))
     assert at(values, "owed/layer 1/state/right")[100] == 1
     assert at(values, "owed/layer 1/state/control")[100] < 0.5
     assert at(values, "owed/layer 2/output/untrained")[100] < 0.5
     assert at(values, "seen")[50] > 0.9  # there is one word a length: what is short has been seen
 
 
-def test_random_labels_belong_to_types_and_come_as_often_as_true_ones() -> None:
+def test_random_labels_depend_on_the_type_and_are_as_frequent_as_true_ones() -> None:
     words = draw(PARITY, 30, 50, 40, 9)
     target, pool = Target("x", True, int), [0] * 3 + [7]
     found = _random_values(words, pool, target)
@@ -95,7 +95,7 @@ def test_random_labels_belong_to_types_and_come_as_often_as_true_ones() -> None:
 
 
 def with_idle_layer() -> Model:
-    """The construction for parity as the first of two layers; the second carries a state that nobody reads."""
+    """A model of two layers: the construction for parity, and a layer whose state is never used."""
     known = RecurrentDeltaParity()
     shape = ModelSpec(
         **{**known.shape.__dict__, "layers": 2}  # the same widths, one layer more
@@ -112,7 +112,7 @@ def with_idle_layer() -> Model:
     return model
 
 
-def test_patching_moves_the_labels_with_the_layer_that_causes_them() -> None:
+def test_patching_changes_the_labels_only_at_the_layer_that_causes_them() -> None:
     values = patched(with_idle_layer(), PARITY)
     for cut in CUTS:
         assert values[cut, "pairs"] == values[cut, "same"] == 100
@@ -121,16 +121,16 @@ def test_patching_moves_the_labels_with_the_layer_that_causes_them() -> None:
         assert values[cut, "layer 1/kept"] == values[cut, "layer 2/kept"] == 1
 
 
-def test_patching_a_state_that_grows_moves_all_and_asks_where_it_can() -> None:
+def test_patching_a_state_that_grows_uses_donors_of_the_same_length() -> None:
     values = patched(find_checkpoint("parity/transformer", "paper").model(), PARITY)
     assert set(at(values, "all/moved").values()) == {1.0}
     assert not any("head" in name for _, name in values)
-    one_word_a_length = patched(untrained("transformer", 2), language("aa_star"))
+    one_word_a_length = patched(untrained("transformer", 2), load_language("aa_star"))
     assert set(at(one_word_a_length, "pairs").values()) == {0}
-    assert set(at(patched(untrained("lstm", 2), language("aa_star")), "pairs").values()) == {100}
+    assert set(at(patched(untrained("lstm", 2), load_language("aa_star")), "pairs").values()) == {100}
 
 
-def test_the_signed_step_turns_round_on_ones_alone() -> None:
+def test_the_signed_rule_has_a_negative_eigenvalue_on_ones_only() -> None:
     values = step_eigenvalues(SignedDeltaNetParity().build(), PARITY)
     assert values[0, "1/negative"] == 1
     assert values[0, "1/lowest"] == pytest.approx(-1, abs=1e-3)
@@ -139,8 +139,8 @@ def test_the_signed_step_turns_round_on_ones_alone() -> None:
         assert sum(at(values, f"{symbol}/share").values()) == pytest.approx(1)
 
 
-def test_a_held_block_is_a_block_without_self_reference() -> None:
-    """SRWM with one block's rate at 0 is the ablation whose other blocks rewrite themselves."""
+def test_holding_a_block_equals_removing_its_self_reference() -> None:
+    """Setting one block's rate to 0 gives the ablation of SRWM in which only the other blocks rewrite themselves."""
     whole = build(SRWM(), ModelSpec(hidden=16, layers=2, heads=2), 3, 2, seed=3)
     tokens = draw(PARITY, 20, 20, 8, 0).tokens
     assert part_names(whole) == ("W_y", "W_q", "W_k", "w_b")
@@ -149,27 +149,27 @@ def test_a_held_block_is_a_block_without_self_reference() -> None:
         spec = FastWeightProgram(feedback="none", self_reference=others)
         ablated = build(spec, ModelSpec(hidden=16, layers=2, heads=2), 3, 2, seed=0)
         with torch.no_grad():
-            for mine, its in zip(ablated.mixers, whole.mixers, strict=True):
-                for name, block in zip(PARTS, its.blocks, strict=True):
-                    mine.blocks[name].copy_(block)
-                mine.layer_norm.load_state_dict(its.layer_norm.state_dict())
-                mine.out_linear.load_state_dict(its.out_linear.state_dict())
+            for own, original in zip(ablated.mixers, whole.mixers, strict=True):
+                for name, block in zip(PARTS, original.blocks, strict=True):
+                    own.blocks[name].copy_(block)
+                own.layer_norm.load_state_dict(original.layer_norm.state_dict())
+                own.out_linear.load_state_dict(original.out_linear.state_dict())
             for part_of in ("embedding", "feed_forwards", "readout"):
                 getattr(ablated, part_of).load_state_dict(getattr(whole, part_of).state_dict())
         found = torch.stack([logits for logits, _ in stream(whole, tokens, intervene=_held(0, {held}))], 1)
         torch.testing.assert_close(found, ablated.scan(tokens)[0], atol=1e-5, rtol=1e-4)
 
 
-def test_frozen_after_t_steps_every_symbol_is_read_from_that_state() -> None:
+def test_after_freezing_every_symbol_is_read_from_the_frozen_state() -> None:
     model = RecurrentDeltaParity().build()
     values = frozen(model, PARITY)
     words = draw(PARITY, 31, 50, 100, 3)
     truth = torch.from_numpy(words.data.labels)
     for after in AFTER:
-        asked = (truth != IGNORE) & (torch.arange(truth.shape[1]) >= after)
+        labelled = (truth != IGNORE) & (torch.arange(truth.shape[1]) >= after)
         state = model.scan(words.tokens[:, :after])[1] if after else model.initial_state(len(truth))
-        said = torch.stack([model.step(token, state)[0].argmax(-1) for token in words.tokens.unbind(1)], 1)
-        assert values[after, "frozen"] == pytest.approx(float((said == truth)[asked].float().mean()))
+        predicted = torch.stack([model.step(token, state)[0].argmax(-1) for token in words.tokens.unbind(1)], 1)
+        assert values[after, "frozen"] == pytest.approx(float((predicted == truth)[labelled].float().mean()))
         assert values[after, "free"] == 1
     assert values[0, "held W"] == 1  # it runs on what is fed back alone, as a plain recurrent network
     assert values[0, "held fed back"] < 0.9
@@ -177,23 +177,23 @@ def test_frozen_after_t_steps_every_symbol_is_read_from_that_state() -> None:
     assert part_names(untrained("lstm")) == ("hidden", "cell")
 
 
-def test_what_cannot_be_held_says_so() -> None:
-    assert grows(untrained("transformer"))
+def test_freezing_a_state_that_grows_is_an_error() -> None:
+    assert state_grows(untrained("transformer"))
     with pytest.raises(UserError, match="grows with the word"):
         frozen(untrained("transformer"), PARITY)
 
 
-def test_streaming_is_scanning() -> None:
+def test_streaming_gives_the_labels_of_a_scan() -> None:
     model, tokens = untrained("srwm"), draw(PARITY, 20, 30, 5, 0).tokens
     assert (labels(stream(model, tokens)) == model.scan(tokens)[0].argmax(-1)).all()
 
 
 @pytest.mark.parametrize("mixer", ["srwm", "recurrent-delta", "lstm"])
-def test_a_flat_state_is_the_state(mixer: str) -> None:
+def test_unflattening_a_flat_state_gives_the_state(mixer: str) -> None:
     model = untrained(mixer)
     tokens = torch.tensor([[0, 1, 1], [1, 0, 1]])
     *_, (_, state) = stream(model, tokens)
-    again = restored(model, joined(state).double())
+    again = unflatten_states(model, flatten_states(state).double())
     for layer, same in zip(state, again, strict=True):
         for one, other in zip(layer, same, strict=True):
             assert one.dtype == other.dtype
@@ -202,10 +202,10 @@ def test_a_flat_state_is_the_state(mixer: str) -> None:
 
 def test_a_language_without_words_of_a_length_is_one_line() -> None:
     with pytest.raises(UserError, match="has no word of 31 to 31 symbols"):
-        draw(language("counter_2"), 31, 31, 5, 0)
+        draw(load_language("counter_2"), 31, 31, 5, 0)
 
 
-def test_the_command_asks_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_probes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figure = tmp_path / "frozen.svg"
     assert command(["probe", "parity/srwm", "freezing", "--json", "--out", str(figure)]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -221,7 +221,7 @@ def test_the_command_asks_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["parity/srwm", "dreaming"], "choose from: probing, patching, spectrum, freezing, all"),
+        (["parity/srwm", "dreaming"], "choose from: freezing, patching, probing, spectrum, all"),
         (["parity/srwm", "--out", "a.svg"], "a file holds one figure"),
         (["parity/srwm", "freezing", "--out", "a.gif"], "choose a suffix from"),
         (["nothing/here"], "none of the package's"),
@@ -229,21 +229,21 @@ def test_the_command_asks_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFix
 )
 def test_bad_input_is_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["probe", *arguments]) == 2
-    said = capsys.readouterr().err
-    assert says in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert says in printed
+    assert printed.count("\n") == 1
 
 
-def test_a_model_that_has_left_the_finite_numbers_is_not_asked() -> None:
+def test_a_model_with_logits_that_are_not_finite_is_an_error() -> None:
     wild = untrained("lstm")
     with torch.no_grad():
         wild.readout.weight.fill_(float("nan"))
-    for probe in (frozen, patched, lambda model, spoken: linear_probes(model, model, spoken)):
+    for probe in (frozen, patched, lambda model, task: linear_probes(model, model, task)):
         with pytest.raises(UserError, match="left the finite numbers"):
             probe(wild, PARITY)
 
 
-def test_a_cache_of_keys_has_no_heads() -> None:
-    """Also where heads are as many as their width, so that the cache looks square."""
+def test_a_key_value_cache_has_no_heads() -> None:
+    """Also if there are as many heads as numbers in a head, so that the cache has the shape of fast weights."""
     model = build(MIXERS.load("softmax-attention")(), ModelSpec(hidden=16, layers=1, heads=4), 3, 2, seed=1)
     assert not any("head" in name for _, name in patched(model, PARITY))

@@ -1,4 +1,4 @@
-"""Self-modifying automata: what a machine is, and that the examples recognise their languages."""
+"""Self-modifying automata: how they run, and that the examples recognise their languages."""
 
 from itertools import product
 
@@ -7,20 +7,21 @@ import pytest
 
 from fwplab.automata import Moore
 from fwplab.errors import UserError
-from fwplab.languages import language
-from fwplab.smfa.drawing import moves_of, to_dot, told
+from fwplab.languages import load_language
+from fwplab.smfa.drawing import current_moves, describe_change, to_dot
 from fwplab.smfa.examples import EXAMPLES
 from fwplab.smfa.machine import Change, Move, SelfModifying
 from fwplab.smfa.nerode import residuals
 
 LENGTH = {2: 12, 3: 7, 4: 6}
-"""By size of the alphabet: all words up to so many symbols."""
+"""All words up to this length are tested, by the size of the alphabet."""
 GROWING = {2: (2, 4, 6), 3: (1, 2, 3, 4), 4: (0, 1, 2, 3)}
+"""Lengths at which the number of states that a finite automaton needs has grown, by the size of the alphabet."""
 names = pytest.mark.parametrize("name", EXAMPLES.own_names())
 
 
 @names
-def test_an_example_is_its_language_on_all_short_words(name: str) -> None:
+def test_an_example_recognises_its_language_on_all_short_words(name: str) -> None:
     example = EXAMPLES.load(name)()
     machine = example.machine()
     size = len(machine.symbols)
@@ -32,7 +33,7 @@ def test_an_example_is_its_language_on_all_short_words(name: str) -> None:
 
 @names
 @pytest.mark.parametrize("size", [10, 100, 3_000])
-def test_an_example_is_its_language_on_long_words_and_those_one_symbol_off(name: str, size: int) -> None:
+def test_an_example_recognises_its_language_on_long_words_and_small_changes_of_them(name: str, size: int) -> None:
     example, generator = EXAMPLES.load(name)(), np.random.default_rng(size)
     machine = example.machine()
     rejected = 0
@@ -48,22 +49,22 @@ def test_an_example_is_its_language_on_long_words_and_those_one_symbol_off(name:
 
 
 @names
-def test_no_finite_automaton_is_enough_for_an_example(name: str) -> None:
+def test_an_example_needs_ever_more_states_of_a_finite_automaton(name: str) -> None:
     example = EXAMPLES.load(name)()
     symbols = example.machine().symbols
     needed = [residuals(example.contains, symbols, length) for length in GROWING[len(symbols)]]
     assert needed == sorted(set(needed))
 
 
-def test_brackets_are_labelled_as_the_languages_label_them() -> None:
+def test_the_outputs_on_brackets_are_the_labels_of_the_languages() -> None:
     generator = np.random.default_rng(0)
     for name in ("dyck_1", "reset_dyck_1"):
-        spoken, machine = language(name), EXAMPLES.load(name)().machine()
-        for word in spoken.sample([20, 50, 200, 1_000], generator):
-            assert machine.run(word) == spoken.labels(word)
+        task, machine = load_language(name), EXAMPLES.load(name)().machine()
+        for word in task.sample([20, 50, 200, 1_000], generator):
+            assert machine.run(word) == task.labels(word)
 
 
-def test_w_c_w_needs_one_state_less_than_symbols() -> None:
+def test_w_c_w_creates_one_state_less_than_symbols() -> None:
     machine = EXAMPLES.load("w-c-w")().machine()
     made = [state for step in machine.trace("0110100c0110100") for state in step.made]
     assert len(made) == len("0110100") - 1
@@ -86,7 +87,7 @@ def test_without_changes_it_is_a_finite_automaton(seed: int) -> None:
         assert machine.accepts(word) == (moore.run(word)[-1] == "1")
 
 
-def test_a_trace_tells_what_a_change_did() -> None:
+def test_a_trace_lists_what_a_change_did() -> None:
     machine = EXAMPLES.load("a-n-b-n")().machine()
     first, second, third, last = machine.trace("aabb")
     assert (first.made, first.removed) == (("v.1",), ())
@@ -98,7 +99,7 @@ def test_a_trace_tells_what_a_change_did() -> None:
     assert (third.state, last.state, last.output, last.change) == ("v.1", "end", "1", None)
 
 
-def test_where_there_is_no_move_a_word_is_rejected_for_good() -> None:
+def test_a_word_without_a_move_is_rejected_with_all_its_continuations() -> None:
     machine = EXAMPLES.load("a-n-b-n")().machine()
     assert machine.run("aba") == ["0", "1", None]
     assert machine.run("abaab")[2:] == [None, None, None]
@@ -106,7 +107,7 @@ def test_where_there_is_no_move_a_word_is_rejected_for_good() -> None:
     assert machine.accepts("")
 
 
-def test_a_second_move_is_an_error_that_names_it() -> None:
+def test_a_second_move_for_a_state_and_symbol_is_an_error() -> None:
     twice = Change({"v": "0"}, (Move("s", "b", "v'"),))
     machine = SelfModifying(("a", "b"), {"s": "0"}, "s", (Move("s", "a", "s", "twice"),), {"v": "s"}, {"twice": twice})
     with pytest.raises(UserError, match=r"the change 'twice' adds a second move from s by 'b'"):
@@ -131,8 +132,8 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("said", WRONG)
-def test_a_description_that_does_not_fit_is_an_error_that_names_the_choices(said: str) -> None:
+@pytest.mark.parametrize("message", WRONG)
+def test_an_inconsistent_description_is_an_error(message: str) -> None:
     right = {
         "symbols": ("a", "b"),
         "states": {"s": "0"},
@@ -143,8 +144,8 @@ def test_a_description_that_does_not_fit_is_an_error_that_names_the_choices(said
     }
     assert SelfModifying(**right).run("aa") == ["0", "0"]  # type: ignore[arg-type]
     with pytest.raises(UserError) as error:
-        SelfModifying(**(right | WRONG[said]))  # type: ignore[arg-type]
-    assert said in str(error.value)
+        SelfModifying(**(right | WRONG[message]))  # type: ignore[arg-type]
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -160,8 +161,8 @@ def test_a_configuration_is_drawn_with_all_its_moves() -> None:
         configuration.step(symbol)
     dot = to_dot(configuration)
     labelled = [line for line in dot.splitlines() if "->" in line and "label" in line]
-    assert len(labelled) == len(moves_of(configuration)) == 11
+    assert len(labelled) == len(current_moves(configuration)) == 11
     assert '"v.1" [shape=circle, style="dashed"' in dot
     assert '"copy" [shape=circle, style="filled"' in dot
     assert '"end" [shape=doublecircle' in dot
-    assert told(machine.changes["write0"]) == ["fresh v, output 0", "add v -0-> v'"]
+    assert describe_change(machine.changes["write0"]) == ["fresh v, output 0", "add v -0-> v'"]

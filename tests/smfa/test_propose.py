@@ -1,4 +1,4 @@
-"""Chain machines: they are self-modifying automata, are fitted to answers, and trained models give theirs away."""
+"""Chain machines are self-modifying automata, are fitted to labels, and are extracted from trained models."""
 
 import json
 from itertools import product
@@ -12,33 +12,33 @@ from fwplab.cli import run as command
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
-from fwplab.languages import Language, language
-from fwplab.smfa.answers import answers_of, prefixes, programs_of, shown_by
+from fwplab.languages import Language, load_language
+from fwplab.smfa.answers import answers_of, answers_of_chain, prefixes, programs_of
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import Answers, fit
 from fwplab.smfa.propose import difference, propose
 from fwplab.smfa.weights import read_off
 
 COUNTS = {"dyck_1": 2, "reset_dyck_1": 2, "counter_2": 4}
-"""Languages of one counter, and the rows of their smallest machine."""
+"""Languages with one counter, and the rows of their smallest machines."""
 FINITE = {"parity": 2, "aa_star": 2, "abab_star": 3}
-"""Regular languages and the same; on the beginnings of its words (abab)* needs no more than three states."""
+"""Regular languages, and the rows of their smallest machines. On prefixes of its words, (abab)* needs only three."""
 
 
 def random_chain(seed: int) -> Chain:
-    """One to three control states on a chain, two symbols."""
+    """A machine with one to three control states on a chain, over two symbols."""
     generator = np.random.default_rng(seed)
     return Chain.random(int(generator.integers(1, 4)), "ab", generator)
 
 
-def answered(spoken: Language, longest: int) -> Answers:
-    """The language's own labels in the place of a model's."""
-    tree = prefixes(spoken, longest, 2_000)
+def language_answers(task: Language, longest: int) -> Answers:
+    """The language's own labels in place of a model's."""
+    tree = prefixes(task, longest, 2_000)
     words = [""]
     for parent, last in zip(tree.parents[1:], tree.last[1:], strict=True):
         words.append(words[parent] + tree.symbols[last])
-    said = [-1, *(spoken.classes.index(spoken.labels(word)[-1]) for word in words[1:])]
-    return Answers(tree.symbols, tree.classes, tree.parents, tree.last, said)
+    labels = [-1, *(task.classes.index(task.labels(word)[-1]) for word in words[1:])]
+    return Answers(tree.symbols, tree.classes, tree.parents, tree.last, labels)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -53,34 +53,34 @@ def test_a_chain_machine_is_a_self_modifying_automaton(seed: int) -> None:
     assert machine.run(word) == chain.run(word)
 
 
-def test_random_chain_machines_count_and_do_not() -> None:
+def test_random_chain_machines_include_some_that_count_and_some_that_do_not() -> None:
     words = [[random_chain(seed).trajectory(word) for word in ("a" * 50, "b" * 50, "ab" * 25)] for seed in range(20)]
     depths = [max((depth for path in paths for _, depth in filter(None, path)), default=0) for paths in words]
     assert min(depths) == 0
     assert max(depths) > 5
 
 
-def test_depth_zero_has_nothing_to_pop() -> None:
+def test_a_pop_at_depth_zero_is_an_error() -> None:
     with pytest.raises(UserError, match="control 0 cannot pop at 'a'; choose from: keep, push"):
         Chain(("a",), {(0, False): "x"}, {((0, False), "a"): (0, "pop")})
 
 
 @pytest.mark.parametrize("name", [*COUNTS, *FINITE])
 def test_the_smallest_machine_of_a_language_is_found_from_its_labels(name: str) -> None:
-    spoken = language(name)
-    found = fit(answered(spoken, 12))
+    task = load_language(name)
+    found = fit(language_answers(task, 12))
     assert found.chain is not None
     assert found.rows == (COUNTS | FINITE)[name]
     assert found.chain.counts == (name in COUNTS)
-    assert difference(spoken, found.chain) is None
-    for word in spoken.sample([n for n in (100, 1_000, 1_001) if spoken.count(n)], np.random.default_rng(0)):
-        assert found.chain.run(word) == found.chain.to_smfa().run(word) == spoken.labels(word)
+    assert difference(task, found.chain) is None
+    for word in task.sample([n for n in (100, 1_000, 1_001) if task.count(n)], np.random.default_rng(0)):
+        assert found.chain.run(word) == found.chain.to_smfa().run(word) == task.labels(word)
 
 
 @pytest.mark.parametrize("seed", range(10, 20))
-def test_a_fit_gives_all_its_answers_with_no_more_rows_than_they_come_from(seed: int) -> None:
+def test_a_fit_gives_all_labels_with_no_more_rows_than_the_true_machine(seed: int) -> None:
     chain = random_chain(seed)
-    answers = shown_by(chain, 8)
+    answers = answers_of_chain(chain, 8)
     found = fit(answers)
     assert found.chain is not None
     assert found.rows <= 2 * chain.controls
@@ -90,41 +90,41 @@ def test_a_fit_gives_all_its_answers_with_no_more_rows_than_they_come_from(seed:
     assert all(found.chain.run(word) == chain.run(word) for word in taken)
 
 
-def test_what_no_small_machine_gives_is_not_found() -> None:
-    answers = answered(language("shuffle_2"), 6)
+def test_without_a_small_machine_the_search_ends_without_a_result() -> None:
+    answers = language_answers(load_language("shuffle_2"), 6)
     ruled_out = fit(answers, most_rows=4)
     assert (ruled_out.chain, ruled_out.rows, ruled_out.exhausted) == (None, 4, True)
     given_up = fit(answers, most_steps=1_000)
     assert (given_up.chain, given_up.exhausted, given_up.steps) == (None, False, 1_000)
 
 
-def test_a_difference_is_the_shortest() -> None:
+def test_the_difference_found_is_a_shortest_one() -> None:
     brackets = Chain(
         ("(", ")"),
         {(0, False): "0", (0, True): "1"},
         {((0, False), "("): (0, "push"), ((0, True), "("): (0, "keep"), ((0, True), ")"): (0, "pop")},
     )
-    assert difference(language("dyck_1"), brackets) == "(()"
+    assert difference(load_language("dyck_1"), brackets) == "(()"
 
 
-def test_answers_are_the_models_own() -> None:
+def test_answers_are_the_labels_of_the_model() -> None:
     checkpoint = find_checkpoint("parity/lstm", "paper")
-    answers = answers_of(checkpoint.model(), language("parity"), 6, 1_000)
-    assert answers == answered(language("parity"), 6)
+    answers = answers_of(checkpoint.model(), load_language("parity"), 6, 1_000)
+    assert answers == language_answers(load_language("parity"), 6)
     assert len(answers) == 2**7 - 2
 
 
 def test_programs_are_the_clusters_of_the_state() -> None:
     checkpoint = find_checkpoint("parity/lstm", "paper")
     answers, programs, faithful = programs_of(
-        checkpoint.model(), language("parity"), 8, 1_000, np.random.default_rng(0)
+        checkpoint.model(), load_language("parity"), 8, 1_000, np.random.default_rng(0)
     )
     assert (programs, faithful) == (2, True)
-    assert answers == answered(language("parity"), 8)
+    assert answers == language_answers(load_language("parity"), 8)
 
 
-def test_an_srwm_gives_its_machine_away() -> None:
-    found = propose(find_checkpoint("parity/srwm", "paper").model(), language("parity"), lengths=(20, 60))
+def test_the_machine_of_an_srwm_is_found() -> None:
+    found = propose(find_checkpoint("parity/srwm", "paper").model(), load_language("parity"), lengths=(20, 60))
     assert found.fit.chain is not None
     assert (found.fit.chain.controls, found.fit.chain.counts, found.witness) == (2, False, None)
     assert [each.with_model for each in found.agreement] == [each.words for each in found.agreement]
@@ -133,16 +133,16 @@ def test_an_srwm_gives_its_machine_away() -> None:
     assert found.reading.control > 0.95 > found.reading.majority  # type: ignore[operator]
 
 
-def test_nothing_is_read_off_a_state_that_grows() -> None:
-    model, spoken = find_checkpoint("parity/transformer", "paper").model(), language("parity")
-    found = propose(model, spoken, longest=2, lengths=(4,))
+def test_a_state_that_grows_is_not_read() -> None:
+    model, task = find_checkpoint("parity/transformer", "paper").model(), load_language("parity")
+    found = propose(model, task, longest=2, lengths=(4,))
     assert found.fit.chain is not None
     assert found.reading is None
     with pytest.raises(UserError, match="grows with the word"):
-        propose(model, spoken, source="weights", longest=4)
+        propose(model, task, source="weights", longest=4)
 
 
-def test_a_counter_set_by_hand_is_found_and_its_depth_is_in_the_weights() -> None:
+def test_a_counter_set_by_hand_is_found_and_its_depth_is_read_off_the_state() -> None:
     construction: Any = CONSTRUCTIONS.load("linear-transformer-dyck-1")()
     found = propose(construction.build(), construction.task, longest=12, lengths=(20, 100))
     assert found.fit.chain is not None
@@ -162,9 +162,9 @@ def test_a_counter_set_by_hand_is_found_and_its_depth_is_in_the_weights() -> Non
 
 
 @pytest.mark.parametrize("mixer", ["srwm", "delta-net", "lstm"])
-def test_programs_of_brackets_are_in_the_state_and_their_moves_can_be_written(mixer: str) -> None:
-    model, spoken = find_checkpoint(f"dyck_1/{mixer}", "paper").model(), language("dyck_1")
-    found = propose(model, spoken, source="weights", longest=8, lengths=(20,))
+def test_the_moves_of_a_machine_found_in_the_weights_can_be_written_into_the_state(mixer: str) -> None:
+    model, task = find_checkpoint(f"dyck_1/{mixer}", "paper").model(), load_language("dyck_1")
+    found = propose(model, task, source="weights", longest=8, lengths=(20,))
     assert found.faithful
     assert found.fit.chain is not None
     assert (found.fit.chain.controls, found.fit.chain.counts, found.witness) == (1, True, None)
@@ -178,12 +178,12 @@ def test_programs_of_brackets_are_in_the_state_and_their_moves_can_be_written(mi
         assert changed.written.written > changed.written.neither + 0.1 * changed.written.positions
 
 
-def test_what_the_machine_has_no_answer_for_is_not_asked() -> None:
+def test_positions_without_an_output_of_the_machine_are_left_out() -> None:
     moves: Any = {((0, above), "("): (0, "push") for above in (False, True)} | {((0, True), ")"): (1, "pop")}
     moves |= {((1, above), symbol): (0, "keep") for above in (False, True) for symbol in "()"}
     chain = Chain(("(", ")"), {(0, False): "0", (0, True): "1", (1, False): "0"}, moves)
-    model, spoken = find_checkpoint("dyck_1/lstm", "paper").model(), language("dyck_1")
-    reading = read_off(model, spoken, chain, ["(())", "()", "((()))", "(()())"], np.random.default_rng(0))
+    model, task = find_checkpoint("dyck_1/lstm", "paper").model(), load_language("dyck_1")
+    reading = read_off(model, task, chain, ["(())", "()", "((()))", "(()())"], np.random.default_rng(0))
     assert reading is not None
     assert (reading.depth, reading.control) == (None, None)  # so few words have too few beginnings
     changed = reading.changed[(0, False), "("]  # all four words begin with it, and it is one moment
@@ -192,29 +192,29 @@ def test_what_the_machine_has_no_answer_for_is_not_asked() -> None:
 
 
 def test_wrong_settings_are_errors() -> None:
-    model, spoken = find_checkpoint("parity/lstm", "paper").model(), language("parity")
+    model, task = find_checkpoint("parity/lstm", "paper").model(), load_language("parity")
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"source": "dreams"}, "unknown source 'dreams'; choose from: answers, weights"),
         ({"longest": 0}, "positive whole numbers"),
         ({"lengths": (0,)}, "lengths are positive"),
     ]
-    for setting, said in wrong:
-        with pytest.raises(UserError, match=said):
-            propose(model, spoken, **setting)
+    for setting, message in wrong:
+        with pytest.raises(UserError, match=message):
+            propose(model, task, **setting)
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     assert command(["smfa", *words, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
 def test_the_command_lists_shows_and_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert len(said(capsys)) == 7
-    shown = said(capsys, "show", "a_n_b_n")
+    assert len(run_json(capsys)) == 7
+    shown = run_json(capsys, "show", "a_n_b_n")
     assert shown["registers"] == {"v": "end"}
     assert shown["finite_states"] == sorted(set(shown["finite_states"]))
     dot = tmp_path / "machine.dot"
-    facts = said(capsys, "run", "a-n-b-n", "aaabbb", "--out", str(dot))
+    facts = run_json(capsys, "run", "a-n-b-n", "aaabbb", "--out", str(dot))
     assert facts["accepted"]
     assert [step["output"] for step in facts["steps"]] == list("000001")
     assert '"v.3"' in dot.read_text("utf-8")
@@ -227,7 +227,7 @@ def test_the_command_lists_shows_and_runs(capsys: pytest.CaptureFixture[str], tm
 def test_the_command_extracts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "facts.json"
     words = ("counter_2/lstm", "--lengths", "20", "30", "--longest", "10")
-    facts = said(capsys, "extract", *words, "--out", str(out), str(tmp_path / "machine.dot"))
+    facts = run_json(capsys, "extract", *words, "--out", str(out), str(tmp_path / "machine.dot"))
     assert json.loads(out.read_text("utf-8")) == facts
     assert facts["found"]
     assert facts["witness"] is None

@@ -1,26 +1,26 @@
-"""The machine that a checkpoint is, beside the language's own, with the word that tells them apart."""
+"""The automaton extracted from a checkpoint, beside the language's own, with a word on which they differ."""
 
 import importlib.util
 from pathlib import Path
 
 import streamlit as st
 
-from fwplab.app.shared import answered, choose_checkpoint
+from fwplab.app.shared import choose_checkpoint, show_user_errors
 from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
-from fwplab.extraction.extract import METHODS, Extraction, Method, extract, reach, verdict
+from fwplab.extraction.extract import METHODS, Extraction, Method, describe_kept, extract, verdict
 from fwplab.extraction.mealy import Mealy
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 
-BESIDE = 6
-"""Machines of more states stand below each other."""
-DRAWN = 40
-"""A larger machine is not looked for, and not drawn: nobody could read it."""
+SIDE_BY_SIDE = 6
+"""The largest number of states of two machines that are drawn side by side; larger ones are drawn below each other."""
+MOST_STATES = 40
+"""The largest machine that is extracted and drawn."""
 
 
-@answered
+@show_user_errors
 def page() -> None:
-    """The page."""
+    """Shows the page."""
     st.title("Automaton")
     if importlib.util.find_spec("aalpy") is None or importlib.util.find_spec("sklearn") is None:
         raise UserError("extraction needs AALpy and scikit-learn: pip install 'fwplab[extract]'")
@@ -29,28 +29,28 @@ def page() -> None:
         return
     left, right, button = st.columns([2, 2, 1], vertical_alignment="bottom")
     method: Method = left.selectbox(
-        "method", METHODS, help="lstar and kv learn from the model's answers, states clusters what it carries."
+        "method", METHODS, help="lstar and kv learn from the model's answers, states clusters its hidden states."
     )
-    depth = right.number_input("depth, of a language without end", 1, 20, 6)
-    asked: set[tuple[Path, Method, int]] = st.session_state.setdefault("extracted", set())
+    depth = right.number_input("depth, for a language that is not regular", 1, 20, 6)
+    requested: set[tuple[Path, Method, int]] = st.session_state.setdefault("extracted", set())
     if button.button("extract", type="primary"):
-        asked.add((choice.path, method, depth))
-    if (choice.path, method, depth) not in asked:
+        requested.add((choice.path, method, depth))
+    if (choice.path, method, depth) not in requested:
         return
     found = _extraction(choice.path, choice.changed, method, depth)
     (st.success if found.equivalent else st.error)(verdict(found))
     if found.witness:
         st.markdown(
-            f"On `{found.witness}` the extracted machine ends with {_last(found.machine, found.witness)}, "
-            f"{choice.run.language} with {_last(found.true, found.witness)} (a dash where nothing is asked)."
+            f"On `{found.witness}` the last label of the extracted machine is {_last(found.machine, found.witness)}, "
+            f"that of {choice.run.language} is {_last(found.true, found.witness)} (a dash: the position has no label)."
         )
     if found.kept is not None:
-        st.markdown(f"{reach(found.kept).capitalize()}.")
-    wide = max(len(found.machine), len(found.true)) > BESIDE
+        st.markdown(f"{describe_kept(found.kept).capitalize()}.")
+    wide = max(len(found.machine), len(found.true)) > SIDE_BY_SIDE
     places = [st.container(), st.container()] if wide else st.columns(2)
     for column, title, machine in zip(places, ("extracted", "true"), (found.machine, found.true), strict=True):
         column.subheader(f"{title}: {len(machine)} states")
-        if len(machine) <= DRAWN:
+        if len(machine) <= MOST_STATES:
             column.graphviz_chart(_coloured(machine))
         else:
             column.caption("Too many to draw.")
@@ -58,21 +58,25 @@ def page() -> None:
         {
             "length": each.length,
             "words": each.words,
-            "asked %": percent(each.asked),
-            "as the model %": percent(each.with_model / each.words),
-            "as the language %": percent(each.with_language / each.words),
+            "positions with a label %": percent(each.asked),
+            "labels of the model %": percent(each.with_model / each.words),
+            "labels of the language %": percent(each.with_language / each.words),
         }
         for each in found.fidelity
     ]
     st.subheader("The machine on held-out words")
     st.dataframe(rows, hide_index=True)
-    st.caption(f"{found.queries:,} words were asked. In a terminal: fwplab extract, with files to keep.")
+    st.caption(
+        "The last two columns: words to which the machine gives exactly these labels. The extraction labelled "
+        f"{found.queries:,} words with the model. In a terminal, `fwplab extract` also writes files."
+    )
 
 
-@st.cache_resource(max_entries=16, show_spinner="asking the model")
+@st.cache_resource(max_entries=16, show_spinner="extracting the automaton")
 def _extraction(path: Path, changed: float, method: Method, depth: int) -> Extraction:
     checkpoint = load_checkpoint(path)
-    return extract(checkpoint.model(), checkpoint.run.task_language, method=method, depth=depth, most=DRAWN)
+    language = checkpoint.run.task_language
+    return extract(checkpoint.model(), language, method=method, depth=depth, most=MOST_STATES)
 
 
 def _last(machine: Mealy, word: str) -> str:
@@ -80,7 +84,7 @@ def _last(machine: Mealy, word: str) -> str:
 
 
 def _coloured(machine: Mealy) -> str:
-    """Its DOT text in a grey that reads on white and on black."""
+    """The machine in the DOT language, in a grey that can be read on white and on black."""
     grey = '  bgcolor="transparent"; node [color="#888888", fontcolor="#888888"]; '
     grey += 'edge [color="#888888", fontcolor="#888888"];\n'
     return machine.to_dot().replace("digraph {\n", "digraph {\n" + grey, 1)

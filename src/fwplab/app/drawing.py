@@ -1,4 +1,4 @@
-"""Small pictures as HTML: matrices, strings, curves with a cursor, eigenvalues. They read on white and on black."""
+"""Pictures as HTML, for light and dark pages: matrices, strings, curves with a cursor, eigenvalues."""
 
 import base64
 import io
@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 POSITIVE, NEGATIVE = (213, 94, 0), (0, 114, 178)
-"""Orange and blue: told apart by every kind of colour vision. Zero is transparent."""
+"""Orange and blue, which colour-blind people can distinguish. Zero is transparent."""
 SERIES = ("#0072b2", "#d55e00", "#3f8f5f", "#ae7bfc")
 Values = NDArray[np.floating]
 
 
 def heat_map(values: Values, limit: float, name: str, *, cell: float, tall: float | None = None) -> str:
-    """A matrix `[rows, columns]` as coloured cells, `limit` and beyond in full colour; `tall`: another cell height."""
+    """A matrix as coloured cells.
+
+    values: `[rows, columns]`.
+    limit: the absolute value from which the colour is full.
+    name: its name in the tooltip.
+    cell: the width of a cell in pixels.
+    tall: the height of a cell in pixels; None for `cell`.
+    """
     shares = np.clip(np.nan_to_num(values) / (limit if limit > 0 and np.isfinite(limit) else 1.0), -1, 1)
     pixels = np.zeros((*shares.shape, 4), dtype=np.uint8)
     pixels[..., :3] = np.where(shares[..., None] >= 0, POSITIVE, NEGATIVE)
@@ -26,37 +33,42 @@ def heat_map(values: Values, limit: float, name: str, *, cell: float, tall: floa
     picture = base64.b64encode(file.getvalue()).decode()
     rows, columns = shares.shape
     size = f"width:{columns * cell:.0f}px;height:{rows * (tall or cell):.0f}px"
-    said = f"{name}: {float(values.min()):.3g} to {float(values.max()):.3g}" if values.size else name
+    text = f"{name}: {float(values.min()):.3g} to {float(values.max()):.3g}" if values.size else name
     return (
-        f'<img src="data:image/png;base64,{picture}" alt="{escape(said)}" title="{escape(said)}" '
+        f'<img src="data:image/png;base64,{picture}" alt="{escape(text)}" title="{escape(text)}" '
         f'style="{size};max-width:none;image-rendering:pixelated;outline:1px solid #8888"/>'
     )
 
 
 def captioned(picture: str, caption: str) -> str:
-    """A picture with a word under it."""
+    """A picture with a caption below it."""
     return f'<div style="margin:0 .6rem .4rem 0">{picture}<div style="font-size:.75rem">{escape(caption)}</div></div>'
 
 
 def side_by_side(pictures: Sequence[str]) -> str:
-    """Pictures in a line that breaks where the page ends."""
+    """Pictures in a row, which wraps at the width of the page."""
     return f'<div style="display:flex;flex-wrap:wrap;align-items:flex-end">{"".join(pictures)}</div>'
 
 
 def string_strip(
     string: str, expected: Sequence[str], predicted: Sequence[str], position: int, error: int | None, shown: range
 ) -> str:
-    """Symbols over the language's labels and the model's; wrong labels in red, the present position framed."""
+    """A string above the labels of the language and those of the model.
+
+    position: the current position, which is framed.
+    error: the position of the first wrong label, which is marked; None if there is none.
+    shown: the positions to show.
+    """
     columns = []
     for place in shown:
-        symbol, right, said = string[place], expected[place], predicted[place]
-        colour = "#d33" if right != said else "inherit"
+        symbol, label, prediction = string[place], expected[place], predicted[place]
+        colour, weight = ("#d33", "700") if label != prediction else ("inherit", "400")
         frame = "outline:2px solid #0072b2;" if place == position else ""
         first = "background:#d333;" if place == error else ""
         columns.append(
             f'<span style="display:inline-block;text-align:center;width:1.1rem;{frame}{first}" '
-            f'title="position {place + 1}">{escape(symbol)}<br><span style="opacity:.6">{escape(right)}</span><br>'
-            f'<span style="color:{colour};font-weight:{"700" if right != said else "400"}">{escape(said)}</span></span>'
+            f'title="position {place + 1}">{escape(symbol)}<br><span style="opacity:.6">{escape(label)}</span><br>'
+            f'<span style="color:{colour};font-weight:{weight}">{escape(prediction)}</span></span>'
         )
     return (
         '<div style="font-family:monospace;line-height:1.25;overflow-wrap:anywhere" role="img" '
@@ -65,15 +77,19 @@ def string_strip(
 
 
 def narrowed(values: Values, most: int) -> Values:
-    """A matrix with at most so many columns: neighbours are added up."""
-    share = -(-values.shape[1] // most)
-    starts = np.arange(0, values.shape[1], share)
+    """A matrix `[rows, columns]` with at most `most` columns; neighbouring columns are added up."""
+    width = -(-values.shape[1] // most)
+    starts = np.arange(0, values.shape[1], width)
     narrow: Values = np.add.reduceat(values, starts, axis=1)
     return narrow
 
 
 def curves(series: dict[str, Sequence[float]], cursor: int, title: str) -> str:
-    """Lines over positions with a bar at the present one, the lowest and highest value at the left."""
+    """Curves over the positions of a string, by name.
+
+    cursor: the current position, which a bar marks; the legend shows the values there.
+    title: the title below the curves.
+    """
     width, height, left = 420, 90, 46
     values = np.array([value for line in series.values() for value in line if np.isfinite(value)])
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
@@ -97,13 +113,13 @@ def curves(series: dict[str, Sequence[float]], cursor: int, title: str) -> str:
         f'<text x="{left - 4}" y="{y}" text-anchor="end" font-size="10" fill="#888">{value:.3g}</text>'
         for y, value in ((12, high), (height - 4, low))
     )
-    said = f"{escape(title)}: {', '.join(legend)}"
+    caption = f"{escape(title)}: {', '.join(legend)}"
     drawing = _svg(ends + bar + "".join(lines), width, height, title)
-    return f'<div style="margin:0 1rem .6rem 0">{drawing}{_small(said)}</div>'
+    return f'<div style="margin:0 1rem .6rem 0">{drawing}{_small(caption)}</div>'
 
 
 def complex_plane(eigenvalues: NDArray[np.complexfloating], title: str) -> str:
-    """Eigenvalues in the plane with the unit circle; those with a negative real part in orange."""
+    """Eigenvalues in the complex plane, with the unit circle; those with a negative real part are orange."""
     size = 220
     reach = max(1.15, float(np.abs(eigenvalues).max()) * 1.1) if eigenvalues.size else 1.15
 
@@ -128,7 +144,7 @@ def _small(markup: str) -> str:
 
 
 def _svg(content: str, width: int, height: int, name: str) -> str:
-    """A drawing as a picture of its own: Streamlit takes SVG elements out of HTML."""
+    """A drawing as an image, because Streamlit removes SVG elements from HTML."""
     size = f'width="{width}" height="{height}"'
     drawing = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">{content}</svg>'
     data = base64.b64encode(drawing.encode()).decode()

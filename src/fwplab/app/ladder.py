@@ -1,24 +1,25 @@
-"""The heat map of languages by models; a cell opens its runs."""
+"""A heat map of the solved seeds of every language and mixer. A click on a cell opens its runs."""
 
 import streamlit as st
 
-from fwplab.app.shared import RULES, answered, go, study_records
+from fwplab.app.shared import RULES, go, show_user_errors, study_records
 from fwplab.run import Rule
-from fwplab.statistics import spread
 from fwplab.studies.irie2023 import LANGUAGES, MODELS, Irie2023
-from fwplab.table import Row, percent
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import Row
+from fwplab.tables.statistics import spread
 
 PARTS = {"irie2023": False, "irie2023 --quick": True}
 
 
-@answered
+@show_user_errors
 def page() -> None:
-    """The page."""
+    """Shows the page."""
     st.title("What can a sequence model compute?")
     left, right = st.columns(2)
     part = left.selectbox("study", list(PARTS))
     rule: Rule = right.selectbox(
-        "selection rule", RULES, help="Which checkpoint speaks for a run; strict sees no longer strings."
+        "selection rule", RULES, help="The rule that selects a member's checkpoint; strict uses no longer strings."
     )
     records = study_records("irie2023", PARTS[part])
     if not records:
@@ -26,9 +27,9 @@ def page() -> None:
         return
     rows = {(row.language, row.mixer): row for row in Irie2023().rows(records, rule)}
     st.caption(
-        "A cell: seeds whose selected checkpoint labels every string of Bin0 (lengths of training) and Bin1 (longer) "
-        "right at every position, of all seeds; below it the median share of Bin1 strings that are right, percent, and "
-        "what the better of two guesses scores. A click opens the runs."
+        "A cell shows the number of seeds whose selected checkpoint reaches 100 % on Bin0 (lengths of training) and on "
+        "Bin1 (longer strings), of all seeds. Below it are the median accuracy on Bin1 in percent and, in brackets, "
+        "that of the better of two guesses. A string counts as correct if all its labels are. A click opens the runs."
     )
     st.html(f"<style>{''.join(_style(row) for row in rows.values())}</style>")
     widths = [1.1, *[1.0] * len(MODELS)]
@@ -56,7 +57,7 @@ def _name(language: str, mixer: str) -> str:
 
 
 def _style(row: Row) -> str:
-    """Darker where more seeds solve it; on the element that Streamlit names after the button's key."""
+    """The colour of a cell, darker for more solved seeds; Streamlit derives the CSS class from the button's key."""
     share = row.solved / row.seeds
     name = _name(row.language, row.mixer)
     return f".st-key-{name} button {{ background: rgb(0 114 178 / {0.75 * share:.2f}); }}"

@@ -1,4 +1,4 @@
-"""A language: its rule, its words, why a word has its labels, its automaton, and a small training on it."""
+"""A page about one language: its rule, automaton and words, the labels of a string, and a short training on it."""
 
 import inspect
 from dataclasses import asdict, replace
@@ -6,11 +6,11 @@ from dataclasses import asdict, replace
 import numpy as np
 import streamlit as st
 
-from fwplab.app.shared import answered, choose, go
+from fwplab.app.shared import choose, go, show_user_errors
 from fwplab.app.training import Job
 from fwplab.errors import UserError
-from fwplab.extraction.mealy import escaped
-from fwplab.languages import END, LANGUAGES, Language, language
+from fwplab.extraction.mealy import escape_dot
+from fwplab.languages import END, LANGUAGES, Language, load_language
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
@@ -21,74 +21,77 @@ MOST_STEPS = 5_000
 SPLITS = SplitSpec(validation_strings=500, test_strings=200)
 
 
-@answered
+@show_user_errors
 def page() -> None:
-    """The page."""
+    """Shows the page."""
     st.title("Try a language")
-    spoken = language(choose("language", LANGUAGES.names(), "language"))
-    _rule(spoken)
-    _words(spoken)
-    _explained(spoken)
-    _training(spoken)
+    language = load_language(choose("language", LANGUAGES.names(), "language"))
+    _rule(language)
+    _words(language)
+    _labels(language)
+    _training(language)
 
 
-def _rule(spoken: Language) -> None:
-    text = inspect.getdoc(type(spoken)) or ""
+def _rule(language: Language) -> None:
+    text = inspect.getdoc(type(language)) or ""
     rule, _, examples = text.partition(">>>")
     st.markdown(rule)
-    st.caption(f"{spoken.hierarchy}; alphabet: {' '.join(spoken.symbols)}; labels: {' '.join(spoken.classes)}")
+    st.caption(f"{language.hierarchy}; alphabet: {' '.join(language.symbols)}; labels: {' '.join(language.classes)}")
     left, right = st.columns([3, 2])
     if examples:
         left.code(f">>>{examples}".strip(), language="python", wrap_lines=True)
-    moves = spoken.machine(STATES_DRAWN)
+    moves = language.machine(STATES_DRAWN)
     if moves is None:
-        right.caption(f"Not a finite automaton: more than {STATES_DRAWN} states can be reached.")
+        right.caption(f"No finite automaton is drawn: more than {STATES_DRAWN} states can be reached.")
     else:
-        right.graphviz_chart(_graph(spoken, moves))
+        right.graphviz_chart(_graph(language, moves))
 
 
-def _graph(spoken: Language, moves: dict[object, dict[str, object]]) -> str:
-    """The machine in the DOT language: double circles where a word may end, labels in the states."""
+def _graph(language: Language, moves: dict[object, dict[str, object]]) -> str:
+    """The machine in the DOT language, with the labels in the states; a double circle is an accepting state."""
     names = {state: f"s{number}" for number, state in enumerate(moves)}
-    grey = 'color="#888888", fontcolor="#888888"'  # reads on white and on black
+    grey = 'color="#888888", fontcolor="#888888"'  # can be read on white and on black
     lines = [f'digraph {{ rankdir=LR; bgcolor="transparent"; edge [{grey}]; node [color="#888888"];']
     lines.append("start [shape=point]; start -> s0;")
     for state, name in names.items():
-        shape = "doublecircle" if END in spoken.following(state) else "circle"
-        lines.append(
-            f'{name} [shape={shape}, style=filled, fillcolor=white, label="{escaped(spoken.label(state) or "-")}"];'
-        )
+        shape = "doublecircle" if END in language.following(state) else "circle"
+        label = escape_dot(language.label(state) or "-")
+        lines.append(f'{name} [shape={shape}, style=filled, fillcolor=white, label="{label}"];')
         targets: dict[object, list[str]] = {}
         for symbol, after in moves[state].items():
             targets.setdefault(after, []).append(symbol)
-        lines += [f'{name} -> {names[after]} [label="{escaped(", ".join(read))}"];' for after, read in targets.items()]
+        lines += [
+            f'{name} -> {names[after]} [label="{escape_dot(", ".join(read))}"];' for after, read in targets.items()
+        ]
     return "\n".join([*lines, "}"])
 
 
-def _words(spoken: Language) -> None:
+def _words(language: Language) -> None:
     st.subheader("Words")
     left, middle, right = st.columns(3, vertical_alignment="bottom")
     shortest = left.number_input("from length", 1, 500, 2)
     longest = middle.number_input("to length", 1, 500, 20)
     if right.button("other words"):
         st.session_state["draws"] = st.session_state.get("draws", 0) + 1
-    lengths = spoken.lengths(shortest, longest)
+    lengths = language.lengths(shortest, longest)
     if not lengths:
-        raise UserError(f"{spoken.name} has no word of length {shortest} to {longest}; choose a wider range")
+        raise UserError(f"{language.name} has no word of length {shortest} to {longest}; choose a wider range")
     generator = np.random.default_rng(st.session_state.get("draws", 0))
-    words = spoken.sample(sorted(generator.choice(lengths, 8).tolist()), generator)
-    st.code("\n\n".join(f"{word}\n{''.join(spoken.labels(word))}" for word in words), language=None)
+    words = language.sample(sorted(generator.choice(lengths, 8).tolist()), generator)
+    st.code("\n\n".join(f"{word}\n{''.join(language.labels(word))}" for word in words), language=None)
     st.caption("A word above the label of each of its positions.")
 
 
-def _explained(spoken: Language) -> None:
+def _labels(language: Language) -> None:
     st.subheader("Why a position has its label")
-    first = spoken.sample(spoken.lengths(2, 12)[-1:], np.random.default_rng(0))[0]
-    word = st.text_input(f"a string over {' '.join(spoken.symbols)}", first, max_chars=500, key=f"word-{spoken.name}")
-    labels, state, rows = spoken.labels(word), spoken.start, []
+    first = language.sample(language.lengths(2, 12)[-1:], np.random.default_rng(0))[0]
+    word = st.text_input(
+        f"a string over {' '.join(language.symbols)}", first, max_chars=500, key=f"word-{language.name}"
+    )
+    labels, state, rows = language.labels(word), language.start, []
     for position, (symbol, label) in enumerate(zip(word, labels, strict=True), start=1):
-        before, state = state, spoken.step(state, symbol)
-        may = " ".join(sorted(spoken.following(state))) or "nothing: no word begins like this"
+        before, state = state, language.step(state, symbol)
+        may = " ".join(sorted(language.following(state))) or "nothing: no word begins like this"
         rows.append(
             {
                 "position": position,
@@ -100,23 +103,23 @@ def _explained(spoken: Language) -> None:
             }
         )
     st.dataframe(rows, hide_index=True)
-    st.markdown(f"`{word}` is {'a' if spoken.contains(word) else 'no'} word of {spoken.name}.")
+    st.markdown(f"`{word}` is {'a' if language.contains(word) else 'no'} word of {language.name}.")
 
 
 @st.cache_resource
 def _jobs() -> dict[str, Job]:
-    """The trainings that pages of this server have started, by the key of their run."""
+    """The trainings that were started on this server, by the key of the run."""
     return {}
 
 
-def _training(spoken: Language) -> None:
+def _training(language: Language) -> None:
     st.subheader("A small training")
     first, second, third, fourth = st.columns(4, vertical_alignment="bottom")
     mixer = first.selectbox("mixer", MIXERS.names(), index=MIXERS.names().index("recurrent-delta"))
     seeds = second.number_input("seeds", 2, 8, 2)
     steps = third.number_input("steps at most", 100, MOST_STEPS, 800, step=100)
     run = Run(
-        spoken.name,
+        language.name,
         MIXERS.load(mixer)(),
         tuple(range(seeds)),
         (3e-3,),
@@ -127,12 +130,12 @@ def _training(spoken: Language) -> None:
     if fourth.button("train", disabled=job is not None and job.running, type="primary"):
         _jobs()[run.key] = Job(run)
     if run.key in _jobs():
-        _shown(run.key)
+        _job(run.key)
 
 
 @st.fragment(run_every="1s")
-@answered
-def _shown(key: str) -> None:
+@show_user_errors
+def _job(key: str) -> None:
     job = _jobs()[key]
     if job.error:
         st.error(job.error)

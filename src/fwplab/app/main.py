@@ -1,4 +1,4 @@
-"""The script that Streamlit runs: the pages and what they share."""
+"""The script that Streamlit runs: the list of pages and their common style."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ from fwplab.app import automaton, ladder, language, reader, runs
 
 
 def main() -> None:
-    """Shows the page that is asked for."""
+    """Shows the selected page."""
     st.set_page_config(page_title="fwplab", layout="wide")
     pages = {
         "ladder": st.Page(ladder.page, title="Ladder", url_path="ladder", default=True),

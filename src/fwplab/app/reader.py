@@ -1,4 +1,4 @@
-"""A checkpoint reads a string, one symbol after the other, and shows what it holds, writes and erases."""
+"""A trace of a checkpoint on a string: at each position the labels, the state, its updates and its eigenvalues."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import streamlit as st
 import torch
 
 from fwplab.app.drawing import captioned, complex_plane, curves, heat_map, narrowed, side_by_side, string_strip
-from fwplab.app.shared import Choice, answered, choose_checkpoint
+from fwplab.app.shared import Choice, choose_checkpoint, show_user_errors
 from fwplab.checkpoint import load_checkpoint
 from fwplab.errors import UserError
 from fwplab.languages import load_language
@@ -16,12 +16,12 @@ from fwplab.reading import WINDOW, Layer, Reading, read, spectrum
 
 FIRST_LENGTH = 24
 WIDEST = 900
-"""Pixels of a picture; a matrix with more columns has neighbours added up."""
+"""The width of a wide picture in pixels. In a matrix with more columns, neighbouring columns are added up."""
 
 
-@answered
+@show_user_errors
 def page() -> None:
-    """The page."""
+    """Shows the page."""
     st.title("Reader")
     choice = choose_checkpoint()
     if choice is None:
@@ -32,22 +32,22 @@ def page() -> None:
 
 
 def _string(choice: Choice) -> str:
-    """The string to read: typed, or drawn from the language."""
+    """The string to read, which the user types or draws at random."""
     language = load_language(choice.run.language)
     name = f"string-{language.name}"
     if name not in st.session_state:
-        st.session_state[name] = _drawn(language.name, FIRST_LENGTH, 0)
+        st.session_state[name] = _random_word(language.name, FIRST_LENGTH, 0)
     left, middle, right = st.columns([4, 1, 1], vertical_alignment="bottom")
     length = middle.number_input("length", 1, None, FIRST_LENGTH)
     if right.button("draw a word"):
         draws = st.session_state["draws"] = st.session_state.get("draws", 0) + 1
-        st.session_state[name] = _drawn(language.name, length, draws)
+        st.session_state[name] = _random_word(language.name, length, draws)
     string: str = left.text_input(f"string over {' '.join(language.symbols)}", key=name)
     return string
 
 
-def _drawn(name: str, length: int, seed: int) -> str:
-    """A word of this length, or of the nearest shorter one (else longer) that the language has."""
+def _random_word(name: str, length: int, seed: int) -> str:
+    """A word of this length. If the language has none, it is of the next shorter, or else the next longer length."""
     language = load_language(name)
     lengths = language.lengths(1, length)[-1:] or language.lengths(length, length + 50)[:1]
     return language.sample(lengths, np.random.default_rng(seed))[0]
@@ -74,9 +74,9 @@ def _layers(path: Path, changed: float, string: str, start: int) -> list[Layer]:
 
 
 @st.fragment
-@answered
+@show_user_errors
 def _walk(choice: Choice, string: str) -> None:
-    """The part that is drawn anew at every step."""
+    """The part of the page that is redrawn when the position changes."""
     reading = _reading(choice.path, choice.changed, string)
     last = len(reading.string)
     if st.session_state.get("position", 1) > last:
@@ -91,10 +91,11 @@ def _walk(choice: Choice, string: str) -> None:
     layer = layers[index]
     shown = range(layer.start, layer.start + len(layer.inputs))
     st.html(string_strip(reading.string, reading.expected, reading.predicted, at, reading.first_error, shown))
-    said = ", ".join(f"{value:.3f}" for value in reading.probabilities[at].tolist())
+    probabilities = ", ".join(f"{value:.3f}" for value in reading.probabilities[at].tolist())
     st.caption(
-        f"Position {at + 1}, symbol {reading.string[at]}: the language says {reading.expected[at]}, the model "
-        f"{reading.predicted[at]} (probabilities of the classes: {said}). Above: the string, its labels, the model's."
+        f"Position {at + 1}, symbol {reading.string[at]}: label {reading.expected[at]}, label of the model "
+        f"{reading.predicted[at]} (probabilities of the classes: {probabilities}). "
+        "Above: the string, its labels, the labels of the model."
     )
     if isinstance(layer.view, Writes):
         _fast_weights(layer, layer.view, at - layer.start)
@@ -109,16 +110,16 @@ def _go_to(position: int) -> None:
 
 
 def _fast_weights(layer: Layer, view: Writes, at: int) -> None:
-    """W before and after this symbol, what it wrote and erased, a head; then one head in time."""
+    """For every head W before and after this symbol, and its update; then one head over time."""
     weights = torch.cat(layer.states[: len(view.blocks)], dim=-1)
     heads = weights.shape[1]
     cell = max(3.0, min(12.0, 110 / weights.shape[2], 230 / weights.shape[3]))
     st.html(side_by_side([_head(head, weights, view, at, cell) for head in range(heads)]))
     st.caption(
-        "Rows: the key's side, columns: the value's side"
+        "Rows belong to the key, columns to the value"
         + (f" ({' | '.join(name for name, _ in view.blocks)})" if len(view.blocks) > 1 else "")
-        + ". Orange is positive, blue negative; full colour is the largest number of the head on the symbols shown. "
-        "Kept: the eigenvalue of the update along its key; all others are 1."
+        + ". Orange is positive, blue negative; full colour is the largest absolute value of the head in this window. "
+        "Kept is the eigenvalue of the update along its key; its other eigenvalues are 1."
     )
     head = st.radio("head", range(heads), format_func=lambda number: str(number + 1), horizontal=True)
     norms = weights[:, head].flatten(1).norm(dim=-1).tolist()
@@ -135,25 +136,25 @@ def _fast_weights(layer: Layer, view: Writes, at: int) -> None:
 def _head(head: int, weights: torch.Tensor, view: Writes, at: int, cell: float) -> str:
     """One head at one position: query, key, W before, what is written and erased, W after."""
     before, after = weights[at, head], weights[at + 1, head]
-    held = float(weights[:, head].abs().max())
-    moved = max(float(view.wrote[:, head].abs().max()), float(view.erased[:, head].abs().max()))
+    largest_weight = float(weights[:, head].abs().max())
+    largest_update = max(float(view.wrote[:, head].abs().max()), float(view.erased[:, head].abs().max()))
     parts = (
         ("q", view.query[at, head, :, None], float(view.query[:, head].abs().max())),
         ("k", view.key[at, head].T, float(view.key[:, head].abs().max())),
-        *(("W before", before, held), ("written", view.wrote[at, head], moved)),
-        *(("erased", view.erased[at, head], moved), ("W after", after, held)),
+        *(("W before", before, largest_weight), ("written", view.wrote[at, head], largest_update)),
+        *(("erased", view.erased[at, head], largest_update), ("W after", after, largest_weight)),
     )
     pictures = [captioned(heat_map(part.numpy(), limit, name, cell=cell), name) for name, part, limit in parts]
-    facts = "; ".join(
+    rates = "; ".join(
         f"{name}: rate {rate:.3f}, kept {kept:.3f}"
         for name, rate, kept in zip(view.updates, view.rate[at, head], view.kept[at, head], strict=True)
     )
-    title = f"<div><b>head {head + 1}</b> <small>{facts}</small></div>"
+    title = f"<div><b>head {head + 1}</b> <small>{rates}</small></div>"
     return f'<div style="margin:0 1.5rem .8rem 0">{title}{side_by_side(pictures)}</div>'
 
 
 def _spectrum(layer: Layer, at: int, head: int) -> str:
-    """The eigenvalues of the whole step of one head; a sentence where there are none to be had."""
+    """A picture of the eigenvalues of the whole step of one head, or the reason why there are none."""
     try:
         eigenvalues = spectrum(layer, layer.start + at, head).numpy()
     except UserError as error:
@@ -163,7 +164,7 @@ def _spectrum(layer: Layer, at: int, head: int) -> str:
 
 
 def _vectors(layer: Layer, at: int) -> None:
-    """A state without matrices: units over time."""
+    """For a mixer whose state is vectors: the units over time."""
     pictures = []
     for name, part in layer.mixer.named_state(layer.states).items():
         values = part.flatten(1)[1:].T.numpy()
@@ -178,7 +179,7 @@ def _vectors(layer: Layer, at: int) -> None:
 
 
 def _attention(layer: Layer, view: Attention, at: int) -> None:
-    """Where this position looks, a row a head; then the positions shown, of one head."""
+    """The attention of this position in every head; then the attention of one head over the window."""
     heads, time, _ = view.rows.shape
     seen = layer.start + at + 1
     here, columns = narrowed(view.rows[:, at, :seen].numpy(), WIDEST // 3), "a column a position"
@@ -190,9 +191,9 @@ def _attention(layer: Layer, view: Attention, at: int) -> None:
     head = st.radio("head", range(heads), format_func=lambda number: str(number + 1), horizontal=True)
     nearby = view.rows[head, :, layer.start :].numpy()
     whole = heat_map(nearby, 1.0, "attention", cell=max(1.0, min(18.0, 420 / time)))
-    said = f"head {head + 1}: a row a position, what it attends to in the columns"
+    caption = f"head {head + 1}: a row a position, what it attends to in the columns"
     if layer.start:
         earlier = float(view.rows[head, at, : layer.start].sum())
-        said += f", from position {layer.start + 1}; {earlier:.3f} of this position's attention goes to earlier ones"
+        caption += f", from position {layer.start + 1}; {earlier:.3f} of this position's attention goes to earlier ones"
     norm = curves({"norm": layer.norms[1:].tolist()}, at, "norm of the keys and values so far")
-    st.html(side_by_side([captioned(whole, said), norm]))
+    st.html(side_by_side([captioned(whole, caption), norm]))

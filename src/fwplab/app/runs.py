@@ -1,4 +1,4 @@
-"""The runs of a cell: what came out, curves by seed, live while they train, and two recipes beside each other."""
+"""The runs of one language and mixer: their results, learning curves, current trainings, and a comparison of two."""
 
 import difflib
 import json
@@ -7,23 +7,23 @@ import time
 import altair
 import streamlit as st
 
-from fwplab.app.shared import answered, cell_records, choose_cell, specs, study_records
-from fwplab.checkpoint import read_facts
+from fwplab.app.shared import cell_records, choose_cell, show_user_errors, specs, study_records
+from fwplab.checkpoint import read_header
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.record import Member, Record
 from fwplab.run import Run, from_dict, to_dict
 from fwplab.studies.irie2023 import Irie2023
-from fwplab.table import percent
+from fwplab.tables.numbers import percent
 from fwplab.trainer import RESUME
 
 LIVE_SECONDS = 60
-"""A run whose state was written no longer ago than this is taken to be training."""
+"""How long after its state was last saved a run counts as being trained."""
 
 
-@answered
+@show_user_errors
 def page() -> None:
-    """The page."""
+    """Shows the page."""
     st.title("Runs")
     language, mixer = choose_cell()
     records = cell_records(language, mixer)
@@ -41,11 +41,11 @@ def page() -> None:
 
 
 def _verdict(language: str, mixer: str) -> None:
-    """What the paper says of the cell, and what the study of its table found."""
+    """Shows the result of the study irie2023 and the paper's claim."""
     in_cell = [r for r in study_records("irie2023", False) if (r.run.language, r.run.mixer_name) == (language, mixer)]
     for row in Irie2023().rows(in_cell):
         low, high = (percent(end) for end in row.interval)
-        claim = f"the paper says it {row.claim}: {row.verdict}" if row.claim else "the paper does not say"
+        claim = f"the paper says it {row.claim}: {row.verdict}" if row.claim else "the paper makes no claim"
         st.markdown(
             f"Study irie2023, {row.rule} rule: {row.solved} of {row.seeds} seeds solve {language} "
             f"(95 % interval {low}-{high} %); {claim}."
@@ -100,7 +100,7 @@ def _curves(records: list[Record]) -> None:
             else (("Bin0", check.bin0_accuracy), ("Bin1", check.bin1_accuracy))
         )
     ]
-    st.altair_chart(_chart(values, "loss of a position" if loss else "strings right everywhere (%)", loss=loss))
+    st.altair_chart(_chart(values, "mean loss of a position" if loss else "correct strings (%)", loss=loss))
 
 
 def _chart(values: list[dict[str, object]], title: str, *, loss: bool) -> altair.Chart:
@@ -125,38 +125,38 @@ def _difference(records: list[Record]) -> None:
     known = {record.run.key: record.run for record in records} | specs()
     keys = list(known)
 
-    def described(key: str) -> str:
+    def describe(key: str) -> str:
         run = known[key]
         return f"{run.mixer_name} on {run.language}, seeds {', '.join(map(str, run.seeds))} ({key})"
 
     left, right = st.columns(2)
-    one = left.selectbox("this run", keys, format_func=described)
-    other = right.selectbox("that run", keys, index=min(1, len(keys) - 1), format_func=described)
+    one = left.selectbox("this run", keys, format_func=describe)
+    other = right.selectbox("that run", keys, index=min(1, len(keys) - 1), format_func=describe)
     texts = [json.dumps(to_dict(known[key]), indent=1).splitlines() for key in (one, other)]
-    lines = difflib.unified_diff(texts[0], texts[1], described(one), described(other), lineterm="", n=1)
+    lines = difflib.unified_diff(texts[0], texts[1], describe(one), describe(other), lineterm="", n=1)
     st.code("\n".join(lines) or "the same spec", language="diff")
 
 
 @st.fragment(run_every="2s")
-@answered
+@show_user_errors
 def _training(language: str, mixer: str) -> None:
-    """What is being trained now, read from the states that the workers write every few seconds."""
+    """Shows the runs that are being trained, from the states that workers save every few seconds."""
     for path in (home() / "runs").glob(f"*/{RESUME}"):
         try:
             if time.time() - path.stat().st_mtime > LIVE_SECONDS:
                 continue
-            facts = read_facts(path)
-            run = from_dict(Run, facts["run"])
-        except (UserError, FileNotFoundError, KeyError):  # removed between two looks, or of another version
+            header = read_header(path)
+            run = from_dict(Run, header["run"])
+        except (UserError, FileNotFoundError, KeyError):  # removed in the meantime, or of another version of fwplab
             continue
-        if (run.language, run.mixer_name) == (language, mixer) and facts["step"] < run.protocol.max_steps:
-            _progress(run, facts)
+        if (run.language, run.mixer_name) == (language, mixer) and header["step"] < run.protocol.max_steps:
+            _progress(run, header)
 
 
-def _progress(run: Run, facts: dict[str, object]) -> None:
-    step = int(str(facts["step"]))
+def _progress(run: Run, header: dict[str, object]) -> None:
+    step = int(str(header["step"]))
     st.progress(step / run.protocol.max_steps, f"training: run {run.key}, step {step:,} of {run.protocol.max_steps:,}")
-    members = facts["members"]
+    members = header["members"]
     assert isinstance(members, list)
     values = [
         {"step": check["step"], "bin": name, "value": 100 * check[field], "member": f"seed {member['seed']}"}
@@ -165,4 +165,4 @@ def _progress(run: Run, facts: dict[str, object]) -> None:
         for name, field in (("Bin0", "bin0_accuracy"), ("Bin1", "bin1_accuracy"))
     ]
     if values:
-        st.altair_chart(_chart(values, "strings right everywhere (%)", loss=False))
+        st.altair_chart(_chart(values, "correct strings (%)", loss=False))

@@ -1,4 +1,4 @@
-"""What the pages share: records, checkpoints, the chosen cell, and how an error looks."""
+"""What the pages share: records, checkpoints, the selected language and mixer, and the display of errors."""
 
 import os
 import time
@@ -11,7 +11,7 @@ from typing import ParamSpec
 import streamlit as st
 
 from fwplab.archive import shipped, shipped_checkpoints
-from fwplab.checkpoint import read_facts
+from fwplab.checkpoint import read_header
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.languages import LANGUAGES
@@ -24,49 +24,49 @@ from fwplab.studies.study import finished
 
 Arguments = ParamSpec("Arguments")
 RULES: tuple[Rule, ...] = ("paper", "strict", "last", "oracle")
-FRESH_SECONDS = 10
-"""For how long a page shows the records that it has read before it looks again."""
+CACHE_SECONDS = 10
+"""How long a page may show a list of files, or the records of a database server, before it is read again."""
 
 
-def answered(page: Callable[Arguments, None]) -> Callable[Arguments, None]:
-    """A page, or a part of one, on which wrong input is answered in one line, as on the command line."""
+def show_user_errors(page: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Decorates a page, or a part of one, so that it shows a `UserError` as one line."""
 
     @wraps(page)
-    def shown(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+    def decorated(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             page(*args, **kwargs)
         except UserError as error:
             st.error(str(error))
 
-    return shown
+    return decorated
 
 
 def study_records(name: str, quick: bool) -> list[Record]:
-    """The finished records of a study, own and shipped."""
-    return _study_records(name, quick, _changed())
+    """The finished records of a study, from the user's store and from the package."""
+    return _study_records(name, quick, _store_version())
 
 
 @lru_cache(maxsize=4)
-def _study_records(name: str, quick: bool, changed: float) -> list[Record]:
+def _study_records(name: str, quick: bool, version: float) -> list[Record]:
     study = STUDIES.load(name)()
     with Store() as own, shipped(study.records_of or name) as others:
         return finished(study.runs(quick=quick), (own, others))
 
 
-def _changed() -> float:
-    """Another number when the store may have changed: its file has, or, for a server, some seconds have passed."""
+def _store_version() -> float:
+    """A number that changes when the store's file changes, or, for a database server, every `CACHE_SECONDS`."""
     if "FWPLAB_STORE" in os.environ:
-        return time.monotonic() // FRESH_SECONDS
+        return time.monotonic() // CACHE_SECONDS
     return max((path.stat().st_mtime for path in home().glob("records.sqlite*")), default=0.0)
 
 
 def cell_records(language: str, mixer: str) -> list[Record]:
-    """All finished records of a cell, whichever study they belong to; one's own first."""
-    return _cell_records(language, mixer, _changed())
+    """All finished records of a language and a mixer, of any study; those of the user's store come first."""
+    return _cell_records(language, mixer, _store_version())
 
 
 @lru_cache(maxsize=128)
-def _cell_records(language: str, mixer: str, changed: float) -> list[Record]:
+def _cell_records(language: str, mixer: str, version: float) -> list[Record]:
     with Store() as own:
         found = own.records(language=language, mixer=mixer)
     keys = {record.run.key for record in found}
@@ -81,7 +81,7 @@ def _shipped_records() -> list[Record]:
 
 
 def specs() -> dict[str, Run]:
-    """The specs of all finished runs by key, those that come with the package first."""
+    """The specifications of all finished runs by key; those of the package come first."""
     with Store() as own:
         found = [*(record.run for record in _shipped_records()), *own.specs()]
     return {run.key: run for run in found}
@@ -89,18 +89,24 @@ def specs() -> dict[str, Run]:
 
 @dataclass(frozen=True)
 class Choice:
-    """A checkpoint that can be chosen: a file that fwplab itself keeps, and what its header says."""
+    """A checkpoint that the user can select."""
 
     path: Path
+    """Its file."""
     run: Run
+    """The run that it belongs to."""
     seed: int
+    """The member's seed."""
     rule: Rule
+    """The rule that selected it."""
     step: int
+    """The number of training steps before it."""
     shipped: bool
+    """Whether it comes with the package."""
 
     @property
     def changed(self) -> float:
-        """When the file was written; a `UserError` where it has gone."""
+        """The time of the file's last change. Raises `UserError` if the file has been removed."""
         try:
             return self.path.stat().st_mtime
         except FileNotFoundError as error:
@@ -108,7 +114,7 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """One line to choose it by."""
+        """Its line in the select box."""
         shape = self.run.model
         origin = "shipped" if self.shipped else f"run {self.run.key}"
         return (
@@ -117,17 +123,17 @@ class Choice:
         )
 
 
-@st.cache_resource(ttl=FRESH_SECONDS, show_spinner=False)
+@st.cache_resource(ttl=CACHE_SECONDS, show_spinner=False)
 def checkpoints() -> tuple[list[Choice], list[str]]:
-    """The checkpoints in `FWPLAB_HOME` and in the package, and one line for each file that is broken."""
+    """The checkpoints in `FWPLAB_HOME` and in the package, and an error message for each file that is broken."""
     found, broken = [], []
     own = [(path, False) for path in sorted((home() / "runs").glob("*/seed-*.safetensors"))]
     with_package = [(path, True) for path in shipped_checkpoints()]
     for path, is_shipped in own + with_package:
         try:
-            facts = read_facts(path)
-            run = from_dict(Run, facts["run"])
-            found.append(Choice(path, run, facts["seed"], facts["rule"], facts["step"], is_shipped))
+            header = read_header(path)
+            run = from_dict(Run, header["run"])
+            found.append(Choice(path, run, header["seed"], header["rule"], header["step"], is_shipped))
         except (UserError, KeyError) as error:
             broken.append(str(error))
     found.sort(key=lambda choice: (choice.run.language, choice.run.mixer_name, choice.seed, RULES.index(choice.rule)))
@@ -135,11 +141,11 @@ def checkpoints() -> tuple[list[Choice], list[str]]:
 
 
 PREFERRED = {"language": "parity", "mixer": "recurrent-delta"}
-"""What a page shows before anybody has chosen."""
+"""The initial selection."""
 
 
 def choose(label: str, options: list[str], name: str) -> str:
-    """A select box whose choice other pages see and keep, under `name`."""
+    """A select box whose selection all pages share in the session state, under `name`."""
     before = st.session_state.get(name, PREFERRED.get(name))
     index = options.index(before) if before in options else 0
     chosen: str = st.selectbox(label, options, index=index, key=f"box-{name}-{label}")
@@ -148,7 +154,7 @@ def choose(label: str, options: list[str], name: str) -> str:
 
 
 def choose_cell(languages: list[str] | None = None, mixers: list[str] | None = None) -> tuple[str, str]:
-    """The language and the mixer that all pages look at."""
+    """Two select boxes; returns the language and the mixer, which all pages share."""
     left, right = st.columns(2)
     with left:
         language = choose("language", languages or LANGUAGES.names(), "language")
@@ -158,7 +164,7 @@ def choose_cell(languages: list[str] | None = None, mixers: list[str] | None = N
 
 
 def choose_checkpoint() -> Choice | None:
-    """The checkpoint to look into; None, and a word on how to get one, if there is none."""
+    """Select boxes for a checkpoint. If there is none, it shows how to train one and returns None."""
     found, broken = checkpoints()
     for line in broken:
         st.warning(line)
@@ -167,15 +173,15 @@ def choose_checkpoint() -> Choice | None:
         return None
     first, second, third = st.columns([1, 1, 2])
     with first:
-        spoken = choose("language", sorted({choice.run.language for choice in found}), "language")
-    of_language = [choice for choice in found if choice.run.language == spoken]
+        language = choose("language", sorted({choice.run.language for choice in found}), "language")
+    of_language = [choice for choice in found if choice.run.language == language]
     with second:
         mixer = choose("mixer", sorted({choice.run.mixer_name for choice in of_language}), "mixer")
     choices = [choice for choice in of_language if choice.run.mixer_name == mixer]
-    index = third.selectbox("checkpoint", range(len(choices)), format_func=lambda place: choices[place].label)
+    index = third.selectbox("checkpoint", range(len(choices)), format_func=lambda index: choices[index].label)
     return choices[index]
 
 
 def go(page: str) -> None:
-    """To another page."""
+    """Opens another page."""
     st.switch_page(st.session_state["pages"][page])

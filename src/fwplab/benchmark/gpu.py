@@ -1,6 +1,6 @@
-"""The operators and populations on a GPU, beside what else computes them there.
+"""Benchmarks of the operators and of populations on a GPU, beside their alternatives there.
 
-Everything but the graphs runs on a CPU as well, which is how it is tested.
+Everything except CUDA graphs also runs on a CPU, which the tests use.
 """
 
 import importlib
@@ -32,48 +32,66 @@ CASES = tuple(
 QUICK = tuple(case for case in CASES if case.width == 16 or case.operator == "elementwise")
 MEMBERS = (1, 16, 64, 256)
 WARM = 20
-"""Steps before a population is timed: kernels are compiled, the step is recorded."""
+"""The number of steps before a population is timed, in which kernels are compiled and the step is recorded."""
 
 
 @dataclass(frozen=True)
 class GpuRow:
-    """One case on a GPU, forward and backward in float32, medians of rounds in which all take turns.
+    """The times of one case on a GPU, forward and backward in float32: medians of rounds in which all take turns.
 
-    `seconds` is a call of `backend`, `ratio_graphed` the time of the same replayed as a CUDA graph, as in a training
-    step, over it. The other ratios too are times of the other over `seconds`: the published-style loop, the tuned
-    loop, the tuned loop replayed as a CUDA graph, the same compiled by `torch.compile` for CUDA graphs, cuDNN's LSTM
-    of equal width, flash-linear-attention's chunk kernel in bfloat16, where it is installed, and the published code's
-    CUDA kernel, where a clone of it is named. `failed` says why one is missing; `error`, why no speed is given at all.
+    A ratio is the time of an alternative over `seconds`, nan if it was not measured.
     """
 
     operator: str
+    """The operator."""
     heads: int
+    """The number of heads."""
     width: int
+    """The width of a head."""
     batch: int
+    """The number of sequences."""
     length: int
+    """Their length."""
     backend: str
+    """The implementation that is measured."""
     seconds: float = math.nan
+    """The time of one call."""
     ratio_graphed: float = math.nan
+    """The same implementation, replayed as a CUDA graph, as in a training step."""
     ratio_published_loop: float = math.nan
+    """A loop in the style of the published code."""
     ratio_tuned_loop: float = math.nan
+    """The tuned PyTorch loop."""
     ratio_graphed_loop: float = math.nan
+    """The tuned loop, replayed as a CUDA graph."""
     ratio_compiled_loop: float = math.nan
+    """The tuned loop, compiled by `torch.compile` for CUDA graphs."""
     ratio_lstm: float = math.nan
+    """cuDNN's LSTM of equal width."""
     ratio_fla: float = math.nan
+    """The chunk kernel of flash-linear-attention in bfloat16, if that is installed."""
     ratio_published_cuda: float = math.nan
+    """The CUDA kernel of the published code, if a clone of it is given."""
     failed: str = ""
+    """Why alternatives failed."""
     error: str | None = None
+    """Why there is no time at all."""
 
 
 @dataclass(frozen=True)
 class GpuSeeds:
-    """Members that learn together as one population; `ratio` is their seed-steps a second over those of one alone."""
+    """The speed of a population."""
 
     model: str
+    """The name of the mixer."""
     batch: int
+    """The batch size of each member."""
     members: int
+    """The number of members."""
     seed_steps_per_second: float
+    """Training steps a second, added over the members."""
     ratio: float
+    """The same, relative to a population of one member."""
 
 
 def measure(
@@ -87,8 +105,15 @@ def measure(
     compiled: bool = True,
     published: Path | None = None,
 ) -> list[GpuRow]:
-    """A row; `compiled=False` leaves out `torch.compile`, which takes minutes for a loop over the length; `published`
-    is a clone of the published code."""
+    """Measures one case.
+
+    batch: the number of sequences.
+    length: their length.
+    rounds: the number of rounds of which the medians are taken.
+    backend: an implementation, or "auto" for the default one.
+    compiled: whether to measure `torch.compile`, which takes minutes for a loop.
+    published: a clone of the published code, for its CUDA kernels.
+    """
     where, name = torch.device(device), case.backend(backend, device)
     shape = case.operator, case.heads, case.width, batch, length, name
     if where.type == "cuda" and backend == "auto" and name != "triton":
@@ -96,7 +121,7 @@ def measure(
     wrong = None if name == "triton" else check(case, name, device)  # the kernels' own check is part of choosing them
     if wrong:
         return [GpuRow(*shape, error=wrong)]
-    torch.backends.cudnn.allow_tf32 = False  # float32 as the rest, and as `Training` has it
+    torch.backends.cudnn.allow_tf32 = False  # full float32, as everywhere else and in `Training`
     inputs = draw(case, batch, length, device=device)
     tuned = case.forms["loop" if "loop" in case.forms else "reference"]
     ways: dict[str, Callable[[], Callable[[], object]]] = {
@@ -118,7 +143,7 @@ def measure(
         try:
             call = make()
             call()
-        except Exception as failure:  # whatever another's code, the compiler or the driver raises is the reason
+        except Exception as failure:  # other libraries, the compiler and the driver raise any kind of error
             if label == "own":
                 raise
             failed[label] = f"{type(failure).__name__}: {reason(failure)}"
@@ -131,28 +156,28 @@ def measure(
 
 
 def measure_seeds(model: str, device: str, batch: int, members: tuple[int, ...] = MEMBERS) -> list[GpuSeeds]:
-    """A row for each size of a population of one model on parity, hidden 32, two layers."""
+    """Measures populations of several sizes, of one model on parity with hidden 32 and two layers."""
     rows: list[GpuSeeds] = []
     for count in members:
         training = Training(run_of(model, count, batch), device)
         for _ in range(WARM):
             training.step()
-        rate = count / seconds(training.step, torch.device(device), least=1.0)
+        rate = count / seconds_per_call(training.step, torch.device(device), min_seconds=1.0)
         rows.append(GpuSeeds(model, batch, count, rate, rate / rows[0].seed_steps_per_second if rows else 1.0))
     return rows
 
 
 def medians(calls: Mapping[str, Callable[[], object]], device: torch.device, rounds: int) -> dict[str, float]:
-    """Median seconds of one call of each, in turns."""
+    """The median seconds of one call of each; all take turns in every round."""
     times: dict[str, list[float]] = {label: [] for label in calls}
     for _ in range(rounds):
         for label, call in calls.items():
-            times[label].append(seconds(call, device))
+            times[label].append(seconds_per_call(call, device))
     return {label: statistics.median(values) for label, values in times.items()}
 
 
-def seconds(call: Callable[[], object], device: torch.device, least: float = 0.1) -> float:
-    """Seconds of one call, the mean over as many as take `least` seconds; the GPU is waited for at both ends alone."""
+def seconds_per_call(call: Callable[[], object], device: torch.device, min_seconds: float = 0.1) -> float:
+    """The mean seconds of one call, over as many calls as take `min_seconds`; the GPU is synchronised at the end."""
 
     def run(count: int) -> float:
         start = time.perf_counter()
@@ -163,16 +188,16 @@ def seconds(call: Callable[[], object], device: torch.device, least: float = 0.1
         return time.perf_counter() - start
 
     count, passed = 1, run(1)
-    while passed < least:
-        count = max(2 * count, int(1.2 * count * least / max(passed, 1e-9)))
+    while passed < min_seconds:
+        count = max(2 * count, int(1.2 * count * min_seconds / max(passed, 1e-9)))
         passed = run(count)
     return passed / count
 
 
 def graphed(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """The call recorded as a CUDA graph; what it returned at first is what a replay overwrites."""
+    """Records the call as a CUDA graph; returns the function that replays it."""
     if device.type != "cuda":
-        raise UserError("there are CUDA graphs on a CUDA GPU alone")
+        raise UserError("CUDA graphs need a CUDA GPU")
     with torch.cuda.device(device):
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -186,17 +211,20 @@ def graphed(call: Callable[[], object], device: torch.device) -> Callable[[], ob
 
 
 def compiled_passes(form: Callable[..., Scan], inputs: Inputs) -> Callable[[], tuple[Tensor, ...]]:
-    """The form compiled by `torch.compile` for these shapes and no others."""
+    """Forward and backward of the form, compiled by `torch.compile` for the shapes of these inputs."""
     torch._dynamo.reset()
     return passes(torch.compile(form, mode="reduce-overhead", dynamic=False), inputs)
 
 
 FLA = {"linear": ("fla.ops.linear_attn", "chunk_linear_attn"), "delta": ("fla.ops.delta_rule", "chunk_delta_rule")}
-"""Of flash-linear-attention; its chunk kernels take bfloat16."""
+"""The modules and functions of flash-linear-attention's chunk kernels, which take bfloat16."""
 
 
 def fla_passes(case: Case, inputs: Inputs) -> Callable[[], tuple[Tensor, ...]]:
-    """Forward and backward of flash-linear-attention's kernel of the rule, from a state of zeros."""
+    """Forward and backward of flash-linear-attention's kernel, from a state of zeros.
+
+    Raises `UserError` if it has none for this operator.
+    """
     if case.operator not in FLA:
         raise UserError(f"flash-linear-attention has no {case.operator}")
     module, name = FLA[case.operator]

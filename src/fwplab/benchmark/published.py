@@ -1,7 +1,7 @@
-"""The rules as the published code's plain loops write them: the yardstick of `ratio_published_loop`.
+"""The rules as plain PyTorch loops in the style of the published code, the baseline of `ratio_published_loop`.
 
-One position after the other, each read by indexing, one operation for each symbol of the equation. The layout is the
-house's, so that no transposition is timed.
+They index one position after the other, with one operation for each operation of the equation. Their tensor layout is
+that of `fwplab.ops`, so that no transposition is timed.
 """
 
 import torch
@@ -44,7 +44,7 @@ def recurrent_delta(
     state: Tensor,
     last: Tensor,
 ) -> Scan:
-    """The delta rule whose inputs see `h = tanh(o)`."""
+    """The delta rule with `h = tanh(o)` of the position before as a further input of query, key, value and beta."""
     outputs = []
     for t in range(query.shape[1]):
         h = torch.tanh(last)
@@ -60,7 +60,7 @@ def recurrent_delta(
 
 
 def srwm(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
-    """Four blocks, each read by x, q and k and written with its own rate."""
+    """`y, q, k, b = x W; W_j += b_j k^T (q W_j - k W_j)` for the four blocks `W_j` of W."""
     blocks = [w_y, w_q, w_k, w_b]
     outputs = []
     for t in range(x.shape[1]):
@@ -75,7 +75,7 @@ def srwm(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
 
 
 def elementwise(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> Scan:
-    """`c = f c + (1 - f) z` with both gates looking at c."""
+    """`c = f c + (1 - f) z`, where the gates f and z depend on the last c."""
     outputs = []
     for t in range(z.shape[1]):
         new = torch.tanh(z[:, t] + w_z * cell)

@@ -1,8 +1,8 @@
-"""The CUDA kernels of the code published with arXiv 2310.16076, from a clone of it that a user names.
+"""The CUDA kernels of the code published with arXiv 2310.16076, from a clone of its repository.
 
-They are compiled when they are first imported (PyTorch's `cpp_extension`, nvcc and ninja), take
-`[batch, heads, time, d]`, start from a state of zeros, and leave the last state in the tensors that they were given,
-so that every call needs new ones.
+They are compiled at their first import (by PyTorch's `cpp_extension` with nvcc and ninja). Their tensors are
+`[batch, heads, time, d]`. They start from a state of zeros and overwrite it with the last state, so that every call
+needs a new one.
 """
 
 import importlib.util
@@ -23,13 +23,13 @@ KERNELS = {
     "recurrent_delta": ("rec_update_fwm_tanh", "rec_delta_fn"),
     "srwm": ("self_ref_v0", "self_ref_v0"),
 }
-"""Package and function of each rule that the published code has a kernel of."""
+"""The package and the function of each published kernel, by rule."""
 TOLERANCE = 1e-3
-"""Of the largest value, against the reference in float64."""
+"""The largest difference from the reference in float64, relative to the largest value."""
 
 
 def check_folder(folder: Path) -> None:
-    """Raises `UserError` for a folder that is no clone of the published code."""
+    """Raises `UserError` if the folder is no clone of the published code."""
     missing = [package for package, _ in KERNELS.values() if not (folder / package / "__init__.py").is_file()]
     if missing:
         raise UserError(f"--published: {str(folder)!r} is no clone of IDSIA/fwp-formal-lang: no {', '.join(missing)}")
@@ -38,12 +38,12 @@ def check_folder(folder: Path) -> None:
 def published_passes(case: Case, inputs: Inputs, folder: Path) -> Callable[[], tuple[Tensor, ...]]:
     """Forward and backward of the published kernel of the rule, from a state of zeros.
 
-    Raises `UserError` where there is none, or where it computes something else than the reference.
+    Raises `UserError` if there is no such kernel, or if its results differ from those of the reference.
     """
     if case.rule not in KERNELS or case.operator == "gated_delta":
         raise UserError(f"the published code has no kernel of {case.operator}")
     kernel = _load(folder, case.rule)
-    leaves = [tensor.contiguous().requires_grad_() for tensor in _theirs(case.rule, inputs)]
+    leaves = [tensor.contiguous().requires_grad_() for tensor in _published_layout(case.rule, inputs)]
     cotangent = torch.randn_like(leaves[0])
 
     def run() -> tuple[Tensor, ...]:
@@ -51,16 +51,16 @@ def published_passes(case: Case, inputs: Inputs, folder: Path) -> Callable[[], t
 
     with torch.no_grad():
         output: Tensor = kernel(*_arguments(case.rule, leaves))
-    for place, (found, truth) in enumerate(zip((output, *run()), _exact(case, inputs, cotangent), strict=True)):
-        if not bool((found - truth).abs().max() <= TOLERANCE * truth.abs().max()):
-            raise UserError(f"the published kernel differs from the reference (result {place})")
+    for index, (found, expected) in enumerate(zip((output, *run()), _exact(case, inputs, cotangent), strict=True)):
+        if not bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max()):
+            raise UserError(f"the published kernel differs from the reference (result {index})")
     return run
 
 
 @cache
 def _load(folder: Path, rule: str) -> Callable[..., Tensor]:
     package, function = KERNELS[rule]
-    name = f"_published_{package}"  # under its own name it would hide another library's, as `fast_transformers`
+    name = f"_published_{package}"  # its own name, such as `fast_transformers`, may be that of an installed library
     spec = importlib.util.spec_from_file_location(name, folder / package / "__init__.py")
     assert spec is not None
     assert spec.loader is not None
@@ -70,8 +70,8 @@ def _load(folder: Path, rule: str) -> Callable[..., Tensor]:
     return found
 
 
-def _theirs(rule: str, inputs: Inputs) -> list[Tensor]:
-    """Our inputs without states, or their gradients, as the published kernel has them."""
+def _published_layout(rule: str, inputs: Inputs) -> list[Tensor]:
+    """Inputs without states, or their gradients, in the layout of the published kernel."""
     if rule == "srwm":
         x, *blocks = (tensor for tensor in inputs if tensor is not None)
         return [x.transpose(1, 2), *blocks]
@@ -87,7 +87,7 @@ def _theirs(rule: str, inputs: Inputs) -> list[Tensor]:
 
 
 def _arguments(rule: str, leaves: list[Tensor]) -> list[Tensor]:
-    """The same with states that the kernel may write into."""
+    """The arguments of the published kernel: the inputs, and new states that it may overwrite."""
     if rule == "srwm":
         return [leaves[0], *(block.clone() for block in leaves[1:])]
     batch, heads, _, width = leaves[0].shape
@@ -98,7 +98,7 @@ def _arguments(rule: str, leaves: list[Tensor]) -> list[Tensor]:
 
 
 def _exact(case: Case, inputs: Inputs, cotangent: Tensor) -> list[Tensor]:
-    """Output and gradients of the reference in float64 from a state of zeros, as the published kernel has them."""
+    """Output and gradients of the reference in float64 from a state of zeros, in the layout of the published kernel."""
     states = {"linear": 1, "delta": 1, "recurrent_delta": 2, "srwm": 0}[case.rule]
     exact = [None if tensor is None else tensor.detach().double() for tensor in inputs]
     learned = exact[: len(exact) - states]
@@ -106,4 +106,4 @@ def _exact(case: Case, inputs: Inputs, cotangent: Tensor) -> list[Tensor]:
     leaves = [tensor.requires_grad_() for tensor in learned if tensor is not None]
     output = case.forms["reference"](*learned, *zeros).output
     gradients = torch.autograd.grad(output, leaves, cotangent.transpose(1, 2).double())
-    return [output.detach().transpose(1, 2), *_theirs(case.rule, list(gradients))]
+    return [output.detach().transpose(1, 2), *_published_layout(case.rule, list(gradients))]

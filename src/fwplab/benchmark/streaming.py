@@ -1,4 +1,4 @@
-"""Tokens a second of one long sequence, read in pieces with the state carried on, as a user streams it."""
+"""The speed of reading one long sequence in pieces, with the state carried over."""
 
 import math
 import time
@@ -13,26 +13,33 @@ from fwplab.benchmark.operators import Case, check, draw
 from fwplab.ops import Scan
 
 PIECE = 1000
-"""Positions that are read at once: memory does not grow with the sequence."""
+"""The number of positions in a piece; with pieces, the memory does not grow with the length."""
 LOOP_LENGTH = 2000
-"""Positions of the tuned loop, whose speed does not depend on the length."""
+"""The length for the tuned loop, whose speed does not depend on the length."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One sequence of one head, forward only, on one thread. `error`: why no speed is given."""
+    """The speed for one sequence of one head, forward only, on one thread."""
 
     operator: str
+    """The operator."""
     width: int
+    """The width of the head."""
     length: int
+    """The length of the sequence."""
     backend: str
+    """The implementation that is measured."""
     tokens_per_second: float = math.nan
+    """The number of positions a second."""
     ratio_tuned_loop: float = math.nan
+    """The same, relative to the tuned PyTorch loop."""
     error: str | None = None
+    """Why there is no speed."""
 
 
 def measure(case: Case, lengths: tuple[int, ...], rounds: int = 3, backend: str = "auto") -> list[Stream]:
-    """A row for every length; the median of the rounds."""
+    """Measures one case at several lengths; each speed is the median of the rounds."""
     name = case.backend(backend)
     wrong = check(case, name)
     if wrong:
@@ -50,7 +57,7 @@ def measure(case: Case, lengths: tuple[int, ...], rounds: int = 3, backend: str 
 
 
 def speed(case: Case, form: Callable[..., Scan], inputs: list[Tensor | None], length: int) -> float:
-    """Tokens a second over `length` positions."""
+    """The number of tokens a second over `length` positions."""
     count = {"elementwise": 2, "srwm": 1, "recurrent_delta": 4, "linear": 3}.get(case.rule, 5)
     states = 4 if case.rule == "srwm" else 2 if case.rule == "recurrent_delta" else 1
     state, slow = tuple(inputs[-states:]), inputs[count:-states]

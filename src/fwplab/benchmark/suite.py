@@ -1,4 +1,4 @@
-"""What `fwplab bench` runs, in its two sizes."""
+"""The benchmarks of `fwplab bench`, in two sizes, and their report."""
 
 import dataclasses
 import datetime
@@ -25,15 +25,22 @@ Result = Row | Stream | Step | Seeds | GpuRow | GpuSeeds
 
 @dataclass(frozen=True)
 class Suite:
-    """`rounds` of every operator case; streams of these lengths; steps of these models; seeds at these batch sizes."""
+    """A list of benchmarks."""
 
     cases: tuple[Case, ...]
+    """The cases of operators."""
     rounds: int
+    """The number of rounds of which medians are taken."""
     streams: tuple[Case, ...]
+    """The cases of streaming."""
     stream_lengths: tuple[int, ...]
+    """The lengths for streaming."""
     models: tuple[str, ...]
+    """The mixers whose training step is measured."""
     seeds: tuple[str, ...]
+    """The mixers for which several seeds are trained at the same time."""
     seed_batches: tuple[int, ...]
+    """The batch sizes for that."""
 
 
 FULL = Suite(
@@ -49,9 +56,12 @@ QUICK = Suite(operators.QUICK, 3, (Case("recurrent_delta", 1, 16),), (10_000,), 
 
 
 def work(suite: Suite, only: tuple[str, ...], backend: str) -> Iterator[tuple[str, Callable[[], Sequence[Result]]]]:
-    """The parts of a suite, each with its name, not yet run; `only` restricts it to these operators.
+    """The benchmarks of a suite: pairs of a name and a function that runs it.
 
-    Raises `UserError` if one of these has no such `backend`.
+    only: the operators to measure; empty for everything, which includes training.
+    backend: the implementation to measure, or "auto" for the default one.
+
+    Raises `UserError` if an operator has no such backend.
     """
     for case in suite.cases:
         if not only or case.operator in only:
@@ -72,7 +82,11 @@ def work(suite: Suite, only: tuple[str, ...], backend: str) -> Iterator[tuple[st
 def gpu_work(
     device: str, only: tuple[str, ...], backend: str, *, quick: bool, published: Path | None = None
 ) -> Iterator[tuple[str, Callable[[], Sequence[Result]]]]:
-    """The same on a GPU: the operators, and populations of three models as one program each."""
+    """As `work`, on a GPU: the operators, and populations of three models.
+
+    quick: whether to run fewer cases and rounds, without `torch.compile`.
+    published: a clone of the published code, for its CUDA kernels.
+    """
     for case in gpu.CASES:
         if (not only or case.operator in only) and (not quick or case in gpu.QUICK):
             rounds, own = 3 if quick else 7, backend if backend == "auto" else case.backend(backend, device)
@@ -83,7 +97,7 @@ def gpu_work(
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
-    """Where and when this was measured."""
+    """The date, the machine, its speed, and the versions."""
     used = ops.info()
     return {
         "date": datetime.date.today().isoformat(),
@@ -107,13 +121,13 @@ KINDS: dict[str, type[Row] | type[Stream] | type[Step] | type[Seeds] | type[GpuR
 
 
 NAMES = ("operator", "model", "heads", "width", "hidden", "layers", "batch", "length", "processes", "members")
-"""What a result is of; its other numbers were measured."""
+"""The fields of a result that say what was measured; its other numbers are measurements."""
 
 SPEEDS = ("peak_multiply_adds_per_second", "copy_bytes_per_second")
 
 
 def report(results: list[Result], device: str = "cpu") -> dict[str, Any]:
-    """The JSON of a benchmark: the machine, and rows by kind; what was not measured is null."""
+    """A benchmark as JSON values: the machine, and the results by kind, with null for nan."""
     return {"machine": machine(device), **_tables(results)}
 
 
@@ -122,7 +136,7 @@ def _tables(results: list[Result]) -> dict[str, list[dict[str, Any]]]:
 
 
 def results_of(report: dict[str, Any]) -> list[Result]:
-    """The inverse of `report`, of a file without GPU as well."""
+    """The results in a report. Reports without GPU results can be read too."""
     results: list[Result] = []
     for table, kind in KINDS.items():
         for row in report.get(table, ()) if table.startswith("gpu") else report[table]:
@@ -134,9 +148,9 @@ def results_of(report: dict[str, Any]) -> list[Result]:
 
 
 def medians(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The medians of several reports of one benchmark, number by number: one run says little on a shared machine.
+    """The report with the median of each number over several reports, as one run on a shared machine is not reliable.
 
-    Raises `UserError` where they measured different things, or on different machines.
+    Raises `UserError` if the reports have different results, machines or versions of PyTorch.
     """
     machines = [one["machine"] for one in reports]
     runs = [{_name(result): result for result in results_of(one)} for one in reports]
@@ -156,7 +170,7 @@ def _name(result: Result) -> tuple[object, ...]:
 
 
 def _median(results: Sequence[Result]) -> Result:
-    """The first with each measured number replaced by the median; one that failed its check in any run, if there is."""
+    """The result with the median of each measured number; if a result failed its check in any run, that one."""
     failed = [result for result in results if getattr(result, "error", None)]
     if failed:
         return failed[0]

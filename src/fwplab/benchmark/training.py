@@ -1,4 +1,4 @@
-"""The whole training step of a model, and how many seeds a machine trains at once."""
+"""Benchmarks of the training step of a model, and of training several seeds at the same time."""
 
 import math
 import multiprocessing
@@ -23,32 +23,42 @@ MODELS = ("linear-transformer", "delta-net", "recurrent-delta", "srwm", "e-lstm"
 
 @dataclass(frozen=True)
 class Step:
-    """One step on one thread: batch, forward, loss, backward, Adam. `ratio_tuned_loop`: the same step with the tuned
-    PyTorch loop in the mixer over this one, nan where the mixer has no rule of ours."""
+    """The time of one training step on one thread: batch, forward, loss, backward, Adam."""
 
     model: str
+    """The name of the mixer."""
     hidden: int
+    """The width of the layers."""
     layers: int
+    """The number of layers."""
     batch: int
+    """The batch size."""
     milliseconds: float
+    """The time of a step."""
     ratio_tuned_loop: float
+    """The time with the tuned PyTorch loop in the mixer over this time; nan if the mixer has no operator of fwplab."""
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """Members that learn at the same time: `processes`, each on its own core and with `members` stacked in one
-    program; `ratio` is the number of seed-steps a second over that of one member in one process."""
+    """The speed of training several seeds at the same time."""
 
     model: str
+    """The name of the mixer."""
     batch: int
+    """The batch size of each member."""
     processes: int
+    """The number of processes, each on its own core."""
     members: int
+    """The number of members in each process."""
     seed_steps_per_second: float
+    """Training steps a second, added over all members of all processes."""
     ratio: float
+    """The same, relative to one member in one process."""
 
 
 def run_of(model: str, seeds: int = 1, batch: int = 64, hidden: int = 32, layers: int = 2) -> Run:
-    """Parity, strings of length 2 to 50, as the paper trains."""
+    """A run on parity with training strings of length 2 to 50, as in the paper."""
     splits = SplitSpec(train_strings=2000, validation_strings=50, test_lengths=())
     return Run(
         "parity",
@@ -59,8 +69,8 @@ def run_of(model: str, seeds: int = 1, batch: int = 64, hidden: int = 32, layers
     )
 
 
-def measure_step(model: str, rounds: int = 5, least: float = 0.3) -> list[Step]:
-    """The step of one member; both forms see the same batches, in turns."""
+def measure_step(model: str, rounds: int = 5, min_seconds: float = 0.3) -> list[Step]:
+    """Measures the training step of one member, with the default implementation and the tuned loop in turn."""
     run = run_of(model)
     own, loop = Training(run, "cpu"), Training(run, "cpu")
 
@@ -69,14 +79,14 @@ def measure_step(model: str, rounds: int = 5, least: float = 0.3) -> list[Step]:
             loop.step()
 
     with clock.on_threads(1):
-        times = clock.medians({"own": own.step, "loop": with_loop}, rounds=rounds, least=least)
+        times = clock.medians({"own": own.step, "loop": with_loop}, rounds=rounds, min_seconds=min_seconds)
     ratio = math.nan if model == "lstm" else times["loop"] / times["own"]
     spec = run.model
     return [Step(model, spec.hidden, spec.layers, run.protocol.batch_size, 1000 * times["own"], ratio)]
 
 
 def measure_seeds(model: str, batch: int, seconds: float = 2.0) -> list[Seeds]:
-    """One process or one a core, a member or four in each."""
+    """Measures one process and one process a core, with one and with four members each."""
     rows: list[Seeds] = []
     for processes in sorted({1, clock.cores()}):
         for members in (1, 4):
@@ -88,7 +98,7 @@ def measure_seeds(model: str, batch: int, seconds: float = 2.0) -> list[Seeds]:
 
 
 def seed_steps(run: Run, processes: int, seconds: float) -> float:
-    """Seed-steps a second of so many processes that all train `run` at the same time."""
+    """The training steps a second of `processes` processes that all train `run`, added over all members."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(processes), context.Queue()
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

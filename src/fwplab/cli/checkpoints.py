@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from fwplab.archive import shipped_checkpoints
-from fwplab.checkpoint import Checkpoint, load_checkpoint, read_facts
+from fwplab.checkpoint import Checkpoint, load_checkpoint, read_header
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.run import Rule
@@ -30,5 +30,5 @@ def find_checkpoint(name: str, rule: Rule) -> Checkpoint:
 
 
 def _cell(path: Path) -> str:
-    run = read_facts(path)["run"]
+    run = read_header(path)["run"]
     return f"{run['language']}/{run['mixer']['name']}"

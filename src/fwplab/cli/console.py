@@ -5,29 +5,37 @@ import io
 import json
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from fwplab.catalogue import Catalogue
 from fwplab.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+
+Fact = TypeVar("Fact")
 PLAIN_WIDTH = 140
 """Columns of a table that goes to a file or a pipe."""
 
 
-def parse(commands: Any, arguments: Sequence[str], description: str) -> Any:
-    """The command that the arguments spell; a `UserError` of one line where they spell none."""
+def parse(command: Any, arguments: Sequence[str], program: str, description: str | None = None) -> Any:
+    """The instance of `command`, a dataclass or a union of them, that the arguments describe.
+
+    `program`: the words before the arguments, such as "fwplab train". Raises `UserError` of one line where the
+    arguments are wrong; `--help` prints the help and ends with `SystemExit`.
+    """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(
-                commands,
-                prog="fwplab",
+                command,
+                prog=program,
                 description=description,
                 args=list(arguments),
                 config=(
@@ -50,11 +58,28 @@ def _one_line(box: str) -> str:
     return re.sub(r"^Error parsing __tyro-dummy-inner__\S*: ", "", words)
 
 
-def seeded(seed: int) -> np.random.Generator:
+def seeded(seed: int) -> "np.random.Generator":
     """A generator of random numbers; a `UserError` where the seed is none."""
+    import numpy as np  # takes a tenth of a second, and help needs none
+
     if seed < 0:
         raise UserError(f"a seed must not be negative: {seed}")
     return np.random.default_rng(seed)
+
+
+def listed(catalogue: Catalogue[Any], describe: Callable[[str], Fact]) -> list[Fact]:
+    """What `describe` says of every name in the catalogue. An entry of another package that fails is named on standard
+    error, in one line, and left out, so that one bad plug-in does not hide the others."""
+    facts = []
+    for name in catalogue.names():
+        try:
+            facts.append(describe(name))
+        except (Exception, SystemExit) as error:
+            if name in catalogue.own_names():
+                raise
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            print(f"fwplab: {catalogue.kind} {name!r} is left out: {' '.join(why.split())}", file=sys.stderr)
+    return facts
 
 
 def emit(value: Any, *, as_json: bool, text: Any) -> None:

@@ -3,18 +3,24 @@
 import inspect
 import math
 from dataclasses import asdict, dataclass
-from typing import Annotated
 
 import torch
 from rich.table import Table
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
-from fwplab.cli.console import emit
+from fwplab.cli.console import emit, listed
 from fwplab.constructions import CONSTRUCTIONS, Construction
-from fwplab.constructions.bounds import LIMITS, agreement_bound, best_agreement, best_agreement_of_words, spectrum
-from fwplab.constructions.check import LONGEST, exhaustive, measured
+from fwplab.constructions.bounds import (
+    LIMITS,
+    agreement_bound,
+    best_agreement,
+    best_agreement_of_words,
+    eigenvalue_range,
+)
+from fwplab.constructions.check import LONGEST, exhaustive, measure_break
 from fwplab.errors import UserError
-from fwplab.table import percent
+from fwplab.source import first_paragraph
+from fwplab.tables.numbers import percent
 
 MOST_SYMBOLS = 12
 """Of words that are all learned: 4,096 of them."""
@@ -38,7 +44,7 @@ def _facts(name: str) -> Facts:
     construction = CONSTRUCTIONS.load(name)()
     model, shape = construction.build(), construction.shape
     weights = sum(int(weight.count_nonzero()) for weight in model.parameters())
-    description = (inspect.getdoc(type(construction)) or "").split("\n\n")[0].replace("\n", " ")
+    description = first_paragraph(inspect.getdoc(type(construction)))
     breaks = _whole(construction.breaks_at(torch.float32))
     return Facts(name, description, shape.hidden, shape.heads, weights, model.state_size(), breaks)
 
@@ -58,7 +64,7 @@ class ListConstructions:
     json: bool = False
 
     def __call__(self) -> int:
-        facts = [_facts(name) for name in CONSTRUCTIONS.names()]
+        facts = listed(CONSTRUCTIONS, _facts)
         table = Table("construction", "width", "heads", "weights", "state", "breaks at", "what it does", box=None)
         for fact in facts:
             numbers = map(str, (fact.width, fact.heads, fact.weights, fact.state_size))
@@ -108,7 +114,7 @@ class CheckConstruction:
         for dtype in PRECISIONS:
             found, name = exhaustive(construction, dtype, self.exhaustive), str(dtype).removeprefix("torch.")
             predicted = _whole(construction.breaks_at(dtype))
-            seen = measured(construction, dtype, self.longest)
+            seen = measure_break(construction, dtype, self.longest)
             answers.append({"precision": name, **asdict(found), "predicted": predicted, "measured": seen})
             table.add_row(
                 name,
@@ -143,7 +149,7 @@ class Bounds:
         table.caption, table.caption_justify = "Labels of parity that are right, in percent.", "left"
         answers = []
         for name, limit in LIMITS.items():
-            reached = spectrum(limit.mixer, heads=self.heads)
+            reached = eigenvalue_range(limit.mixer, heads=self.heads)
             shares = [
                 (agreement_bound(limit.changes(self.heads), length), best_agreement(limit, length, heads=self.heads))
                 for length in self.lengths
@@ -168,21 +174,3 @@ class Bounds:
             answers.append({"mixer": name, "eigenvalues": spoken, "right": right, "words": learned})
         emit(answers, as_json=self.json, text=table)
         return 0
-
-
-Action = (
-    Annotated[ListConstructions, subcommand("list")]
-    | Annotated[ShowConstruction, subcommand("show")]
-    | Annotated[CheckConstruction, subcommand("check")]
-    | Annotated[Bounds, subcommand("bounds")]
-)
-
-
-@dataclass(frozen=True)
-class Constructions:
-    """Weights set by hand: list, show, check, bounds."""
-
-    action: Action = ListConstructions()
-
-    def __call__(self) -> int:
-        return self.action()

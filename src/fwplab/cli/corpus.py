@@ -3,16 +3,16 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
 from fwplab.cli.console import emit
 from fwplab.corpora import import_corpus
 from fwplab.languages import load_language
 from fwplab.languages.audit import Audit, audit
 from fwplab.languages.corpus import make_corpus, write
-from fwplab.languages.splits import SplitSpec, make_splits
+from fwplab.languages.splits import SplitSpec, SplitSummary, make_splits
 from fwplab.languages.tasks import Task, for_task
 
 
@@ -33,11 +33,11 @@ class ExportCorpus:
         write(corpus, self.folder, self.format)
         summary = splits.summary()
         lines = [
-            f"{s.name}: {s.strings} strings, {s.distinct} distinct, {s.overlap} of them in train, "
+            f"{s.split}: {s.strings} strings, {s.distinct} distinct, {s.in_train} of them in train, "
             f"lengths {s.shortest}-{s.longest}"
             for s in summary
         ]
-        facts = {"folder": str(self.folder), "splits": [dataclasses.asdict(s) for s in summary]}
+        facts = {"folder": str(self.folder), "splits": [_counts(each) for each in summary]}
         emit(facts, as_json=self.json, text="\n".join([f"written to {self.folder}", *lines]))
         return 0
 
@@ -82,21 +82,18 @@ class AuditCorpus:
 
 
 def _facts(result: Audit) -> dict[str, object]:
-    return {**dataclasses.asdict(result), "ok": result.ok, "wrong": result.wrong, "renamed": result.renamed}
+    parts = [dataclasses.asdict(part) | {"summary": _counts(part.summary)} for part in result.parts]
+    known = {"ok": result.ok, "wrong": result.wrong, "renamed": result.renamed}
+    return {**dataclasses.asdict(result), "parts": parts, **known}
 
 
-Action = (
-    Annotated[ExportCorpus, subcommand("export")]
-    | Annotated[ImportCorpus, subcommand("import")]
-    | Annotated[AuditCorpus, subcommand("audit")]
-)
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The two published file formats: export, import, audit."""
-
-    action: Action
-
-    def __call__(self) -> int:
-        return self.action()
+def _counts(summary: SplitSummary) -> dict[str, object]:
+    """The fields of the JSON form."""
+    return {
+        "name": summary.split,
+        "strings": summary.strings,
+        "distinct": summary.distinct,
+        "overlap": summary.in_train,
+        "shortest": summary.shortest,
+        "longest": summary.longest,
+    }

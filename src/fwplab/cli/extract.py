@@ -1,8 +1,6 @@
 """`fwplab extract`: the machine that a trained model is, beside the true one."""
 
 import importlib.util
-import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,14 @@ from tyro.conf import Positional
 from fwplab.checkpoint import Checkpoint
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
+from fwplab.cli.machines import TEXTS, check_suffixes, write_text
 from fwplab.errors import UserError
-from fwplab.extraction.extract import LENGTHS, Extraction, extract, reach, verdict
+from fwplab.extraction.drawing import machines
+from fwplab.extraction.extract import LENGTHS, Extraction, describe_kept, extract, verdict
 from fwplab.extraction.mealy import Mealy
-from fwplab.files import replaced
-from fwplab.plots import FORMATS, machines, save
+from fwplab.plots import FORMATS, save
 from fwplab.run import Rule
-from fwplab.table import percent
-
-SUFFIXES = (".dot", ".json", *FORMATS)
+from fwplab.tables.numbers import percent
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,7 @@ class Extract:
         for module in ("aalpy", "sklearn"):
             if importlib.util.find_spec(module) is None:
                 raise UserError("extraction needs AALpy and scikit-learn: pip install 'fwplab[extract]'")
-        for path in self.out:
-            if path.suffix.lower() not in SUFFIXES:
-                raise UserError(f"no machine can be written as {path.name!r}; choose from: {', '.join(SUFFIXES)}")
+        check_suffixes(self.out, (*TEXTS, *FORMATS))
         checkpoint = find_checkpoint(self.model, self.rule)
         found = extract(
             checkpoint.model(),
@@ -64,7 +59,10 @@ class Extract:
         )
         facts = facts_of(found, checkpoint)
         for path in self.out:
-            _write(found, facts, path)
+            if path.suffix.lower() in TEXTS:
+                write_text(path, facts, found.machine.to_dot)
+            else:
+                save(machines({"extracted": found.machine, "true": found.true}), path)
         emit(facts, as_json=self.json, text=_text(found, checkpoint, [str(path) for path in self.out]))
         return 0
 
@@ -99,18 +97,6 @@ def _machine(machine: Mealy) -> dict[str, Any]:
     }
 
 
-def _write(found: Extraction, facts: dict[str, Any], path: Path) -> None:
-    texts: dict[str, Callable[[], str]] = {
-        ".dot": found.machine.to_dot,
-        ".json": lambda: json.dumps(facts, indent=2) + "\n",
-    }
-    if path.suffix.lower() in texts:
-        with replaced(path) as temporary:
-            temporary.write_text(texts[path.suffix.lower()](), "utf-8")
-    else:
-        save(machines({"extracted": found.machine, "true": found.true}), path)
-
-
 def _text(found: Extraction, checkpoint: Checkpoint, written: list[str]) -> Group:
     run = checkpoint.run
     table = Table("length", "words", "asked %", "as the model %", "as the language %", box=None)
@@ -123,5 +109,5 @@ def _text(found: Extraction, checkpoint: Checkpoint, written: list[str]) -> Grou
         f"{found.queries:,} words asked; held-out words on which the machine says the same where something is asked:",
     ]
     if found.kept is not None:
-        lines.insert(2, reach(found.kept))
+        lines.insert(2, describe_kept(found.kept))
     return Group(*lines, table, *written)

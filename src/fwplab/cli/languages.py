@@ -2,14 +2,19 @@
 
 import inspect
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Any
 
 from rich.table import Table
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
-from fwplab.cli.console import emit, seeded
+from fwplab.cli.console import emit, listed, seeded
 from fwplab.errors import UserError
 from fwplab.languages import END, LANGUAGES, load_language
+
+
+def _facts(name: str) -> dict[str, Any]:
+    found = load_language(name)
+    return {"name": found.name, "symbols": found.symbols, "classes": found.classes, "hierarchy": found.hierarchy}
 
 
 @dataclass(frozen=True)
@@ -19,14 +24,10 @@ class ListLanguages:
     json: bool = False
 
     def __call__(self) -> int:
-        found = [load_language(name) for name in LANGUAGES.names()]
-        facts = [
-            {"name": each.name, "symbols": each.symbols, "classes": each.classes, "hierarchy": each.hierarchy}
-            for each in found
-        ]
+        facts = listed(LANGUAGES, _facts)
         table = Table("language", "alphabet", "label classes", "class in the hierarchy", box=None)
-        for each in found:
-            table.add_row(each.name, " ".join(each.symbols), " ".join(each.classes), each.hierarchy)
+        for fact in facts:
+            table.add_row(fact["name"], " ".join(fact["symbols"]), " ".join(fact["classes"]), fact["hierarchy"])
         emit(facts, as_json=self.json, text=table)
         return 0
 
@@ -102,21 +103,3 @@ class LabelString:
         }
         emit(facts, as_json=self.json, text=" ".join(labels))
         return 0
-
-
-Action = (
-    Annotated[ListLanguages, subcommand("list")]
-    | Annotated[ShowLanguage, subcommand("show")]
-    | Annotated[SampleLanguage, subcommand("sample")]
-    | Annotated[LabelString, subcommand("label")]
-)
-
-
-@dataclass(frozen=True)
-class Languages:
-    """The formal languages: list, show, sample, label."""
-
-    action: Action = ListLanguages()
-
-    def __call__(self) -> int:
-        return self.action()

@@ -3,23 +3,28 @@
 import dataclasses
 import inspect
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
-from fwplab.cli.console import emit
-from fwplab.mixers import MIXERS, MixerSpec
-from fwplab.model import ModelSpec, build
+from fwplab.cli.console import emit, listed
+from fwplab.mixers import MIXERS
+from fwplab.source import first_paragraph
+
+if TYPE_CHECKING:
+    from fwplab.mixers import MixerSpec
 
 
-def _facts(name: str) -> dict[str, object]:
+def _facts(name: str) -> dict[str, Any]:
+    from fwplab.model import ModelSpec, build  # needs PyTorch, and the list for people does not
+
     spec = MIXERS.load(name)()
     model = build(spec, ModelSpec(), vocabulary=3, classes=2, seed=0)
     return {
         "name": name,
-        "description": (inspect.getdoc(type(spec)) or "").split("\n\n")[0].replace("\n", " "),
+        "description": first_paragraph(inspect.getdoc(type(spec))),
         "switches": _switches(spec),
         "constant_memory": spec.constant_memory,
         "parameters": model.parameter_count(),
@@ -27,29 +32,30 @@ def _facts(name: str) -> dict[str, object]:
     }
 
 
-def _switches(spec: MixerSpec) -> dict[str, object]:
+def _switches(spec: "MixerSpec") -> dict[str, object]:
     return {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
 
 
 @dataclass(frozen=True)
 class ListMixers:
-    """All mixers, with the size of the default two-layer model on a binary language."""
+    """All mixers; with --json also their switches, and the size of the default two-layer model on a binary language."""
 
     json: bool = False
 
     def __call__(self) -> int:
-        facts = [_facts(name) for name in MIXERS.names()]
-        table = Table("mixer", "parameters", "state", "what it is", box=None)
-        for fact in facts:
-            state = str(fact["state_size"]) if fact["constant_memory"] else "grows"
-            table.add_row(str(fact["name"]), str(fact["parameters"]), state, escape(str(fact["description"])))
-        emit(facts, as_json=self.json, text=table)
+        if self.json:
+            emit(listed(MIXERS, _facts), as_json=True, text="")
+            return 0
+        table = Table("mixer", "what it is", box=None)
+        for name, text in listed(MIXERS, lambda name: (name, first_paragraph(MIXERS.read(name, "__doc__")["__doc__"]))):
+            table.add_row(name, escape(text))
+        emit(None, as_json=False, text=table)
         return 0
 
 
 @dataclass(frozen=True)
 class ShowMixer:
-    """One mixer and its switches, with the paper's values."""
+    """One mixer, its switches with the paper's values, and the size of the default model on a binary language."""
 
     name: Positional[str]
     json: bool = False
@@ -59,18 +65,7 @@ class ShowMixer:
         name = MIXERS.name_of(kind)
         facts = {**_facts(name), "text": inspect.getdoc(kind) or ""}
         switches = "\n".join(f"  {switch}={value}" for switch, value in _switches(kind()).items())
-        emit(facts, as_json=self.json, text=f"{name}\n\n{facts['text']}\n\nswitches:\n{switches}")
+        state = f"{facts['state_size']:,} numbers of state" if facts["constant_memory"] else "a state that grows"
+        size = f"default two-layer model on a binary language: {facts['parameters']:,} parameters, {state}"
+        emit(facts, as_json=self.json, text=f"{name}\n\n{facts['text']}\n\nswitches:\n{switches}\n\n{size}")
         return 0
-
-
-Action = Annotated[ListMixers, subcommand("list")] | Annotated[ShowMixer, subcommand("show")]
-
-
-@dataclass(frozen=True)
-class Mixers:
-    """The sequence mixers: list, show."""
-
-    action: Action = ListMixers()
-
-    def __call__(self) -> int:
-        return self.action()

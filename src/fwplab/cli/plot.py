@@ -1,47 +1,16 @@
 """`fwplab plot`: the figures of a study as files, for a paper or a talk."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from tyro.conf import Positional
 
 from fwplab.cli.console import emit
 from fwplab.cli.study import Selected
 from fwplab.errors import UserError
-from fwplab.plots import (
-    accuracy_by_length,
-    check_format,
-    eigenvalue_histograms,
-    freezing_curves,
-    learning_curves,
-    linear_probes,
-    patches,
-    save,
-    scaling_curves,
-    solve_rate_heatmap,
-    steps_to_solve,
-)
-from fwplab.record import Record
+from fwplab.plots import check_format, save
 from fwplab.run import Rule
-from fwplab.studies import STUDIES, Study
-from fwplab.studies.mechanism import Cell
 
-FIGURES: dict[str, Callable[[Study, Sequence[Record], Rule], Figure]] = {
-    "solved": lambda study, records, rule: solve_rate_heatmap(study.rows(records, rule)),
-    "lengths": lambda study, records, rule: accuracy_by_length(records, rule),
-    "curves": lambda study, records, rule: learning_curves(records),
-    "steps": lambda study, records, rule: steps_to_solve(records, study.place),
-    "scaling": lambda study, records, rule: scaling_curves(study.rows(records, rule)),
-}
-MECHANISMS: dict[str, Callable[[Sequence[Cell]], Figure]] = {
-    "probing": linear_probes,
-    "patching": patches,
-    "spectrum": eigenvalue_histograms,
-    "freezing": freezing_curves,
-}
-"""The figures of the studies of mechanisms, by their common name."""
 FOLDER_SUFFIXES = (".png", ".svg")
 """What a figure is written as where a folder is named instead of a file."""
 
@@ -53,23 +22,17 @@ class Plot(Selected):
     name: Positional[str] = "irie2023"
     """A study: fwplab study list."""
     figure: str | None = None
-    """solved, lengths, curves, steps, scaling, or the one of a mechanism's study; all that the study has where none is
-    named and --out is a folder."""
+    """One of the study's figures, such as steps; all of them where none is named and --out is a folder."""
     out: str = "figures/"
     """A file that ends in .svg, .pdf or .png; or a folder, which gets each figure as PNG and SVG."""
     rule: Rule = "paper"
-    """Which checkpoint speaks for a run in solved, lengths and scaling: paper, strict, last or oracle."""
+    """Which checkpoint speaks for a run where the figure reads one: paper, strict, last or oracle."""
     json: bool = False
 
     def __call__(self) -> int:
         paths = self._paths()
-        study, records = self.study(), self.records()
-        drawn = {
-            name: MECHANISMS[name](study.rows(records, self.rule))
-            if name in MECHANISMS
-            else FIGURES[name](study, records, self.rule)
-            for name in paths
-        }
+        figures, records = self.study().figures(), self.records()
+        drawn = {name: figures[name](records, self.rule) for name in paths}
         for name, figure in drawn.items():
             for path in paths[name]:
                 save(figure, path)
@@ -82,7 +45,7 @@ class Plot(Selected):
         names = self._figures()
         out = Path(self.out)
         if self.out.endswith("/") or out.is_dir():
-            study = STUDIES.name_of(type(self.study()))
+            study = self.study().name
             return {name: [out / f"{study}-{name}{suffix}" for suffix in FOLDER_SUFFIXES] for name in names}
         check_format(out)
         if len(names) > 1:
@@ -90,7 +53,7 @@ class Plot(Selected):
         return {names[0]: [out]}
 
     def _figures(self) -> tuple[str, ...]:
-        able = self.study().figures
+        able = tuple(self.study().figures())
         if not able:
             raise UserError(f"{self.name} has no figures; its table: fwplab study show {self.name}")
         if self.figure is None:

@@ -9,12 +9,11 @@ from tyro.conf import Positional
 from fwplab.checkpoint import Checkpoint
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
-from fwplab.cli.plot import MECHANISMS
 from fwplab.errors import UserError
 from fwplab.plots import check_format, save
 from fwplab.run import Rule
 from fwplab.studies import STUDIES
-from fwplab.studies.mechanism import Cell, Mechanism, cell_of_checkpoint
+from fwplab.studies.mechanism import Mechanism, MechanismRow, cell_of_checkpoint
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Probe:
     model: Positional[str]
     """A checkpoint's file; a run's key; or LANGUAGE/MIXER for the checkpoint that comes with the package."""
     probe: Positional[str] = "all"
-    """probing, patching, spectrum, freezing, or all."""
+    """freezing, patching, probing, spectrum, or all."""
     rule: Rule = "paper"
     """Of a run: whose checkpoint."""
     out: Path | None = None
@@ -32,21 +31,23 @@ class Probe:
     json: bool = False
 
     def __call__(self) -> int:
-        if self.probe not in (*MECHANISMS, "all"):
-            raise UserError(f"there is no probe {self.probe!r}; choose from: {', '.join(MECHANISMS)}, all")
+        probes = tuple(name for name in STUDIES.names() if issubclass(STUDIES.load(name), Mechanism))
+        if self.probe not in (*probes, "all"):
+            raise UserError(f"there is no probe {self.probe!r}; choose from: {', '.join(probes)}, all")
         if self.out is not None:
             check_format(self.out)
             if self.probe == "all":
-                raise UserError(f"a file holds one figure: name one of the probes: {', '.join(MECHANISMS)}")
+                raise UserError(f"a file holds one figure: name one of the probes: {', '.join(probes)}")
         checkpoint = find_checkpoint(self.model, self.rule)
         if (task := checkpoint.run.protocol.splits.task) != "transduction":
             raise UserError(
                 f"run {checkpoint.run.key} is of the task {task}, and the probes read the labels of words; "
                 "choose a run of the task transduction, or fwplab extract"
             )
-        found, refused = _asked(checkpoint, tuple(MECHANISMS) if self.probe == "all" else (self.probe,))
+        found, refused = _asked(checkpoint, probes if self.probe == "all" else (self.probe,))
         if self.out is not None:
-            save(MECHANISMS[self.probe]([cell for _, cell in found.values()]), self.out)
+            study, cell = found[self.probe]
+            save(study.draw([cell]), self.out)
         facts = {name: study.facts([cell])[0] for name, (study, cell) in found.items()}
         run = checkpoint.run
         about = {"run": run.key, "seed": checkpoint.seed, "selection": checkpoint.rule, "step": checkpoint.step}
@@ -61,7 +62,9 @@ class Probe:
         return 0
 
 
-def _asked(checkpoint: Checkpoint, names: tuple[str, ...]) -> tuple[dict[str, tuple[Mechanism, Cell]], dict[str, str]]:
+def _asked(
+    checkpoint: Checkpoint, names: tuple[str, ...]
+) -> tuple[dict[str, tuple[Mechanism, MechanismRow]], dict[str, str]]:
     """By probe, what it found, and why it could not look; of a single one that is a `UserError`."""
     found, refused = {}, {}
     for name in names:

@@ -17,7 +17,9 @@ from fwplab.report import write_report
 from fwplab.run import Rule
 from fwplab.store import Store
 from fwplab.studies import STUDIES
-from fwplab.table import Row, render_terminal, rows_of, to_json
+from fwplab.tables.columns import to_json
+from fwplab.tables.rows import Row, rows_of
+from fwplab.tables.terminal import render_terminal
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _write(
 
 
 def _reported() -> list[str]:
-    return [name for name in STUDIES.names() if STUDIES.load(name).reports]
+    return [name for name, kind in STUDIES.classes() if kind.reports]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -2,9 +2,10 @@
 
 import multiprocessing
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,13 +14,13 @@ from rich.table import Table
 
 from fwplab.cli.console import emit
 from fwplab.cli.switches import choices
-from fwplab.engines import usable_cores
+from fwplab.engines import end_with_the_driver, signals_wait, usable_cores
 from fwplab.errors import UserError
 from fwplab.files import check_writable
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.mixers import MIXERS
 from fwplab.recipes import write_recipe
-from fwplab.run import Schedule
+from fwplab.recipes.space import Space
 
 if TYPE_CHECKING:
     from fwplab.search import Search
@@ -45,14 +46,7 @@ class SearchCommand:
     """Seeds of a trial."""
     objective: Literal["paper", "strict"] = "paper"
     """paper: the best mean of Bin0 and Bin1; strict: the in-distribution loss."""
-    hidden: tuple[int, ...] = (32, 64)
-    layers: tuple[int, ...] = (1, 2)
-    head_width: tuple[int, ...] = (2, 4, 8, 16)
-    learning_rate: tuple[float, float] = (1e-3, 1e-2)
-    """Lowest and highest."""
-    batch_size: tuple[int, ...] = (32, 64)
-    schedule: tuple[Schedule, ...] = ("cosine",)
-    """cosine, constant, or both."""
+    space: Space = Space()
     switch: tuple[str, ...] = ()
     """Switches of the mixer to choose values of, NAME=VALUE,VALUE (fwplab mixers)."""
     check_every: int | None = None
@@ -93,17 +87,15 @@ class SearchCommand:
 
     def search(self) -> "Search":
         """The search that the options spell."""
-        from fwplab.search import Search, Space
+        from fwplab.search import Search
 
         for name in ("trials", "strings", "members", "check_every"):
             if (number := getattr(self, name)) is not None and number < 1:
                 raise UserError(f"{name} must be a positive whole number, not {number}")
-        sizes = (self.hidden, self.layers, self.head_width, self.learning_rate, self.batch_size)
-        space = Space(*sizes, self.schedule, choices(self.mixer, self.switch))
         return Search(
-            language=language(self.language).name,
+            language=load_language(self.language).name,
             mixer=MIXERS.name_of(MIXERS.load(self.mixer)),
-            space=space,
+            space=replace(self.space, switches=choices(self.mixer, self.switch)),
             strings=self.strings,
             members=self.members,
             objective=self.objective,
@@ -122,13 +114,35 @@ class SearchCommand:
         with open_search(search, self.storage):
             pass  # the tables are made once, before everybody asks for them
         shares = [usable_cores()[place::workers] or usable_cores() for place in range(workers)]
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            parts = [pool.submit(_work, search, self.trials, self.storage, share) for share in shares]
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, initializer=end_with_the_driver) as pool:
+            with signals_wait():
+                parts = [pool.submit(_work_in_pool, search, self.trials, self.storage, share) for share in shares]
             try:
                 for part in parts:
                     part.result()
+            except KeyboardInterrupt:
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
             except BrokenProcessPool as error:
                 raise UserError("a worker died; the same command goes on where this one stopped") from error
+
+
+def _work_in_pool(search: "Search", trials: int, storage: str | None, cores: list[int]) -> None:
+    """As `_work`, in a process whose driver ends it by SIGTERM: the trial that is broken off is put back."""
+    import fwplab.search  # noqa: F401  # takes a second, and an interrupted import raises anything
+
+    def once(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may come twice, to the group and from the driver
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, once)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        _work(search, trials, storage, cores)
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def _work(search: "Search", trials: int, storage: str | None, cores: list[int] | None) -> None:

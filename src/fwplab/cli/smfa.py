@@ -2,39 +2,40 @@
 
 import importlib.util
 import inspect
-import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
 from fwplab.cli.checkpoints import find_checkpoint
-from fwplab.cli.console import emit
+from fwplab.cli.console import emit, listed
+from fwplab.cli.machines import check_suffixes, write_text
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
-from fwplab.files import replaced
 from fwplab.languages import Language
 from fwplab.model import Model
 from fwplab.run import Rule
-from fwplab.smfa.drawing import facts_of, spelled, to_dot, told
+from fwplab.smfa.drawing import describe_change, format_move, machine_facts, to_dot
 from fwplab.smfa.examples import EXAMPLES, Example
 from fwplab.smfa.machine import SelfModifying, Step
 from fwplab.smfa.nerode import residuals
 from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
-from fwplab.smfa.weights import Changed
-from fwplab.table import percent
+from fwplab.smfa.weights import StateChange
+from fwplab.source import first_paragraph
+from fwplab.tables.numbers import percent
 
-SUFFIXES = (".dot", ".json")
 COMPARED = 100_000
 """Pairs of a word and a continuation that may be tried to count the states of a finite automaton."""
 
 
-def _described(kind: type[Example]) -> str:
-    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+def _sizes(name: str) -> dict[str, Any]:
+    kind = EXAMPLES.load(name)
+    machine = kind().machine()
+    sizes = {part: len(getattr(machine, part)) for part in ("states", "registers", "moves", "changes")}
+    return {"name": name, **sizes, "description": first_paragraph(inspect.getdoc(kind))}
 
 
 def _needed(example: Example, symbols: tuple[str, ...]) -> list[int]:
@@ -53,13 +54,9 @@ class ListMachines:
 
     def __call__(self) -> int:
         table = Table("machine", "states", "registers", "moves", "changes", "its language", box=None)
-        facts = []
-        for name in EXAMPLES.names():
-            kind = EXAMPLES.load(name)
-            machine = kind().machine()
-            sizes = {part: len(getattr(machine, part)) for part in ("states", "registers", "moves", "changes")}
-            facts.append({"name": name, **sizes, "description": _described(kind)})
-            table.add_row(name, *map(str, sizes.values()), _described(kind))
+        facts = listed(EXAMPLES, _sizes)
+        for fact in facts:
+            table.add_row(*map(str, fact.values()))
         emit(facts, as_json=self.json, text=table)
         return 0
 
@@ -80,7 +77,7 @@ class ShowMachine:
         lines.append(
             f"A finite automaton needs for words up to length 0, 1, ...: {', '.join(map(str, needed))} states."
         )
-        facts = {"name": EXAMPLES.name_of(kind), "text": text, **facts_of(machine), "finite_states": needed}
+        facts = {"name": EXAMPLES.name_of(kind), "text": text, **machine_facts(machine), "finite_states": needed}
         emit(facts, as_json=self.json, text="\n".join(lines))
         return 0
 
@@ -96,13 +93,14 @@ class RunMachine:
     json: bool = False
 
     def __call__(self) -> int:
-        _check_files(self.out)
+        check_suffixes(self.out)
         kind = EXAMPLES.load(self.name)
         machine = kind().machine()
         steps, accepted = machine.trace(self.word), machine.accepts(self.word)
         facts = {"name": EXAMPLES.name_of(kind), "word": self.word, "accepted": accepted}
         facts["steps"] = [asdict(step) for step in steps]
-        _write(self.out, facts, lambda: _after(machine, self.word))
+        for path in self.out:
+            write_text(path, facts, lambda: _after(machine, self.word))
         emit(facts, as_json=self.json, text=Group(_trace(steps), "accepted" if accepted else "rejected"))
         return 0
 
@@ -135,7 +133,7 @@ class ExtractMachine:
     def __call__(self) -> int:
         if importlib.util.find_spec("sklearn") is None:
             raise UserError("extraction needs scikit-learn: pip install 'fwplab[extract]'")
-        _check_files(self.out)
+        check_suffixes(self.out)
         title, model, language = _subject(self.model, self.rule)
         found = propose(
             model,
@@ -151,7 +149,8 @@ class ExtractMachine:
         facts = {"model": title, "language": language.name, **_facts(found)}
         if found.fit.chain is None and any(path.suffix.lower() == ".dot" for path in self.out):
             raise UserError(f"no .dot can be written: {verdict(found)}; choose from: .json")
-        _write(self.out, facts, lambda: to_dot(_smfa(found).begin()))
+        for path in self.out:
+            write_text(path, facts, lambda: to_dot(_smfa(found).begin()))
         emit(facts, as_json=self.json, text=_text(found, title))
         return 0
 
@@ -192,7 +191,7 @@ def _facts(found: Proposal) -> dict[str, Any]:
         "witness": found.witness,
         "agreement": [asdict(each) for each in found.agreement],
         "table": _rows(found),
-        "machine": None if chain is None else facts_of(_smfa(found)),
+        "machine": None if chain is None else machine_facts(_smfa(found)),
     }
     if reading is not None:
         facts |= {"depth": reading.depth, "control": reading.control, "majority": reading.majority}
@@ -219,7 +218,7 @@ def _rows(found: Proposal) -> list[dict[str, Any]]:
     ]
 
 
-def _in_the_state(changed: Changed | None) -> dict[str, Any]:
+def _in_the_state(changed: StateChange | None) -> dict[str, Any]:
     """What a move changes in the state: a share, the mean and deviation of a depth, and three shares of positions."""
     if changed is None:
         return dict.fromkeys(("state_changed", "depth_changed", "positions", "read", "written", "neither"))
@@ -282,15 +281,15 @@ def _parts(machine: SelfModifying) -> list[str]:
     lines = ["states: " + ", ".join(f"{state} (output {output})" for state, output in machine.states.items())]
     if machine.registers:
         lines.append("registers: " + ", ".join(f"{name} = {held}" for name, held in machine.registers.items()))
-    lines.append("moves: " + "; ".join(map(spelled, machine.moves)))
-    return lines + [f"change {name}: {'; '.join(told(change))}" for name, change in machine.changes.items()]
+    lines.append("moves: " + "; ".join(map(format_move, machine.moves)))
+    return lines + [f"change {name}: {'; '.join(describe_change(change))}" for name, change in machine.changes.items()]
 
 
 def _trace(steps: list[Step]) -> Table:
     table = Table("symbol", "state", "output", "registers", "moves", "change", "removed", "added", box=None)
     for step in steps:
         registers = ", ".join(f"{name} = {state}" for name, state in step.registers.items())
-        removed, added = ("; ".join(map(spelled, moves)) for moves in (step.removed, step.added))
+        removed, added = ("; ".join(map(format_move, moves)) for moves in (step.removed, step.added))
         state = (step.symbol, step.state or "none", step.output or "-", registers, str(step.moves))
         table.add_row(*state, step.change or "", removed, added)
     return table
@@ -301,34 +300,3 @@ def _after(machine: SelfModifying, word: str) -> str:
     for symbol in word:
         configuration.step(symbol)
     return to_dot(configuration)
-
-
-def _check_files(paths: tuple[Path, ...]) -> None:
-    for path in paths:
-        if path.suffix.lower() not in SUFFIXES:
-            raise UserError(f"no machine can be written as {path.name!r}; choose from: {', '.join(SUFFIXES)}")
-
-
-def _write(paths: tuple[Path, ...], facts: dict[str, Any], drawn: Callable[[], str]) -> None:
-    for path in paths:
-        with replaced(path) as temporary:
-            text = drawn() if path.suffix.lower() == ".dot" else json.dumps(facts, indent=2) + "\n"
-            temporary.write_text(text, "utf-8")
-
-
-Action = (
-    Annotated[ListMachines, subcommand("list")]
-    | Annotated[ShowMachine, subcommand("show")]
-    | Annotated[RunMachine, subcommand("run")]
-    | Annotated[ExtractMachine, subcommand("extract")]
-)
-
-
-@dataclass(frozen=True)
-class SelfModifyingCommand:
-    """Self-modifying finite automata: list, show, run, extract."""
-
-    action: Action = ListMachines()
-
-    def __call__(self) -> int:
-        return self.action()

@@ -1,16 +1,16 @@
-"""`fwplab study`: what is asked, training it, how far it is, its table, and its records for other tools."""
+"""`fwplab study`: training what is missing, how far it is, its table, and its records for other tools."""
 
 import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional
 
 from fwplab.archive import MEMORY, shipped, write_archive
 from fwplab.checkpoint import checkpoint_path
@@ -18,9 +18,8 @@ from fwplab.cli.console import emit
 from fwplab.cli.training import check_device
 from fwplab.engines import Engine, engine_named, train_all
 from fwplab.errors import UserError
-from fwplab.export import measured_values, scores, to_latex, write_csv, write_parquet
 from fwplab.files import replaced
-from fwplab.languages import LANGUAGES, language
+from fwplab.languages import LANGUAGES, load_language
 from fwplab.mixers import MIXERS
 from fwplab.progress import ProgressView
 from fwplab.record import Record
@@ -28,26 +27,10 @@ from fwplab.run import RULES, Rule, Run
 from fwplab.store import Store, folder_of
 from fwplab.studies import STUDIES, Study
 from fwplab.studies.study import finished, measure, unfinished, unmeasured
-from fwplab.table import require_rule
+from fwplab.tables.export import measured_values, scores, to_latex, write_csv, write_parquet
+from fwplab.tables.rows import require_rule
 
 FORMATS = ("csv", "parquet", "latex", "records")
-
-
-@dataclass(frozen=True)
-class ListStudies:
-    """All studies, with the question that each asks."""
-
-    json: bool = False
-
-    def __call__(self) -> int:
-        facts = []
-        table = Table("study", "runs", "question", box=None)
-        for name in STUDIES.names():
-            study = STUDIES.load(name)()
-            facts.append({"name": name, "title": study.title, "question": study.question})
-            table.add_row(name, str(sum(len(run.seeds) for run in study.runs(quick=False))), study.question)
-        emit(facts, as_json=self.json, text=table)
-        return 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +56,7 @@ class Selected:
         """The cells that are meant."""
         if self.seeds is not None and self.seeds < 1:
             raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
-        languages = {language(name).name for name in self.languages}
+        languages = {load_language(name).name for name in self.languages}
         mixers = list(dict.fromkeys(MIXERS.name_of(MIXERS.load(name)) for name in self.mixers))
         study = self.study()
         every = (
@@ -91,7 +74,7 @@ class Selected:
     def shipped(self) -> Store:
         """The records that come with the package, as far as they are wanted."""
         study = self.study()
-        return Store(MEMORY) if self.own else shipped(study.records_of or STUDIES.name_of(type(study)))
+        return Store(MEMORY) if self.own else shipped(study.records_of or study.name)
 
     def records(self) -> list[Record]:
         """What is finished; a `UserError` that says how to begin where nothing is."""
@@ -140,9 +123,8 @@ class Trained(Selected):
 
     def _measure(self, store: Store, engine: Engine) -> None:
         study = self.study()
-        name = STUDIES.name_of(type(study))
-        runs = unmeasured(self.runs(), store, name)
-        results = engine.map(partial(measure, name=name, study=study), runs)
+        runs = unmeasured(self.runs(), store, study)
+        results = engine.map(partial(measure, study=study), runs)
         for key, found in track(results, "measuring", len(runs), console=Console(stderr=True)):
             for seed, measurements in found.items():
                 store.measure(key, seed, measurements)
@@ -158,7 +140,7 @@ class RunStudy(Trained):
 
     def __call__(self) -> int:
         if self.measure_only and not self.study().measures:
-            having = ", ".join(name for name in STUDIES.names() if STUDIES.load(name).measures)
+            having = ", ".join(name for name, kind in STUDIES.classes() if kind.measures)
             raise UserError(f"{self.name} measures no checkpoints; choose from: {having}")
         self.train(measure_only=self.measure_only)
         return show(self, "paper", as_json=self.json)
@@ -204,19 +186,24 @@ class ShowStudy(Selected):
 
     rule: Rule = "paper"
     """Which checkpoint speaks for a run: paper, strict, last or oracle."""
+    searches: bool = False
+    """Below the table, all that is known of the searches behind the recipes; --json always has it (history)."""
     json: bool = False
 
     def __call__(self) -> int:
-        return show(self, self.rule, as_json=self.json)
+        return show(self, self.rule, as_json=self.json, searches=self.searches)
 
 
-def show(part: Selected, rule: Rule, *, as_json: bool) -> int:
+def show(part: Selected, rule: Rule, *, as_json: bool, searches: bool = False) -> int:
     """Prints the table of a part of a study."""
     study = part.study()
     rows = study.rows(part.records(), rule)
+    below = study.searches(rows) if searches else study.notes(rows)
+    if searches and not below:
+        raise UserError(f"no recipe stands behind these rows of {part.name}; its table: fwplab study show {part.name}")
     emit(study.facts(rows), as_json=as_json, text=study.render(rows))
-    if (notes := study.notes(rows)) and not as_json:
-        emit(notes, as_json=False, text=Text(notes))
+    if below and not as_json:
+        emit(below, as_json=False, text=Text(below))
     return 0
 
 
@@ -269,17 +256,17 @@ class ExportStudy(Selected):
             temporary.write_text(to_latex(table, f"{study.title}.{said} {table.caption}") + "\n", "utf-8")
 
     def _write_rows(self, study: Study) -> None:
-        name, members = STUDIES.name_of(type(study)), self._members()
+        members = self._members()
         if study.measures:
             rules = (self.rule,) if self.rule else study.measured_rules
             self._rows(study, members, rules)
-            table = measured_values(members, name, study.place, rules)
+            table = measured_values(members, study.name, study.place, rules)
         else:
             rules = (self.rule,) if self.rule else RULES
             if self.rule:
                 for record in members:
                     require_rule(record.run, self.rule)
-            table = scores(members, name, study.place, rules)
+            table = scores(members, study.name, study.place, rules)
         (write_csv if self.format == "csv" else write_parquet)(table, self.out)
 
     def _rows(self, study: Study, records: list[Record], rules: tuple[Rule, ...]) -> list[Any]:
@@ -318,22 +305,3 @@ class ExportStudy(Selected):
                     with replaced(target) as temporary:
                         shutil.copyfile(source, temporary)
                     break
-
-
-Action = (
-    Annotated[ListStudies, subcommand("list")]
-    | Annotated[RunStudy, subcommand("run")]
-    | Annotated[StatusStudy, subcommand("status")]
-    | Annotated[ShowStudy, subcommand("show")]
-    | Annotated[ExportStudy, subcommand("export")]
-)
-
-
-@dataclass(frozen=True)
-class StudyCommand:
-    """The studies: list, run, status, show, export."""
-
-    action: Action = ListStudies()
-
-    def __call__(self) -> int:
-        return self.action()

@@ -1,15 +1,16 @@
-"""`fwplab train`, `evaluate`, `reproduce`, `report` and `runs`."""
+"""`fwplab train`, `evaluate` and `runs`."""
 
 import dataclasses
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from rich.table import Table
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from fwplab.checkpoint import checkpoint_path
+from fwplab.cli.changes import changed, changes
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit, seeded
 from fwplab.cli.switches import switched
@@ -19,16 +20,27 @@ from fwplab.errors import UserError
 from fwplab.evaluate import chance, first_errors
 from fwplab.languages import Language, load_language
 from fwplab.languages.dataset import encode
+from fwplab.languages.splits import SplitSpec
 from fwplab.languages.tasks import Recognition, Task, for_task, non_words
 from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
 from fwplab.progress import ProgressView
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Protocol, Rule, Run
-from fwplab.statistics import wilson
 from fwplab.store import Store, folder_of
-from fwplab.table import percent, render_terminal, row, to_json
+from fwplab.tables.columns import to_json
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import row
+from fwplab.tables.statistics import wilson
+from fwplab.tables.terminal import render_terminal
 from fwplab.trainer import load_splits
+
+Training = changes(Protocol, ("max_steps", "batch_size", "check_every", "patience", "average"), PROTOCOLS)
+Strings = changes(
+    SplitSpec,
+    ("train_strings", "validation_strings", "test_strings"),
+    {name: protocol.splits for name, protocol in PROTOCOLS.items()},
+)
 
 
 @dataclass(frozen=True)
@@ -51,20 +63,8 @@ class Train:
     model: ModelSpec = ModelSpec()
     protocol: str = "paper"
     """paper or strict; the options that follow replace what it says."""
-    max_steps: int | None = None
-    """Steps of training at most; 5,000 where nothing is said."""
-    batch_size: int | None = None
-    """Strings a step; 64."""
-    check_every: int | None = None
-    """Steps between two looks at both bins, besides one at each epoch's end; 50."""
-    patience: int | None = None
-    """Checks in a row that must be right before training ends; 1, of the strict protocol 10."""
-    train_strings: int | None = None
-    """Strings of the training set, of length 2 to 50; 10,000."""
-    validation_strings: int | None = None
-    """Strings of each bin; 2,000."""
-    test_strings: int | None = None
-    """Strings of each test set; 1,000."""
+    training: Annotated[Any, arg(constructor=Training)] = Training()
+    strings: Annotated[Any, arg(constructor=Strings)] = Strings()
     switch: tuple[str, ...] = ()
     """Switches of the mixer, NAME=VALUE (fwplab mixers)."""
     corpus: str | None = None
@@ -112,7 +112,8 @@ class Train:
             raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
         if self.protocol not in PROTOCOLS:
             raise UserError(f"unknown protocol {self.protocol!r}; choose from: {', '.join(PROTOCOLS)}")
-        preset = PROTOCOLS[self.protocol]
+        protocol = changed(PROTOCOLS[self.protocol], self.training)
+        splits = replace(changed(protocol.splits, self.strings), task=self.task)
         language = for_task(load_language(self.language), self.task)
         return Run(
             language=language.name,
@@ -120,16 +121,9 @@ class Train:
             seeds=tuple(range(self.first_seed, self.first_seed + self.seeds)),
             learning_rates=self.learning_rate,
             model=self.model,
-            protocol=replace(preset, splits=self._given(preset.splits), **self._changes(preset)),
+            protocol=replace(protocol, splits=splits),
             corpus=reference(self.corpus, language) if self.corpus else None,
         )
-
-    def _changes(self, spec: Any) -> dict[str, Any]:
-        names = {f.name for f in dataclasses.fields(spec)} - {"splits"}
-        return {n: getattr(self, n) for n in names if getattr(self, n, None) is not None}
-
-    def _given(self, spec: Any) -> Any:
-        return replace(spec, **self._changes(spec))
 
 
 def check_device(device: str) -> None:

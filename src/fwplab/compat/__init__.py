@@ -1,1 +1,1 @@
-"""What other people's code wrote, read into the house's models: one file a publication."""
+"""Loads checkpoints of other people's published code. One file per publication."""

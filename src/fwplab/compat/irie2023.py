@@ -1,7 +1,7 @@
-"""Checkpoints of the code published with arXiv 2310.16076 (github.com/IDSIA/fwp-formal-lang).
+"""Loads checkpoints of the code published with arXiv 2310.16076 (github.com/IDSIA/fwp-formal-lang).
 
-Ours are the same maps under other names, in the same orientation and element order, so that converting is
-renaming and dropping axes of length one.
+The models here compute the same functions. Their weights have other names, but the same orientation and order of
+elements. Conversion only renames them and removes axes of length one.
 """
 
 from collections.abc import Mapping
@@ -32,8 +32,8 @@ def _both(ours: str, theirs: str) -> dict[str, str]:
     return {f"{ours}.{part}": f"{theirs}.{part}" for part in ("weight", "bias")}
 
 
-# Templates of names, ours to theirs: {n} is the layer, {m} and {f} are the places of its mixer and its
-# feed-forward part in the published list of modules.
+# Templates of weight names, from ours to the published ones. {n} is the index of the layer. {m} and {f} are the indices
+# of its mixer and its feed-forward part in the published list of modules.
 _ENDS = {"embedding.weight": "embedding.weight", **_both("readout", "out_layer")}
 _LSTM = {
     f"mixers.{{n}}.cell.{part}_l0": f"rnn_func.{part}_l{{n}}"
@@ -70,7 +70,7 @@ _RECURRENT = {
     for ours, theirs in (("query", "R_q"), ("key", "R_k"), ("value", "R_v"), ("beta", "r_b"))
 }
 _SRWM = {f"mixers.{{n}}.{block.lower()}": f"layers.{{m}}.{block}" for block in ("W_y", "W_q", "W_k", "w_b")}
-# The published feed-forward layer registers its two linear maps a second time.
+# The published feed-forward part registers its two linear maps twice, under different names.
 _COPIES = _both("layers.{f}.ff_layers.0", "layers.{f}.linear1") | _both("layers.{f}.ff_layers.3", "layers.{f}.linear2")
 _BATCH_AXIS = {"R_q", "R_k", "R_v", "W_y", "W_q", "W_k", "w_b"}
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -80,9 +80,11 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 class Published:
     """One published model.
 
-    `mixer`: the house's. `templates`: its names, ours to theirs. `copies`: templates of second names, to the
-    first. `table`: where a table of positions may stand. `heads_in`: our name of a weight whose shape tells
-    the heads.
+    - `mixer`: the mixer that computes the same function here.
+    - `templates`: templates of weight names, from our name to the published one.
+    - `copies`: templates of weights that are stored twice, from the second name to the first.
+    - `table`: the name of the table of positions, if the model may have one.
+    - `heads_in`: our name of a weight whose shape gives the number of heads.
     """
 
     mixer: MixerSpec
@@ -93,19 +95,23 @@ class Published:
 
     @property
     def name(self) -> str:
-        """What the model is called here."""
+        """The name of the model here."""
         return type(self.mixer).__name__
 
     def names(self, depth: int, first: int) -> dict[str, str]:
-        """Ours to theirs; `first` is the place of the first mixer in the published list of modules."""
+        """Our weight names and the published ones.
+
+        depth: the number of layers.
+        first: the index of the first mixer in the published list of modules.
+        """
         return _filled(self.templates, range(depth), first)
 
     def second_names(self, depth: int, first: int) -> dict[str, str]:
-        """The second name of a weight to its first, both theirs."""
+        """For a weight that is stored twice, its second name and its first, both published ones."""
         return _filled(self.copies, range(depth), first)
 
     def depth(self, weights: Weights, first: int) -> int:
-        """How many layers the names speak of, one at least."""
+        """The number of layers that the weight names contain, at least one."""
         once = set(self.names(1, first).values())
         layers = (set(_filled(self.templates, [n], first).values()) - once for n in count(1))
         return next(n for n, names in enumerate(layers, 1) if not names & weights.keys())
@@ -126,11 +132,11 @@ MODELS: Mapping[int, Published] = {
     10: Published(ELSTM(), _ENDS | _E_LSTM),
     12: Published(SRWM(), _FRAME | _SRWM, _COPIES, heads_in="mixers.0.w_y"),
 }
-"""The published models by their `--model_type`."""
+"""The published models by their number, `--model_type`."""
 
 
 class OneHot(nn.Module):
-    """Tokens `[batch, time]` to unit vectors `[batch, time, vocabulary]`: the published `--no_embedding`."""
+    """Maps tokens `[batch, time]` to unit vectors `[batch, time, vocabulary]`, like the published `--no_embedding`."""
 
     identity: Tensor
 
@@ -139,15 +145,16 @@ class OneHot(nn.Module):
         self.register_buffer("identity", torch.eye(vocabulary), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """The rows of the identity matrix; a token outside of the vocabulary is an `IndexError`."""
+        """The rows of the identity matrix. Raises `IndexError` for a token outside the vocabulary."""
         return embedding(tokens, self.identity)
 
 
 class PositionalModel(nn.Module):
-    """`model` with a table of positions added to its embedded tokens: `x_t = Embedding(token_t) + table_t`.
+    """Adds a table of positions to the embedded tokens of `model`: `x_t = Embedding(token_t) + table_t`.
 
-    The published default, `--remove_pos_enc` not given. The table `[longest, hidden]` is the checkpoint's own
-    and is not trained. Whole sequences only: a model that counts positions has no state to continue from.
+    This is the published default, without `--remove_pos_enc`. The table `[longest, hidden]` is that of the checkpoint,
+    and it is not trained. The model only takes whole sequences: it cannot continue from a state, because a state does
+    not contain the position.
     """
 
     table: Tensor
@@ -158,7 +165,7 @@ class PositionalModel(nn.Module):
         self.register_buffer("table", table.detach().clone())
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """`[batch, time]` to logits `[batch, time, classes]`; a `UserError` where the table is too short."""
+        """Maps `[batch, time]` to logits `[batch, time, classes]`. Raises `UserError` if the table is too short."""
         time, longest = tokens.shape[1], self.table.shape[0]
         if time > longest:
             raise UserError(f"the checkpoint's table of positions ends at {longest}; choose at most that, not {time}")
@@ -168,17 +175,20 @@ class PositionalModel(nn.Module):
 def load_checkpoint(
     source: str | Path | Mapping[str, object], model_type: int, num_heads: int | None = None
 ) -> Model | PositionalModel:
-    """The published model, as the house's: int64 tokens `[batch, time]` to logits `[batch, time, classes]`.
+    """Loads a published model, which maps int64 tokens `[batch, time]` to logits `[batch, time, classes]`.
 
-    `source`: a file of the published code or what is in one, the state dict alone or the dict that has it as
-    `model_state_dict`; names may begin with `module.`. A file is read without running code from it.
-    `model_type`: the published number (see `MODELS`); 8 and 9 share all names and shapes, nothing else tells
-    them apart. `num_heads`: needed by 1, 8 and 9, whose weights don't tell; without meaning for 0 and 10.
-    An LSTM or e-LSTM without `embedding.weight` reads its tokens one-hot. A checkpoint with a table of
-    positions becomes a `PositionalModel`.
+    source: a file of the published code, or its content. The content is a state dict, or a dict with a state dict under
+        `model_state_dict`. Names may begin with `module.`. No code from the file is run.
+    model_type: the published number (see `MODELS`). The weights of 8 and 9 have the same names and shapes, so that only
+        this number distinguishes them.
+    num_heads: the number of heads. Models 1, 8 and 9 need it, because their weights do not show it. Models 0 and 10
+        ignore it.
 
-    The model stands on the CPU in the checkpoint's precision and shares no memory with `source`.
-    A `UserError` names the first weight that is missing, unknown or of the wrong shape, or whose copies differ.
+    An LSTM or e-LSTM without `embedding.weight` gets one-hot inputs. A checkpoint with a table of positions is returned
+    as a `PositionalModel`. The model is on the CPU, has the checkpoint's precision and shares no memory with `source`.
+
+    Raises `UserError` with the name of the first weight that is missing, unknown or of the wrong shape, or that differs
+    from its copy.
     """
     if model_type not in MODELS:
         known = ", ".join(f"{number} ({model.name})" for number, model in MODELS.items())
@@ -199,9 +209,9 @@ def load_checkpoint(
 
 
 def published_names(model: nn.Module) -> dict[str, str]:
-    """The name of every parameter of `model` in the published code, ours to theirs.
+    """The published name of every parameter of `model`, by our name.
 
-    Either tensor, or its gradient, is a reshape of the other. A `UserError` for other models.
+    A published weight is our weight reshaped, and the same holds for gradients. Raises `UserError` for other models.
     """
     core, prefix = (model.model, "model.") if isinstance(model, PositionalModel) else (model, "")
     ours = {name for name, _ in core.named_parameters()}
@@ -212,6 +222,23 @@ def published_names(model: nn.Module) -> dict[str, str]:
             return {prefix + name: theirs for name, theirs in names.items() if name in ours}
     known = ", ".join(published.name for published in MODELS.values())
     raise UserError(f"the published code has no such model; choose one of: {known}")
+
+
+def published_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict that the published code loads for `model`, as `model_state_dict` of its checkpoints.
+
+    Raises a `UserError` for a model that the published code does not have.
+    """
+    if not isinstance(model, Model):
+        raise UserError(f"{type(model).__name__} has no published state: choose a model without a table of positions")
+    weights, names = dict(model.named_parameters()), published_names(model)
+    state = {
+        theirs: weights[ours].detach().reshape(_published_shape(theirs, weights[ours].shape)).clone()
+        for ours, theirs in names.items()
+    }
+    depth = len(model.mixers)
+    copies = next(known.second_names(depth, 0) for known in MODELS.values() if known.names(depth, 0) == names)
+    return state | {second: state[once].clone() for second, once in copies.items()}
 
 
 def _weights(source: str | Path | Mapping[str, object]) -> dict[str, Tensor]:
@@ -234,7 +261,7 @@ def _unpickled(path: Path) -> object:
         raise UserError(f"there is no file {path}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes fail in as many ways as there are bytes
+    except Exception as error:  # damaged files raise many types of error
         kind = type(error).__name__
         raise UserError(f"{path} cannot be read safely ({kind}): choose a file of tensors and numbers") from error
 
@@ -267,7 +294,7 @@ def _check_copies(weights: Weights, copies: Mapping[str, str]) -> None:
 def _empty(
     published: Published, names: Mapping[str, str], weights: Weights, depth: int, num_heads: int | None
 ) -> Model:
-    """A model of the checkpoint's sizes, each read from one weight; `_converted` holds all others to them."""
+    """A model of the checkpoint's sizes. Each size is read from one weight; `_converted` checks all other weights."""
     classes, hidden = _sizes(weights, names["readout.weight"], 2)
     one_hot = "embedding.weight" not in names
     inputs = "mixers.0.weight_z" if "mixers.0.weight_z" in names else "mixers.0.cell.weight_ih_l0"
@@ -289,17 +316,17 @@ def _heads(published: Published, names: Mapping[str, str], weights: Weights, hid
         return 1
     if published.heads_in is None:
         if given is None:
-            raise UserError(f"{published.name}'s weights don't tell its heads: choose num_heads that divides {hidden}")
+            raise UserError(f"{published.name}'s weights don't show its heads: choose num_heads that divides {hidden}")
         return given
     name = names[published.heads_in]
     if published.heads_in.endswith("slow_net.weight"):
-        # SlowNet's rows are query, key and value of the hidden width, and one write strength a head.
-        told = max(1, _sizes(weights, name, 2)[0] - 3 * hidden)
+        # The rows of slow_net are query, key and value, each as wide as the model, and one rate per head.
+        found = max(1, _sizes(weights, name, 2)[0] - 3 * hidden)
     else:
-        told = _sizes(weights, name, 4)[1]
-    if given not in (None, told):
-        raise UserError(f"num_heads={given} contradicts {name!r}: choose {told}, or leave it out")
-    return told
+        found = _sizes(weights, name, 4)[1]
+    if given not in (None, found):
+        raise UserError(f"num_heads={given} contradicts {name!r}: choose {found}, or leave it out")
+    return found
 
 
 def _sizes(weights: Weights, name: str, axes: int) -> tuple[int, ...]:

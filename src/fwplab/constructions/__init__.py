@@ -1,4 +1,4 @@
-"""Weights set by hand that make a mixer recognise a language exactly; the folder is the register."""
+"""Models whose weights are set by hand to recognise a language exactly. Each file here is one catalogue entry."""
 
 from fwplab.catalogue import Catalogue
 from fwplab.constructions.construction import Construction, Task
@@ -6,7 +6,7 @@ from fwplab.constructions.construction import Construction, Task
 CONSTRUCTIONS: Catalogue[Construction] = Catalogue(
     "construction",
     "fwplab.constructions",
-    Construction,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
+    Construction,
     separator="-",
     besides=("construction", "layout", "check", "bounds"),
 )

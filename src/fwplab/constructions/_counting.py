@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fwplab.constructions.construction import Construction
-from fwplab.constructions.layout import SHUT, Layout
-from fwplab.languages import Language, language
+from fwplab.constructions.layout import CLOSED, Layout
+from fwplab.languages import Language, load_language
 from fwplab.languages._counting import Brackets, EqualBlocks
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.linear_transformer import LinearTransformer
@@ -18,27 +18,30 @@ from fwplab.model import Model, ModelSpec
 
 
 class Counter(NamedTuple):
-    """How often symbol `up` was read, less how often `down` was; only the symbols in `read` see it."""
+    """The number of symbols `up` read so far minus the number of symbols `down`.
+
+    The result is visible only at positions whose symbol is in `visible_to`. Symbols are given by their index.
+    """
 
     up: int
     down: int
-    read: frozenset[int]
+    visible_to: frozenset[int]
 
 
 @dataclass(frozen=True)
 class LinearTransformerCounts(Construction):
-    """One layer of the linear Transformer, two heads a counter, no feed-forward.
+    """Counts symbols with one layer of the linear Transformer, two heads per counter and no feed-forward part.
 
-    Of every head one number is in use, the first of W; the value is the constant 1, so that `W_t = W_{t-1} + k_t`. The
-    key of a counter's first head is `elu(gate) + 1`, exactly 1 when its symbol `up` is read and exactly 0 otherwise;
-    that of the second head is the same for `down`. W is a count of symbols, and OutLinear takes the difference: the
-    layer knows the Parikh image of the prefix and any difference in it. Queries are gates too: the current symbol
-    chooses which counters are seen. A linear readout then compares the counters with 1/2.
+    Each head uses a single number w, the first entry of its matrix W. The value is the constant 1, so that
+    `w_t = w_{t-1} + k_t`. In the first head of a counter the key is `elu(gate) + 1`, which is exactly 1 when the symbol
+    `up` is read and exactly 0 otherwise. The second head does the same for `down`. Each w is therefore the count of one
+    symbol, and OutLinear subtracts the two counts. In this way the layer can compute the Parikh image of the prefix and
+    any difference of its entries. The queries are gates too: the current symbol selects which counters are visible. A
+    linear readout then compares the counters with 1/2.
 
-    A number with p bits of mantissa (24 in float32, 53 in float64) counts exactly to `2^p`, where adding 1 no longer
-    changes it. A difference is first wrong when one count stands still at `2^p` and should not, and the other reaches
-    it: after `2^p + 1` symbols up and `2^p` down, in any order. The shortest word that is mislabelled has
-    `2^(p+1) + 1` symbols.
+    A float with p bits of mantissa (24 in float32, 53 in float64) counts exactly up to `2^p`. From there on, adding 1
+    no longer changes it. The difference of two counts is first wrong after `2^p + 1` symbols `up` and `2^p` symbols
+    `down`, in any order: both counts are then `2^p`. The shortest mislabelled word has `2^(p+1) + 1` symbols.
     """
 
     @property
@@ -48,11 +51,11 @@ class LinearTransformerCounts(Construction):
     @property
     @abstractmethod
     def counters(self) -> tuple[Counter, ...]:
-        """What is counted."""
+        """The counters. Counter i uses the heads 2i and 2i + 1."""
 
     @abstractmethod
     def scores(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        """Weights `[class, width]` and biases `[class]` of the readout; counter i lies in slot i."""
+        """Returns the weights `[class, width]` and the biases `[class]` of the readout; counter i is in slot i."""
 
     @property
     def mixer(self) -> MixerSpec:
@@ -68,7 +71,7 @@ class LinearTransformerCounts(Construction):
     def breaks_at(self, dtype: torch.dtype) -> float:
         return 4 / torch.finfo(dtype).eps + 1
 
-    def hardest(self, length: int) -> str:
+    def hardest_word(self, length: int) -> str:
         ups, downs = (self.task.symbols[symbol] for symbol in self.counters[0][:2])
         return ups * (length - length // 2) + downs * (length // 2)
 
@@ -81,11 +84,11 @@ class LinearTransformerCounts(Construction):
         mixer: Any = model.mixers[0]
         d = mixer.head_width
         rows = mixer.slow_net.weight.view(mixer.heads, 3, d, -1)
-        rows[:, :2, 1:] = layout.row(constant=-SHUT)
+        rows[:, :2, 1:] = layout.row(constant=-CLOSED)
         rows[:, 2, 0] = layout.row(constant=1)
         for index, counter in enumerate(self.counters):
             for head, symbol, sign in ((2 * index, counter.up, 1), (2 * index + 1, counter.down, -1)):
-                rows[head, 0, 0] = layout.gate(counter.read)
+                rows[head, 0, 0] = layout.gate(counter.visible_to)
                 rows[head, 1, 0] = layout.gate(frozenset((symbol,)))
                 mixer.out_linear.weight[layout.slot(index), head * d] = sign
         weight, bias = self.scores(layout)
@@ -95,10 +98,10 @@ class LinearTransformerCounts(Construction):
 
 @dataclass(frozen=True)
 class BracketCounts(LinearTransformerCounts):
-    """The depth of each pair of brackets.
+    """Tracks the depth of each pair of brackets with one counter per pair.
 
-    With the depths `c_i` and the bits `l_i` of a class, its logit is `sum_i (2 l_i - 1) (c_i - 1/2)`: the largest is
-    that whose every bit says whether `c_i > 1/2`.
+    The label has one bit per pair, which is 1 when `c_i > 1/2`, with `c_i` the depth of pair i. The class with the bits
+    `l_i` has the logit `sum_i (2 l_i - 1) (c_i - 1/2)`. It is largest for the class whose bits are all right.
     """
 
     @property
@@ -119,20 +122,21 @@ class BracketCounts(LinearTransformerCounts):
 
 @dataclass(frozen=True)
 class BlockCounts(LinearTransformerCounts):
-    """a^n b^n c^n ...: counter i is the number of symbols i less that of symbols i + 1, seen by symbol i + 1 alone.
+    """Recognises a^n b^n c^n ...: counter i is the number of symbols i minus the number of symbols i + 1.
 
-    Symbol i wants class i, or class i + 1 when its block is full. The logit of class i is the number of the block
-    before less this one's, less 1/2, when symbol i is read (for the first symbol: 1), that of class i + 1 is then 0,
-    and all others are -1.
+    Counter i is visible only when symbol i + 1 is read. The correct class after symbol i is class i, or class i + 1
+    when the block of symbol i is complete. When symbol i is read, the logit of class i is the length of the block
+    before minus the length of this block, minus 1/2 (for the first symbol it is 1). The logit of class i + 1 is 0, and
+    those of all other classes are -1.
     """
 
     name: str
 
     @property
     def task(self) -> EqualBlocks:
-        spoken = language(self.name)
-        assert isinstance(spoken, EqualBlocks)
-        return spoken
+        task = load_language(self.name)
+        assert isinstance(task, EqualBlocks)
+        return task
 
     @property
     def counters(self) -> tuple[Counter, ...]:

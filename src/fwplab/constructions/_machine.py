@@ -1,17 +1,20 @@
-"""Languages of finitely many states as Moore machines."""
+"""Regular languages as Moore machines."""
 
 from fwplab.automata import Moore
 from fwplab.errors import UserError
 from fwplab.languages import Language
 
-LIMIT = 100
+MAX_STATES = 100
 
 
 def machine_of(language: Language) -> Moore:
-    """The machine of a regular language, with its labels; a `UserError` for one of more than `LIMIT` states."""
-    moves = language.machine(LIMIT)
+    """Returns the Moore machine of a regular language, with the labels of the language as outputs.
+
+    Raises `UserError` for a language with more than `MAX_STATES` states.
+    """
+    moves = language.machine(MAX_STATES)
     if moves is None:
-        raise UserError(f"{language.name} has more than {LIMIT} states: choose a regular language")
+        raise UserError(f"{language.name} has more than {MAX_STATES} states: choose a regular language")
     number = {state: index for index, state in enumerate(moves)}
     return Moore(
         language.symbols,

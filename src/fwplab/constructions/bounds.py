@@ -1,15 +1,15 @@
-"""Why some mixers cannot tell even from odd, as numbers: what their transitions reach, and how far an optimiser gets.
+"""Why some mixers cannot compute parity: the eigenvalues of their transitions, and what an optimiser reaches.
 
-Parity of 1^n asks for a label that changes at every position. One layer of a fast-weight mixer that reads the same
-symbol again and again, its read-out linear and without a feed-forward part, has in every head
+The parity of 1^n is a label that changes at every position. Consider one layer of a fast-weight mixer that reads the
+same symbol at every position, with a linear readout and without a feed-forward part. Each head then has the output
 
     linear Transformer:  o_n = n c
     delta rule:          o_n = (1 - lambda^n) c,   lambda = 1 - beta |k|^2
 
-The difference of two logits is then `a + n c`, which changes its sign once, or, over H heads, `a + sum of c_h
-lambda_h^n`. DeltaNet has `0 < lambda < 1`, and a sum of H + 1 exponentials with positive bases has at most H real zeros
-(Polya and Szego, Problems and Theorems in Analysis, part V, 77): the label changes at most H times, however long the
-word. With `lambda = -1` it can change at every position.
+For the linear Transformer the difference of two logits is `a + n c`, which changes its sign at most once. For the delta
+rule with H heads it is `a + sum_h c_h lambda_h^n`. DeltaNet has `0 < lambda < 1`, and a sum of H + 1 exponentials with
+positive bases has at most H real zeros (Polya and Szego, Problems and Theorems in Analysis, part V, 77). The label
+therefore changes at most H times, however long the word is. With `lambda = -1` it can change at every position.
 """
 
 from collections.abc import Callable
@@ -33,9 +33,11 @@ WIDTH = 8
 
 @dataclass(frozen=True)
 class Limit:
-    """What is proved: the eigenvalue of the transition along its key lies between `low` and `high`.
+    """A proved bound on the eigenvalue of the transition along its key, and on the label changes that follow from it.
 
-    `changes` is how often the label can change along 1^n, by the number of heads; None for as often as one likes.
+    - `mixer`: the layer that the bound holds for.
+    - `low`, `high`: the smallest and the largest possible eigenvalue.
+    - `changes`: how often the label can change along 1^n, as a function of the number of heads; None for no bound.
     """
 
     mixer: MixerSpec
@@ -53,10 +55,10 @@ LIMITS = {
 }
 
 
-def spectrum(mixer: MixerSpec, *, heads: int = 2, steps: int = 300, seed: int = 0) -> tuple[float, float]:
-    """The lowest and the highest eigenvalue `1 - beta |k|^2` that Adam reaches by the layer's weights.
+def eigenvalue_range(mixer: MixerSpec, *, heads: int = 2, steps: int = 300, seed: int = 0) -> tuple[float, float]:
+    """The lowest and the highest eigenvalue `1 - beta |k|^2` that Adam reaches by training the layer's weights.
 
-    The inputs are fixed, normally distributed ones; the other eigenvalues of the transition are all 1.
+    The inputs are fixed and normally distributed. All other eigenvalues of the transition are 1.
     """
     return _extreme(mixer, 1, heads, steps, seed), -_extreme(mixer, -1, heads, steps, seed)
 
@@ -85,10 +87,10 @@ def _eigenvalues(layer: Mixer, inputs: Tensor) -> Tensor:
 
 
 def agreement_bound(changes: int | None, longest: int) -> float:
-    """The largest share of the positions of 1^longest that labels with so many changes can get right.
+    """The largest possible share of correct labels of 1^longest when the labels change at most `changes` times.
 
-    The true label changes `longest - 1` times. Best is to follow it while the changes last; of what then remains, of
-    which every second position is right, half is right, rounded up.
+    The true label changes `longest - 1` times. It is best to follow it for as long as changes are left. Every second
+    position after that is correct, which is half of them, rounded up. With `changes=None` there is no bound.
 
     >>> agreement_bound(1, 8), agreement_bound(None, 8)
     (0.625, 1.0)
@@ -98,10 +100,10 @@ def agreement_bound(changes: int | None, longest: int) -> float:
 
 
 def best_agreement(limit: Limit, longest: int, *, heads: int = 2, restarts: int = 4, steps: int = 400) -> float:
-    """The largest share of the positions of 1^longest that Adam on all weights gets right: found, not proved.
+    """The largest share of correct parity labels of 1^longest that Adam finds. It is a lower bound, not a proof.
 
-    One layer with a linear readout: the feed-forward part is switched to zero and not trained. The best of all steps
-    and of `restarts` random starts, or the first that reaches the bound.
+    The model has one layer and a linear readout. Its feed-forward part is set to zero and is not trained. The result is
+    the best over all steps of `restarts` random starts. The search stops when it reaches `agreement_bound`.
     """
     word = torch.zeros(1, longest, dtype=torch.long)
     wanted = torch.arange(1, longest + 1) % 2
@@ -123,12 +125,12 @@ def best_agreement(limit: Limit, longest: int, *, heads: int = 2, restarts: int 
 def best_agreement_of_words(
     mixer: MixerSpec, longest: int, *, layers: int = 1, heads: int = 2, restarts: int = 2, steps: int = 500
 ) -> float:
-    """The share of labels after `longest` symbols that Adam gets right of all words so long: found, not proved.
+    """The largest share of words of length `longest` whose last parity label Adam gets right. It is not a proof.
 
-    The whole model this time, with its feed-forward parts, of any number of layers; for it no bound is known to us but
-    that of its size. It learns the labels at all positions, and so all shorter words too. The best of all steps and
-    of `restarts` random starts. What the optimiser finds at each length tells how hard the next length is: a mixer that
-    can do parity finds one solution for all.
+    This trains the whole model, feed-forward parts included, with any number of layers. We know no bound for such a
+    model except the one from its size. The loss covers the labels at all positions, and therefore all shorter words
+    too. The result is the best over all steps of `restarts` random starts. The results for growing lengths show whether
+    each length is harder than the one before: a mixer that can compute parity finds one solution for all lengths.
     """
     words = torch.tensor(list(product((0, 1), repeat=longest)))
     wanted = 1 - words.cumsum(1) % 2

@@ -1,4 +1,4 @@
-"""Is a construction right? All words up to a length, long ones, and the length at which precision breaks it."""
+"""Checks a construction: on all words up to a length, on long words, and for the length where precision fails."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,17 +15,20 @@ from fwplab.mixers import State
 from fwplab.ops import prefer
 
 LONGEST = 10_000
-"""The longest words that are streamed."""
+"""The default length of the longest words that are tested."""
 RANDOM_WORDS = 4
-"""Random words beside the hardest one, at every length that is tried."""
+"""The number of random words tested at each length, in addition to the hardest word."""
 
 
 @dataclass(frozen=True)
 class Exhaustive:
-    """All words of up to `longest` symbols that the task labels, `words` in number, fell into `situations`.
+    """The result of reading all words up to a length.
 
-    `wrong` is a shortest word whose last label is wrong, None where all are right. `closed`: the longest words led to
-    no situation that shorter ones had not led to, so that the model is right on words of every length.
+    - `longest`: the largest length that was read.
+    - `words`: the number of words that the task labels.
+    - `situations`: the number of distinct situations that they lead to (see `exhaustive`).
+    - `wrong`: a shortest word whose last label is wrong; None if all are right.
+    - `closed`: whether the longest words led to no new situation. The model is then right on words of every length.
     """
 
     longest: int
@@ -37,7 +40,7 @@ class Exhaustive:
 
 @dataclass
 class _Node:
-    """The words of one length in one situation: the first of them, how many, and the state of the task's machine."""
+    """The words of one length in one situation: the first of them, their number, and the state of the task."""
 
     word: str
     count: int
@@ -48,35 +51,36 @@ class _Node:
 def exhaustive(construction: Construction, dtype: torch.dtype, longest: int = 12) -> Exhaustive:
     """Reads all words of up to `longest` symbols, as one tree.
 
-    Two words are in one situation when they leave the model with the same numbers, bit for bit, and the task's machine
-    in the same state. No continuation can tell them apart, so that one of them is followed and the others are counted.
+    Two words are in the same situation when they leave the model with the same state, bit for bit, and the task in the
+    same state. No continuation can distinguish them. The check therefore extends one of them and only counts the
+    others.
     """
     task, seen = construction.task, set[tuple[bytes, Any]]()
-    front, words, closed = [_Node("", 1, task.start)], 0, False
+    frontier, words, closed = [_Node("", 1, task.start)], 0, False
     with forms_for(dtype):
         model = construction.build(dtype)
         state = model.initial_state(1)
         for _ in range(longest):
-            children, parents, tokens = _children(task, front)
+            children, parents, tokens = _children(task, frontier)
             if not children:
                 return Exhaustive(longest, words, len(seen), None, True)
             logits, state = model.step(torch.tensor(tokens), [_rows(layer, parents) for layer in state])
             words += sum(node.count for node in children)
-            for node, said in zip(children, logits.argmax(-1).tolist(), strict=True):
-                if task.label(node.task_state) not in (None, task.classes[said]):
+            for node, predicted in zip(children, logits.argmax(-1).tolist(), strict=True):
+                if task.label(node.task_state) not in (None, task.classes[predicted]):
                     return Exhaustive(longest, words, len(seen), node.word, False)
-            merged = _merged(children, state)
-            closed = merged.keys() <= seen
-            seen |= merged.keys()
-            kept = list(merged.values())
-            front, state = [children[place] for place in kept], [_rows(layer, kept) for layer in state]
+            first_of = _merge(children, state)
+            closed = first_of.keys() <= seen
+            seen |= first_of.keys()
+            kept = list(first_of.values())
+            frontier, state = [children[place] for place in kept], [_rows(layer, kept) for layer in state]
     return Exhaustive(longest, words, len(seen), None, closed)
 
 
-def _children(task: Task, front: Sequence[_Node]) -> tuple[list[_Node], list[int], list[int]]:
-    """The words that are one symbol longer, without those no word begins with, their parents and their last tokens."""
+def _children(task: Task, frontier: Sequence[_Node]) -> tuple[list[_Node], list[int], list[int]]:
+    """All words one symbol longer that can still be labelled, the index of the parent of each, and its last token."""
     children, parents, tokens = [], [], []
-    for place, node in enumerate(front):
+    for place, node in enumerate(frontier):
         for token, symbol in enumerate(task.symbols):
             after = task.step(node.task_state, symbol)
             if after is None and task.label(after) is None:
@@ -87,8 +91,8 @@ def _children(task: Task, front: Sequence[_Node]) -> tuple[list[_Node], list[int
     return children, parents, tokens
 
 
-def _merged(nodes: Sequence[_Node], state: Sequence[State]) -> dict[tuple[bytes, Any], int]:
-    """For each situation the place of its first node, which takes over the counts of the others."""
+def _merge(nodes: Sequence[_Node], state: Sequence[State]) -> dict[tuple[bytes, Any], int]:
+    """Maps each situation to the index of its first node, and adds the counts of the other nodes to that node."""
     # Adding 0 makes -0 and 0 the same bits.
     rows = torch.cat([part.flatten(1) for layer in state for part in layer], dim=1).add(0.0)
     places: dict[tuple[bytes, Any], int] = {}
@@ -104,11 +108,11 @@ def _rows(layer: State, places: Sequence[int]) -> State:
     return tuple(part.index_select(0, chosen) for part in layer)
 
 
-def measured(construction: Construction, dtype: torch.dtype, longest: int = LONGEST, seed: int = 0) -> int | None:
-    """The length of the shortest word found that the model gets wrong, None where there is none up to `longest`.
+def measure_break(construction: Construction, dtype: torch.dtype, longest: int = LONGEST, seed: int = 0) -> int | None:
+    """The length of the shortest word found that the model gets wrong; None if there is none up to `longest`.
 
-    Tries the construction's hardest word and some random ones, of a length that doubles until one of them is wrong;
-    then halves the interval.
+    Tests the construction's hardest word and some random words. Doubles the length until one of them is wrong, then
+    searches the last interval by bisection.
     """
     right, wrong = 0, 1
     while not mislabelled(construction, dtype, min(wrong, longest), seed):
@@ -126,9 +130,9 @@ def measured(construction: Construction, dtype: torch.dtype, longest: int = LONG
 
 
 def mislabelled(construction: Construction, dtype: torch.dtype, length: int, seed: int = 0) -> bool:
-    """Whether the model gets a word of about this length wrong: the hardest one, or one of `RANDOM_WORDS`."""
+    """Whether the model gets a word of about `length` symbols wrong: the hardest one, or one of `RANDOM_WORDS`."""
     generator = np.random.default_rng(seed)
-    words = [construction.hardest(length)]
+    words = [construction.hardest_word(length)]
     words += [construction.random_word(length, generator) for _ in range(RANDOM_WORDS)]
     with forms_for(dtype):
         errors = first_errors(construction.build(dtype), dataset(construction.task, words))
@@ -136,7 +140,7 @@ def mislabelled(construction: Construction, dtype: torch.dtype, length: int, see
 
 
 def dataset(task: Task, words: Sequence[str]) -> Dataset:
-    """Words with the task's labels; positions without one are left out."""
+    """Words with the task's labels; positions without a label are IGNORE."""
     lengths = np.array([len(word) for word in words])
     tokens = np.full((len(words), int(lengths.max(initial=0))), len(task.symbols), dtype=np.int64)
     found = np.full(tokens.shape, IGNORE, dtype=np.int64)
@@ -147,5 +151,5 @@ def dataset(task: Task, words: Sequence[str]) -> Dataset:
 
 
 def forms_for(dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Step by step in precisions that the compiled kernels do not have: other forms sum in other orders."""
+    """Selects the step-by-step reference for precisions without compiled kernels: other forms sum in another order."""
     return nullcontext() if dtype in (torch.float32, torch.float64) else prefer("reference")

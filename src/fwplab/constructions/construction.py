@@ -1,4 +1,4 @@
-"""What a construction is: a task, the mixer that is to solve it, and the weights with which it does."""
+"""The base class of constructions: a task, the mixer that solves it, and the weights that make it do so."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from fwplab.model import Model, ModelSpec, build
 
 
 class Task(Protocol):
-    """A deterministic machine that labels every position: a language, or a Moore machine."""
+    """A deterministic machine that labels every position: a `Language` or a `Moore` machine."""
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ class Task(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The labels."""
+        """The possible labels."""
 
     @property
     def start(self) -> Any:
@@ -30,29 +30,29 @@ class Task(Protocol):
         """The state after one more symbol."""
 
     def label(self, state: Any, /) -> str | None:
-        """The label of a position that led to `state`, None where none is asked for."""
+        """The label of a position whose symbol led to `state`; None for a position without a label."""
 
 
 class Construction(ABC):
-    """Weights that are not learned: an ordinary model, every parameter zero but those that `set_weights` sets.
+    """A model with weights that are set by hand: every parameter is zero except those that `set_weights` sets.
 
-    A subclass is a frozen dataclass whose docstring holds the argument. `check.py` tests what it claims.
+    A subclass is a frozen dataclass. Its docstring explains why the weights solve the task. `check.py` tests the claim.
     """
 
     @property
     @abstractmethod
     def task(self) -> Task:
-        """What is recognised."""
+        """The language or the machine that the model computes."""
 
     @property
     @abstractmethod
     def mixer(self) -> MixerSpec:
-        """The layer that does it."""
+        """The sequence-mixing layer."""
 
     @property
     @abstractmethod
     def shape(self) -> ModelSpec:
-        """The model around it."""
+        """The sizes of the model."""
 
     @abstractmethod
     def set_weights(self, model: Model) -> None:
@@ -60,19 +60,19 @@ class Construction(ABC):
 
     @abstractmethod
     def breaks_at(self, dtype: torch.dtype) -> float:
-        """The length of the shortest word that finite precision makes the model get wrong; infinite for none."""
+        """The predicted length of the shortest word that rounding makes the model mislabel; infinity for none."""
 
-    def hardest(self, length: int) -> str:
-        """A word of about this length, never longer, on which the model fails as soon as on any."""
+    def hardest_word(self, length: int) -> str:
+        """A word of about `length` symbols, never more, that fails no later than any other word of that length."""
         return self.random_word(length, np.random.default_rng(0))
 
     def random_word(self, length: int, generator: np.random.Generator) -> str:
-        """A word of about this length, never longer, that the task labels: uniform symbols unless said otherwise."""
+        """A random word of about `length` symbols, never more, that the task labels. Symbols are uniform by default."""
         symbols = self.task.symbols
         return "".join(symbols[token] for token in generator.integers(len(symbols), size=length))
 
     def build(self, dtype: torch.dtype = torch.float32) -> Model:
-        """The model. Its vocabulary has one token more than the alphabet, padding."""
+        """Builds the model. Its vocabulary is the alphabet and one padding token."""
         task = self.task
         model = build(self.mixer, self.shape, len(task.symbols) + 1, len(task.classes), seed=0).to(dtype)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Two reflections a position follow every permutation of three things."""
+"""Two reflections per position compute every permutation of three items."""
 
 import math
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from fwplab.automata import Moore
 from fwplab.constructions.construction import Construction
-from fwplab.constructions.layout import SURE, Layout
+from fwplab.constructions.layout import SATURATED, Layout
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.delta_product import DeltaProduct
 from fwplab.model import Model, ModelSpec
 
 SWAP, ROTATE = range(2)
 KEYS = torch.tensor([[1.0, 0.0, 0.0, 0.0], [-0.5, 0.5, 0.5, 0.5]])
-"""Two unit vectors at 120 degrees: the reflections that they define generate S3."""
+"""Two unit vectors at an angle of 120 degrees. Their reflections generate the group S3."""
 QUERY = KEYS.sum(0)
 
 
@@ -24,20 +24,21 @@ QUERY = KEYS.sum(0)
 class DeltaProductS3(Construction):
     """The word problem of S3, by products of two Householder reflections (arXiv 2502.10297).
 
-    Three things stand in a row, abc. The symbol s swaps the first two, the symbol r moves the first to the end; the
-    label is the row. S3 is not commutative, and it is the group of the triangle: the swap of the first two is a
-    reflection, `H_1 = I - 2 k_1^T k_1`, that of the last two is `H_2`, their normals 120 degrees apart. A rotation is
-    both, first the one and then the other: no single step of the delta rule can be r, as its transition has only one
-    eigenvalue that is not 1.
+    Three items stand in a row, at first abc. The symbol s swaps the first two items, the symbol r moves the first item
+    to the end, and the label is the current row. S3 is not commutative. It is the symmetry group of the triangle:
+    swapping the first two items is a reflection `H_1 = I - 2 k_1^T k_1`, swapping the last two is a reflection `H_2`,
+    and the normals of the two are 120 degrees apart. The rotation r is the product of both. A single step of the delta
+    rule cannot be r, because its transition has only one eigenvalue that is not 1.
 
-    The first step of every position has the key k_1 and the rate 2. The second has k_2, and the rate 2 for r, 0 for s.
-    The values are the keys, so that a step is `W <- W - 2 k^T (k W - k)`, that is `W - I <- H (W - I)`. From W = 0 it
-    follows that `W = I - G` with G the product of all reflections so far. The query is `k_1 + k_2`, which lies on no
-    mirror, so that its six images `q G` are different, the corners of a hexagon; the readout takes the nearest:
-    the logit of an element is `o . x - |x|^2 / 2`, with its `x = q - q G`.
+    At every position the first step has the key k_1 and the rate 2. The second step has the key k_2, and the rate 2 for
+    r and 0 for s. The values equal the keys, so that a step is `W <- W - 2 k^T (k W - k)`, that is
+    `W - I <- H (W - I)`. From W = 0 it follows that `W = I - G`, with G the product of all reflections so far. The
+    query `q = k_1 + k_2` lies on no mirror. Its six images `q G` are therefore different: they are the corners of a
+    hexagon. The readout selects the nearest: the logit of an element is `o . x - |x|^2 / 2`, with `x = q - q G` for
+    that element.
 
-    With `k_1 = (1, 0, 0, 0)` and `k_2 = (-1, 1, 1, 1) / 2` all keys are of length 1 and all numbers are multiples of
-    1/4: the arithmetic is exact, the rate of 2 because `2 sigmoid(1000)` is, and precision never breaks it.
+    With `k_1 = (1, 0, 0, 0)` and `k_2 = (-1, 1, 1, 1) / 2` all keys have length 1 and all numbers are multiples of 1/4.
+    The rate is exactly 2, because `2 sigmoid(1000)` rounds to 2. The arithmetic is exact at every length and precision.
     """
 
     @property
@@ -66,7 +67,7 @@ class DeltaProductS3(Construction):
         query.copy_(torch.outer(QUERY, one))
         for step, vector, rate in zip(steps, KEYS, (one, layout.row({SWAP: -2}, constant=1)), strict=True):
             step[:d] = step[d : 2 * d] = torch.outer(vector, one)
-            step[2 * d] = SURE * rate
+            step[2 * d] = SATURATED * rate
         for column in range(d):
             mixer.out_linear.weight[layout.slot(column), column] = 1
         codes = {row: QUERY - QUERY @ element for row, element in _elements().items()}
@@ -84,7 +85,7 @@ def _rotated(row: str) -> str:
 
 
 def _elements() -> dict[str, Tensor]:
-    """The six rows that abc can be brought into, each with the product of reflections that does it."""
+    """The six arrangements of abc, each with the product of reflections that produces it."""
     first, second = (torch.eye(4) - 2 * torch.outer(key, key) for key in KEYS)
     found, waiting = {"abc": torch.eye(4)}, ["abc"]
     while waiting:

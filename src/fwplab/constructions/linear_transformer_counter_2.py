@@ -1,4 +1,4 @@
-"""The linear Transformer counts a's and b's."""
+"""The linear Transformer counts the symbols a and b."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from fwplab.constructions._counting import BlockCounts
 
 @dataclass(frozen=True)
 class LinearTransformerCounter2(BlockCounts):
-    """a^n b^n by one counter that b's see.
+    """a^n b^n by one counter, which is visible when a b is read.
 
-    The argument is that of `LinearTransformerCounts` and `BlockCounts`.
+    `LinearTransformerCounts` and `BlockCounts` explain why the weights are right.
     """
 
     name: str = "counter_2"

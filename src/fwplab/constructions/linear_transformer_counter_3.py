@@ -1,4 +1,4 @@
-"""The linear Transformer counts a's, b's and c's."""
+"""The linear Transformer counts the symbols a, b and c."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from fwplab.constructions._counting import BlockCounts
 
 @dataclass(frozen=True)
 class LinearTransformerCounter3(BlockCounts):
-    """a^n b^n c^n by two counters, one that b's see and one that c's see.
+    """a^n b^n c^n by two counters: one is visible when a b is read, the other when a c is read.
 
-    The argument is that of `LinearTransformerCounts` and `BlockCounts`.
+    `LinearTransformerCounts` and `BlockCounts` explain why the weights are right.
     """
 
     name: str = "counter_3"

@@ -9,9 +9,9 @@ from fwplab.languages.dyck_1 import Dyck1
 
 @dataclass(frozen=True)
 class LinearTransformerDyck1(BracketCounts):
-    """Dyck-1 by one counter: opening less closing brackets.
+    """Dyck-1 by one counter: the number of opening minus the number of closing brackets.
 
-    The argument is that of `LinearTransformerCounts` and `BracketCounts`.
+    `LinearTransformerCounts` and `BracketCounts` explain why the weights are right.
     """
 
     @property

@@ -9,9 +9,9 @@ from fwplab.languages.shuffle_2 import Shuffle2
 
 @dataclass(frozen=True)
 class LinearTransformerShuffle2(BracketCounts):
-    """Shuffle-2 by two counters; k pairs take k of them.
+    """Shuffle-2 by two counters, one per pair of brackets; k pairs need k counters.
 
-    The argument is that of `LinearTransformerCounts` and `BracketCounts`.
+    `LinearTransformerCounts` and `BracketCounts` explain why the weights are right.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Recurrent Delta is any finite automaton."""
+"""Recurrent Delta simulates any finite automaton."""
 
 import math
 from collections import Counter
@@ -11,38 +11,39 @@ from torch import Tensor
 from fwplab.automata import Moore
 from fwplab.constructions._machine import machine_of
 from fwplab.constructions.construction import Construction
-from fwplab.constructions.layout import SURE, Layout
-from fwplab.languages import language
+from fwplab.constructions.layout import SATURATED, Layout
+from fwplab.languages import load_language
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.recurrent_delta import RecurrentDelta
 from fwplab.model import Model, ModelSpec
 
 DRIVE = 32.0
-"""What drives a unit: `tanh(32)` is 1 in every precision."""
+"""The pre-activation of a unit: `tanh(32)` is 1 in every precision."""
 
 
 @dataclass(frozen=True)
 class RecurrentDeltaAutomaton(Construction):
-    """Any Moore machine, by one layer with one head; without an argument, that of (abab)*.
+    """Any Moore machine, by one layer with one head. The default machine is that of (abab)*.
 
-    Key and query are always the first unit vector and the rate is always 1, for their logits are 1000 apart. The delta
-    rule then keeps the last value alone, `o_t = v_t = v_x + tanh(o_{t-1}) R_v`: a recurrent network with tanh. It has
-    a unit for every state i and symbol s, on (+1) when the machine was in i and then read s, else off (-1), and one
-    more, h*, that is on from the first position. Let `c_i` be the number of units that lead to i. The sum of their
-    `h`, plus `c_i - 1`, is 1 when the machine is in i, and -1 when it is not, and p_s the indicator of the symbol:
+    The key and the query are always the first unit vector and the rate is always 1, because the logits are 1000 apart.
+    The delta rule then stores only the last value, `o_t = v_t = v_x + tanh(o_{t-1}) R_v`, which is a recurrent network
+    with tanh. It has one unit (i, s) for every state i and symbol s. The unit is on (+1) when the machine was in state
+    i and then read s, and off (-1) otherwise. One more unit h* is on from the first position. Let `c_i` be the number
+    of units that lead to state i, and let p_s indicate the symbol read. Over the units that lead to i, the sum of `h`
+    plus `c_i - 1` is 1 when the machine is in state i, and -1 otherwise. Hence
 
         o_(i,s) = D [ sum of h_(j,r) that lead to i  +  (c_i - 1 - e_i) h*  +  e_i  +  2 (p_s - 1) ]
 
-    is D for the one unit that is right, and -D or -3 D for all others. At the first position all h are 0, and
-    `e_i = 1` for the first state, -1 for others, takes the place of the sum. `tanh(+-32)` is +-1 exactly, so that no
-    error is handed on from one position to the next: precision never breaks it.
+    is D for the one correct unit and -D or -3 D for all others. At the first position all h are 0. There `e_i`, which
+    is 1 for the start state and -1 for the others, replaces the sum. `tanh(+-32)` is exactly +-1, so that no error is
+    carried from one position to the next: the weights are right at every length and precision.
 
-    The readout must not add up what is off: OutLinear writes the units beside each other, and minus their sum, so that
-    the LayerNorm of the feed-forward finds a mean of 0 and keeps signs; ReLU leaves only the unit that is on, and the
-    second map adds it to the slot of the output that the machine has there.
+    The readout must ignore the units that are off. OutLinear writes each unit to a column of its own and minus their
+    sum to another column, so that the LayerNorm of the feed-forward part sees a mean of 0 and preserves the signs. ReLU
+    keeps only the unit that is on. The second linear map adds it to the slot of the output of the machine's new state.
     """
 
-    machine: Moore = machine_of(language("abab_star"))
+    machine: Moore = machine_of(load_language("abab_star"))
 
     @property
     def task(self) -> Moore:
@@ -67,12 +68,12 @@ class RecurrentDeltaAutomaton(Construction):
         mixer: Any = model.mixers[0]
         width = layout.width
         query, key, value, rate = mixer.slow_net.weight.split([width, width, width, 1])
-        query[0] = key[0] = rate[0] = layout.row(constant=SURE)
+        query[0] = key[0] = rate[0] = layout.row(constant=SATURATED)
         self._set_recurrence(value, mixer.recurrent_value[0], layout)
         self._set_readout(model, layout)
 
     def _units(self) -> list[tuple[int, int]]:
-        """State and index of the symbol of every unit; the unit that is always on comes after them."""
+        """The state and the symbol's index of every unit. The unit that is always on comes after them."""
         return [(state, symbol) for state, row in enumerate(self.machine.moves) for symbol in range(len(row))]
 
     def _set_recurrence(self, value: Tensor, recurrent: Tensor, layout: Layout) -> None:

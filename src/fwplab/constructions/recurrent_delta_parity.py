@@ -1,18 +1,18 @@
-"""Recurrent Delta tells even from odd."""
+"""Recurrent Delta computes parity."""
 
 from dataclasses import dataclass
 
 from fwplab.automata import Moore
 from fwplab.constructions._machine import machine_of
 from fwplab.constructions.recurrent_delta_automaton import RecurrentDeltaAutomaton
-from fwplab.languages import language
+from fwplab.languages import load_language
 
 
 @dataclass(frozen=True)
 class RecurrentDeltaParity(RecurrentDeltaAutomaton):
-    """Parity, as the machine of two states that it is: four units, and one that is always on.
+    """Parity, as a machine with two states: four units and one that is always on.
 
-    The argument is that of `RecurrentDeltaAutomaton`.
+    `RecurrentDeltaAutomaton` explains why the weights are right.
     """
 
-    machine: Moore = machine_of(language("parity"))
+    machine: Moore = machine_of(load_language("parity"))

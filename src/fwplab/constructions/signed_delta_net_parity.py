@@ -1,4 +1,4 @@
-"""A signed DeltaNet tells even from odd."""
+"""A DeltaNet with negative eigenvalues computes parity."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fwplab.constructions.construction import Construction
-from fwplab.constructions.layout import SURE, Layout
+from fwplab.constructions.layout import SATURATED, Layout
 from fwplab.languages.parity import Parity
 from fwplab.mixers import MixerSpec
 from fwplab.mixers.fast_weight_program import FastWeightProgram
@@ -18,23 +18,23 @@ ZERO, ONE = range(2)
 
 @dataclass(frozen=True)
 class SignedDeltaNetParity(Construction):
-    """Parity by the delta rule with keys of length 1 and rates up to 2 (arXiv 2411.12537): a reflection.
+    """Parity by the delta rule with keys of length 1 and rates up to 2 (arXiv 2411.12537): each 1 is a reflection.
 
-    The paper's DeltaNet cannot do this (`bounds.py`); its rate must reach 2, which `fast-weight-program` has as a
-    switch. The key is always the first unit vector e, the value always 1/2, and the first row of W is a number w:
-    `w <- w - beta (w - 1/2)`. When a 0 is read, beta is 0 and w stays. When a 1 is read, beta is 2 and w becomes
-    `1 - w`, the reflection about 1/2: from 0 to 1 and back. So w is the parity of the ones.
+    The paper's DeltaNet cannot compute parity (`bounds.py`). The rate must reach 2, which `fast-weight-program` allows
+    by an option. The key is always the first unit vector e, the value is always 1/2, and the first row of W is a number
+    w with `w <- w - beta (w - 1/2)`. When a 0 is read, beta is 0 and w stays. When a 1 is read, beta is 2 and w becomes
+    `1 - w`, the reflection about 1/2: 0 becomes 1 and 1 becomes 0. So w is the parity of the ones.
 
-    Its numbers are 0, 1/2, 1 and 2, and all sums of them are exact: precision never breaks it. But beta is 2 only
-    because `2 sigmoid(logit)` is rounded. With the smaller `logit` of a trained model the eigenvalue on e is
-    `-r = 1 - 2 sigmoid(logit)`, and after n ones w is away from 1/2 by `r^n / 2`; the sign is right for every n, in
-    exact numbers. In floating point there are two ends. Numbers below 1/2 lie `2^-(p+1)` apart and those above twice
-    that. With `r >= 3/4` the distance `2^-p` is turned over and not made smaller, for it is rounded back: the sign is
-    kept for ever. With a smaller r the distance dies when `r^n / 2` is below `2^-(p+1)`: after about
-    `p log(2) / log(1/r)` ones.
+    The numbers are 0, 1/2, 1 and 2, and all their sums are exact, so that no length or precision breaks the
+    construction. But beta is 2 only because `2 sigmoid(logit)` is rounded. With the smaller `logit` of a trained model
+    the eigenvalue along e is `-r = 1 - 2 sigmoid(logit)`, and after n ones the distance of w from 1/2 is `r^n / 2`. In
+    exact arithmetic the sign of w - 1/2 is right for every n. In floating point there are two cases. Floats below 1/2
+    are `2^-(p+1)` apart, and those above are twice as far apart. With `r >= 3/4` a distance of `2^-p` does not shrink,
+    because it is rounded back at each reflection: the sign is right at every length. With a smaller r the distance
+    becomes 0 when `r^n / 2` is below `2^-(p+1)`, after about `p log(2) / log(1/r)` ones.
     """
 
-    logit: float = SURE
+    logit: float = SATURATED
 
     @property
     def task(self) -> Parity:
@@ -53,7 +53,7 @@ class SignedDeltaNetParity(Construction):
         bits = 1 - math.log2(torch.finfo(dtype).eps)
         return math.inf if r >= 3 / 4 else bits * math.log(2) / math.log(1 / r) + 1
 
-    def hardest(self, length: int) -> str:
+    def hardest_word(self, length: int) -> str:
         return "1" * length
 
     def set_weights(self, model: Model) -> None:
@@ -64,7 +64,7 @@ class SignedDeltaNetParity(Construction):
         query, key, value, rate = mixer.slow_net.weight.split([d, d, d, 1])
         query[0] = key[0] = layout.row(constant=1)
         value[0] = layout.row(constant=0.5)
-        rate[0] = layout.row({ZERO: -SURE - self.logit}, constant=self.logit)
+        rate[0] = layout.row({ZERO: -SATURATED - self.logit}, constant=self.logit)
         mixer.out_linear.weight[layout.slot(0), 0] = 1
         model.readout.weight[0, layout.slot(0)] = 1
         model.readout.bias[0] = -0.5

@@ -1,9 +1,9 @@
-"""Training mapped over runs: what is still to be done, who does it, and where the records go."""
+"""Training of many runs: which of them are missing, the engine that trains them, and the store for their records."""
 
 from collections.abc import Sequence
 
 from fwplab.engines.engine import Engine, Observer, Task, TrainingError, WorkerLostError
-from fwplab.engines.local import Local, usable_cores
+from fwplab.engines.local import Local, end_with_the_driver, signals_wait, usable_cores
 from fwplab.errors import UserError
 from fwplab.run import Run
 from fwplab.store import Store, folder_of, restricted
@@ -15,8 +15,10 @@ __all__ = [
     "Local",
     "TrainingError",
     "WorkerLostError",
+    "end_with_the_driver",
     "engine_named",
     "plan",
+    "signals_wait",
     "train_all",
     "usable_cores",
 ]
@@ -32,22 +34,30 @@ def engine_named(
     device: str = "cpu",
     gpus_a_run: float = 0.0,
 ) -> Engine:
-    """The engine called `name`; a `UserError` that lists the names if there is none."""
+    """The engine called `name`.
+
+    address: the address of a running cluster (Ray only).
+    workers: the number of runs that are trained at the same time; None for one a core or GPU.
+    device: the PyTorch device of every run.
+    gpus_a_run: the share of a GPU for each run, from 0 to 1 (Ray only).
+
+    Raises `UserError` for an unknown name, and for options that the engine does not have.
+    """
     if name == "local":
         if gpus_a_run:
-            raise UserError("the local engine shares no GPUs out; choose --engine ray for --gpus-a-run")
+            raise UserError("the local engine does not share GPUs; choose --engine ray for --gpus-a-run")
         if address is not None:
             raise UserError("the local engine has no address; choose --engine ray for a cluster")
         return Local(workers, device)
     if name == "ray":
-        from fwplab.engines.ray import Ray  # an optional extra: imported where it is asked for
+        from fwplab.engines.ray import Ray  # Ray is optional, so it is imported only when it is used
 
         return Ray(address, workers, device, gpus_a_run)
     raise UserError(f"unknown engine {name!r}; choose from: {', '.join(ENGINES)}")
 
 
 def plan(run: Run, store: Store, groups: int) -> list[Run]:
-    """What is to be trained for `run`: the members that no finished run holds, in at most so many groups."""
+    """The members of `run` that the store does not have, as at most `groups` runs that can be trained in parallel."""
     missing = store.missing(run)
     if missing is None:
         return []
@@ -58,12 +68,13 @@ def plan(run: Run, store: Store, groups: int) -> list[Run]:
 def train_all(
     runs: Sequence[Run], store: Store, engine: Engine, *, observe: Observer | None = None, task: Task = train
 ) -> None:
-    """Fills the store with the records of `runs`; those that it holds are not trained again.
+    """Trains the runs that are not in the store, and saves each record as soon as it is finished.
 
-    The store is written here alone, each record as soon as it comes, and none is kept in memory.
+    observe: called in this process with the progress of the runs.
+    task: the training function; it returns the record of a run.
     """
-    there = store.keys()
-    waiting = [run for run in dict.fromkeys(runs) if run.key not in there]
-    for record in engine.map(task, waiting, observe):
+    finished = store.keys()
+    missing = [run for run in dict.fromkeys(runs) if run.key not in finished]
+    for record in engine.map(task, missing, observe):
         store.save(record)
         (folder_of(record.run) / RESUME).unlink(missing_ok=True)

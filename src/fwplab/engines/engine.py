@@ -1,29 +1,32 @@
-"""What every engine is: it maps training over runs, wherever the workers are."""
+"""The interface of an engine, which runs a task such as training on many runs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from fwplab.errors import WorkError
 from fwplab.record import Progress
 from fwplab.run import Run
 
 DEATHS_ALLOWED = 3
-"""Workers that one run may cost before the driver gives up."""
+"""How often a worker may die during one run before the engine gives up."""
 
 Observer = Callable[[Progress], None]
 Task = Callable[..., Any]
-"""`task(run, folder=..., device=..., observe=...)`, as `fwplab.trainer.train`; what it returns can be pickled."""
+"""A function with the signature of `fwplab.trainer.train`, whose result can be pickled."""
 
 
-class TrainingError(RuntimeError):
-    """Training raised; the text is its worker's."""
+class TrainingError(WorkError):
+    """An error of a task. Its text is the traceback from the worker."""
 
     def __init__(self, run: Run, what: str) -> None:
         super().__init__(f"{run.mixer_name} on {run.language} (run {run.key}) {what}")
 
 
 class WorkerLostError(TrainingError):
-    """Training took too many workers with it; trained again, it goes on from its checkpoint."""
+    """Too many workers died during one run. Training it again continues from its saved state."""
+
+    resumable = True
 
 
 class Engine(ABC):
@@ -31,9 +34,12 @@ class Engine(ABC):
 
     @abstractmethod
     def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Any]:
-        """What the task makes of every run (training: a record) as soon as it is there, in any order.
+        """Yields the result of the task for every run (for training: its record), in the order of completion.
 
-        A worker that dies is replaced, and its run goes on from its checkpoint; `WorkerLostError` after
-        `DEATHS_ALLOWED` deaths of one run, `TrainingError` where the task raises. A `UserError` of the task is raised
-        as it is.
+        If a worker dies, another one continues the run from its saved state.
+
+        observe: called in this process with the progress of the runs.
+
+        Raises `WorkerLostError` after `DEATHS_ALLOWED` deaths during one run, the task's `UserError`, and
+        `TrainingError` for any other error of the task.
         """

@@ -1,8 +1,10 @@
-"""Training on a Ray cluster."""
+"""The Ray engine: training on a cluster."""
 
 import logging
 import os
+import signal
 import socket
+import threading
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,21 +24,28 @@ try:
 except ModuleNotFoundError as error:
     raise UserError("the ray engine needs Ray; install it: pip install 'fwplab[ray]'") from error
 
-AHEAD = 2
-"""Runs handed to the cluster for each that it can do at a time: enough that no worker waits, few enough that a driver
-with tens of thousands of runs stays small."""
-HEAR_EVERY_SECONDS = 0.5
-NEWS_SECONDS = 10.0
+QUEUED_RUNS_PER_SLOT = 2
+"""How many runs are submitted for each that the cluster can train at a time.
+
+This keeps all workers busy, and the memory of a driver with many runs small.
+"""
+POLL_SECONDS = 0.5
+PROGRESS_TIMEOUT_SECONDS = 10.0
 CONNECT_SECONDS = 10
 
 
 class Ray(Engine):
-    """Tasks of a Ray cluster: each takes a core, and `gpus_a_run` of a GPU (0: one with `device="cuda"`, else none).
+    """The tasks of a Ray cluster, one for each run.
 
-    `address` is a running cluster's, or "auto", of which `workers` runs at a time are asked at most; without one a
-    cluster is started on this machine with `workers` cores.
-    Checkpoints go to this process's `FWPLAB_HOME`: on more than one machine it must be a folder that they share, or
-    runs of a lost machine begin anew.
+    Training states and checkpoints are written to this process's `FWPLAB_HOME`. If a cluster has several machines, this
+    must be a shared folder; otherwise runs of a machine that is lost start from the beginning.
+
+    address: the address of a running cluster, or "auto" to find one; None starts a cluster on this machine.
+    workers: the number of runs at a time, and of cores of a cluster that is started here; None for all cores or GPUs.
+    device: the PyTorch device of every run.
+    gpus_a_run: the share of a GPU for each run, from 0 to 1; 0 means a whole GPU if `device` is "cuda", else none.
+
+    Raises `UserError` for values out of range.
     """
 
     def __init__(
@@ -50,37 +59,41 @@ class Ray(Engine):
         self.gpus_a_run = gpus_a_run or float(device.startswith("cuda"))
 
     def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Any]:
-        """As `Engine.map`; the driver alone writes records."""
+        """As `Engine.map`."""
         if not runs:
             return
         connect = not ray.is_initialized()
         if connect:
             self._start()
         try:
-            yield from _Driver(self, task, observe, ours=connect and not self.address).work(runs)
+            yield from _Driver(self, task, observe, owned=connect and not self.address).work(runs)
         finally:
             if connect:
                 ray.shutdown()
 
     def _start(self) -> None:
         _check_listens(self.address)
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU keeps what it sees
-        here = {"address": "local", "num_cpus": self.workers}  # without "local" Ray would look for another's first
+        # Ray would otherwise hide all GPUs from tasks that reserve none.
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        here = {"address": "local", "num_cpus": self.workers}  # without "local", Ray would first look for a running one
         options: dict[str, Any] = {"address": self.address} if self.address else here
+        answer = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"no Ray cluster at {self.address or 'this machine'}: {str(error).splitlines()[0]}"
             ) from error
+        if callable(answer) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, answer)  # Ray has put its own in the place, which ends without a word
 
 
 def _check_listens(address: str | None) -> None:
-    """A `UserError` where nobody listens: Ray itself would try again for minutes."""
+    """Raises `UserError` if no server listens at the address, because Ray itself would retry for minutes."""
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS")
     if address in (None, "auto", "local"):
-        return  # Ray looks for a cluster on this machine, or starts one
+        return  # Ray finds a cluster on this machine, or starts one
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise UserError(f"{address!r} is no address of a Ray cluster; choose host:port, ray://host:port, or auto")
@@ -93,25 +106,28 @@ def _check_listens(address: str | None) -> None:
 
 
 class _Driver:
-    """Keeps the cluster busy and hears what comes back."""
+    """Submits the runs of one call of `map` and collects their results.
 
-    def __init__(self, engine: Ray, task: Task, observe: Observer | None, *, ours: bool) -> None:
+    owned: whether the cluster was started for this call.
+    """
+
+    def __init__(self, engine: Ray, task: Task, observe: Observer | None, *, owned: bool) -> None:
         self.task, self.device, self.observe = ray.put(task), engine.device, observe
         gpus = engine.gpus_a_run
-        # Ray starts a dead worker again; a task that raises is our own business.
+        # Ray repeats a task whose worker died. An exception of the task is returned as a result and not retried.
         self.remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=DEATHS_ALLOWED - 1, retry_exceptions=False)(
             _work
         )
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        if gpus and "GPU" not in resources:  # Ray would wait for one in silence
+        if gpus and "GPU" not in resources:  # Ray would wait for a GPU without any message
             raise UserError(
                 "the Ray cluster has no GPU; choose --device cpu without --gpus-a-run, or another --address"
             )
         slots = resources["GPU"] / gpus if gpus else resources.get("CPU", 1.0)
         at_once = max(1, int(engine.workers or slots))
-        # Another's cluster may have more cores than `workers`: what it is not handed is all that it does not run.
-        self.limit = at_once if engine.workers and not ours else at_once * AHEAD
-        self.board: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote() if observe else None
+        # A running cluster may have more cores than `workers`, so submit no more than `workers` runs at a time.
+        self.limit = at_once if engine.workers and not owned else at_once * QUEUED_RUNS_PER_SLOT
+        self.board: Any = ray.remote(num_cpus=0, max_restarts=-1)(_ProgressBoard).remote() if observe else None
 
     def work(self, runs: Sequence[Run]) -> Iterator[Any]:
         waiting, busy = deque(runs), dict[Any, Run]()
@@ -120,62 +136,63 @@ class _Driver:
                 while waiting and len(busy) < self.limit:
                     run = waiting.popleft()
                     busy[self.remote.remote(self.task, run, str(home()), self.device, self.board)] = run
-                ready, _ = ray.wait(list(busy), timeout=HEAR_EVERY_SECONDS)
-                self._hear()
+                ready, _ = ray.wait(list(busy), timeout=POLL_SECONDS)
+                self._pass_on_progress()
                 for done in ready:
-                    yield self._take(done, busy.pop(done))
-            self._hear()
+                    yield self._result(done, busy.pop(done))
+            self._pass_on_progress()
         finally:
             for left in busy:
                 ray.cancel(left, force=True)
 
-    def _take(self, done: Any, run: Run) -> Any:
+    def _result(self, done: Any, run: Run) -> Any:
         try:
             kind, content = ray.get(done)
         except ray.exceptions.WorkerCrashedError as error:
             raise WorkerLostError(run, f"failed: its worker died {DEATHS_ALLOWED} times") from error
-        except ray.exceptions.RayTaskError as error:  # before the task: it cannot be imported there, say
+        except ray.exceptions.RayTaskError as error:  # raised before the task began, for example by its import
             raise TrainingError(run, f"failed:\n{error}") from error
         except ray.exceptions.RayError as error:
             raise WorkerLostError(run, f"failed: {type(error).__name__}: {str(error).splitlines()[0]}") from error
-        if kind == "wrong":
+        if kind == "user error":
             raise UserError(content)
         if kind == "failed":
             raise TrainingError(run, f"failed:\n{content}")
         return content
 
-    def _hear(self) -> None:
+    def _pass_on_progress(self) -> None:
         if self.observe and self.board:
             try:
-                news = ray.get(self.board.news.remote(), timeout=NEWS_SECONDS)
-            except ray.exceptions.RayError:  # a board that died is started again: news is lost, no run waits for it
+                updates = ray.get(self.board.take_all.remote(), timeout=PROGRESS_TIMEOUT_SECONDS)
+            except ray.exceptions.RayError:  # the board died: Ray restarts it, and only progress messages are lost
                 return
-            for progress in news:
+            for progress in updates:
                 self.observe(progress)
 
 
-class _Board:
-    """Where workers write how far they are, the last word of each run."""
+class _ProgressBoard:
+    """A Ray actor that holds the latest progress of each run until the driver takes it."""
 
     def __init__(self) -> None:
         self.latest: dict[str, Any] = {}
 
-    def tell(self, progress: Any) -> None:
+    def put(self, progress: Any) -> None:
         self.latest[progress.key] = progress
 
-    def news(self) -> list[Any]:
-        told, self.latest = list(self.latest.values()), {}
-        return told
+    def take_all(self) -> list[Any]:
+        updates, self.latest = list(self.latest.values()), {}
+        return updates
 
 
 def _work(task: Task, run: Run, fwplab_home: str, device: str, board: Any) -> tuple[str, Any]:
+    """Runs the task on a worker of the cluster; returns the kind of its outcome and the result or the error's text."""
     os.environ["FWPLAB_HOME"] = fwplab_home
     torch.set_num_threads(1)
     folder: Path = folder_of(run)
-    observe = None if board is None else board.tell.remote
+    observe = None if board is None else board.put.remote
     try:
-        return "made", task(run, folder=folder, device=device, observe=observe)
+        return "result", task(run, folder=folder, device=device, observe=observe)
     except UserError as error:
-        return "wrong", str(error)
-    except Exception:  # its text is all that the driver can be told
+        return "user error", str(error)
+    except Exception:  # return the traceback, as not every exception can be pickled
         return "failed", traceback.format_exc()

@@ -1,1 +1,1 @@
-"""From a trained model to the machine that it is: learned from its answers, or read off its states."""
+"""Extracts an automaton from a trained model: learns it from the model's labels, or clusters the model's states."""

@@ -1,4 +1,4 @@
-"""A model that one can only ask: what does it say at each position of these words?"""
+"""Queries a model for its labels, in batches and with a cache."""
 
 from itertools import product
 
@@ -10,12 +10,27 @@ from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy
 from fwplab.model import Model
 
 AHEAD = 2
+"""The number of symbols by which `BlackBox.answer` extends a word."""
+
+
+@torch.no_grad()
+def predict(model: Model, tokens: Integers, symbols: int) -> Integers:
+    """The model's classes `[words, time]`; beyond the end of a word, where a token is `symbols`, they mean nothing."""
+    rows = max(1, TOKENS_AT_ONCE // max(1, tokens.shape[1]))
+    inside = np.minimum(tokens, symbols - 1)
+    parts = [
+        model(torch.from_numpy(inside[start : start + rows])).argmax(-1).numpy()
+        for start in range(0, len(tokens), rows)
+    ]
+    return np.concatenate(parts) if parts else np.empty(tokens.shape, dtype=np.int64)
 
 
 class BlackBox:
-    """Answers in batches, and remembers what it was asked; `queries` counts the words that the model has read.
+    """Labels of a model on words, with a cache and a count of queries.
 
-    Where `asked` says nothing, nothing is asked: the answer there is UNDEFINED.
+    - `model`: the model.
+    - `asked`: a machine that gives UNDEFINED where a label should be ignored. There the answer is UNDEFINED too.
+    - `queries`: the number of words that the model has read.
     """
 
     def __init__(self, model: Model, asked: Mealy) -> None:
@@ -23,22 +38,21 @@ class BlackBox:
         self.queries = 0
         self._answers: dict[tuple[int, ...], list[int]] = {}
 
-    @torch.no_grad()
     def labels(self, tokens: Integers) -> Integers:
-        """The model's classes `[words, time]`, read anew; positions beyond a word's end are padding and UNDEFINED."""
+        """The model's classes `[words, time]`; UNDEFINED at padding and where `asked` is UNDEFINED. Ignores the cache.
+
+        tokens: token ids, `[words, time]`.
+        """
         self.queries += len(tokens)
-        rows = max(1, TOKENS_AT_ONCE // max(1, tokens.shape[1]))
-        inside = np.minimum(tokens, len(self.asked.symbols) - 1)
-        parts = [
-            self.model(torch.from_numpy(inside[start : start + rows])).argmax(-1).numpy()
-            for start in range(0, len(tokens), rows)
-        ]
-        said = np.concatenate(parts) if parts else np.empty(tokens.shape, dtype=np.int64)
+        said = predict(self.model, tokens, len(self.asked.symbols))
         return np.where(self.asked.run(tokens) == UNDEFINED, UNDEFINED, said)
 
     def answer(self, word: tuple[int, ...]) -> list[int]:
-        """As `labels` for one word. With it goes every word that has it at its start and two symbols more: they cost
-        next to nothing in one batch, and a learner asks for them next."""
+        """The classes at every position of one word.
+
+        Words that are not in the cache are queried together with all their extensions by `AHEAD` symbols. In one batch
+        these cost little, and a learner is likely to ask for them next.
+        """
         if word not in self._answers:
             words = [(*word, *more) for more in product(range(len(self.asked.symbols)), repeat=AHEAD)]
             for longer, said in zip(words, self.labels(np.array(words, dtype=np.int64)).tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""A checkpoint's machine beside the true one, with what it took to find it and how far it can be trusted."""
+"""Extracts a machine from a model, compares it with the language's own, and tests it on held-out words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import numpy as np
 
 from fwplab.errors import UserError
 from fwplab.evaluate import first_errors
+from fwplab.extraction.agreement import Agreement, compare
 from fwplab.extraction.black_box import BlackBox
-from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy, mealy_of
+from fwplab.extraction.mealy import Integers, Mealy, mealy_of
 from fwplab.languages import Language
 from fwplab.languages.dataset import encode
 from fwplab.model import Model
@@ -18,32 +19,27 @@ from fwplab.model import Model
 Method = Literal["lstar", "kv", "states"]
 METHODS: tuple[Method, ...] = ("lstar", "kv", "states")
 LENGTHS = (20, 50, 100, 200, 500)
+"""The default lengths of held-out words."""
 WORDS = 200
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """Held-out words of one length: how many are there, on how many does the machine say at every position where
-    something is asked what the model says, and what the language says; `asked` is the share of those positions.
-
-    Of a language without end little is asked of long words: nothing more once a word has gone deeper than the depth.
-    """
-
-    length: int
-    words: int
-    asked: float
-    with_model: int
-    with_language: int
+"""The number of held-out words of each length."""
 
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """What was found. `finite`: the language has no more states than those looked at, so that `true` is all of it.
+    """The result of `extract`.
 
-    `complete`: no tested word tells `machine` and model apart. `equivalent`: so it is, and `machine` and `true` do the
-    same wherever something is asked; `witness` is the shortest word on which they do not. `kept`, where the language is
-    not finite: all those held-out words are labelled right that stay within so many moves of the start, -1 where not
-    even those that stay there; None where all are.
+    - `method`: the method that was used.
+    - `machine`: the extracted machine.
+    - `true`: the language's own machine, up to the depth limit.
+    - `finite`: whether `true` contains all states of the language.
+    - `complete`: whether no difference between `machine` and the model was found.
+    - `equivalent`: whether this holds, and `machine` and `true` have the same outputs wherever a label is defined.
+    - `witness`: a shortest word on which `machine` and `true` differ, if any.
+    - `queries`: the number of words that the model has read.
+    - `kept`: the largest d such that the model labels all held-out words right that stay within d moves of the start.
+      It is -1 if it mislabels words that never leave the start, and None if it labels all words right or `finite`
+      holds.
+    - `fidelity`: the results on held-out words, one entry for each length.
     """
 
     method: Method
@@ -55,7 +51,7 @@ class Extraction:
     witness: str | None
     queries: int
     kept: int | None
-    fidelity: tuple[Fidelity, ...]
+    fidelity: tuple[Agreement, ...]
 
 
 def extract(
@@ -68,10 +64,15 @@ def extract(
     lengths: Sequence[int] = LENGTHS,
     seed: int = 0,
 ) -> Extraction:
-    """The machine that `model` is, on words whose states lie at most `depth` moves from the start.
+    """Extracts the machine of `model` on words whose states are at most `depth` moves from the start.
 
-    `lstar` and `kv` learn it from the model's answers, `states` clusters its states; `most` bounds its size. Where the
-    language has finitely many states, no more than `most`, all of them are asked about, whatever the depth.
+    method: "lstar" and "kv" learn the machine from the model's labels. "states" clusters the model's states.
+    depth: the depth limit. It does not apply to a language with at most `most` states.
+    most: the largest number of states of the machine.
+    lengths: the lengths of the held-out words.
+    seed: seeds all random choices.
+
+    Raises `UserError` for an unknown method, and for numbers out of range.
     """
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}; choose from: {', '.join(METHODS)}")
@@ -83,7 +84,7 @@ def extract(
     finite = language.machine(most) is not None
     true = mealy_of(language, most if finite else depth)
     box = BlackBox(model, true)
-    examples = words_of(language, list(range(2, 51)), 400, generator)
+    examples = sample_words(language, list(range(2, 51)), 400, generator)
     if method == "states":
         from fwplab.extraction.clusters import cluster  # scikit-learn is slow to import
 
@@ -95,33 +96,41 @@ def extract(
         machine, complete = learn(box, examples, method, most, generator)
     queries = box.queries
     witness = machine.difference(true)
-    held_out = [(n, words_of(language, [n], WORDS, generator)) for n in lengths]
-    fidelity = tuple(_fidelity(box, machine, true, n, words) for n, words in held_out if len(words))
+    held_out = [(n, sample_words(language, [n], WORDS, generator)) for n in lengths]
+    symbols = len(language.symbols)
+    fidelity = tuple(
+        compare(n, box.labels(words), machine.run(words), true.run(words), int((words < symbols).sum()))
+        for n, words in held_out
+        if len(words)
+    )
     equivalent = complete and witness is None
     kept = None if finite else _kept(model, language, [words for _, words in held_out])
     return Extraction(method, machine, true, finite, complete, equivalent, witness, queries, kept, fidelity)
 
 
 def verdict(found: Extraction) -> str:
-    """What was found, in a sentence or two."""
+    """Describes the result in a sentence or two."""
     states = f"{len(found.machine)} states against {len(found.true)} of the language"
     if not found.complete:
-        return f"no machine of so few states explains the model; the largest tried has {states}"
-    bound = "" if found.finite else " as far as was asked"
+        return f"no machine within the size limit gives the model's labels; the largest tried has {states}"
+    bound = "" if found.finite else " within the depth limit"
     if found.equivalent:
         return f"equivalent to the language{bound}: {states}"
     return f"not the language: {states}, the shortest word on which they differ is {found.witness}"
 
 
-def reach(kept: int) -> str:
-    """What `kept` means, in a sentence."""
+def describe_kept(kept: int) -> str:
+    """Describes `Extraction.kept` in a sentence."""
     if kept < 0:
-        return "some held-out words are labelled wrong without leaving the start"
+        return "some held-out words are labelled wrong although they never leave the start"
     return f"held-out words that stay within {kept} moves of the start are all labelled right by the model"
 
 
-def words_of(language: Language, lengths: Sequence[int], number: int, generator: np.random.Generator) -> Integers:
-    """So many words of these lengths, or the next shorter ones that the language has, as padded symbol indices."""
+def sample_words(language: Language, lengths: Sequence[int], number: int, generator: np.random.Generator) -> Integers:
+    """Random words as padded token ids, `[number, time]`.
+
+    For a length that the language does not have, the next shorter one is used, if it is at most 10 symbols shorter.
+    """
     there = sorted({found[-1] for n in lengths if (found := language.lengths(max(1, n - 10), n))})
     if not there:
         return np.empty((0, 0), dtype=np.int64)
@@ -129,7 +138,7 @@ def words_of(language: Language, lengths: Sequence[int], number: int, generator:
 
 
 def _kept(model: Model, language: Language, batches: Sequence[Integers]) -> int | None:
-    """One move less than the shortest excursion from the start on which a word had its first wrong label."""
+    """The value of `Extraction.kept`: one less than the smallest depth at which a word gets its first wrong label."""
     paths: list[set[object]] = []
     for tokens in batches:
         inside = tokens < len(language.symbols)
@@ -144,13 +153,3 @@ def _kept(model: Model, language: Language, batches: Sequence[Integers]) -> int 
         seen.update(ring)
         depth += 1
     return depth - 1 if paths else None
-
-
-def _fidelity(box: BlackBox, machine: Mealy, true: Mealy, length: int, words: Integers) -> Fidelity:
-    said, meant = box.labels(words), true.run(words)
-    guessed = machine.run(words)
-    asked = meant != UNDEFINED
-    with_model = ((guessed == said) | ~asked).all(1)
-    with_language = ((guessed == meant) | ~asked).all(1)
-    share = float(asked.sum() / max(1, (words < len(true.symbols)).sum()))
-    return Fidelity(length, len(words), share, int(with_model.sum()), int(with_language.sum()))

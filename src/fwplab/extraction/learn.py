@@ -1,4 +1,4 @@
-"""Learning a model's machine from its answers: L* and KV of AALpy, with equivalence tested on batches of words."""
+"""Learns a machine from a model's labels: L* and KV of AALpy, with equivalence tested on batches of words."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -10,22 +10,24 @@ from aalpy.base import SUL, Oracle
 from aalpy.learning_algs import run_KV, run_Lstar
 
 from fwplab.extraction.black_box import BlackBox
-from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy, tokens_of
+from fwplab.extraction.mealy import UNDEFINED, Integers, Mealy, pad_words
 
 EXHAUSTIVE = 4_096
-"""Words of one length that are all tried; of longer ones a sample is."""
+"""All words of a length are tested if there are at most this many."""
 WALKS = 1_000
+"""The number of random test words."""
 QUERIES_A_STATE = 200
-"""The learner's own queries, times the most states that are wanted: beyond them the model is not that small."""
+"""The limit of the learner's queries, for each state allowed. A learner that needs more queries is stopped."""
 LONGEST_MIDDLE = 30
+"""The longest random part of a test word."""
 
 
-class _TooLarge(Exception):  # noqa: N818  # an answer, no error
+class _TooLarge(Exception):  # noqa: N818  # a result of the search, not an error
     pass
 
 
-class _Asked(SUL):  # type: ignore[misc]
-    """The black box as AALpy asks it, not more than `most` times."""
+class _BlackBoxSystem(SUL):  # type: ignore[misc]
+    """AALpy's interface to the black box. It allows at most `most` queries."""
 
     def __init__(self, box: BlackBox, most: int) -> None:
         super().__init__()
@@ -39,34 +41,34 @@ class _Asked(SUL):  # type: ignore[misc]
         return self.box.answer(tuple(word))
 
     def pre(self) -> None:
-        """A new word."""
+        """Starts a new word."""
         self.word: tuple[int, ...] = ()
 
     def post(self) -> None:
-        """Its end."""
+        """Ends the word."""
 
     def step(self, letter: int) -> int:
-        """One more symbol."""
+        """The label after one more symbol."""
         self.word = (*self.word, letter)
         return self.box.answer(self.word)[-1]
 
 
-class _Tested(Oracle):  # type: ignore[misc]
-    """Looks for the shortest word on which a hypothesis and the model differ.
+class _TestingOracle(Oracle):  # type: ignore[misc]
+    """Searches for a word on which a hypothesis and the model differ.
 
-    All words of a length while there are not too many; then random ones in the manner of the W-method (to a state of
-    the hypothesis, on at random, and a last symbol or two); then the `examples`. A hypothesis of more than `most`
-    states is not followed any further.
+    Tests all words of a length while there are few, then random words, then the `examples`. A random word leads to a
+    state of the hypothesis and goes on at random, similar to the W-method. Stops at a hypothesis of more than `most`
+    states.
     """
 
     def __init__(self, box: BlackBox, examples: Integers, most: int, generator: np.random.Generator) -> None:
         symbols = list(range(len(box.asked.symbols)))
-        super().__init__(symbols, _Asked(box, QUERIES_A_STATE * most))
+        super().__init__(symbols, _BlackBoxSystem(box, QUERIES_A_STATE * most))
         self.box, self.examples, self.most, self.generator = box, examples, most, generator
         self.last: Mealy | None = None
 
     def find_cex(self, hypothesis: MealyMachine) -> tuple[int, ...] | None:
-        """The counterexample, None where no word tells them apart."""
+        """A counterexample; None if no difference was found."""
         guess = from_aalpy(hypothesis, self.box.asked)
         if len(guess) > self.most:
             raise _TooLarge
@@ -88,26 +90,28 @@ class _Tested(Oracle):  # type: ignore[misc]
         yield self.examples
 
     def _walks(self, guess: Mealy) -> Integers:
-        access, random = guess.access(), self.generator
+        access, random = guess.access_words(), self.generator
         words = []
         for _ in range(WALKS):
             middle = random.integers(0, len(self.alphabet), random.integers(1, LONGEST_MIDDLE + 1))
             words.append([*access[random.integers(len(access))], *middle.tolist()])
-        return tokens_of(words, len(self.alphabet))
+        return pad_words(words, len(self.alphabet))
 
 
 def learn(
     box: BlackBox, examples: Integers, method: Literal["lstar", "kv"], most: int, generator: np.random.Generator
 ) -> tuple[Mealy, bool]:
-    """The machine that explains the model's answers, minimal, and whether no word was found that it gets wrong.
+    """Learns the minimal machine that gives the model's labels. Returns also whether every test word agreed.
 
-    Where that would need more than `most` states, the last that had fewer, or the best of one state; some word tells it
-    from the model.
+    If that machine would need more than `most` states, returns the last hypothesis within the limit, or else the best
+    machine of one state. Some word then shows a difference.
 
-    L* is Angluin's, Information and Computation 75 (1987); KV is Kearns and Vazirani's, An Introduction to
-    Computational Learning Theory (1994), both for Mealy machines.
+    examples: token ids of words to test, `[words, time]`.
+    method: "lstar" is Angluin's L*, Information and Computation 75 (1987). "kv" is that of Kearns and Vazirani, An
+        Introduction to Computational Learning Theory (1994). Both are used in their versions for Mealy machines.
+    most: the largest number of states.
     """
-    oracle = _Tested(box, examples, most, generator)
+    oracle = _TestingOracle(box, examples, most, generator)
     run: Any = {"lstar": run_Lstar, "kv": run_KV}[method]
     try:
         run(oracle.alphabet, oracle.sul, oracle, "mealy", cache_and_non_det_check=False, print_level=0)
@@ -118,7 +122,7 @@ def learn(
 
 
 def _one_state(box: BlackBox, examples: Integers) -> Mealy:
-    """The machine of one state that says to each symbol what the model says to it most often."""
+    """The machine of one state that gives the model's most frequent label for each symbol."""
     asked, said = box.asked, box.labels(examples)
     counts = np.zeros((len(asked.symbols), len(asked.classes) + 1))
     inside = examples < len(asked.symbols)
@@ -128,7 +132,7 @@ def _one_state(box: BlackBox, examples: Integers) -> Mealy:
 
 
 def from_aalpy(machine: MealyMachine, like: Mealy) -> Mealy:
-    """AALpy's machine as arrays, over the symbols and classes of another."""
+    """Converts AALpy's machine. Symbols and classes are those of `like`."""
     states = [machine.initial_state, *(state for state in machine.states if state is not machine.initial_state)]
     place = {id(state): number for number, state in enumerate(states)}
     symbols = range(len(like.symbols))

@@ -1,4 +1,4 @@
-"""Machines with an output on every move, as arrays: run on many words at once, made minimal, compared."""
+"""Mealy machines as arrays: run on many words at once, minimised and compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ from fwplab.automata import Moore
 from fwplab.languages import Language
 
 UNDEFINED = -1
-"""The output of a move on which nothing is asked of a model."""
+"""The output of a move for which a model has no label to give."""
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Mealy:
-    """States 0, 1, ...; the start is 0. `moves` and `outputs` are `[states, symbols]`.
+    """A Mealy machine with the states 0 to n - 1. It starts in state 0.
 
-    An output is an index into `classes`, or UNDEFINED.
+    - `symbols`, `classes`: the alphabet and the possible labels.
+    - `moves`: the next states, `[states, symbols]`.
+    - `outputs`: the outputs of the moves, `[states, symbols]`: indices into `classes`, or UNDEFINED.
     """
 
     symbols: tuple[str, ...]
@@ -27,34 +29,37 @@ class Mealy:
     outputs: Integers
 
     @classmethod
-    def of(cls, machine: Moore) -> "Mealy":
-        """The machine that says on every move what the state says to which it leads."""
+    def from_moore(cls, machine: Moore) -> "Mealy":
+        """The equivalent Mealy machine: each move has the output of the state that it leads to."""
         index = {None: UNDEFINED} | {name: number for number, name in enumerate(machine.classes)}
-        said = np.array([index[output] for output in machine.outputs])
+        outputs = np.array([index[output] for output in machine.outputs])
         moves = np.array(machine.moves)
-        return cls(machine.symbols, machine.classes, moves, said[moves])
+        return cls(machine.symbols, machine.classes, moves, outputs[moves])
 
     def __len__(self) -> int:
         return len(self.moves)
 
     def run(self, tokens: Integers) -> Integers:
-        """The outputs `[words, time]` on words of symbol indices; an index that is no symbol stays and says nothing."""
-        states, said = np.zeros(len(tokens), dtype=np.int64), np.full(tokens.shape, UNDEFINED)
+        """The outputs `[words, time]` on token ids `[words, time]`.
+
+        An id that is not the index of a symbol is padding. It does not change the state, and its output is UNDEFINED.
+        """
+        states, outputs = np.zeros(len(tokens), dtype=np.int64), np.full(tokens.shape, UNDEFINED)
         for place in range(tokens.shape[1]):
             column = tokens[:, place]
             inside = column < len(self.symbols)
             here, read = states[inside], column[inside]
-            said[inside, place] = self.outputs[here, read]
+            outputs[inside, place] = self.outputs[here, read]
             states[inside] = self.moves[here, read]
-        return said
+        return outputs
 
     def output_after(self, word: str) -> int:
         """The output of the last move on a word that is not empty."""
         tokens = np.array([[self.symbols.index(symbol) for symbol in word]], dtype=np.int64)
         return int(self.run(tokens)[0, -1])
 
-    def access(self) -> list[tuple[int, ...]]:
-        """The first shortest word, as symbol indices, that leads to each state; states out of reach are left out."""
+    def access_words(self) -> list[tuple[int, ...]]:
+        """For each reachable state the first shortest word that leads to it, as symbol indices."""
         words: dict[int, tuple[int, ...]] = {0: ()}
         waiting = [0]
         for state in waiting:
@@ -65,7 +70,7 @@ class Mealy:
         return [words[state] for state in sorted(words)]
 
     def minimal(self) -> "Mealy":
-        """The smallest machine with the same outputs: Moore's partition refinement on the states within reach."""
+        """The smallest machine with the same outputs, by Moore's partition refinement on the reachable states."""
         classes = np.unique(self.outputs, axis=0, return_inverse=True)[1].reshape(-1)
         while True:
             rows = np.column_stack([classes, classes[self.moves]])
@@ -83,8 +88,8 @@ class Mealy:
         renamed = np.array([[order[int(classes[after])] for after in self.moves[leader]] for leader in leaders])
         return Mealy(self.symbols, self.classes, renamed.reshape(len(leaders), -1), self.outputs[leaders])
 
-    def within(self, asked: "Mealy") -> "Mealy":
-        """The machine that says the same where `asked` says something, and nothing elsewhere."""
+    def restricted_to(self, asked: "Mealy") -> "Mealy":
+        """The machine with its outputs replaced by UNDEFINED wherever those of `asked` are UNDEFINED."""
         places, waiting = {(0, 0): 0}, [(0, 0)]
         moves, outputs = [], []
         for mine, yours in waiting:
@@ -95,7 +100,7 @@ class Mealy:
         return Mealy(self.symbols, self.classes, np.array(moves), np.array(outputs))
 
     def difference(self, other: "Mealy") -> str | None:
-        """The first shortest word whose last outputs differ, None where the machines do the same.
+        """The first shortest word whose last outputs differ; None if the machines are equivalent.
 
         >>> twice = Mealy(("a",), ("0", "1"), np.array([[1], [0]]), np.array([[0], [1]]))
         >>> once = Mealy(("a",), ("0", "1"), np.array([[0]]), np.array([[0]]))
@@ -116,79 +121,84 @@ class Mealy:
         return None
 
     def labels(self) -> list[str] | None:
-        """One label a state where every move into it has the same output, None where that is not so."""
-        said: dict[int, set[int]] = {}
+        """One label for each state, if all moves into a state have the same output; None otherwise."""
+        incoming: dict[int, set[int]] = {}
         for after, output in zip(self.moves.flatten().tolist(), self.outputs.flatten().tolist(), strict=True):
-            said.setdefault(after, set()).add(output)
-        if any(len(outputs) > 1 for outputs in said.values()):
+            incoming.setdefault(after, set()).add(output)
+        if any(len(outputs) > 1 for outputs in incoming.values()):
             return None
-        return [self.name_of(*said[state]) if state in said else "" for state in range(len(self))]
+        return [self.name_of(*incoming[state]) if state in incoming else "" for state in range(len(self))]
 
     def name_of(self, output: int) -> str:
-        """The class of an output, a dash for none."""
+        """The class of an output; a dash for UNDEFINED."""
         return "-" if output == UNDEFINED else self.classes[output]
 
     def arrows(self) -> dict[tuple[int, int], str]:
-        """From which state to which, and what the arrow says: symbols, with outputs unless the states have them."""
+        """The text of each arrow between two states: its symbols, with their outputs if the states have no labels."""
         plain = self.labels() is not None
         texts: dict[tuple[int, int], list[str]] = {}
         for state, index in np.ndindex(*self.moves.shape):
-            symbol, said = self.symbols[index], self.name_of(int(self.outputs[state, index]))
-            texts.setdefault((state, int(self.moves[state, index])), []).append(symbol if plain else f"{symbol}/{said}")
+            symbol, output = self.symbols[index], self.name_of(int(self.outputs[state, index]))
+            texts.setdefault((state, int(self.moves[state, index])), []).append(
+                symbol if plain else f"{symbol}/{output}"
+            )
         return {pair: ", ".join(written) for pair, written in texts.items()}
 
     def to_dot(self) -> str:
-        """The machine in the DOT language."""
+        """Draws the machine in the DOT language."""
         labels = self.labels() or [str(state) for state in range(len(self))]
         lines = ["digraph {", "  rankdir=LR;", "  start [shape=point];", "  start -> s0;"]
-        lines += [f'  s{state} [shape=circle, label="{escaped(label)}"];' for state, label in enumerate(labels)]
-        lines += [f'  s{one} -> s{other} [label="{escaped(text)}"];' for (one, other), text in self.arrows().items()]
+        lines += [f'  s{state} [shape=circle, label="{escape_dot(label)}"];' for state, label in enumerate(labels)]
+        lines += [f'  s{one} -> s{other} [label="{escape_dot(text)}"];' for (one, other), text in self.arrows().items()]
         return "\n".join([*lines, "}"]) + "\n"
 
 
 def mealy_of(language: Language, depth: int, *, everywhere: bool = False) -> Mealy:
-    """The language's own machine on the states that `depth` moves or fewer can reach.
+    """The language's own machine on the states that are at most `depth` moves from the start.
 
-    Moves on which nothing is asked lead to a last state that asks nothing any more: those without a label, those that
-    reach deeper, and, unless `everywhere`, those after which no word can follow, since models are trained on words.
+    Moves without a label lead to an extra state whose outputs are all UNDEFINED. These are the moves without a label in
+    the language, the moves beyond `depth`, and the moves after which no word can follow, since models are trained on
+    words only. The last kind keeps its labels with `everywhere`.
     """
     states: dict[object, int] = {language.start: 0}
-    deep = {language.start: 0}
+    depths = {language.start: 0}
     waiting = [language.start]
     moves: list[list[int]] = []
     outputs: list[list[int]] = []
     sink = -1
     for state in waiting:
-        row, said = [], []
+        row_moves, row_outputs = [], []
         for symbol in language.symbols:
             after = language.step(state, symbol)
             label = language.label(after)
-            known = after in states or deep[state] < depth
+            known = after in states or depths[state] < depth
             if label is None or not known or not (everywhere or language.following(after)):
-                row.append(sink)
-                said.append(UNDEFINED)
+                row_moves.append(sink)
+                row_outputs.append(UNDEFINED)
                 continue
             if after not in states:
-                states[after], deep[after] = len(states), deep[state] + 1
+                states[after], depths[after] = len(states), depths[state] + 1
                 waiting.append(after)
-            row.append(states[after])
-            said.append(language.classes.index(label))
-        moves.append(row)
-        outputs.append(said)
-    table, heard = np.array(moves), np.array(outputs)
-    if (table == sink).any():
-        table = np.vstack([np.where(table == sink, len(moves), table), np.full(table.shape[1], len(moves))])
-        heard = np.vstack([heard, np.full(heard.shape[1], UNDEFINED)])
-    return Mealy(language.symbols, language.classes, table, heard).minimal()
+            row_moves.append(states[after])
+            row_outputs.append(language.classes.index(label))
+        moves.append(row_moves)
+        outputs.append(row_outputs)
+    move_table, output_table = np.array(moves), np.array(outputs)
+    if (move_table == sink).any():
+        move_table = np.vstack(
+            [np.where(move_table == sink, len(moves), move_table), np.full(move_table.shape[1], len(moves))]
+        )
+        output_table = np.vstack([output_table, np.full(output_table.shape[1], UNDEFINED)])
+    return Mealy(language.symbols, language.classes, move_table, output_table).minimal()
 
 
-def escaped(text: str) -> str:
-    """Text as it stands between quotes in the DOT language."""
+def escape_dot(text: str) -> str:
+    """Escapes text for a quoted string of the DOT language."""
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def tokens_of(words: Sequence[Sequence[int]], padding: int) -> Integers:
-    """Words as one array, padded at the end."""
+def pad_words(words: Sequence[Sequence[int]], padding: int) -> Integers:
+    """Words as one array `[words, time]`, padded at the end."""
     longest = max(map(len, words), default=0)
     rows = [[*word, *[padding] * (longest - len(word))] for word in words]
     return np.array(rows, dtype=np.int64).reshape(-1, longest)

@@ -1,4 +1,4 @@
-"""Coordinates of a model's state in which states lie together if the model goes on to say the same."""
+"""Coordinates of a model's state in which states are close if they lead to similar later logits."""
 
 from collections.abc import Sequence
 
@@ -8,36 +8,41 @@ from numpy.typing import NDArray
 
 from fwplab.extraction.mealy import Integers
 from fwplab.model import Model
-from fwplab.probes.words import restored
+from fwplab.probes.words import unflatten_states
 
 SHARE, MOST = 0.99, 32
-"""Of the trace of G, what the coordinates that are kept hold; and how many they are at most."""
+"""The share of the trace of G that the coordinates keep, and the most coordinates."""
 SAMPLED, AHEAD = 1_000, 10
-"""Positions at which the gradient is taken, and how many symbols later answers still count."""
+"""The number of positions at which the gradient is computed, and how many later symbols count."""
 
 
 def observable(
     model: Model, vectors: NDArray[np.float64], tokens: Integers, lengths: Sequence[int], generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """`[numbers, coordinates]`, by which states are multiplied; none where no answer depends on the state, or where its
-    derivatives leave the finite numbers.
+    """A matrix `[numbers, coordinates]` that maps states to coordinates in which distance means different later logits.
 
-    `vectors` `[words, time + 1, numbers]` are the states before each symbol of `tokens` `[words, time]`. With J_n the
-    derivative of the logits after the n-th next symbol by the state, each logit less the mean of its position,
+    With J_n the derivative of the logits at the n-th next symbol by the state, where the mean of each position's logits
+    is subtracted,
 
-        G = E[sum_n J_n' J_n],
+        G = E[sum_n J_n' J_n].
 
-    so that (S - S')' G (S - S') is to first order the expected squared difference of those logits over the next `AHEAD`
-    symbols of a word. G is estimated from its random projections, whose mean it is: g = sum_n J_n' e_n with random
-    signs e_n (Hutchinson 1990), at `SAMPLED` positions, each a random place in a random word; the largest coordinates
-    are kept. It is the observability Gramian of control theory (Moore 1981), of a system that is not linear: most of
-    what a state holds is never asked for, and lies outside of it.
+    To first order, (S - S')' G (S - S') is the expected squared difference of these logits over the next `AHEAD`
+    symbols of a word. G is estimated by random projections g = sum_n J_n' e_n with random signs e_n, because E[g g'] =
+    G (Hutchinson 1990). They are computed at `SAMPLED` random positions of random words. The largest coordinates are
+    kept. G is the observability Gramian of control theory (Moore 1981), here of a nonlinear system. Most of what a
+    state contains does not affect later logits, and is not visible in these coordinates.
+
+    vectors: the states before each symbol and after the last, `[words, time + 1, numbers]`.
+    tokens: the symbols, `[words, time]`.
+    lengths: the length of each word.
+
+    There are no coordinates if no logit depends on the state, or if a derivative is not finite.
     """
     words = generator.integers(len(tokens), size=SAMPLED)
     ends = np.asarray(lengths)[words]
     at = (generator.random(SAMPLED) * ends).astype(np.int64)
     start = torch.from_numpy(vectors[words, at]).requires_grad_()
-    state = restored(model, start)
+    state = unflatten_states(model, start)
     projected = torch.zeros(())
     for ahead in range(min(AHEAD, tokens.shape[1])):
         column = tokens[words, np.minimum(at + ahead, ends - 1)]

@@ -68,8 +68,8 @@ class Audit:
         for part in self.parts:
             counts = part.summary
             lines.append(
-                f"{counts.name}: {counts.strings} strings, {counts.distinct} distinct, "
-                f"{counts.overlap} of them in train, "
+                f"{counts.split}: {counts.strings} strings, {counts.distinct} distinct, "
+                f"{counts.in_train} of them in train, "
                 f"lengths {counts.shortest}-{counts.longest}, {part.non_members} non-members"
             )
         if self.renamed:

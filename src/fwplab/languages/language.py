@@ -177,7 +177,7 @@ class Language(ABC):
 LANGUAGES: Catalogue[Language] = Catalogue(
     "language",
     "fwplab.languages",
-    Language,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
+    Language,
     besides=("language", "tasks", "dataset", "splits", "corpus", "audit", "contract"),
 )
 

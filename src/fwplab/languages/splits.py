@@ -29,13 +29,21 @@ class SplitSpec:
     """
 
     train_lengths: Window = (2, 50)
+    """Lowest and highest length of training and of Bin0."""
     longer_lengths: Window = (51, 100)
+    """Lowest and highest length of Bin1."""
     train_strings: int = 10_000
+    """Strings of the training set."""
     validation_strings: int = 2_000
+    """Strings of each bin."""
     test_lengths: tuple[Window, ...] = ((2, 50), (51, 100), (101, 200), (201, 500), (1000, 1000))
+    """Lowest and highest length of each test set."""
     test_strings: int = 1_000
+    """Strings of each test set."""
     seed: int = 0
+    """Seed of the strings."""
     task: Task = "transduction"
+    """What the labels are: those of every prefix (transduction), or whether the string is a word (recognition)."""
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -52,14 +60,17 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split holds; `overlap` counts its distinct strings that the training set holds too."""
+    """What a split holds; `in_train` counts its distinct strings that the training set holds too.
 
-    name: str
-    strings: int
-    distinct: int
-    overlap: int
+    `shortest` and `longest` are the lengths of its strings; in a run's record, those that it was asked for.
+    """
+
+    split: str
     shortest: int
     longest: int
+    strings: int
+    distinct: int
+    in_train: int
 
 
 class Tests(Mapping[Window, Dataset]):
@@ -103,11 +114,12 @@ class Splits:
         return [summarise(name, data.strings, self.train.strings) for name, data in self.named().items()]
 
 
-def summarise(name: str, strings: Sequence[str], train: Sequence[str]) -> SplitSummary:
-    """The counts of one set against the training set."""
+def summarise(split: str, strings: Sequence[str], train: Sequence[str], lengths: Window | None = None) -> SplitSummary:
+    """The counts of one set against the training set; its lengths are those of its strings where none are given."""
     distinct = set(strings)
-    lengths = [len(string) for string in distinct] or [0]
-    return SplitSummary(name, len(strings), len(distinct), len(distinct & set(train)), min(lengths), max(lengths))
+    own = [len(string) for string in distinct] or [0]
+    shortest, longest = lengths or (min(own), max(own))
+    return SplitSummary(split, shortest, longest, len(strings), len(distinct), len(distinct & set(train)))
 
 
 def make_splits(language: Language, spec: SplitSpec) -> Splits:

@@ -5,8 +5,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fwplab.ops import cpu, triton
-from fwplab.ops.linear import from_chunks, to_chunks
-from fwplab.ops.scan import Forms, Scan, count_sequences, run
+from fwplab.ops.linear import causal_product, from_chunks, poison, to_chunks
+from fwplab.ops.rule import Rule
+from fwplab.ops.scan import Forms, Scan, scan_of
 
 
 def delta(
@@ -32,12 +33,9 @@ def delta(
     Source: arXiv 2310.16076, equation 8; gated: arXiv 2412.06464, equation 10, in row-vector form; chunkwise:
     arXiv 2406.06484. Raises `UserError` for an unknown backend.
     """
-    count = count_sequences("delta", query, cu_seqlens)
-    if initial_state is None:
-        initial_state = query.new_zeros(count, query.shape[2], key.shape[-1], value.shape[-1])
     forms = FORMS if key.shape[-1] == value.shape[-1] else UNEQUAL_FORMS
-    sequences = query, key, value, beta, log_decay
-    return run("delta", forms, backend, sequences, state=(initial_state,), cu_seqlens=cu_seqlens)
+    state = None if initial_state is None else (initial_state,)
+    return RULE.run(forms, backend, (query, key, value, beta, log_decay), state=state, cu_seqlens=cu_seqlens)
 
 
 def step(
@@ -54,11 +52,11 @@ def step(
 def reference(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor) -> Scan:
     """The definition: one step after the other."""
     sequences = query, key, value, beta, *(() if log_decay is None else (log_decay,))
-    outputs = []
+    outputs, start = [], state
     for at_time in zip(*(tensor.unbind(1) for tensor in sequences), strict=True):
         output, state = step(state, *at_time)
         outputs.append(output)
-    return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(value), state)
+    return scan_of(outputs, value, start, state)
 
 
 def chunk(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor) -> Scan:
@@ -70,6 +68,8 @@ def chunk(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Te
     from the chunk's start, `c_C` and `d_C` those to its end; all 1 without `log_decay`.
     """
     time, size = query.shape[1], chunk_size(key.shape[-1])
+    if not time:
+        return scan_of([], value, state, state)
     query, key, value, scale = (to_chunks(tensor, size) for tensor in (query, key, value, beta.unsqueeze(-1)))
     system, attention = scale * key @ key.transpose(-1, -2), query @ key.transpose(-1, -2)
     read, write, keep = key, key, None
@@ -79,16 +79,25 @@ def chunk(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Te
         read, query = since_start * key, since_start * query
         write, keep = between[..., -1:, :].transpose(-1, -2) * key, since_start[..., -1:, :]
     right = torch.cat([scale * value, scale * read], dim=-1)
-    solved = torch.linalg.solve_triangular(system.tril(-1), right, upper=False, unitriangular=True)
+    solved = causal_solve(system.tril(-1), right)
     free, bound = solved.split([value.shape[-1], key.shape[-1]], dim=-1)
-    attention = attention.tril()
     keeps = [None] * query.shape[1] if keep is None else keep.unbind(1)
-    outputs = []
-    for q, w, a, f, b, c in zip(*(t.unbind(1) for t in (query, write, attention, free, bound)), keeps, strict=True):
+    reads, errors = [], []
+    for q, w, f, b, c in zip(*(t.unbind(1) for t in (query, write, free, bound)), keeps, strict=True):
         error = f - b @ state
-        outputs.append(q @ state + a @ error)
+        reads.append(q @ state)
+        errors.append(error)
         state = (state if c is None else c * state) + w.transpose(-1, -2) @ error
-    return Scan(from_chunks(torch.stack(outputs, dim=1) if outputs else value, time), state)
+    output = torch.stack(reads, dim=1) + causal_product(attention, torch.stack(errors, dim=1))
+    return Scan(from_chunks(output, time), state)
+
+
+def causal_solve(system: Tensor, right: Tensor) -> Tensor:
+    """`(I + system)^{-1} right`, the system strictly lower triangular; what is not finite reaches no row before."""
+    solved: Tensor = torch.linalg.solve_triangular(
+        system.nan_to_num(0, 0, 0), right.nan_to_num(0, 0, 0), upper=False, unitriangular=True
+    )
+    return solved + poison(right) + poison(system).sum(-1, keepdim=True)
 
 
 def decays(log_decay: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,3 +146,16 @@ def on_gpu(
 UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk, "triton": on_gpu}
 """The forms for values that are not as wide as the keys."""
 FORMS: Forms = {**UNEQUAL_FORMS, "cpu": compiled}
+RULE = Rule(
+    "delta",
+    reference,
+    sequences={
+        "query": "batch time heads key",
+        "key": "batch time heads key",
+        "value": "batch time heads value",
+        "beta": "batch time heads",
+        "log_decay": "batch time heads",
+    },
+    optional=("log_decay",),
+    state={"initial_state": "sequences heads key value"},
+)

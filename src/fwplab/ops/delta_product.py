@@ -1,13 +1,14 @@
 """Several steps of the delta rule a position: a product of Householder matrices."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from fwplab.ops.delta import delta
 from fwplab.ops.delta import step as delta_step
-from fwplab.ops.scan import Forms, Scan, count_sequences, run
+from fwplab.ops.packing import count_sequences
+from fwplab.ops.rule import Rule
+from fwplab.ops.scan import Forms, Scan, scan_of
 
 
 def delta_product(
@@ -28,18 +29,16 @@ def delta_product(
     `delta`, which runs the steps as positions of a sequence n times as long and is asked at every n-th, and
     `reference`. Source: arXiv 2502.10297, in row-vector form. Raises `UserError` for an unknown backend.
     """
+    sequences, state = (query, key, value, beta), None if initial_state is None else (initial_state,)
     if backend == "reference":
-        count = count_sequences("delta_product", query, cu_seqlens)
-        if initial_state is None:
-            initial_state = query.new_zeros(count, query.shape[2], key.shape[-1], value.shape[-1])
-        sequences = query, key, value, beta
-        return run("delta_product", FORMS, backend, sequences, state=(initial_state,), cu_seqlens=cu_seqlens)
+        return RULE.run(FORMS, backend, sequences, state=state, cu_seqlens=cu_seqlens)
+    RULE.start(sequences, (), state, count_sequences(RULE.name, query, cu_seqlens))
     steps = key.shape[2]
     asked = functional.pad(query.unsqueeze(2), (0, 0, 0, 0, steps - 1, 0))
     parts = (part.flatten(1, 2) for part in (asked, key, value, beta))
     bounds = None if cu_seqlens is None else steps * cu_seqlens
     scan = delta(*parts, initial_state=initial_state, cu_seqlens=bounds, backend=backend)
-    return Scan(scan.output.unflatten(1, (-1, steps))[:, :, -1], scan.state)
+    return Scan(scan.output.unflatten(1, (query.shape[1], steps))[:, :, -1].clone(), scan.state)
 
 
 def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,12 +50,23 @@ def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor, beta: Tensor)
 
 def reference(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Tensor) -> Scan:
     """The definition: one step after the other."""
-    outputs = []
+    outputs, start = [], state
     for at_time in zip(query.unbind(1), key.unbind(1), value.unbind(1), beta.unbind(1), strict=True):
         output, state = step(state, *at_time)
         outputs.append(output)
-    return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(value[:, :, 0]), state)
+    return scan_of(outputs, query.new_zeros(*query.shape[:-1], value.shape[-1]), start, state)
 
 
 FORMS: Forms = {"reference": reference}
 """The form that `delta` does not have."""
+RULE = Rule(
+    "delta_product",
+    reference,
+    sequences={
+        "query": "batch time heads key",
+        "key": "batch time steps heads key",
+        "value": "batch time steps heads value",
+        "beta": "batch time steps heads",
+    },
+    state={"initial_state": "sequences heads key value"},
+)

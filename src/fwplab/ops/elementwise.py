@@ -5,7 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fwplab.ops import cpu, triton
-from fwplab.ops.scan import Forms, Scan, count_sequences, run
+from fwplab.ops.rule import Rule
+from fwplab.ops.scan import Forms, Scan, scan_of
 
 
 def elementwise(
@@ -26,10 +27,8 @@ def elementwise(
     `loop`, `triton` (GPU), `reference`. Source: arXiv 2310.16076, appendix; the cell is that of arXiv 2305.19044.
     Raises `UserError` for an unknown backend, or one that cannot run.
     """
-    count = count_sequences("elementwise", z, cu_seqlens)
-    if initial_state is None:
-        initial_state = z.new_zeros(count, *z.shape[2:])
-    return run("elementwise", FORMS, backend, (z, f), (w_z, w_f), state=(initial_state,), cu_seqlens=cu_seqlens)
+    state = None if initial_state is None else (initial_state,)
+    return RULE.run(FORMS, backend, (z, f), (w_z, w_f), state=state, cu_seqlens=cu_seqlens)
 
 
 def step(cell: Tensor, z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor) -> Tensor:
@@ -40,21 +39,21 @@ def step(cell: Tensor, z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor) -> Tensor
 
 def reference(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> Scan:
     """The definition: one step after the other."""
-    cells = []
+    cells, start = [], cell
     for z_t, f_t in zip(z.unbind(1), f.unbind(1), strict=True):
         cell = step(cell, z_t, f_t, w_z, w_f)
         cells.append(cell)
-    return Scan(torch.stack(cells, dim=1) if cells else torch.zeros_like(z), cell)
+    return scan_of(cells, z, start, cell)
 
 
 def loop(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> Scan:
     """The tuned loop: unbound once, each gate's argument from one operation, and the blend in one."""
-    cells = []
+    cells, start = [], cell
     for z_t, f_t in zip(z.unbind(1), f.unbind(1), strict=True):
         forget = torch.sigmoid(torch.addcmul(f_t, w_f, cell))
         cell = torch.lerp(torch.tanh(torch.addcmul(z_t, w_z, cell)), cell, forget)
         cells.append(cell)
-    return Scan(torch.stack(cells, dim=1) if cells else torch.zeros_like(z), cell)
+    return scan_of(cells, z, start, cell)
 
 
 def compiled(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
@@ -68,3 +67,10 @@ def on_gpu(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, *, cu_s
 
 
 FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}
+RULE = Rule(
+    "elementwise",
+    reference,
+    sequences={"z": "batch time heads d", "f": "batch time heads d"},
+    slow={"w_z": "heads d", "w_f": "heads d"},
+    state={"initial_state": "sequences heads d"},
+)

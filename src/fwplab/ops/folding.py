@@ -1,8 +1,13 @@
 """Populations as heads: how the operators' vmap rules fold the mapped members of an argument into its heads."""
 
-from typing import overload
+from collections.abc import Callable
+from typing import Any, overload
 
+import torch
 from torch import Tensor
+
+Mapped = tuple[tuple[Tensor, ...], tuple[int | None, ...]]
+"""What a vmap rule returns: results, and where each has the members."""
 
 
 @overload
@@ -35,3 +40,18 @@ def unfold(
         for tensor, head in zip(tensors, heads, strict=True)
     )
     return tuple(parts), heads
+
+
+def one_by_one(
+    function: Callable[..., tuple[Tensor, ...]], dims: tuple[int | None, ...], arguments: tuple[Any, ...], members: int
+) -> Mapped:
+    """The function of one member after the other, for arguments that must not be folded.
+
+    Such is a tape that is not mapped: how it lies depends on the number of heads of the pass that wrote it.
+    """
+    results = []
+    for member in range(members):
+        pairs = zip(arguments, dims, strict=True)
+        results.append(function(*(each if dim is None else each.select(dim, member) for each, dim in pairs)))
+    stacked = tuple(torch.stack(parts) for parts in zip(*results, strict=True))
+    return stacked, (0,) * len(stacked)

@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fwplab.ops import cpu, triton
-from fwplab.ops.scan import Forms, Scan, count_sequences, run
+from fwplab.ops.rule import Rule
+from fwplab.ops.scan import Forms, Scan, scan_of
 
 
 def linear(
@@ -26,12 +27,9 @@ def linear(
     (compiled, for values as wide as keys), `chunk` (matrix products), `triton` (GPU), `reference`.
     Source: arXiv 2310.16076, equations 1 to 3. Raises `UserError` for an unknown backend or bounds that do not fit.
     """
-    count = count_sequences("linear", query, cu_seqlens)
-    if initial_state is None:
-        initial_state = query.new_zeros(count, query.shape[2], key.shape[-1], value.shape[-1])
     forms = FORMS if key.shape[-1] == value.shape[-1] else UNEQUAL_FORMS
-    sequences = query, key, value
-    return run("linear", forms, backend, sequences, state=(initial_state,), cu_seqlens=cu_seqlens)
+    state = None if initial_state is None else (initial_state,)
+    return RULE.run(forms, backend, (query, key, value), state=state, cu_seqlens=cu_seqlens)
 
 
 def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,11 +40,11 @@ def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tens
 
 def reference(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
     """The definition: one step after the other."""
-    outputs = []
+    outputs, start = [], state
     for at_time in zip(query.unbind(1), key.unbind(1), value.unbind(1), strict=True):
         output, state = step(state, *at_time)
         outputs.append(output)
-    return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(value), state)
+    return scan_of(outputs, value, start, state)
 
 
 def chunk(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
@@ -57,9 +55,18 @@ def chunk(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
     time, size = query.shape[1], chunk_size(key.shape[-1])
     query, key, value = (to_chunks(tensor, size) for tensor in (query, key, value))
     written = torch.cat([state.unsqueeze(1), key.transpose(-1, -2) @ value], dim=1).cumsum(1)
-    attention = (query @ key.transpose(-1, -2)).tril()
-    output = query @ written[:, :-1] + attention @ value
-    return Scan(from_chunks(output, time), written[:, -1])
+    output = query @ written[:, :-1] + causal_product(query @ key.transpose(-1, -2), value)
+    return Scan(from_chunks(output, time), written[:, -1].clone())
+
+
+def causal_product(attention: Tensor, values: Tensor) -> Tensor:
+    """`tril(attention) @ values`, where what is not finite reaches no row before its own: 0 times NaN is NaN."""
+    return attention.tril() @ values.nan_to_num(0, 0, 0) + poison(values)
+
+
+def poison(values: Tensor) -> Tensor:
+    """Zeros, and NaN in every column from the first row on in which a value is not finite."""
+    return (values.detach() * 0).cumsum(-2)
 
 
 def chunk_size(width: int) -> int:
@@ -77,7 +84,8 @@ def to_chunks(tensor: Tensor, size: int) -> Tensor:
 
 def from_chunks(tensor: Tensor, time: int) -> Tensor:
     """The inverse of `to_chunks`, the padding cut off."""
-    return tensor.transpose(2, 3).flatten(1, 2)[:, :time]
+    joined = tensor.transpose(2, 3).flatten(1, 2)
+    return joined if joined.shape[1] == time else joined[:, :time].clone()
 
 
 def compiled(query: Tensor, key: Tensor, value: Tensor, state: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
@@ -93,3 +101,9 @@ def on_gpu(query: Tensor, key: Tensor, value: Tensor, state: Tensor, *, cu_seqle
 UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk, "triton": on_gpu}
 """The forms for values that are not as wide as the keys."""
 FORMS: Forms = {**UNEQUAL_FORMS, "cpu": compiled}
+RULE = Rule(
+    "linear",
+    reference,
+    sequences={"query": "batch time heads key", "key": "batch time heads key", "value": "batch time heads value"},
+    state={"initial_state": "sequences heads key value"},
+)

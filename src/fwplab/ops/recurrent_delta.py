@@ -7,7 +7,8 @@ from torch import Tensor
 from fwplab.ops import cpu, triton
 from fwplab.ops.delta import step as delta_step
 from fwplab.ops.linear import step as additive_step
-from fwplab.ops.scan import Forms, Scan, count_sequences, run
+from fwplab.ops.rule import Rule
+from fwplab.ops.scan import Forms, Scan, scan_of
 from fwplab.ops.variation import PAPER, Variation, varied
 
 
@@ -37,14 +38,10 @@ def recurrent_delta(
     arXiv 2310.16076, section 2, and the code published with it; the rule is that of arXiv 2106.06295. Raises
     `UserError` for an unknown backend, or one that cannot run.
     """
-    count = count_sequences("recurrent_delta", query, cu_seqlens)
-    if initial_state is None:
-        _, _, heads, width = query.shape
-        initial_state = query.new_zeros(count, heads, width, width), query.new_zeros(count, heads, width)
     sequences = query, key, value, beta
     slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
     forms = varied("recurrent_delta", FORMS, variation, fixed="rewritten")
-    return run("recurrent_delta", forms, backend, sequences, slow, state=initial_state, cu_seqlens=cu_seqlens)
+    return RULE.run(forms, backend, sequences, slow, state=initial_state, cu_seqlens=cu_seqlens)
 
 
 def step(
@@ -99,7 +96,7 @@ def reference(
     for inputs in zip(query.unbind(1), key.unbind(1), value.unbind(1), beta.unbind(1), strict=True):
         output, state = step(state, inputs, slow, variation)
         outputs.append(output)
-    return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(value), state)
+    return scan_of(outputs, value, (weight, last), state)
 
 
 def loop(
@@ -116,6 +113,8 @@ def loop(
 ) -> Scan:
     """The tuned loop: one product feeds back to all, key and query read W in one, the update is one `baddbmm`."""
     batch, time, heads, d = query.shape
+    if not time:
+        return scan_of([], value, (weight, last), (weight, last))
     joined = torch.cat([query, key, value, beta.unsqueeze(-1)], dim=-1)
     slow = torch.cat([recurrent_query, recurrent_key, recurrent_value, recurrent_beta.unsqueeze(-1)], dim=-1)
     weight, last, outputs = weight.flatten(0, 1), last.transpose(0, 1), []
@@ -130,8 +129,7 @@ def loop(
         output = torch.baddbmm(read[:, :1], query @ key.transpose(1, 2), update)
         last = output.view(batch, heads, d).transpose(0, 1)
         outputs.append(output)
-    output = torch.cat(outputs, dim=1) if outputs else value.new_zeros(batch * heads, 0, d)
-    unfolded = output.unflatten(0, (batch, heads)).transpose(1, 2)
+    unfolded = torch.cat(outputs, dim=1).unflatten(0, (batch, heads)).transpose(1, 2)
     return Scan(unfolded, (weight.unflatten(0, (batch, heads)), last.transpose(0, 1)))
 
 
@@ -162,3 +160,20 @@ def on_gpu(
 
 
 FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}
+RULE = Rule(
+    "recurrent_delta",
+    reference,
+    sequences={
+        "query": "batch time heads d",
+        "key": "batch time heads d",
+        "value": "batch time heads d",
+        "beta": "batch time heads",
+    },
+    slow={
+        "recurrent_query": "heads d d",
+        "recurrent_key": "heads d d",
+        "recurrent_value": "heads d d",
+        "recurrent_beta": "heads d",
+    },
+    state={"initial_weight": "sequences heads d d", "initial_output": "sequences heads d"},
+)

@@ -1,9 +1,8 @@
-"""What every rule returns, packed batches, and the one place where the machine is chosen."""
+"""What every rule returns, and the one place where the machine is chosen."""
 
 import functools
-import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -24,6 +23,22 @@ class Scan(NamedTuple):
 
     output: Tensor
     state: Any
+
+
+def scan_of(outputs: list[Tensor], like: Tensor, before: Any, after: Any) -> Scan:
+    """The outputs of all positions, `[batch, heads, d]` each, and the state after them, in memory of their own.
+
+    `like` `[batch, time, heads, d]` is the shape of outputs that are none; `before` is the state before the first.
+    """
+    output = torch.stack(outputs, dim=1) if outputs else like.new_zeros(like.shape)
+    if isinstance(after, Tensor):
+        return Scan(output, own(after, before))
+    return Scan(output, tuple(map(own, after, before)))
+
+
+def own(after: Tensor, before: Tensor) -> Tensor:
+    """What no step has written is a copy: whoever writes to a result must not write to an argument."""
+    return after.clone(memory_format=torch.contiguous_format) if after is before else after
 
 
 Forms = Mapping[str, Callable[..., Scan]]
@@ -51,58 +66,6 @@ def prefer(*backends: str) -> Iterator[None]:
 def preferred() -> tuple[str, ...]:
     """What `prefer` has set; nothing inside `torch.compile`, which cannot follow a context variable."""
     return () if torch.compiler.is_compiling() else _preferred.get()
-
-
-def run(
-    rule: str,
-    forms: Forms,
-    backend: str,
-    sequences: Sequence[Tensor | None],
-    slow: Sequence[Tensor] = (),
-    *,
-    state: Sequence[Tensor],
-    cu_seqlens: Tensor | None,
-) -> Scan:
-    """The rule by the form that `backend` names, or by the fastest one for "auto"."""
-    first = sequences[0]
-    assert first is not None
-    gated = rule == "delta" and sequences[-1] is not None
-    name = chosen(rule, forms, backend, first, gated=gated, packed=cu_seqlens is not None)
-    if cu_seqlens is None or name in PACKED:
-        packed = {} if cu_seqlens is None else {"cu_seqlens": cu_seqlens}
-        return forms[name](*sequences, *slow, *state, **packed)
-    scans = []
-    for index, (start, end) in enumerate(zip(cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist(), strict=True)):
-        own = (None if tensor is None else tensor[:, start:end] for tensor in sequences)
-        scans.append(forms[name](*own, *slow, *(tensor[index : index + 1] for tensor in state)))
-    if not scans:
-        return Scan(torch.zeros_like(first), state[0] if len(state) == 1 else tuple(state))
-    return Scan(torch.cat([scan.output for scan in scans], dim=1), joined([scan.state for scan in scans]))
-
-
-def joined(states: list[Any]) -> Any:
-    """The states of several sequences as those of one batch."""
-    if isinstance(states[0], Tensor):
-        return torch.cat(states)
-    return tuple(torch.cat(parts) for parts in zip(*states, strict=True))
-
-
-def count_sequences(rule: str, tensor: Tensor, cu_seqlens: Tensor | None) -> int:
-    """How many sequences `tensor` `[batch, time, ...]` holds: its batch, or what `cu_seqlens` says of a packed one.
-
-    `cu_seqlens` `[sequences + 1]` are the positions where each packed sequence begins, and the end of the last; the
-    batch is then 1. Raises `UserError` where they do not fit the tensor.
-    """
-    if cu_seqlens is None:
-        return tensor.shape[0]
-    bounds = cu_seqlens.tolist() if cu_seqlens.dim() == 1 and not cu_seqlens.is_floating_point() else []
-    rising = all(a <= b for a, b in itertools.pairwise(bounds))
-    if tensor.shape[0] != 1 or not bounds or not rising or bounds[0] != 0 or bounds[-1] != tensor.shape[1]:
-        raise UserError(
-            f"{rule}: cu_seqlens must be whole numbers [sequences + 1] that rise from 0 to the time of a batch of 1 "
-            f"(here: batch {tensor.shape[0]}, time {tensor.shape[1]})"
-        )
-    return len(bounds) - 1
 
 
 def chosen(rule: str, forms: Forms, backend: str, tensor: Tensor, *, gated: bool = False, packed: bool = False) -> str:

@@ -5,7 +5,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fwplab.ops import cpu, triton
-from fwplab.ops.scan import Forms, Scan, count_sequences, run
+from fwplab.ops.packing import count_sequences
+from fwplab.ops.rule import Rule
+from fwplab.ops.scan import Forms, Scan, scan_of
 from fwplab.ops.variation import PAPER, PARTS, Variation, varied
 
 
@@ -38,7 +40,7 @@ def srwm(
     if blocks[0].dim() == 3:
         blocks = tuple(block.expand(count, *block.shape) for block in blocks)
     forms = varied("srwm", FORMS, variation, fixed="feedback")
-    return run("srwm", forms, backend, (x,), state=blocks, cu_seqlens=cu_seqlens)
+    return RULE.run(forms, backend, (x,), state=blocks, cu_seqlens=cu_seqlens)
 
 
 def step(state: tuple[Tensor, ...], x: Tensor, variation: Variation = PAPER) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -66,7 +68,7 @@ def reference(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, var
     for at_time in x.unbind(1):
         output, state = step(state, at_time, variation)
         outputs.append(output)
-    return Scan(torch.stack(outputs, dim=1) if outputs else torch.zeros_like(x), state)
+    return scan_of(outputs, x, (w_y, w_q, w_k, w_b), state)
 
 
 def loop(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
@@ -82,7 +84,7 @@ def loop(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
         scale = torch.sigmoid(rates).index_select(-1, block_of_column)
         weight = torch.baddbmm(weight, key.transpose(1, 2), scale * ((query - key) @ weight))
         outputs.append(output)
-    state = weight.unflatten(0, (batch, heads)).split(sizes, dim=-1)
+    state = tuple(part.clone() for part in weight.unflatten(0, (batch, heads)).split(sizes, dim=-1))
     joined = torch.cat(outputs, dim=1) if outputs else x.new_zeros(batch * heads, 0, d)
     return Scan(joined.unflatten(0, (batch, heads)).transpose(1, 2), state)
 
@@ -100,3 +102,14 @@ def on_gpu(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, *, cu_
 
 
 FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}
+RULE = Rule(
+    "srwm",
+    reference,
+    sequences={"x": "batch time heads d"},
+    state={
+        "w_y": "sequences heads d d",
+        "w_q": "sequences heads d d",
+        "w_k": "sequences heads d d",
+        "w_b": "sequences heads d 4",
+    },
+)

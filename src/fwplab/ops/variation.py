@@ -60,6 +60,17 @@ class Variation:
         )
         return sum(value << place for value, place in fields)
 
+    @classmethod
+    def from_code(cls, code: int) -> "Variation":
+        """The inverse of `code`."""
+        return cls(
+            update=CHOICES["update"][code >> 5 & 1],  # type: ignore[arg-type]
+            feedback=CHOICES["feedback"][code >> 4 & 1],  # type: ignore[arg-type]
+            normalisation=CHOICES["normalisation"][code & 3],  # type: ignore[arg-type]
+            rate=CHOICES["rate"][code >> 2 & 3],  # type: ignore[arg-type]
+            rewritten=tuple(part for place, part in enumerate(PARTS) if not code >> 6 + place & 1),
+        )
+
     def phi(self, features: Tensor) -> Tensor:
         """The normalisation of query and key, over the last dimension."""
         if self.normalisation == "softmax":

@@ -1,11 +1,11 @@
-"""Figures of records, for a page and for a paper: vectors, one look a mixer everywhere; one file a figure."""
+"""Figures of records, for a page and for a paper: vectors, one look a mixer everywhere; one file a figure.
+
+A figure that one study alone has stands in the file of the study.
+"""
 
 from fwplab.plots.curves import learning_curves
 from fwplab.plots.lengths import accuracy_by_length
-from fwplab.plots.machine import machines
-from fwplab.plots.mechanism import eigenvalue_histograms, freezing_curves, linear_probes, patches
 from fwplab.plots.output import FORMATS, check_format, save, to_svg
-from fwplab.plots.scaling import scaling_curves
 from fwplab.plots.solved import solve_rate_heatmap
 from fwplab.plots.steps import steps_to_solve
 from fwplab.plots.style import LOOKS, Look, look, marker_points
@@ -16,16 +16,10 @@ __all__ = [
     "Look",
     "accuracy_by_length",
     "check_format",
-    "eigenvalue_histograms",
-    "freezing_curves",
     "learning_curves",
-    "linear_probes",
     "look",
-    "machines",
     "marker_points",
-    "patches",
     "save",
-    "scaling_curves",
     "solve_rate_heatmap",
     "steps_to_solve",
     "to_svg",

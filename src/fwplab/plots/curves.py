@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fwplab.plots.style import INK, STYLE, Look, look, names, percent_axis
 from fwplab.record import Check, Member, Record
-from fwplab.table import by_cell, cell_members
+from fwplab.tables.rows import by_cell, cell_members
 
 POINTS_A_LINE = 400
 

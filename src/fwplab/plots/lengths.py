@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 from fwplab.plots.style import INK, STYLE, Look, key, legend, look, names, panelled, percent_axis
 from fwplab.record import Record
 from fwplab.run import Rule
-from fwplab.statistics import seeds_interval
-from fwplab.table import by_cell, cell_members, count, guess
+from fwplab.tables.rows import by_cell, cell_members, count, guess
+from fwplab.tables.statistics import seeds_interval
 
 
 def accuracy_by_length(records: Sequence[Record], rule: Rule) -> Figure:

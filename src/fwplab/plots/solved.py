@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fwplab.plots.style import INK, STYLE
-from fwplab.table import Row
+from fwplab.tables.rows import Row
 
 FILL = "#0072b2"
 

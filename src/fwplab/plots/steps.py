@@ -12,7 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 from fwplab.plots.style import INK, STYLE, Look, key, legend, looks, names, panelled, percent_axis
 from fwplab.record import Record
 from fwplab.run import Run
-from fwplab.table import by_cell, cell_members, cell_of, unsolved
+from fwplab.tables.rows import by_cell, cell_members, cell_of, unsolved
 
 APART = 1.2
 """Points between lines that would hide one another."""

@@ -1,8 +1,8 @@
-"""By what mechanism? Questions put to one trained model: what its states hold, what they cause, how they move.
+"""Probes of a trained model: what its states contain and cause, how they change, and what updates are needed for.
 
 Each file is a probe: `linear` (what can be read off a layer), `patching` (what a state causes), `eigenvalues` (how a
-step moves the state), `freezing` (what the updates are good for). A probe takes a model and its language and returns
-`Values`; the studies `probing`, `patching`, `spectrum` and `freezing` ask it of every checkpoint.
+step changes the state) and `freezing` (what the updates are needed for). A probe takes a model and its language and
+returns `Values`. The studies `probing`, `patching`, `spectrum` and `freezing` apply the probes to every checkpoint.
 """
 
 from fwplab.probes.eigenvalues import step_eigenvalues

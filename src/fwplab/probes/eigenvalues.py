@@ -1,4 +1,4 @@
-"""Eigenvalues of the per-step transition: by what does one symbol multiply the state?"""
+"""Eigenvalues of the transition of one step, `d state_t / d state_{t-1}`."""
 
 import numpy as np
 
@@ -8,21 +8,26 @@ from fwplab.probes.words import Values, draw
 from fwplab.reading import read, spectrum
 
 EDGES = tuple(round(-1.35 + 0.1 * number, 2) for number in range(28))
-"""Of the histogram of real parts: bins around multiples of 0.1; what lies beyond stands in the outermost ones."""
+"""Edges of the histogram of real parts. Bins are centred on multiples of 0.1; the outermost include the rest."""
 WORDS, POSITIONS = 6, 6
+"""The number of words, and of random positions in each."""
 LARGEST = 1_000
-"""Numbers of a head's state whose Jacobian is still computed."""
+"""The largest state of a head, in numbers, whose Jacobian is computed."""
 NEGATIVE = -0.05
-"""A real part below this turns its direction round, and is no rounding of 0."""
+"""An eigenvalue with a real part below this counts as negative. It is too far from 0 to be a rounding error."""
 
 
 def step_eigenvalues(model: Model, language: Language) -> Values:
-    """The spectrum of `d state_t / d state_{t-1}` of every layer and head, at random positions of random words.
+    """The eigenvalues of `d state_t / d state_{t-1}` of every layer and head, at random positions of random words.
 
-    By symbol: `(bin, "SYMBOL/share")`, the share of eigenvalues whose real part lies in bin number `bin` of `EDGES`;
-    `(0, "SYMBOL/negative")`, the share of steps and heads with an eigenvalue below `NEGATIVE`; `(0, "SYMBOL/lowest")`,
-    the lowest real part; `(0, "SYMBOL/largest")`, the median over steps and heads of the largest modulus.
-    Raises `UserError` for a state that grows, or is larger than `LARGEST` a head.
+    Returns these values for each symbol:
+
+    - `(bin, "SYMBOL/share")`: the share of eigenvalues whose real part is in bin number `bin` of `EDGES`.
+    - `(0, "SYMBOL/negative")`: the share of steps and heads with an eigenvalue below `NEGATIVE`.
+    - `(0, "SYMBOL/lowest")`: the lowest real part.
+    - `(0, "SYMBOL/largest")`: the median over steps and heads of the largest modulus.
+
+    Raises `UserError` for a state that grows with the word, or that has more than `LARGEST` numbers in a head.
     """
     words = draw(language, 31, 50, WORDS, 5)
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Freezing: what becomes of the labels when the state stops changing, or a part of it never changes?"""
+"""Freezing: the accuracy of a model whose state, or a part of it, is no longer updated."""
 
 from collections.abc import Collection
 
@@ -10,47 +10,52 @@ from fwplab.languages import Language
 from fwplab.languages.dataset import IGNORE
 from fwplab.mixers import State
 from fwplab.model import Model
-from fwplab.probes.words import Intervene, Values, draw, grows, labels, part_names, stream
+from fwplab.probes.words import Intervene, Values, draw, labels, part_names, state_grows, stream
 
 AFTER = (0, 1, 2, 5, 10, 20, 30)
-"""Steps after which every layer's state is frozen."""
+"""The numbers of steps after which the states of all layers are frozen."""
 LONGEST, WORDS = 50, 100
+"""The longest words, and the number of words."""
 
 
 def frozen(model: Model, language: Language) -> Values:
-    """The share of right labels on words of 31-50 symbols, left alone and with the state held in part or in whole.
+    """The share of correct labels on words of 31-50 symbols, with and without updates of the state.
 
-    `(t, "frozen")` counts positions after t, with the states of all layers as they were after t steps: SRWM goes on
-    with the weights it has made, and makes no more. `(t, "free")`: the same positions left alone. `(0, "held NAME")`:
-    one part of every layer's state keeps its initial value, the rest goes on; of SRWM's blocks that is a rate of 0, of
-    Recurrent Delta's `fed back` the loss of its recurrence. What is held is held between positions: a layer that writes
-    before it reads, as all but SRWM, still reads what the present symbol writes. `(0, "guess")`: the most frequent
-    label everywhere.
-    Raises `UserError` for a state that grows with the word, which has nothing to hold.
+    - `(t, "frozen")`: positions after t, when the states of all layers stay as they were after t steps. An SRWM then
+      keeps using the weights it has built, but changes them no more.
+    - `(t, "free")`: the same positions, without intervention.
+    - `(0, "held NAME")`: all positions, when one part of every layer's state keeps its initial value. For a block of
+      SRWM this is a rate of 0, for `fed back` of Recurrent Delta it removes the recurrence.
+    - `(0, "guess")`: the accuracy of the most frequent label.
+
+    The state is restored after each position. A layer that writes before it reads (all but SRWM) still reads what it
+    writes for the current symbol.
+
+    Raises `UserError` for a state that grows with the word, because it has no fixed size to keep.
     """
     words = draw(language, 31, LONGEST, WORDS, 3)
     truth = torch.from_numpy(words.data.labels)
     names = part_names(model)
-    if grows(model):
-        raise UserError("this state grows with the word: it cannot be held; choose a mixer of constant memory")
+    if state_grows(model):
+        raise UserError("this state grows with the word: it cannot be frozen; choose a mixer of constant memory")
     free = labels(stream(model, words.tokens))
-    asked = truth != IGNORE
-    most = torch.mode(truth[asked]).values
-    values: Values = {(0, "guess"): float((truth[asked] == most).float().mean())}
+    labelled = truth != IGNORE
+    most = torch.mode(truth[labelled]).values
+    values: Values = {(0, "guess"): float((truth[labelled] == most).float().mean())}
     for after in AFTER:
-        said = labels(stream(model, words.tokens, intervene=_held(after)))
-        later = asked & (torch.arange(truth.shape[1]) >= after)
-        values[after, "frozen"] = _share(said, truth, later)
+        predicted = labels(stream(model, words.tokens, intervene=_held(after)))
+        later = labelled & (torch.arange(truth.shape[1]) >= after)
+        values[after, "frozen"] = _share(predicted, truth, later)
         values[after, "free"] = _share(free, truth, later)
     for name in dict.fromkeys(names) if len(names) > 1 else ():
         chosen = {place for place, each in enumerate(names) if each == name}
-        said = labels(stream(model, words.tokens, intervene=_held(0, chosen)))
-        values[0, f"held {name}"] = _share(said, truth, asked)
+        predicted = labels(stream(model, words.tokens, intervene=_held(0, chosen)))
+        values[0, f"held {name}"] = _share(predicted, truth, labelled)
     return values
 
 
 def _held(after: int, parts: Collection[int] | None = None) -> Intervene:
-    """Keeps every layer's state as it is after so many steps, or those parts of it."""
+    """Keeps the states of all layers, or only `parts` of them, as they are after `after` steps."""
 
     def keep(position: int, before: list[State], now: list[State]) -> list[State]:
         if position < after:
@@ -63,5 +68,5 @@ def _held(after: int, parts: Collection[int] | None = None) -> Intervene:
     return keep
 
 
-def _share(said: Tensor, truth: Tensor, asked: Tensor) -> float:
-    return float((said == truth)[asked].float().mean())
+def _share(predicted: Tensor, truth: Tensor, labelled: Tensor) -> float:
+    return float((predicted == truth)[labelled].float().mean())

@@ -1,7 +1,8 @@
-"""Linear probes: can the automaton's state, or a counter's value, be read off a layer?
+"""Linear probes: whether the automaton's state, or the value of a counter, can be read off a layer.
 
-A probe alone proves little: one that is rich enough learns anything. Beside it stand a control task (Hewitt and Liang,
-arXiv 1909.03368), labels drawn at random for each type of position, and the same probe on the model before training.
+The accuracy of a probe alone proves little, because an expressive probe can learn anything. Two controls are reported
+with it: a control task (Hewitt and Liang, arXiv 1909.03368), with random labels for each type of position, and the same
+probe on the untrained model.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,21 +16,26 @@ from torch import Tensor, nn
 
 from fwplab.languages import Language
 from fwplab.model import Model
-from fwplab.probes.words import Values, Words, draw, flattened, stream
+from fwplab.probes.words import Values, Words, draw, flatten_layer, stream
 
 WINDOWS = ((1, 10), (11, 25), (26, 50), (51, 100))
-"""Positions that are scored together; the last lie beyond all lengths of training."""
+"""Positions that are scored together. The last window is beyond all training lengths."""
 TRAIN, TEST = 160, 80
-"""Words that a probe is fitted on, and words that it is scored on, of 2-50 symbols and again of 51-100."""
+"""The number of words of 2-50 symbols to fit a probe, and of words to score it, both of 2-50 and of 51-100."""
 POSITIONS = 3_000
-"""Of the training words, about so many, drawn at random."""
+"""About how many random positions of the training words are used."""
 STRENGTHS = (1e-2, 1.0, 1e2)
-"""Of the ridge penalty, for standardised features and the mean over positions; chosen on a fifth of the words."""
+"""Ridge penalties, for standardised features and the mean over positions. A fifth of the words selects one."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Something to read: its value for each state, `counts` or a name of a class."""
+    """A quantity to read off a layer.
+
+    - `name`: its name.
+    - `counts`: whether it is a number; otherwise it is the index of a class.
+    - `value`: its value for a state of the language.
+    """
 
     name: str
     counts: bool
@@ -37,7 +43,7 @@ class Target:
 
 
 def targets(language: Language, states: Sequence[Any]) -> list[Target]:
-    """The counters of a language, or the state itself where there are none."""
+    """The counters of a language. If it has none, the state itself."""
     names = dict.fromkeys(name for state in states for name in language.counters(state))
     if names:
         return [Target(name, True, partial(_counter, language, name)) for name in names]
@@ -46,7 +52,7 @@ def targets(language: Language, states: Sequence[Any]) -> list[Target]:
 
 
 def _class(index: dict[Any, int], state: Any) -> int:
-    """A state that no training word reaches has no class, and no answer about it is right."""
+    """Returns -1 for a state that no training word reaches. No prediction is right there."""
     return index.get(state, -1)
 
 
@@ -56,12 +62,17 @@ def _counter(language: Language, name: str, state: Any) -> int:
 
 @torch.no_grad()
 def linear_probes(model: Model, untrained: Model, language: Language) -> Values:
-    """The share of positions at which a linear map of a layer gives the value, by the last position of a window.
+    """The share of positions at which a linear map of a layer gives the right value, for each window of positions.
 
-    Names: `TARGET/layer N/PLACE/KIND`. A place is `state` (what the layer carries after the position) or `output` (what
-    it hands on); kinds are `right`, `control` (the same probe on random labels), `untrained` (the same probe before
-    training), and `guess` (always the most frequent value). `seen`: the share of test positions whose whole prefix
-    stood in a training word, so that remembering it would do.
+    The names are `TARGET/layer N/PLACE/KIND`, and the number is the last position of the window. PLACE is `state` (the
+    layer's state after the position) or `output` (the layer's output). KIND is
+
+    - `right`: the probe of the trained model,
+    - `control`: the same probe with random labels,
+    - `untrained`: the same probe of the model before training.
+
+    `TARGET/guess` is the share of the most frequent value. `seen` is the share of test positions whose whole prefix is
+    also a prefix of a training word, where a probe could succeed by memory alone.
     """
     train, tests = draw(language, 2, 50, TRAIN, 0), (draw(language, 2, 50, TEST, 1), draw(language, 51, 100, TEST, 2))
     known = {word[:end] for word in train.data.strings for end in range(1, len(word) + 1)}
@@ -88,7 +99,7 @@ def linear_probes(model: Model, untrained: Model, language: Language) -> Values:
 
 
 def _features(model: Model, words: Words) -> dict[str, Tensor]:
-    """By `layer N/PLACE`: what stands there after every position, `[words, time, numbers]`."""
+    """The state and the output of every layer after every position, `[words, time, numbers]`, as `layer N/PLACE`."""
     outputs: list[list[Tensor]] = [[] for _ in model.feed_forwards]
     hooks = [
         block.register_forward_hook(lambda _, __, after, into=into: into.append(after[:, -1]))
@@ -100,7 +111,7 @@ def _features(model: Model, words: Words) -> dict[str, Tensor]:
         for _, state in stream(model, words.tokens):
             for layer, (part, first) in enumerate(zip(state, start, strict=True)):
                 if all(one.shape[1:] == other.shape[1:] for one, other in zip(part, first, strict=True)):
-                    carried[layer].append(flattened(part))
+                    carried[layer].append(flatten_layer(part))
     finally:
         for hook in hooks:
             hook.remove()
@@ -110,27 +121,27 @@ def _features(model: Model, words: Words) -> dict[str, Tensor]:
 
 
 def _values(words: Words, target: Target) -> Tensor:
-    """`[words, time]`, zero beyond a word's end."""
+    """The target's values `[words, time]`; zero beyond the end of a word."""
     rows = [torch.tensor([target.value(state) for state in states]) for states in words.states]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
 def _random_values(words: Words, pool: Sequence[int], target: Target) -> Tensor:
-    """The control task: each type of position, its last three symbols and its number modulo 4, has a value at random.
+    """The control task: every type of position has a random value, drawn from the `pool` of true values.
 
-    Drawn from the `pool` of true values; the same type has the same value in all words. Where the type gives the state,
-    as on (aa)* and (abab)*, this is the task itself under other names, and no control.
+    The type is the last three symbols and the position modulo 4, and it has the same value in all words. On (aa)* and
+    (abab)* the type determines the state. There the control task is the task itself under other names, and no control.
     """
     rows = []
     for word in words.data.strings:
         types = [(word[max(0, end - 2) : end + 1], end % 4) for end in range(len(word))]
-        rows.append(torch.tensor([pool[_number(target.name, *each) % len(pool)] for each in types]))
+        rows.append(torch.tensor([pool[_hash(target.name, *each) % len(pool)] for each in types]))
     return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
 @cache
-def _number(*parts: object) -> int:
-    """A number at random that depends on the parts alone."""
+def _hash(*parts: object) -> int:
+    """A random number that depends on `parts` only."""
     seed = [ord(letter) for letter in "/".join(map(str, parts))]
     return int(np.random.default_rng(seed).integers(2**31))
 
@@ -138,30 +149,33 @@ def _number(*parts: object) -> int:
 def _scores(
     target: Target, train: Words, tests: Sequence[Words], features: Sequence[Tensor], truth: Sequence[Tensor]
 ) -> dict[int, float]:
-    """The share of right positions by window; features and truth are of the training words and of each test."""
+    """The share of right positions in each window. `features` and `truth` hold the training set, then the test sets."""
     of_train, *of_tests = features
     held = torch.arange(len(of_train)) % 5 == 4
     generator = torch.Generator().manual_seed(0)
     use = train.inside & (torch.rand(train.inside.shape, generator=generator) < POSITIONS / train.inside.sum())
     fitted, checked = use & ~held[:, None], use & held[:, None]
-    probes = [_Ridge(of_train[fitted], _coded(truth[0][fitted], truth[0], target), strength) for strength in STRENGTHS]
-    wanted = truth[0][checked]
-    best = max(probes, key=lambda probe: float((probe.read(of_train[checked], target) == wanted).float().mean()))
+    probes = [
+        _Ridge(of_train[fitted], _regression_targets(truth[0][fitted], truth[0], target), strength)
+        for strength in STRENGTHS
+    ]
+    expected = truth[0][checked]
+    best = max(probes, key=lambda probe: float((probe.read(of_train[checked], target) == expected).float().mean()))
     found: dict[int, float] = {}
     for words, its, right in zip(tests, of_tests, truth[1:], strict=True):
         found |= _by_window(words, best.read(its.flatten(0, 1), target).view(right.shape) == right)
     return found
 
 
-def _coded(values: Tensor, every: Tensor, target: Target) -> Tensor:
-    """What is regressed on: the count itself, or one column a class."""
+def _regression_targets(values: Tensor, every: Tensor, target: Target) -> Tensor:
+    """The count itself, or one column for each class."""
     if target.counts:
         return values.double().unsqueeze(1)
     return nn.functional.one_hot(values, int(every.max()) + 1).double()
 
 
 class _Ridge:
-    """`y = (x - m) / s B + c`, least squares with `strength / width |B|^2` a position."""
+    """Ridge regression `y = (x - m) / s B + c`, with the penalty `strength / width |B|^2` per position."""
 
     def __init__(self, x: Tensor, y: Tensor, strength: float) -> None:
         x = x.double()
@@ -172,8 +186,8 @@ class _Ridge:
 
     def read(self, x: Tensor, target: Target) -> Tensor:
         """The nearest count, or the class with the largest value."""
-        said = (x.double() - self.mean) / self.scale @ self.weight + self.middle
-        value: Tensor = said.squeeze(1).round().long() if target.counts else said.argmax(1)
+        predicted = (x.double() - self.mean) / self.scale @ self.weight + self.middle
+        value: Tensor = predicted.squeeze(1).round().long() if target.counts else predicted.argmax(1)
         return value
 
 

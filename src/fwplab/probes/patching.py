@@ -1,6 +1,7 @@
-"""Causal patching: a state from another word is put in, and the labels tell what it caused.
+"""Activation patching: the state is replaced by that of another word, and the labels show what it causes.
 
-Interchange intervention (Vig et al., arXiv 2004.12265; Geiger et al., arXiv 2106.02997), on what is carried along time.
+This is an interchange intervention (Vig et al., arXiv 2004.12265; Geiger et al., arXiv 2106.02997) on the recurrent
+state.
 """
 
 from collections.abc import Sequence
@@ -13,18 +14,19 @@ from torch import Tensor
 from fwplab.languages import Language
 from fwplab.mixers import State
 from fwplab.model import Model
-from fwplab.probes.words import Values, Words, draw, grows, labels, stream
+from fwplab.probes.words import Values, Words, draw, labels, state_grows, stream
 
 CUTS = (5, 10, 20, 30)
-"""Positions after which a state is exchanged."""
+"""Positions after which a state is replaced."""
 SUFFIX = 15
-"""Symbols that are read afterwards."""
+"""The number of symbols that are read afterwards."""
 WORDS, PAIRS = 200, 100
+"""The number of words, and the most pairs of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Rows of bases and donors; a donor is read `shift` symbols further than its base."""
+    """Indices of base and donor words. A donor is read `shift` symbols further than its base."""
 
     base: Tensor
     donor: Tensor
@@ -32,17 +34,20 @@ class _Pairs:
 
 
 def patched(model: Model, language: Language) -> Values:
-    """How far a part of the state, taken from another word, makes the model go on as after that word.
+    """Replaces a part of the state by that of another word, and measures how the following labels change.
 
-    A base and a donor whose states in the language differ are read to the cut, the donor to it or one symbol further
-    (of attention, whose state grows, to the cut); then both read what followed the donor. `(cut, "PLACE/moved")`: of
-    the positions at which the model says something else after base and donor, the share that the patched base says as
-    the donor does. Places: `all`, `layer N`, `layer N head M`. `(cut, "PLACE/kept")`: with a donor in the same state of
-    the language, the share of positions at which nothing changes; what a place carries besides that state shows here.
-    `(cut, "pairs")`, `(cut, "same")`: how many pairs there were; a cut without them has no shares.
+    A base word and a donor word are read up to the cut, the donor up to it or one symbol further (for attention, whose
+    state grows, only up to it). From both states the model then reads the symbols that follow in the donor. PLACE is
+    `all`, `layer N` or `layer N head M`.
+
+    - `(cut, "PLACE/moved")`: base and donor are in different states of the language. Of the positions at which their
+      labels differ, the share at which the patched base gives the donor's label.
+    - `(cut, "PLACE/kept")`: base and donor are in the same state of the language. The share of positions at which the
+      label does not change. It is below 1 if the place contains more than the state of the language.
+    - `(cut, "pairs")`, `(cut, "same")`: the number of pairs of each kind. A cut without pairs has no shares.
     """
     words = draw(language, 3 + SUFFIX, 50 + SUFFIX, WORDS, 4)
-    shifts = (0,) if grows(model) else (0, 1)
+    shifts = (0,) if state_grows(model) else (0, 1)
     values: Values = {}
     for cut in CUTS:
         for kind, differ in (("moved", True), ("kept", False)):
@@ -55,7 +60,7 @@ def patched(model: Model, language: Language) -> Values:
 
 
 def _pairs(words: Words, cut: int, shifts: Sequence[int], *, differ: bool) -> _Pairs:
-    """Words whose states at their cuts differ, or are the same after different prefixes."""
+    """Pairs of words whose states at the cut differ, or are equal after different prefixes."""
     generator = np.random.default_rng(cut)
     rows = np.flatnonzero(words.data.lengths >= cut + max(shifts) + SUFFIX)
     chosen: list[tuple[int, int, int]] = []
@@ -71,25 +76,26 @@ def _pairs(words: Words, cut: int, shifts: Sequence[int], *, differ: bool) -> _P
 
 
 def _exchange(model: Model, words: Words, pairs: _Pairs, cut: int, *, differ: bool) -> dict[str, float]:
-    """By place: the share of the positions of the suffix that are as wanted."""
+    """For each place, the share of the positions of the suffix with the expected label."""
     tokens = words.tokens
     places = cut + pairs.shift[:, None] + torch.arange(SUFFIX)
     suffix = tokens[pairs.donor].gather(1, places)
-    here, there = _after(model, tokens[pairs.base, :cut]), _after(model, tokens[pairs.donor, :cut])
+    base_state, donor_state = _after(model, tokens[pairs.base, :cut]), _after(model, tokens[pairs.donor, :cut])
     if pairs.shift.any():
         further = _after(model, tokens[pairs.donor, : cut + 1])
-        there = [
-            tuple(torch.where(_beside(pairs.shift, a) == 1, b, a) for a, b in zip(one, two, strict=True))
-            for one, two in zip(there, further, strict=True)
+        donor_state = [
+            tuple(torch.where(_broadcast(pairs.shift, a) == 1, b, a) for a, b in zip(one, two, strict=True))
+            for one, two in zip(donor_state, further, strict=True)
         ]
-    as_base, as_donor = (labels(stream(model, suffix, state)) for state in (here, there))
+    as_base, as_donor = (labels(stream(model, suffix, state)) for state in (base_state, donor_state))
     apart = as_base != as_donor if differ else torch.ones_like(as_base, dtype=torch.bool)
     if not apart.any():
         return {}
     wanted = as_donor if differ else as_base
-    heads = [0 if grows(model) else _heads(state) for state in here]
-    said = {place: labels(stream(model, suffix, state)) for place, state in _exchanged(here, there, heads).items()}
-    return {place: float((each == wanted)[apart].float().mean()) for place, each in said.items()}
+    heads = [0 if state_grows(model) else _heads(state) for state in base_state]
+    states = _exchanged(base_state, donor_state, heads)
+    patched_labels = {place: labels(stream(model, suffix, state)) for place, state in states.items()}
+    return {place: float((each == wanted)[apart].float().mean()) for place, each in patched_labels.items()}
 
 
 @torch.no_grad()
@@ -97,28 +103,28 @@ def _after(model: Model, tokens: Tensor) -> list[State]:
     return model.scan(tokens)[1]
 
 
-def _beside(shift: Tensor, part: Tensor) -> Tensor:
+def _broadcast(shift: Tensor, part: Tensor) -> Tensor:
     return shift.view(-1, *[1] * (part.dim() - 1))
 
 
-def _exchanged(here: list[State], there: list[State], heads: Sequence[int]) -> dict[str, list[State]]:
-    """The base's states with one place taken from the donor; `heads` of each layer."""
-    found = {"all": there}
-    for number, (mine, yours) in enumerate(zip(here, there, strict=True)):
-        found[f"layer {number + 1}"] = [*here[:number], yours, *here[number + 1 :]]
+def _exchanged(base_state: list[State], donor_state: list[State], heads: Sequence[int]) -> dict[str, list[State]]:
+    """The base's states with one place replaced by that of the donor. `heads` is the number of heads of each layer."""
+    found = {"all": donor_state}
+    for number, (base_layer, donor_layer) in enumerate(zip(base_state, donor_state, strict=True)):
+        found[f"layer {number + 1}"] = [*base_state[:number], donor_layer, *base_state[number + 1 :]]
         for head in range(heads[number]):
-            state = tuple(_with_head(a, b, head) for a, b in zip(mine, yours, strict=True))
-            found[f"layer {number + 1} head {head + 1}"] = [*here[:number], state, *here[number + 1 :]]
+            state = tuple(_with_head(a, b, head) for a, b in zip(base_layer, donor_layer, strict=True))
+            found[f"layer {number + 1} head {head + 1}"] = [*base_state[:number], state, *base_state[number + 1 :]]
     return found
 
 
 def _heads(state: State) -> int:
-    """How many heads a state of fast weights `[words, heads, d, ...]` has; 0 for other states."""
+    """The number of heads of a fast-weight state `[words, heads, d, ...]`; 0 for other states."""
     square = state[0].dim() == 4 and state[0].shape[2] == state[0].shape[3]
     return state[0].shape[1] if square and all(part.shape[1] == state[0].shape[1] for part in state) else 0
 
 
-def _with_head(mine: Tensor, yours: Tensor, head: int) -> Tensor:
-    mixed = mine.clone()
-    mixed[:, head] = yours[:, head]
+def _with_head(base_layer: Tensor, donor_layer: Tensor, head: int) -> Tensor:
+    mixed = base_layer.clone()
+    mixed[:, head] = donor_layer[:, head]
     return mixed

@@ -1,7 +1,7 @@
 """What each cell of a table is trained with: one frozen spec a file, `<language>/<mixer>.json`, in the repository."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,21 @@ from fwplab.files import replaced
 from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model import ModelSpec
+from fwplab.recipes.history import History
 from fwplab.run import Protocol, Run, Schedule, from_dict, to_dict
 
 PROTOCOL = Protocol(stop="every_rule", patience=10, oracle=True)
 """One training that every selection rule can read; a recipe adds its budget."""
+BUDGET = ("batch_size", "max_steps", "schedule", "check_every")
+"""What of a protocol is a recipe's own."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One cell. `check_every`: steps between two looks at the bins, besides one at each epoch's end.
+    """One cell. `check_every`: steps between two evaluations of the bins, besides one at each epoch's end.
 
-    `found_by` says where the numbers come from: the search that chose them and what it compared, or that they are the
-    common ones. No search sees the seeds that a table reports, nor its strings where the language has others.
+    `found_by` says where the numbers come from. No search sees the seeds that a table reports, nor its strings where
+    the language has others.
     """
 
     language: str
@@ -33,11 +36,17 @@ class Recipe:
     max_steps: int
     schedule: Schedule = "cosine"
     check_every: int = 1_000_000
-    found_by: str = "common"
+    found_by: History = field(default_factory=History)
+
+    @classmethod
+    def of(cls, run: Run, found_by: History) -> "Recipe":
+        """The recipe of a run's cell."""
+        budget = {name: getattr(run.protocol, name) for name in BUDGET}
+        return cls(run.language, run.mixer, run.model, run.learning_rates[0], **budget, found_by=found_by)
 
     def run(self, seeds: tuple[int, ...], protocol: Protocol = PROTOCOL) -> Run:
         """The run that trains this cell."""
-        budget = {name: getattr(self, name) for name in ("batch_size", "max_steps", "schedule", "check_every")}
+        budget = {name: getattr(self, name) for name in BUDGET}
         rates = (self.learning_rate,)
         return Run(self.language, self.mixer, seeds, rates, self.model, replace(protocol, **budget))
 

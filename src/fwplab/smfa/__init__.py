@@ -1,1 +1,1 @@
-"""Self-modifying finite automata: machines whose moves add and remove moves; examples, and what a model is as one."""
+"""Self-modifying finite automata: the machines, example languages, and machines fitted to trained models."""

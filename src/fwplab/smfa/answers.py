@@ -1,36 +1,25 @@
-"""What a model says after every short word, as itself or as the programs that its states form."""
+"""The labels to which a chain machine is fitted: a model's own, or those of an automaton built from its states."""
 
 from typing import Literal
 
 import numpy as np
-import torch
 
-from fwplab.evaluate import TOKENS_AT_ONCE
-from fwplab.extraction.black_box import BlackBox
-from fwplab.extraction.mealy import UNDEFINED, Integers, mealy_of, tokens_of
+from fwplab.extraction.black_box import BlackBox, predict
+from fwplab.extraction.mealy import UNDEFINED, Integers, mealy_of, pad_words
 from fwplab.languages import Language
 from fwplab.model import Model
-from fwplab.smfa.chain import UNASKED, Chain
+from fwplab.smfa.chain import NO_OUTPUT, Chain
 from fwplab.smfa.fit import Answers
 
 Source = Literal["answers", "weights"]
 SOURCES: tuple[Source, ...] = ("answers", "weights")
 
 
-@torch.no_grad()
-def said_by(model: Model, tokens: Integers) -> Integers:
-    """The model's classes `[words, time]`; at padding they mean nothing."""
-    rows = max(1, TOKENS_AT_ONCE // max(1, tokens.shape[1]))
-    inside = np.minimum(tokens, model.embedding.num_embeddings - 1)
-    parts = [
-        model(torch.from_numpy(inside[start : start + rows])).argmax(-1).numpy()
-        for start in range(0, len(tokens), rows)
-    ]
-    return np.concatenate(parts) if parts else np.empty(tokens.shape, dtype=np.int64)
-
-
 def prefixes(language: Language, longest: int, most: int) -> Answers:
-    """The beginnings of words up to a length, about `most` of them, shorter ones first; they have no answers."""
+    """All prefixes of the language's words with at most `longest` symbols, shorter ones first, without labels.
+
+    The search stops after about `most` prefixes.
+    """
     parents, last, lengths, states = [0], [0], [0], [language.start]
     for word, (state, length) in enumerate(zip(states, lengths, strict=False)):
         if length == longest or len(parents) > most:
@@ -45,10 +34,10 @@ def prefixes(language: Language, longest: int, most: int) -> Answers:
     return Answers(language.symbols, language.classes, parents, last, [UNDEFINED] * len(parents))
 
 
-def shown_by(chain: Chain, longest: int) -> Answers:
-    """What a chain machine without a language says after every word up to a length that it does not reject."""
-    classes = tuple(sorted({*chain.outputs.values(), UNASKED}))
-    parents, last, said = [0], [0], [UNDEFINED]
+def answers_of_chain(chain: Chain, longest: int) -> Answers:
+    """The outputs of a chain machine after every word of at most `longest` symbols that it does not reject."""
+    classes = tuple(sorted({*chain.outputs.values(), NO_OUTPUT}))
+    parents, last, labels = [0], [0], [UNDEFINED]
     reached: list[tuple[tuple[int, int], int]] = [((0, 0), 0)]
     for word, (place, length) in enumerate(reached):
         for index, symbol in enumerate(chain.symbols if length < longest else ()):
@@ -56,24 +45,27 @@ def shown_by(chain: Chain, longest: int) -> Answers:
             if after is not None:
                 parents.append(word)
                 last.append(index)
-                said.append(classes.index(chain.output(after)))
+                labels.append(classes.index(chain.output(after)))
                 reached.append((after, length + 1))
-    return Answers(chain.symbols, classes, parents, last, said)
+    return Answers(chain.symbols, classes, parents, last, labels)
 
 
 def answers_of(model: Model, language: Language, longest: int, most: int) -> Answers:
-    """What the model says after each of the `prefixes`."""
+    """The model's label after each of the `prefixes`."""
     tree = prefixes(language, longest, most)
     leaves, tokens = _leaves(tree)
-    return _filled(tree, leaves, said_by(model, tokens))
+    return _filled(tree, leaves, predict(model, tokens, len(language.symbols)))
 
 
 def programs_of(
     model: Model, language: Language, longest: int, most: int, generator: np.random.Generator
 ) -> tuple[Answers, int, bool]:
-    """As `answers_of`, but of the machine whose states are clusters of what the model carries on words up to `longest`.
+    """The labels of an automaton whose states are clusters of the model's states, after each of the `prefixes`.
 
-    With it the number of the clusters, the programs, and whether it says what the model says on those words.
+    A cluster is called a program, because the fast weights in a model's state are the program it runs next. The
+    clusters are fitted to the states on the prefixes.
+
+    Returns the labels, the number of programs, and whether the automaton gives all the model's labels on the prefixes.
     """
     from fwplab.extraction.clusters import MOST_CLUSTERS, cluster  # scikit-learn is slow to import
 
@@ -85,7 +77,7 @@ def programs_of(
 
 
 def _leaves(tree: Answers) -> tuple[list[list[int]], Integers]:
-    """The words that are no other's beginning: the numbers of their own beginnings, and their symbols."""
+    """The prefixes that no other prefix extends: for each the numbers of its own prefixes, and its token ids."""
     inner = set(tree.parents)
     paths = []
     for leaf in range(1, len(tree) + 1):
@@ -94,12 +86,12 @@ def _leaves(tree: Answers) -> tuple[list[list[int]], Integers]:
             while tree.parents[path[-1]]:
                 path.append(tree.parents[path[-1]])
             paths.append(path[::-1])
-    return paths, tokens_of([[tree.last[word] for word in path] for path in paths], len(tree.symbols))
+    return paths, pad_words([[tree.last[word] for word in path] for path in paths], len(tree.symbols))
 
 
-def _filled(tree: Answers, paths: list[list[int]], said: Integers) -> Answers:
-    answers = list(tree.said)
-    for path, row in zip(paths, said.tolist(), strict=True):
-        for word, output in zip(path, row, strict=False):  # the row goes on with padding
+def _filled(tree: Answers, paths: list[list[int]], labels: Integers) -> Answers:
+    answers = list(tree.labels)
+    for path, row in zip(paths, labels.tolist(), strict=True):
+        for word, output in zip(path, row, strict=False):  # the row is longer: it is padded
             answers[word] = output
     return Answers(tree.symbols, tree.classes, tree.parents, tree.last, answers)

@@ -1,4 +1,4 @@
-"""Machines with a control of a few states and one counter, and the self-modifying automata that they are."""
+"""Chain machines: a finite control with one counter, and their conversion to self-modifying automata."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,21 +13,24 @@ from fwplab.smfa.machine import FRESH, Change, Move, SelfModifying
 Effect = Literal["keep", "push", "pop", "reset"]
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 Row = tuple[int, bool]
-"""A control state, and whether the chain has states above its bottom."""
-UNASKED = "-"
-"""The output of a row that no answer is known for."""
+"""A control state, and whether the depth is above 0. The machine's table has one row for each."""
+NO_OUTPUT = "-"
+"""The output of a row whose output is not known."""
 GROW = "grow"
 Name = Callable[[int], str]
-"""What a state of the control is called at some depth."""
+"""Gives the automaton's state for a control state, at some fixed depth."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """A control with states 0, 1, ..., the first its start, on a chain of any depth, at first 0.
+    """A finite control with states 0, 1, ... and a counter, called the depth. It starts in state 0 at depth 0.
 
-    `moves` maps a row and a symbol to the next control state and what happens to the depth: keep it, push (one
-    deeper), pop (one less), reset (0). The next row's output is the answer. A word is rejected where there is no move.
-    Raises `UserError` for a pop or a reset at depth 0.
+    - `symbols`: the alphabet.
+    - `outputs`: the output of each row; it is the label after a symbol that leads to this row.
+    - `moves`: for a row and a symbol, the next control state and the effect on the depth: "keep", "push" (add 1), "pop"
+      (subtract 1) or "reset" (set to 0).
+
+    A word without a move for one of its symbols is rejected. Raises `UserError` for a pop or a reset at depth 0.
 
     >>> brackets = Chain(
     ...     ("(", ")"),
@@ -58,20 +61,20 @@ class Chain:
 
     @property
     def counts(self) -> bool:
-        """Whether some move pushes; if none does this is a finite automaton."""
+        """Whether any move pushes. If none does, the machine is a finite automaton."""
         return any(effect == "push" for _, effect in self.moves.values())
 
     def step(self, control: int, depth: int, symbol: str) -> tuple[int, int] | None:
-        """Control and depth after one more symbol, None where there is no move."""
+        """The control state and the depth after one more symbol; None if there is no move."""
         move = self.moves.get(((control, depth > 0), symbol))
         return None if move is None else (move[0], after(depth, move[1]))
 
     def output(self, place: tuple[int, int]) -> str:
-        """The answer at a control and a depth."""
-        return self.outputs.get((place[0], place[1] > 0), UNASKED)
+        """The output at a control state and a depth."""
+        return self.outputs.get((place[0], place[1] > 0), NO_OUTPUT)
 
     def trajectory(self, word: Iterable[str]) -> list[tuple[int, int] | None]:
-        """Control and depth after each symbol, None from the first symbol on for which there is no move."""
+        """Control state and depth after each symbol; None from the first symbol on for which there is no move."""
         place: tuple[int, int] | None = (0, 0)
         places = []
         for symbol in word:
@@ -80,35 +83,37 @@ class Chain:
         return places
 
     def run(self, word: Iterable[str]) -> list[str | None]:
-        """The output after each symbol, None from the first symbol on for which there is no move."""
+        """The output after each symbol; None from the first symbol on for which there is no move."""
         return [None if place is None else self.output(place) for place in self.trajectory(word)]
 
     def to_smfa(self, accepting: Iterable[str] = ()) -> SelfModifying:
-        """The self-modifying automaton that does the same, state for state.
+        """The equivalent self-modifying automaton, with one state for each control state and depth.
 
-        Depth 0 and 1 are fixed states, `q2` and `q2+` for the control 2; its register `r2` holds the deepest state.
-        Every push, from wherever, makes one depth more, so that the next is always there. Its moves: those that keep
-        lead within the new depth, those that pop to the one before it, those that reset to the fixed depth 0; and
-        those that push from the one before it into the new, with the same change again. `accepting`: the outputs after
-        which a word may end; none for a machine that is to label, not to recognise.
+        For control state 2, say, the fixed states `q2` and `q2+` are the depths 0 and 1, and the register `r2` holds
+        the state of the deepest level built so far. Every push adds one level below it, so that the next level always
+        exists. The change adds the moves of the new level: "keep" stays on the new level, "pop" leads to the level
+        above it, and "reset" leads to depth 0. It also adds the pushes from the level above into the new level, and
+        these carry the same change.
+
+        accepting: the outputs after which a word may end. Leave it empty for a machine that only labels.
         """
         controls = range(self.controls)
-        states = {_bottom(control): self.outputs.get((control, False), UNASKED) for control in controls}
-        fixed = self._lay(False, _bottom, keep=_bottom, push=_first)
+        states = {_depth_0(control): self.outputs.get((control, False), NO_OUTPUT) for control in controls}
+        fixed = self._moves_at(False, _depth_0, keep=_depth_0, push=_depth_1)
         if not self.counts:
-            return SelfModifying(self.symbols, states, _bottom(0), fixed, accepting=frozenset(accepting))
-        deep = [self.outputs.get((control, True), UNASKED) for control in controls]
+            return SelfModifying(self.symbols, states, _depth_0(0), fixed, accepting=frozenset(accepting))
+        deep = [self.outputs.get((control, True), NO_OUTPUT) for control in controls]
         return SelfModifying(
             symbols=self.symbols,
-            states=states | {_first(control): deep[control] for control in controls},
-            start=_bottom(0),
-            moves=fixed + self._lay(True, _first, keep=_first, pop=_bottom, reset=_bottom),
-            registers={_register(control): _first(control) for control in controls},
+            states=states | {_depth_1(control): deep[control] for control in controls},
+            start=_depth_0(0),
+            moves=fixed + self._moves_at(True, _depth_1, keep=_depth_1, pop=_depth_0, reset=_depth_0),
+            registers={_register(control): _depth_1(control) for control in controls},
             changes={
                 GROW: Change(
                     {_register(control): deep[control] for control in controls},
-                    self._lay(True, _fresh, keep=_fresh, pop=_register, reset=_bottom)
-                    + self._lay(True, _register, push=_fresh),
+                    self._moves_at(True, _fresh, keep=_fresh, pop=_register, reset=_depth_0)
+                    + self._moves_at(True, _register, push=_fresh),
                 )
             },
             accepting=frozenset(accepting),
@@ -116,7 +121,7 @@ class Chain:
 
     @classmethod
     def random(cls, controls: int, symbols: Sequence[str], generator: np.random.Generator) -> "Chain":
-        """A machine on a chain: moves, effects and outputs (x, y, z) are uniform, a sixth of the moves is missing."""
+        """A random machine with outputs x, y and z. Everything is uniform, and one sixth of the moves is missing."""
         rows = list(product(range(controls), (False, True)))
         moves: dict[tuple[Row, str], tuple[int, Effect]] = {}
         for row, symbol in product(rows, symbols):
@@ -125,8 +130,8 @@ class Chain:
                 moves[row, symbol] = (int(generator.integers(controls)), effects[generator.integers(len(effects))])
         return cls(tuple(symbols), {row: "xyz"[generator.integers(3)] for row in rows}, moves)
 
-    def _lay(self, above: bool, here: Name, **leads: Name) -> tuple[Move, ...]:
-        """The moves of one depth whose effect is in `leads`, which names the states after it; `here` those before."""
+    def _moves_at(self, above: bool, here: Name, **leads: Name) -> tuple[Move, ...]:
+        """The moves of one level. `here` names the states before a move, and `leads` those after it, by effect."""
         return tuple(
             Move(here(row[0]), symbol, leads[effect](control), GROW if effect == "push" else None)
             for (row, symbol), (control, effect) in self.moves.items()
@@ -139,11 +144,11 @@ def after(depth: int, effect: Effect) -> int:
     return {"keep": depth, "push": depth + 1, "pop": depth - 1, "reset": 0}[effect]
 
 
-def _bottom(control: int) -> str:
+def _depth_0(control: int) -> str:
     return f"q{control}"
 
 
-def _first(control: int) -> str:
+def _depth_1(control: int) -> str:
     return f"q{control}+"
 
 

@@ -1,14 +1,15 @@
-"""How many states a finite automaton would need at least."""
+"""A lower bound on the number of states of a finite automaton for a language."""
 
 from collections.abc import Callable, Sequence
 from itertools import product
 
 
 def residuals(contains: Callable[[str], bool], symbols: Sequence[str], length: int) -> int:
-    """How many of the words up to `length` have pairwise different futures, as far as `length + 1` symbols show it.
+    """The number of words of at most `length` symbols that are pairwise inequivalent, by the Myhill-Nerode relation.
 
-    Two words have different futures when some word after both leads into the language once and once not. A
-    deterministic automaton reaches different states with them, so that it needs at least so many (Myhill and Nerode).
+    Two words are inequivalent if some continuation leads from exactly one of them into the language. Continuations are
+    tested up to a total of `length + 1` symbols. A deterministic automaton needs a different state for each such word,
+    so that the result is a lower bound on its number of states.
 
     >>> [residuals(lambda word: len(word) % 3 == 0, "a", length) for length in range(5)]
     [1, 2, 3, 3, 3]

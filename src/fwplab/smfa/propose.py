@@ -1,4 +1,4 @@
-"""The self-modifying automaton that a trained model may be, fitted to its answers and verified on longer words."""
+"""Extracts a self-modifying automaton from a trained model: fits it to short words, and tests it on longer ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,40 +7,38 @@ from time import perf_counter
 import numpy as np
 
 from fwplab.errors import UserError
-from fwplab.extraction.extract import words_of
+from fwplab.extraction.agreement import Agreement, compare
+from fwplab.extraction.black_box import predict
+from fwplab.extraction.extract import sample_words
 from fwplab.extraction.mealy import UNDEFINED
 from fwplab.languages import Language
 from fwplab.model import Model
-from fwplab.smfa.answers import SOURCES, Source, answers_of, programs_of, said_by
+from fwplab.smfa.answers import SOURCES, Source, answers_of, programs_of
 from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import Fit, fit
 from fwplab.smfa.weights import Reading, read_off
 
 LENGTHS = (20, 50, 100, 200, 500)
+"""The default lengths of the held-out words."""
 WORDS, READ = 200, 60
+"""The number of held-out words of each length, and of words whose states are read."""
 PAIRS = 3_000
-"""Pairs of a state of the language and a place of the machine that are compared."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Held-out words of one length: on how many is every label of the model right, and every label of the machine the
-    model's, or the language's?"""
-
-    length: int
-    words: int
-    model: int
-    with_model: int
-    with_language: int
+"""The most pairs of a language state and a machine state that `difference` compares."""
 
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """What was found. `words`: how many the machine was fitted to, the longest of `longest` symbols. `programs`: of the
-    source `weights`, how many clusters there are, and in `faithful` whether their machine says what the model says.
+    """The result of `propose`.
 
-    `witness`: the first shortest word after which machine and language differ, None where none is among those looked
-    at; `reading` is None where there is no machine, or no state to read it from.
+    - `source`: what the machine was fitted to.
+    - `fit`: the machine, or how the search for it ended.
+    - `words`, `longest`: the number and the largest length of the words that it was fitted to.
+    - `programs`: the number of clusters of the model's states; None if the source is "answers".
+    - `faithful`: whether the automaton of the clusters gives all the model's labels.
+    - `witness`: a shortest word after which machine and language differ; None if no difference was found.
+    - `reading`: what is read off the model's state; None without a machine, or if there is no state to read from.
+    - `agreement`: the results on held-out words, one entry for each length.
+    - `seconds`: the time that it took.
     """
 
     source: Source
@@ -67,11 +65,20 @@ def propose(
     lengths: Sequence[int] = LENGTHS,
     seed: int = 0,
 ) -> Proposal:
-    """The smallest chain machine that says what `model` says after the beginnings of words up to `longest` symbols.
+    """Fits the smallest chain machine to the labels that `model` gives on short words, and tests it.
 
-    They are the `most_words` shortest at most. `answers` asks the model; `weights` clusters what it carries from one
-    position to the next into programs first, and asks their machine. Nothing longer is fitted, so that words of the
-    `lengths` are held out. A model is trained on words of the language, and asked about no others.
+    A chain machine is a finite control with one counter (see `Chain`). The tests use longer words, the language's own
+    states, and a linear readout of the model's state.
+
+    source: "answers" takes the labels from the model. "weights" clusters the model's states and takes the labels from
+        the automaton of the clusters (see `programs_of`).
+    longest, most_words: the machine is fitted to at most `most_words` prefixes of words, of at most `longest` symbols.
+        Shorter ones come first. Only prefixes of words are used, because the model was trained on these.
+    most_rows, most_steps: the limits of the search (see `fit`).
+    lengths: the lengths of the held-out words; words longer than `longest` are not used in the fit.
+    seed: seeds all random choices.
+
+    Raises `UserError` for an unknown source, and for numbers out of range.
     """
     if source not in SOURCES:
         raise UserError(f"unknown source {source!r}; choose from: {', '.join(SOURCES)}")
@@ -99,10 +106,10 @@ def propose(
 
 
 def difference(language: Language, chain: Chain, most: int = PAIRS) -> str | None:
-    """The first shortest beginning of a word after which the machine's output is not the language's label.
+    """A shortest prefix of a word after which the machine's output is not the language's label.
 
-    Words that lead to the same states of both are looked at once; None where the first `most` pairs of states show no
-    difference.
+    Words that lead to the same states of both are compared once. None if the first `most` pairs of states do not
+    differ.
     """
     start = (language.start, (0, 0))
     words = {start: ""}
@@ -123,28 +130,26 @@ def difference(language: Language, chain: Chain, most: int = PAIRS) -> str | Non
 
 
 def verdict(found: Proposal) -> str:
-    """What was found, in a sentence or two."""
+    """Describes the result in a sentence or two."""
     who = "the model"
     if found.programs is not None:
-        who = f"{found.programs} programs, which {'say' if found.faithful else 'do not say'} what the model says,"
+        who = f"{found.programs} programs, which {'give' if found.faithful else 'do not give'} the model's answers,"
     asked = f"the {found.words:,} answers of {who} to words of up to {found.longest} symbols"
     chain, rows = found.fit.chain, found.fit.rows
     if chain is None:
         if found.fit.exhausted:
             return f"no chain machine of up to {rows} rows gives {asked}"
-        return (
-            f"none found: of the machines with fewer than {rows} rows none gives {asked}; there the search was given up"
-        )
+        return f"none found: no machine with fewer than {rows} rows gives {asked}; the search ran out of steps"
     states = f"{chain.controls} control state{'s' if chain.controls > 1 else ''}"
     kind = f"{states} and a chain" if chain.counts else f"{states} and no chain, a finite automaton,"
     if found.witness is None:
-        return f"{kind} give {asked}; as far as was compared that is the language"
-    return f"{kind} give {asked}; not the language: they differ after {found.witness}"
+        return f"{kind} give {asked}; no difference from the language was found"
+    return f"{kind} give {asked}; they differ from the language after {found.witness}"
 
 
 def _words(language: Language, lengths: Sequence[int], number: int, generator: np.random.Generator) -> list[str]:
-    """As many distinct words of these lengths as there are among so many random ones."""
-    tokens = words_of(language, lengths, number, generator)
+    """The distinct words among `number` random words of these lengths."""
+    tokens = sample_words(language, lengths, number, generator)
     words = ["".join(language.symbols[index] for index in row if index < len(language.symbols)) for row in tokens]
     return list(dict.fromkeys(words))
 
@@ -154,8 +159,4 @@ def _agreement(model: Model, language: Language, chain: Chain, length: int, word
     tokens = np.array([[language.symbols.index(symbol) for symbol in word] for word in words], dtype=np.int64)
     meant = np.array([[index[label] for label in language.labels(word)] for word in words])
     guessed = np.array([[index.get(output or "", UNDEFINED) for output in chain.run(word)] for word in words])
-    said = said_by(model, tokens)
-    right, same, true = (
-        (one == other).all(1).sum() for one, other in ((said, meant), (guessed, said), (guessed, meant))
-    )
-    return Agreement(length, len(words), int(right), int(same), int(true))
+    return compare(length, predict(model, tokens, len(language.symbols)), guessed, meant, tokens.size)

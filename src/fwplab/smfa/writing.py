@@ -1,4 +1,4 @@
-"""Is what a symbol changes in a model's state the change of the machine? It is written, and the symbol is not read."""
+"""Tests whether a move is a change of the model's state: the mean change is written instead of reading the symbol."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,18 +11,23 @@ from numpy.typing import NDArray
 
 from fwplab.languages import Language
 from fwplab.model import Model
-from fwplab.probes.words import labels, restored, stream
+from fwplab.probes.words import labels, stream, unflatten_states
 from fwplab.smfa.chain import Chain, Row
 
 Vectors = NDArray[np.float64]
-MOST, AHEAD = 200, 8
-"""Positions at which a move is written, and how many symbols are read after it."""
+MAX_POSITIONS, AHEAD = 200, 8
+"""The most positions at which a move is written, and the most symbols that are read after it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """The last symbol of the beginning of a word: the machine's place and the model's state before and after it, and
-    the language's state after it."""
+    """The model and the machine around one symbol, the last symbol of a word's prefix.
+
+    - `beginning`: the prefix.
+    - `place`, `then`: control state and depth of the machine before and after the symbol.
+    - `before`, `after`: the model's state before and after the symbol, as one vector.
+    - `language_state`: the language's state after the symbol.
+    """
 
     beginning: str
     place: tuple[int, int]
@@ -33,15 +38,21 @@ class Moment:
 
     @property
     def move(self) -> tuple[Row, str]:
-        """The machine's move that is made here."""
+        """The row and the symbol of the move that the machine makes."""
         return (self.place[0], self.place[1] > 0), self.beginning[-1]
 
 
 @dataclass(frozen=True)
 class Written:
-    """Positions at which a move was written, and at how many of them every later answer is the machine's: when the
-    symbol was `read`, when the mean change of its move was `written` into the state instead, and when `neither` was
-    done. The answer at the symbol itself is not among them: what is not read has none."""
+    """Counts of positions from which all following labels of the model equal the outputs of the machine.
+
+    - `positions`: the number of positions that were tested.
+    - `read`: how many agree when the model reads the symbol.
+    - `written`: how many agree when the mean change of the move is added to the state instead.
+    - `neither`: how many agree when the state is left as it was.
+
+    The label at the symbol itself does not count, because there is none if the symbol is not read.
+    """
 
     positions: int = 0
     read: int = 0
@@ -58,18 +69,21 @@ class Written:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Read, written and neither as shares of the positions."""
+        """The three counts as shares of the positions."""
         return {name: getattr(self, name) / self.positions for name in ("read", "written", "neither")}
 
 
 def write(
     model: Model, language: Language, chain: Chain, moments: Sequence[Moment], generator: np.random.Generator
 ) -> dict[tuple[Row, str], Written]:
-    """For every move: the mean of W' - W over all other moments at which it is made, added to W.
+    """Adds the mean change W' - W of a move to the model's state W, in place of reading the symbol, for every move.
 
-    After it the model goes on with up to `AHEAD` random symbols that the language and the machine take after the move.
-    If the move is the change of the weights and no more, the model's answers are those after reading the symbol. The
-    `moments` have different beginnings; where only one makes a move, or nothing can follow, nothing is written.
+    The mean is over all other moments with the same move. From the new state, the model reads up to `AHEAD` random
+    symbols that the language and the machine both allow. If the move is exactly this change of the state, the labels
+    are the same as after reading the symbol. Moves that occur in one moment only, or that no symbol can follow, are
+    left out.
+
+    moments: moments with different prefixes.
     """
     by_move = defaultdict(list)
     for moment in moments:
@@ -77,44 +91,49 @@ def write(
     found = {}
     for move, here in sorted(by_move.items()):
         changes = sum(moment.after - moment.before for moment in here)
-        chosen = [here[index] for index in generator.permutation(len(here))[:MOST]]
-        ways = [_way(language, chain, moment, generator) for moment in chosen]
-        chosen, ways = [m for m, way in zip(chosen, ways, strict=True) if way], [way for way in ways if way]
-        if len(here) < 2 or not ways:
+        chosen = [here[index] for index in generator.permutation(len(here))[:MAX_POSITIONS]]
+        continuations = [_continuation(language, chain, moment, generator) for moment in chosen]
+        chosen = [moment for moment, symbols in zip(chosen, continuations, strict=True) if symbols]
+        continuations = [symbols for symbols in continuations if symbols]
+        if len(here) < 2 or not continuations:
             continue
         others = [(changes - (m.after - m.before)) / (len(here) - 1) for m in chosen]
         written = [m.before + change for m, change in zip(chosen, others, strict=True)]
         starts = ([m.after for m in chosen], written, [m.before for m in chosen])
-        counts = [_same(model, language, np.array(start), ways) for start in starts]
-        found[move] = Written(len(ways), *counts)
+        counts = [_count_agreeing(model, language, np.array(start), continuations) for start in starts]
+        found[move] = Written(len(continuations), *counts)
     return found
 
 
-def _way(language: Language, chain: Chain, moment: Moment, generator: np.random.Generator) -> list[tuple[str, str]]:
-    """Symbols that can be read after this moment, each with the machine's output."""
-    way: list[tuple[str, str]] = []
+def _continuation(
+    language: Language, chain: Chain, moment: Moment, generator: np.random.Generator
+) -> list[tuple[str, str]]:
+    """Random symbols that can follow this moment, each with the machine's output."""
+    continuation: list[tuple[str, str]] = []
     state, place = moment.language_state, moment.then
-    while len(way) < AHEAD:
+    while len(continuation) < AHEAD:
         steps = []
         for symbol in chain.symbols:
             after, there = language.step(state, symbol), chain.step(*place, symbol)
-            spoken = language.label(after) is not None and language.following(after)
-            if spoken and there is not None and chain.output(there) in language.classes:
+            allowed = language.label(after) is not None and language.following(after)
+            if allowed and there is not None and chain.output(there) in language.classes:
                 steps.append((symbol, after, there))
         if not steps:
             break
         symbol, state, place = steps[generator.integers(len(steps))]
-        way.append((symbol, chain.output(place)))
-    return way
+        continuation.append((symbol, chain.output(place)))
+    return continuation
 
 
-def _same(model: Model, language: Language, states: Vectors, ways: Sequence[Sequence[tuple[str, str]]]) -> int:
-    """After how many of the states the model says what stands in their ways."""
-    tokens, outputs = np.zeros((2, len(ways), max(map(len, ways))), dtype=np.int64)
+def _count_agreeing(
+    model: Model, language: Language, states: Vectors, continuations: Sequence[Sequence[tuple[str, str]]]
+) -> int:
+    """The number of states after which the model gives all the outputs of the continuation in `continuations`."""
+    tokens, outputs = np.zeros((2, len(continuations), max(map(len, continuations))), dtype=np.int64)
     outputs -= 1
-    for row, way in enumerate(ways):
-        for column, (symbol, output) in enumerate(way):
+    for row, continuation in enumerate(continuations):
+        for column, (symbol, output) in enumerate(continuation):
             tokens[row, column], outputs[row, column] = language.symbols.index(symbol), language.classes.index(output)
-    start = restored(model, torch.from_numpy(states))
-    said = labels(stream(model, torch.from_numpy(tokens), start)).numpy()
-    return int(((said == outputs) | (outputs < 0)).all(1).sum())
+    start = unflatten_states(model, torch.from_numpy(states))
+    predicted = labels(stream(model, torch.from_numpy(tokens), start)).numpy()
+    return int(((predicted == outputs) | (outputs < 0)).all(1).sum())

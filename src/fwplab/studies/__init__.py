@@ -1,13 +1,29 @@
-"""The studies, one file a question; the folder is the register."""
+"""The studies, one file a question; the folder is the register. Listing them does not import PyTorch."""
+
+from typing import TYPE_CHECKING
 
 from fwplab.catalogue import Catalogue
-from fwplab.studies.study import Study
+from fwplab.lazy import lazy_names
 
-STUDIES: Catalogue[Study] = Catalogue(
+if TYPE_CHECKING:
+    from fwplab.studies.study import Study
+else:
+    __getattr__, __dir__ = lazy_names(__name__, {"Study": "fwplab.studies.study"})
+
+STUDIES: "Catalogue[Study]" = Catalogue(
     "study",
     "fwplab.studies",
-    Study,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
+    "fwplab.studies.study:Study",
     besides=("study", "mechanism"),
 )
 
-__all__ = ["STUDIES", "Study"]
+__all__ = ["STUDIES", "Study", "load_study"]
+
+
+def load_study(name: str) -> "Study":
+    """The study called `name`; a `UserError` that lists the names if there is none.
+
+    >>> load_study("irie2023").title
+    'Practical computational power of linear Transformers, again'
+    """
+    return STUDIES.load(name)()

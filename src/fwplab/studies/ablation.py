@@ -1,6 +1,6 @@
 """Which part of the recurrent and the self-referential rule does a language need?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,11 @@ from fwplab.model import ModelSpec
 from fwplab.ops.variation import PARTS
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
-from fwplab.statistics import spread
-from fwplab.studies.study import Study
-from fwplab.table import Row, percent, row, to_json
+from fwplab.studies.study import Draw, Study
+from fwplab.tables.columns import to_json
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import Row, row
+from fwplab.tables.statistics import spread
 
 LANGUAGES = ("parity", "counter_2", "dyck_1", "reset_dyck_1")
 QUICK_LANGUAGES = ("parity",)
@@ -49,7 +51,7 @@ def variations() -> dict[str, FastWeightProgram]:
 
 
 @dataclass(frozen=True)
-class Cell:
+class AblationRow:
     """One variation on one language."""
 
     variation: str
@@ -65,7 +67,6 @@ class Ablation(Study):
         "taken away one at a time and together, which of them does each language need?"
     )
     seeds = 3
-    figures = ()
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Quick: parity, a thousand steps."""
@@ -76,21 +77,25 @@ class Ablation(Study):
             for program in variations().values()
         ]
 
-    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[AblationRow]:
         """One row for each variation and language that has records."""
         names = {program: name for name, program in variations().items()}
-        return [Cell(names[record.run.mixer], row([record], rule, "")) for record in records]  # type: ignore[index]
+        return [AblationRow(names[record.run.mixer], row([record], rule, "")) for record in records]  # type: ignore[index]
 
     def place(self, run: Run) -> tuple[str, str]:
         """Languages, and in them a line for each variation."""
         names = {program: name for name, program in variations().items()}
         return run.language, names[run.mixer]  # type: ignore[index]
 
-    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+    def facts(self, rows: Sequence[AblationRow]) -> list[dict[str, Any]]:
         """As the paper's table, and the variation."""
         return [{"variation": cell.variation} | to_json([cell.row])[0] for cell in rows]
 
-    def render(self, rows: Sequence[Cell]) -> Table:
+    def figures(self) -> Mapping[str, Draw]:
+        """None: thirty variations are too many lines for a panel."""
+        return {}
+
+    def render(self, rows: Sequence[AblationRow]) -> Table:
         """Variations by languages: solved seeds, and the accuracy on Bin1 over them."""
         languages = list(dict.fromkeys(cell.row.language for cell in rows))
         found = {(cell.variation, cell.row.language): cell.row for cell in rows}
@@ -123,7 +128,7 @@ class Ablation(Study):
         return table
 
 
-def _guess(rows: Sequence[Cell], language: str) -> float:
+def _guess(rows: Sequence[AblationRow], language: str) -> float:
     return next(cell.row.chance_bin1 for cell in rows if cell.row.language == language)
 
 

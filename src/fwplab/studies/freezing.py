@@ -1,10 +1,18 @@
 """What becomes of the labels when the state stops changing, or one part of it never changes?"""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from fwplab.checkpoint import Checkpoint
-from fwplab.languages import language
+from fwplab.languages import load_language
+from fwplab.mixers.srwm import BLOCKS
 from fwplab.probes import Values, frozen
 from fwplab.probes.freezing import AFTER
-from fwplab.studies.mechanism import Cell, Mechanism, share
+from fwplab.studies.mechanism import Mechanism, MechanismRow, share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 
 class Freezing(Mechanism):
@@ -15,7 +23,8 @@ class Freezing(Mechanism):
         "How many labels are still right when all states are frozen after t steps, and when one part, such as a block "
         "of a self-referential weight matrix, is never rewritten?"
     )
-    figures = ("freezing",)
+    x = "frozen after this step | part held from the start"
+    y = "labels right (%)"
     head = ("free", *(f"t = {after}" for after in AFTER), "held", "right", "guess")
     caption = (
         "Labels right in percent on words of 31-50 symbols, positions after t; medians over seeds. Held: one part of "
@@ -26,9 +35,9 @@ class Freezing(Mechanism):
 
     def probe(self, checkpoint: Checkpoint) -> Values:
         """The checkpoint's model alone."""
-        return frozen(checkpoint.model(), language(checkpoint.run.language))
+        return frozen(checkpoint.model(), load_language(checkpoint.run.language))
 
-    def texts(self, cell: Cell) -> list[str]:
+    def texts(self, cell: MechanismRow) -> list[str]:
         """One line, and one for each part that is held."""
         held = sorted(name for _, name in cell.values if name.startswith("held "))
         return [
@@ -38,3 +47,46 @@ class Freezing(Mechanism):
             "\n".join(share(cell.median(0, name)) for name in held) or "-",
             share(cell.median(0, "guess")),
         ]
+
+    def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
+        """The mixers and the guess."""
+        from matplotlib.lines import Line2D
+
+        from fwplab.plots.style import INK, key, look
+
+        keys = [key(mixer, look(mixer)) for mixer in dict.fromkeys(cell.mixer for cell in cells)]
+        return [*keys, Line2D([], [], color=INK, linestyle=":", alpha=0.7, label="most frequent label")]
+
+    def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
+        """Right labels against the step after which all states are frozen; at the right, with one part never changed.
+
+        Mixers stand side by side at each step, so that none hides another.
+        """
+        from fwplab.plots.style import INK, look, percent_axis
+
+        held = {name for cell in cells for _, name in cell.values if name.startswith("held ")}
+        columns = {name: len(AFTER) + 1 + place for place, name in enumerate(sorted(held, key=_part_order))}
+        for number, cell in enumerate(cells):
+            style, shift = look(cell.mixer), 0.6 * ((number + 0.5) / len(cells) - 0.5)
+            shares = [100 * cell.values[after, "frozen"].median for after in AFTER]
+            places = [place + shift for place in range(len(AFTER))]
+            line = style.marker + "-"
+            axes.plot(places, shares, line, color=style.colour, linewidth=0.8, markersize=4, clip_on=False)
+            for name, place in columns.items():
+                if (0, name) in cell.values:
+                    value = 100 * cell.values[0, name].median
+                    axes.plot(place, value, style.marker, color=style.colour, markersize=5, clip_on=False)
+        axes.axhline(100 * cells[0].values[0, "guess"].median, color=INK, linestyle=":", alpha=0.7)
+        axes.axvline(len(AFTER), color=INK, linewidth=0.6, alpha=0.4)
+        texts = [*map(str, AFTER), *(name.removeprefix("held ") for name in columns)]
+        axes.set_xticks([*range(len(AFTER)), *columns.values()], texts)
+        for tick in axes.get_xticklabels()[len(AFTER) :]:
+            tick.set(rotation=60, fontsize=7)
+        percent_axis(axes)
+
+
+def _part_order(name: str) -> tuple[int, str]:
+    """Parts of one mixer beside each other, in the order of their equations."""
+    known = ("W", "fed back", *BLOCKS, "hidden", "cell")
+    part = name.removeprefix("held ")
+    return (known.index(part) if part in known else len(known), part)

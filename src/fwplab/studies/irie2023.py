@@ -1,16 +1,17 @@
 """Does arXiv 2310.16076's table come out again, seed for seed?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from fwplab.languages.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
 from fwplab.recipes import recipe
+from fwplab.recipes.history import History
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
-from fwplab.studies.study import Study
-from fwplab.table import Row, by_cell, recipes_behind, row
+from fwplab.studies.study import Draw, Study
+from fwplab.tables.rows import Row, by_cell, missed, row
 
 REGULAR = ("parity", "aa_star", "abab_star")
 COUNTER = ("counter_2", "counter_3", "shuffle_2", "dyck_1")
@@ -56,8 +57,7 @@ class Irie2023(Study):
     )
 
     reports = True
-    lender = "linear-transformer"
-    figures = ("solved", "lengths", "curves", "steps")
+    template_mixer = "linear-transformer"
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Quick: four models, three languages, three seeds. Else all models and languages from their recipes."""
@@ -83,20 +83,40 @@ class Irie2023(Study):
             if (language, mixer) in cells
         ]
 
+    def figures(self) -> Mapping[str, Draw]:
+        """What every seed did, from four sides."""
+        return {
+            "solved": self.draw_solved,
+            "lengths": self.draw_lengths,
+            "curves": self.draw_curves,
+            "steps": self.draw_steps,
+        }
+
     def notes(self, rows: Sequence[Row]) -> str:
         """The searches behind the cells that did not come out."""
-        lines = [f"- {', '.join(cells)}: {said}" for said, cells in recipes_behind(rows).items()]
-        return "\n".join(["Recipes of what did not come out, or not in every seed:", *lines]) if lines else ""
+        behind = [(each, each.found_by) for each in missed(rows) if each.found_by]
+        lines = [f"- {each.mixer} on {each.language}: {found.summary(each.language)}" for each, found in behind]
+        heading = "Recipes of what did not come out, or not in every seed (--searches tells more):"
+        return "\n".join([heading, *lines]) if lines else ""
+
+    def searches(self, rows: Sequence[Row]) -> str:
+        """Every recipe once, with the cells that it is of."""
+        cells: dict[str, list[str]] = {}
+        for each in rows:
+            if each.found_by:
+                history = "\n".join(f"  - {line}" for line in each.found_by.lines())
+                cells.setdefault(history, []).append(f"{each.mixer} on {each.language}")
+        return "\n".join(f"{', '.join(names)}:\n{history}" for history, names in cells.items())
 
 
-def _found_by(record: Record) -> str:
+def _found_by(record: Record) -> History | None:
     """What the recipe says of its numbers; nothing for a run that is not the recipe's."""
     one = record.run.member(record.run.seeds[0])
-    own = recipe(one.language, one.mixer_name if one.mixer_name in MODELS else Irie2023.lender)
+    own = recipe(one.language, one.mixer_name if one.mixer_name in MODELS else Irie2023.template_mixer)
     trained = own.run(one.seeds)
     if one.mixer_name not in MODELS:
         trained = replace(trained, mixer=one.mixer, code=one.code)
-    return own.found_by if trained == one else ""
+    return own.found_by if trained == one else None
 
 
 def _ends_early(cell: tuple[str, str]) -> bool:

@@ -1,9 +1,9 @@
 """What the studies of mechanisms share: probes of the checkpoints of the paper's table, summed up over seeds."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.table import Table
 
@@ -12,17 +12,23 @@ from fwplab.errors import UserError
 from fwplab.probes.words import Values
 from fwplab.record import Measurement, Record
 from fwplab.run import Rule, Run
-from fwplab.statistics import Spread, spread
 from fwplab.studies.irie2023 import Irie2023
-from fwplab.studies.study import Study
-from fwplab.table import add_by_language, percent
+from fwplab.studies.study import Draw, Study
+from fwplab.tables.numbers import percent
+from fwplab.tables.statistics import Spread, spread
+from fwplab.tables.terminal import add_by_language
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 REFUSED = "refused"
 """The name of the measurement of a checkpoint that the probe cannot look at."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class MechanismRow:
     """One model on one language: every value that the probe found, over its seeds.
 
     `solved` of them recognise the language; None where that is not known, as of a checkpoint alone.
@@ -51,10 +57,15 @@ class Cell:
 
 
 class Mechanism(Study):
-    """A probe asked of every checkpoint of the paper's table."""
+    """A probe asked of every checkpoint of the paper's table.
 
+    Its figure has a panel for each language: `x` and `y` say what its axes are.
+    """
+
+    x: ClassVar[str]
+    y: ClassVar[str] = ""
     records_of = "irie2023"
-    lender = Irie2023.lender
+    template_mixer = Irie2023.template_mixer
     measures = True
     measured_rules = ("paper",)
 
@@ -68,7 +79,7 @@ class Mechanism(Study):
         """What the probe finds; `UserError` where it cannot look."""
 
     @abstractmethod
-    def texts(self, cell: Cell) -> list[str]:
+    def texts(self, cell: MechanismRow) -> list[str]:
         """A row of the table, after its first column."""
 
     @property
@@ -81,35 +92,61 @@ class Mechanism(Study):
     def caption(self) -> str:
         """How to read the table."""
 
+    @abstractmethod
+    def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
+        """Draws one language; matplotlib and `fwplab.plots` are imported here, as in `Study.figures`."""
+
+    def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
+        """The entries of the figure's legend; none where it needs no legend."""
+        return []
+
+    def figures(self) -> Mapping[str, Draw]:
+        """One, by the name of the study."""
+        return {self.name: lambda records, rule: self.draw(self.rows(records, rule))}
+
+    def draw(self, cells: Sequence[MechanismRow]) -> "Figure":
+        """A figure with a panel for each language; `UserError` where nothing has been measured."""
+        import matplotlib
+
+        from fwplab.plots.style import STYLE, legend, measured_names, panelled
+
+        languages, _ = measured_names([(cell.language, cell.mixer) for cell in cells])
+        with matplotlib.rc_context(STYLE):
+            figure, panels = panelled(languages, self.x, self.y, same_y=bool(self.y))
+            figure.set_label(f"{self.title} on {', '.join(languages)}")
+            for axes, language in zip(panels, languages, strict=True):
+                self.draw_panel(axes, [cell for cell in cells if cell.language == language])
+            if keys := self.legend(cells):
+                legend(figure, keys)
+        return figure
+
     def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
         """The values, or one that says that there are none."""
-        name = type(self).__name__.lower()
         try:
             found = self.probe(checkpoint)
         except UserError:
             found = {(0, REFUSED): 1.0}
-        return [Measurement(name, checkpoint.rule, length, what, value) for (length, what), value in found.items()]
+        return [Measurement(self.name, checkpoint.rule, length, what, value) for (length, what), value in found.items()]
 
-    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[MechanismRow]:
         """One row a cell, of the seeds that are measured and can be looked at; `UserError` for a rule that none is."""
         self.require_measured(rule)
-        name = type(self).__name__.lower()
         cells = []
         for record in records:
             by_value: dict[tuple[int, str], list[float]] = {}
             seeds = solved = 0
             for member in record.members:
-                mine = [m for m in member.measured if (m.study, m.rule) == (name, rule) and m.name != REFUSED]
+                mine = [m for m in member.measured if (m.study, m.rule) == (self.name, rule) and m.name != REFUSED]
                 seeds += bool(mine)
                 solved += bool(mine) and member.solved_at is not None
                 for each in mine:
                     by_value.setdefault((each.length, each.name), []).append(each.value)
             if seeds:
                 values = {which: spread(found) for which, found in by_value.items()}
-                cells.append(Cell(record.run.mixer_name, record.run.language, rule, seeds, solved, values))
+                cells.append(MechanismRow(record.run.mixer_name, record.run.language, rule, seeds, solved, values))
         return cells
 
-    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+    def facts(self, rows: Sequence[MechanismRow]) -> list[dict[str, Any]]:
         """Values by name and length."""
         return [
             {"mixer": cell.mixer, "language": cell.language, "rule": cell.rule, "seeds": cell.seeds}
@@ -123,7 +160,7 @@ class Mechanism(Study):
             for cell in rows
         ]
 
-    def render(self, rows: Sequence[Cell]) -> Table:
+    def render(self, rows: Sequence[MechanismRow]) -> Table:
         """Medians over seeds."""
         table = Table(header_style="bold", caption=self.caption, caption_justify="left")
         for name in ("model\nsolved", *self.head):
@@ -131,15 +168,26 @@ class Mechanism(Study):
         add_by_language(table, rows, lambda cell: cell.language, self._row)
         return table
 
-    def _row(self, cell: Cell) -> list[str]:
+    def _row(self, cell: MechanismRow) -> list[str]:
         solved = "" if cell.solved is None else f"\n[dim]{cell.solved} of {cell.seeds}[/dim]"
         return [f"{cell.mixer}{solved}", *self.texts(cell)]
 
 
-def cell_of_checkpoint(checkpoint: Checkpoint, values: Values) -> Cell:
+def cell_of_checkpoint(checkpoint: Checkpoint, values: Values) -> MechanismRow:
     """What a probe found in one checkpoint."""
     run, spreads = checkpoint.run, {which: spread([value]) for which, value in values.items()}
-    return Cell(run.mixer_name, run.language, checkpoint.rule, 1, None, spreads)
+    return MechanismRow(run.mixer_name, run.language, checkpoint.rule, 1, None, spreads)
+
+
+def mixer_rows(axes: "Axes", cells: Sequence[MechanismRow]) -> None:
+    """A panel's axes: mixers from the top down, shares from left to right."""
+    from fwplab.plots.style import INK
+
+    axes.set_yticks(range(len(cells)), [cell.mixer for cell in cells])
+    axes.set_ylim(len(cells) - 0.5, -0.5)
+    axes.set_xlim(-4, 104)
+    axes.set_xticks([0, 50, 100])
+    axes.xaxis.grid(color=INK, alpha=0.15, linewidth=0.5)
 
 
 def share(value: float | None) -> str:

@@ -1,10 +1,17 @@
 """Where does a model keep what it knows: which layer's state, put into another word, carries the labels with it?"""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from fwplab.checkpoint import Checkpoint
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.probes import Values, patched
 from fwplab.probes.patching import CUTS
-from fwplab.studies.mechanism import Cell, Mechanism, share
+from fwplab.studies.mechanism import Mechanism, MechanismRow, mixer_rows, share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 
 class Patching(Mechanism):
@@ -15,7 +22,7 @@ class Patching(Mechanism):
         "Put the state of one layer, or one head, from another word into this one: does the model go on as after the "
         "other word? And does it not care where both words are in the same state of the language?"
     )
-    figures = ("patching",)
+    x = "labels that follow the other word (%)"
     head = ("place", *(f"after {cut}\nmoved" for cut in CUTS), "kept")
     caption = (
         "Labels in percent that follow the other word when the state of one layer is exchanged after so many symbols, "
@@ -26,9 +33,9 @@ class Patching(Mechanism):
 
     def probe(self, checkpoint: Checkpoint) -> Values:
         """The checkpoint's model alone."""
-        return patched(checkpoint.model(), language(checkpoint.run.language))
+        return patched(checkpoint.model(), load_language(checkpoint.run.language))
 
-    def texts(self, cell: Cell) -> list[str]:
+    def texts(self, cell: MechanismRow) -> list[str]:
         """A line a layer, and one for the best head."""
         layers = [name for name in cell.names("moved") if name.startswith("layer") and "head" not in name]
         heads = [name for name in cell.names("moved") if "head" in name]
@@ -39,8 +46,34 @@ class Patching(Mechanism):
         columns.append([share(_mean(cell, f"{place}/kept")) for place in places])
         return ["\n".join(column) for column in columns]
 
+    def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
+        """What a number and what a dot is."""
+        from matplotlib.lines import Line2D
 
-def _mean(cell: Cell, name: str) -> float | None:
+        from fwplab.plots.style import INK
+
+        return [
+            Line2D([], [], linestyle="", label="a number: the state of that layer"),
+            Line2D([], [], color=INK, marker=".", linestyle="", markersize=5, label="of one head"),
+        ]
+
+    def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
+        """A row a mixer: the share of labels that each layer moves, its number as the marker, mean over cuts."""
+        from fwplab.plots.style import look
+
+        for row, cell in enumerate(cells):
+            colour = look(cell.mixer).colour
+            for place in cell.names("moved"):
+                value = 100 * (_mean(cell, f"{place}/moved") or 0.0)
+                layer = place.removeprefix("layer ").split()[0]
+                if "head" in place:
+                    axes.plot(value, row + 0.28, ".", color=colour, markersize=4, alpha=0.8, clip_on=False)
+                elif place != "all":
+                    axes.text(value, row, layer, color=colour, fontweight="bold", ha="center", va="center")
+        mixer_rows(axes, cells)
+
+
+def _mean(cell: MechanismRow, name: str) -> float | None:
     """Over the cuts."""
     found = [cell.values[length, name].median for length in cell.lengths(name)]
     return sum(found) / len(found) if found else None

@@ -12,9 +12,11 @@ from fwplab.mixers import MIXERS
 from fwplab.model import ModelSpec
 from fwplab.record import Record
 from fwplab.run import PROTOCOLS, Rule, Run
-from fwplab.statistics import spread, time_until, wilson
 from fwplab.studies.study import Study
-from fwplab.table import accuracy, add_by_language, guess, percent, require_rule, unsolved
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import accuracy, guess, require_rule, unsolved
+from fwplab.tables.statistics import spread, time_until, wilson
+from fwplab.tables.terminal import add_by_language
 
 MODELS = ("recurrent-delta", "srwm")
 LANGUAGES = ("parity", "aa_star")
@@ -28,7 +30,7 @@ SHARES = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
-class Cell:
+class RobustnessRow:
     """One model on one language from one start at one rate.
 
     `steps_until`: the steps after which a quarter, half and three quarters of the seeds had solved the language
@@ -79,7 +81,7 @@ class Robustness(Study):
             for rate in RATES
         ]
 
-    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[RobustnessRow]:
         """One row a cell, in the order of `runs`."""
         return [_cell(record, rule) for record in records]
 
@@ -90,7 +92,7 @@ class Robustness(Study):
             f"rate {run.learning_rates[0]:g}",
         )
 
-    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+    def facts(self, rows: Sequence[RobustnessRow]) -> list[dict[str, Any]]:
         """Both rates with their 95 % Wilson intervals."""
         return [
             asdict(cell)
@@ -102,7 +104,7 @@ class Robustness(Study):
             for cell in rows
         ]
 
-    def render(self, rows: Sequence[Cell]) -> Table:
+    def render(self, rows: Sequence[RobustnessRow]) -> Table:
         """One line a cell, its intervals in brackets."""
         table = Table(
             header_style="bold",
@@ -119,13 +121,13 @@ class Robustness(Study):
         return table
 
 
-def _cell(record: Record, rule: Rule) -> Cell:
+def _cell(record: Record, rule: Rule) -> RobustnessRow:
     run, members = record.run, record.members
     require_rule(run, rule)
     diverged = [member for member in members if member.status == "diverged"]
     last = run.protocol.max_steps
     curve = unsolved(members, last)
-    return Cell(
+    return RobustnessRow(
         mixer=run.mixer_name,
         language=run.language,
         initialisation=run.model.initialisation,
@@ -147,7 +149,7 @@ def _counted(count: int, of: int) -> str:
     return f"{count} of {of} [dim]({percent(low, 0)}-{percent(high, 0)})[/dim]"
 
 
-def _texts(cell: Cell) -> list[str]:
+def _texts(cell: RobustnessRow) -> list[str]:
     return [
         cell.mixer,
         cell.initialisation,

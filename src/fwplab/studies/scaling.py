@@ -2,27 +2,31 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from rich.table import Table
 
 from fwplab.checkpoint import Checkpoint
-from fwplab.evaluate import chance, first_errors, streamed
-from fwplab.languages import Language, language
+from fwplab.evaluate import chance, first_errors, stream_chunks
+from fwplab.languages import Language, load_language
 from fwplab.languages.dataset import encode
 from fwplab.mixers import Mixer, State
 from fwplab.model import Model
 from fwplab.record import Measurement, Record
 from fwplab.run import Rule, Run
-from fwplab.statistics import Spread, seeds_interval, spread
 from fwplab.studies.irie2023 import Irie2023
-from fwplab.studies.study import Study
-from fwplab.table import add_by_language, percent
+from fwplab.studies.study import Draw, Study
+from fwplab.tables.numbers import percent
+from fwplab.tables.statistics import Spread, seeds_interval, spread
+from fwplab.tables.terminal import add_by_language
 from fwplab.trainer import load_splits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LENGTHS = (100, 200, 500, 1_000, 5_000, 10_000)
 GROWING_TO = 1_000
@@ -48,7 +52,7 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ScalingRow:
     """One model on one language. `fails_from`: the first length at which a seed has a wrong string (None: at none).
 
     `failing`: the seeds that have one at the longest length; `first_error`: the position (from 0) of the first wrong
@@ -74,8 +78,7 @@ class Scaling(Study):
         "every position, in streaming mode, and what do their states look like where they fail?"
     )
     records_of = "irie2023"
-    lender = Irie2023.lender
-    figures = ("scaling", "curves", "steps")
+    template_mixer = Irie2023.template_mixer
     measures = True
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
@@ -86,32 +89,41 @@ class Scaling(Study):
     def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
         """Right strings, first errors, norm and saturation at every length that has strings."""
         run, model = checkpoint.run, checkpoint.model().eval()
-        spoken = language(run.language)
+        spoken = load_language(run.language)
         found: list[Measurement] = []
         for length in LENGTHS:
             if length <= GROWING_TO or run.mixer.constant_memory:
                 values = _at(model, spoken, length, checkpoint)
-                found += [Measurement("scaling", checkpoint.rule, length, name, v) for name, v in values.items()]
+                found += [Measurement(self.name, checkpoint.rule, length, name, v) for name, v in values.items()]
         return found
 
-    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[ScalingRow]:
         """One row a cell, of the seeds that are measured; `UserError` for a rule that none is."""
         self.require_measured(rule)
         cells = []
         for record in records:
-            done = tuple(m for m in record.members if m.measurement("scaling", rule, LENGTHS[0], "strings"))
+            done = tuple(m for m in record.members if m.measurement(self.name, rule, LENGTHS[0], "strings"))
             if done:
-                cells.append(_cell(replace(record, members=done), rule))
+                cells.append(_cell(self.name, replace(record, members=done), rule))
         return cells
 
-    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+    def figures(self) -> Mapping[str, Draw]:
+        """Its own, and those of the runs."""
+        return {self.name: self._draw, "curves": self.draw_curves, "steps": self.draw_steps}
+
+    def _draw(self, records: Sequence[Record], rule: Rule) -> "Figure":
+        from fwplab.studies._scaling_curves import scaling_curves
+
+        return scaling_curves(self.rows(records, rule))
+
+    def facts(self, rows: Sequence[ScalingRow]) -> list[dict[str, Any]]:
         """Accuracies as shares; an infinite norm is null."""
         facts = [asdict(cell) for cell in rows]
         for reach in (reach for fact in facts for reach in fact["reaches"]):
             reach["norm"] = {name: norm if math.isfinite(norm) else None for name, norm in reach["norm"].items()}
         return facts
 
-    def render(self, rows: Sequence[Cell]) -> Table:
+    def render(self, rows: Sequence[ScalingRow]) -> Table:
         """Mean accuracy by length, and below it its interval over new seeds."""
         table = Table(
             header_style="bold",
@@ -144,7 +156,7 @@ def _at(model: Model, spoken: Language, length: int, checkpoint: Checkpoint) -> 
     data = encode(spoken, words)
     errors = [error for error in first_errors(model, data) if error is not None]
     norms, flats = [], []
-    for piece in streamed(model, data):
+    for piece in stream_chunks(model, data):
         if piece.positions.stop == admissible[-1]:
             norms.append(_norm(piece.state))
             flats.append(_saturation(model, piece.state))
@@ -172,11 +184,11 @@ def _saturation(model: Model, state: list[State]) -> torch.Tensor | None:
     return torch.stack(known).mean(0) if known else None
 
 
-def _cell(record: Record, rule: Rule) -> Cell:
-    reaches = tuple(reach for length in LENGTHS if (reach := _reach(record, rule, length)) is not None)
-    longest = [m.measurement("scaling", rule, reaches[-1].length, "first_error") for m in record.members]
+def _cell(study: str, record: Record, rule: Rule) -> ScalingRow:
+    reaches = tuple(reach for length in LENGTHS if (reach := _reach(study, record, rule, length)) is not None)
+    longest = [m.measurement(study, rule, reaches[-1].length, "first_error") for m in record.members]
     errors = [error for error in longest if error is not None]
-    return Cell(
+    return ScalingRow(
         mixer=record.run.mixer_name,
         language=record.run.language,
         rule=rule,
@@ -188,9 +200,9 @@ def _cell(record: Record, rule: Rule) -> Cell:
     )
 
 
-def _reach(record: Record, rule: Rule, length: int) -> Reach | None:
+def _reach(study: str, record: Record, rule: Rule, length: int) -> Reach | None:
     def values(name: str) -> list[float]:
-        found = [member.measurement("scaling", rule, length, name) for member in record.members]
+        found = [member.measurement(study, rule, length, name) for member in record.members]
         return [value for value in found if value is not None]
 
     strings, flat = values("strings"), values("saturation")
@@ -211,7 +223,7 @@ def _reach(record: Record, rule: Rule, length: int) -> Reach | None:
     )
 
 
-def _texts(cell: Cell) -> list[str]:
+def _texts(cell: ScalingRow) -> list[str]:
     by_length = {reach.length: reach for reach in cell.reaches}
     accuracies = []
     for length in LENGTHS:

@@ -1,6 +1,6 @@
 """How much of a reported accuracy is the choice of the checkpoint?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -9,11 +9,13 @@ from rich.table import Table
 
 from fwplab.record import Member, Record
 from fwplab.run import RULES, Rule, Run
-from fwplab.selection import BLIND, merit
-from fwplab.statistics import spread
+from fwplab.selection import IN_DISTRIBUTION_RULES, merit
 from fwplab.studies.irie2023 import Irie2023
-from fwplab.studies.study import Study
-from fwplab.table import Row, add_by_language, by_cell, cell_members, percent
+from fwplab.studies.study import Draw, Study
+from fwplab.tables.numbers import percent
+from fwplab.tables.rows import Row, by_cell, cell_members
+from fwplab.tables.statistics import spread
+from fwplab.tables.terminal import add_by_language
 
 GAINING: tuple[Rule, ...] = ("paper", "oracle")
 """The rules whose gain over the strict one is told."""
@@ -42,7 +44,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Cell:
+class SelectionRow:
     """The same seeds of one cell under every rule; `chance` is the better guess on Bin1, `lengths` those of the unseen
     strings."""
 
@@ -80,22 +82,21 @@ class Selection(Study):
         "How much does a number change?"
     )
     records_of = "irie2023"
-    lender = Irie2023.lender
-    figures = ("lengths", "curves", "steps")
+    template_mixer = Irie2023.template_mixer
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """Those of the paper's table that log what the oracle needs; quick: its regular languages."""
         every = Irie2023().runs(quick=False, seeds=seeds)
         return [run for run in every if run.language in ("parity", "aa_star")] if quick else every
 
-    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Cell]:
+    def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[SelectionRow]:
         """One row a cell; all rules stand in it, so that `rule` changes nothing."""
         found = list(records)
         tables = [Irie2023().rows(found, each) for each in RULES]
         cells = by_cell(found)
         return [_cell(same, cell_members(cells[same[0].language, same[0].mixer])) for same in zip(*tables, strict=True)]
 
-    def notes(self, rows: Sequence[Cell]) -> str:
+    def notes(self, rows: Sequence[SelectionRow]) -> str:
         """How much of the gain is the end of training, and how much the choice among the same looks."""
         split = [[100 * gain for gain in both] for cell in rows for both in cell.split_gains()]
         differing = [both for both in split if abs(sum(both)) > 1]
@@ -109,7 +110,11 @@ class Selection(Study):
             f"{spread(choosing).median:+.1f} because it chooses among the looks without Bin1."
         )
 
-    def facts(self, rows: Sequence[Cell]) -> list[dict[str, Any]]:
+    def figures(self) -> Mapping[str, Draw]:
+        """Those of the runs; its rows have none of their own."""
+        return {"lengths": self.draw_lengths, "curves": self.draw_curves, "steps": self.draw_steps}
+
+    def facts(self, rows: Sequence[SelectionRow]) -> list[dict[str, Any]]:
         """Readings by the name of their rule."""
         return [
             {"mixer": cell.mixer, "language": cell.language, "seeds": cell.seeds, "chance": cell.chance}
@@ -120,7 +125,7 @@ class Selection(Study):
             for cell in rows
         ]
 
-    def render(self, rows: Sequence[Cell]) -> Table:
+    def render(self, rows: Sequence[SelectionRow]) -> Table:
         """Median accuracies on unseen longer strings, and beside them what the rule itself would report."""
         table = Table(
             header_style="bold",
@@ -143,12 +148,12 @@ class Selection(Study):
         return table
 
 
-def _cell(rows: tuple[Row, ...], members: Sequence[Member]) -> Cell:
+def _cell(rows: tuple[Row, ...], members: Sequence[Member]) -> SelectionRow:
     first = rows[0]
     longer = list(zip(first.test, first.fresh, strict=True))[1:]  # the first has the lengths of training
     lengths = next((shortest, longest) for (shortest, longest, _), fresh in longer if fresh)
     readings = tuple(_reading(row, members, lengths) for row in rows)
-    return Cell(first.mixer, first.language, first.seeds, first.chance_bin1, lengths, readings)
+    return SelectionRow(first.mixer, first.language, first.seeds, first.chance_bin1, lengths, readings)
 
 
 def _reading(row: Row, members: Sequence[Member], lengths: tuple[int, int]) -> Reading:
@@ -164,12 +169,12 @@ def _to_the_end(rule: Rule, member: Member) -> float:
     return best.bin1_accuracy if best else 0.0
 
 
-def _heading(cell: Cell) -> str:
+def _heading(cell: SelectionRow) -> str:
     shortest, longest = cell.lengths
     return f"{cell.language}  {shortest}-{longest}"
 
 
-def _texts(cell: Cell) -> list[str]:
+def _texts(cell: SelectionRow) -> list[str]:
     medians = {reading.rule: reading.medians for reading in cell.readings}
     shown = [
         f"{percent(medians[r.rule]['unseen'])}\n[dim]({r.solved}, {percent(medians[r.rule]['longer'])})[/dim]"
@@ -177,7 +182,7 @@ def _texts(cell: Cell) -> list[str]:
     ]
     gains = [[100 * gain for gain in cell.gains(rule)] for rule in GAINING]
     texts = [f"{spread(each).median:+.1f}\n[dim]{min(each):+.1f} to {max(each):+.1f}[/dim]" for each in gains]
-    longer = ", ".join(percent(medians[rule]["to_the_end"]) for rule in BLIND)
+    longer = ", ".join(percent(medians[rule]["to_the_end"]) for rule in IN_DISTRIBUTION_RULES)
     steps = ", ".join(f"{cell.reading(rule).read_at:,.0f}" for rule in ("strict", "paper"))
     return [
         f"{cell.mixer}\n[dim]{cell.seeds}; {percent(cell.chance)}[/dim]",

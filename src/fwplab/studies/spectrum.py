@@ -1,9 +1,18 @@
 """By what does one symbol multiply the state: does an eigenvalue of the step go negative?"""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from fwplab.checkpoint import Checkpoint
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.probes import Values, step_eigenvalues
-from fwplab.studies.mechanism import Cell, Mechanism, share
+from fwplab.probes.eigenvalues import EDGES
+from fwplab.studies.mechanism import Mechanism, MechanismRow, share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Spectrum(Mechanism):
@@ -14,7 +23,7 @@ class Spectrum(Mechanism):
         "What are the eigenvalues of d state_t / d state_(t-1), feedback and self-reference included, and on which "
         "symbols do they go below zero?"
     )
-    figures = ("spectrum",)
+    x = "real part of an eigenvalue of the step"
     head = ("symbol", "negative %", "lowest", "largest")
     caption = (
         "By symbol, medians over seeds. Negative: steps and heads (layers, of LSTM and e-LSTM) with an eigenvalue "
@@ -23,11 +32,29 @@ class Spectrum(Mechanism):
 
     def probe(self, checkpoint: Checkpoint) -> Values:
         """The checkpoint's model alone."""
-        return step_eigenvalues(checkpoint.model(), language(checkpoint.run.language))
+        return step_eigenvalues(checkpoint.model(), load_language(checkpoint.run.language))
 
-    def texts(self, cell: Cell) -> list[str]:
+    def texts(self, cell: MechanismRow) -> list[str]:
         """A line a symbol."""
         symbols = cell.names("negative")
         columns = [symbols, [share(cell.median(0, f"{symbol}/negative")) for symbol in symbols]]
         columns += [[f"{cell.values[0, f'{s}/{what}'].median:.2f}" for s in symbols] for what in ("lowest", "largest")]
         return ["\n".join(column) for column in columns]
+
+    def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
+        """A strip a mixer and symbol: how many eigenvalues have this real part, on a logarithmic scale of darkness."""
+        from fwplab.plots.style import INK, look
+
+        rows = [(cell, symbol) for cell in cells for symbol in cell.names("negative")]
+        for row, (cell, symbol) in enumerate(rows):
+            for place in range(len(EDGES) - 1):
+                value = cell.median(place, f"{symbol}/share")
+                if value:
+                    depth = 1 + np.log10(max(value, 1e-4)) / 4  # 0.01 % is white, all of them the full colour
+                    left, width = EDGES[place], EDGES[place + 1] - EDGES[place]
+                    colour = look(cell.mixer).colour
+                    axes.barh(row, width, 0.86, left, color=colour, alpha=0.12 + 0.88 * depth, linewidth=0)
+        axes.axvline(0, color=INK, linewidth=0.6)
+        axes.set_yticks(range(len(rows)), [f"{cell.mixer} {symbol}" for cell, symbol in rows], fontsize=6)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(EDGES[0], EDGES[-1])

@@ -1,10 +1,10 @@
 """What every study is: a question, the runs that it yields, and the table that answers it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.table import Table
 
@@ -15,16 +15,25 @@ from fwplab.mixers import MIXERS
 from fwplab.record import Measurement, Record, merge
 from fwplab.run import Rule, Run
 from fwplab.store import Store, restricted
-from fwplab.table import cell_of, render_terminal, to_json
+from fwplab.studies import STUDIES
+from fwplab.tables.columns import to_json
+from fwplab.tables.rows import cell_of
+from fwplab.tables.terminal import render_terminal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Draw = Callable[[Sequence[Record], Rule], "Figure"]
+"""Draws a figure of finished records, read under a selection rule."""
 
 
 class Study(ABC):
     """A question asked of many runs. `title` heads the report, `question` says what is asked and of whom.
 
     `records_of` names the study whose runs these are, where it is not this one; `measures` says that the study looks at
-    checkpoints once they are trained, those of `measured_rules`; `reports` that its rows are those of `fwplab.table`,
-    which the report shows; `figures` names those that can be drawn of its records (`fwplab.plots`). `lender` is the
-    mixer whose model, rate and budget are common to a language, for a mixer that the study does not ask of itself.
+    checkpoints once they are trained, those of `measured_rules`; `reports` that its rows are those of `fwplab.tables`,
+    which the report shows. `template_mixer` is the mixer whose model, rate and budget are common to a language, for a
+    mixer that the study does not ask of itself.
     """
 
     title: ClassVar[str]
@@ -34,23 +43,31 @@ class Study(ABC):
     measures: ClassVar[bool] = False
     measured_rules: ClassVar[tuple[Rule, ...]] = ("paper", "strict")
     reports: ClassVar[bool] = False
-    lender: ClassVar[str] = ""
-    figures: ClassVar[tuple[str, ...]] = ("steps",)
+    template_mixer: ClassVar[str] = ""
+
+    @property
+    def name(self) -> str:
+        """The name under which the catalogue finds this study: its command's, and that of what it measures."""
+        return STUDIES.name_of(type(self))
 
     @abstractmethod
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """A run for each cell with all its seeds, the longest first; `quick` asks for minutes rather than hours."""
 
     def runs_of(self, mixers: Collection[str], *, quick: bool, seeds: int | None = None) -> list[Run]:
-        """The runs of these mixers alone. One that is not among the study's own is trained as the `lender` is, if any,
-        and comes after the others of its language."""
+        """The runs of these mixers alone.
+
+        One that is not among the study's own is trained as the `template_mixer` is, if there is any, and comes after
+        the others of its language.
+        """
         every = self.runs(quick=quick, seeds=seeds)
         own = {run.mixer_name for run in every}
         others = [MIXERS.load(mixer)() for mixer in mixers if mixer not in own]
-        lent = [replace(run, mixer=m, code=None) for run in every if run.mixer_name == self.lender for m in others]
+        templates = [run for run in every if run.mixer_name == self.template_mixer]
+        added = [replace(run, mixer=mixer, code=None) for run in templates for mixer in others]
         asked = [run for run in every if run.mixer_name in mixers]
         languages = list(dict.fromkeys(run.language for run in every))
-        return sorted(asked + lent, key=lambda run: languages.index(run.language)) if lent else asked
+        return sorted(asked + added, key=lambda run: languages.index(run.language)) if added else asked
 
     @abstractmethod
     def rows(self, records: Iterable[Record], rule: Rule) -> Sequence[Any]:
@@ -63,8 +80,8 @@ class Study(ABC):
     def require_measured(self, rule: Rule) -> None:
         """A `UserError` for a rule whose checkpoints the study does not look at: no rows would look like a result."""
         if rule not in self.measured_rules:
-            name, choices = type(self).__name__.lower(), ", ".join(self.measured_rules)
-            raise UserError(f"{name} looks at no checkpoint of the {rule} rule; choose from: {choices}")
+            choices = ", ".join(self.measured_rules)
+            raise UserError(f"{self.name} looks at no checkpoint of the {rule} rule; choose from: {choices}")
 
     def place(self, run: Run) -> tuple[str, str]:
         """The panel of the figure of steps in which a run stands, and its line there; both name it in the status."""
@@ -78,9 +95,44 @@ class Study(ABC):
         """What a reader must know beside the table; nothing where there is no more to say."""
         return ""
 
+    def searches(self, rows: Sequence[Any]) -> str:
+        """All that is known of the searches behind the recipes of these rows; nothing where there are no recipes."""
+        return ""
+
     def facts(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """The table as plain JSON values."""
         return to_json(rows)
+
+    def figures(self) -> Mapping[str, Draw]:
+        """The figures that can be drawn of its records, by the name that `fwplab plot --figure` takes.
+
+        matplotlib is imported when one is drawn: whoever asks for a table does not wait for it.
+        """
+        return {"steps": self.draw_steps}
+
+    def draw_solved(self, records: Sequence[Record], rule: Rule) -> "Figure":
+        """How many seeds solve each cell, for studies whose rows are those of `fwplab.tables`."""
+        from fwplab.plots import solve_rate_heatmap
+
+        return solve_rate_heatmap(self.rows(records, rule))
+
+    def draw_lengths(self, records: Sequence[Record], rule: Rule) -> "Figure":
+        """Accuracy by length of string."""
+        from fwplab.plots import accuracy_by_length
+
+        return accuracy_by_length(records, rule)
+
+    def draw_curves(self, records: Sequence[Record], rule: Rule) -> "Figure":
+        """How every seed learned; the rule changes nothing."""
+        from fwplab.plots import learning_curves
+
+        return learning_curves(records)
+
+    def draw_steps(self, records: Sequence[Record], rule: Rule) -> "Figure":
+        """After how many steps seeds solve their language; the rule changes nothing."""
+        from fwplab.plots import steps_to_solve
+
+        return steps_to_solve(records, self.place)
 
 
 def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:
@@ -97,13 +149,13 @@ def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:
 
 
 def measure(
-    run: Run, *, folder: Path, device: str, observe: Observer | None, name: str, study: Study
+    run: Run, *, folder: Path, device: str, observe: Observer | None, study: Study
 ) -> tuple[str, dict[int, list[Measurement]]]:
-    """A task for an engine: the study called `name` looks at the checkpoints of a finished run, seed by seed."""
-    return run.key, {seed: _measured(study, name, folder, seed) for seed in run.seeds}
+    """A task for an engine: the study looks at the checkpoints of a finished run, seed by seed."""
+    return run.key, {seed: _measured(study, folder, seed) for seed in run.seeds}
 
 
-def _measured(study: Study, name: str, folder: Path, seed: int) -> list[Measurement]:
+def _measured(study: Study, folder: Path, seed: int) -> list[Measurement]:
     found: list[Measurement] = []
     by_step: dict[int, list[Measurement]] = {}  # two rules often choose the same step
     for rule in study.measured_rules:
@@ -112,16 +164,16 @@ def _measured(study: Study, name: str, folder: Path, seed: int) -> list[Measurem
             checkpoint = load_checkpoint(path)
             if checkpoint.step not in by_step:
                 by_step[checkpoint.step] = study.measure(checkpoint)
-            found += [replace(each, study=name, rule=rule) for each in by_step[checkpoint.step]]
+            found += [replace(each, study=study.name, rule=rule) for each in by_step[checkpoint.step]]
     return found
 
 
-def unmeasured(runs: Iterable[Run], store: Store, name: str) -> list[Run]:
-    """The finished runs whose checkpoints the study called `name` has not looked at."""
+def unmeasured(runs: Iterable[Run], store: Store, study: Study) -> list[Run]:
+    """The finished runs whose checkpoints the study has not looked at."""
     left: dict[str, Run] = {}
     for run in runs:
         for member, record in store.members(run).values():
-            if not any(each.study == name for each in member.measured):
+            if not any(each.study == study.name for each in member.measured):
                 left[record.run.key] = record.run
     return list(left.values())
 

@@ -6,13 +6,12 @@ C++ behind a plain C interface, called through `ctypes` inside PyTorch custom op
 float64; a result's bits do not depend on the number of threads.
 """
 
-import torch
-
 from fwplab.ops.cpu import library
 from fwplab.ops.cpu.delta import delta, linear
 from fwplab.ops.cpu.elementwise import elementwise
 from fwplab.ops.cpu.recurrent_delta import recurrent_delta
 from fwplab.ops.cpu.srwm import srwm
+from fwplab.ops.cpu.threads import threads
 
 __all__ = ["available", "delta", "elementwise", "info", "linear", "recurrent_delta", "srwm"]
 
@@ -36,6 +35,6 @@ def info() -> dict[str, str | int | None]:
         "variant": built.variant if built else None,
         "why": loaded.why,
         "path": str(built.path) if built else None,
-        "threads": torch.get_num_threads(),
+        "threads": threads(),
         "rebuilt_segments": int(built.functions.fwplab_rebuilt_segments()) if built else 0,
     }

@@ -194,7 +194,7 @@ struct Delta {
         const V* e = erases ? tape.step(t) : x.e;
         O::load(x.o, n, walk[0], d);
         O::load(x.q, n, walk[1], d);
-        O::load(k_before, n, before[0], d);
+        if (t > 0) O::load(k_before, n, before[0], d);  // before the first step nothing lies, and nothing made of it is used
         if constexpr (!erases) O::load(x.e, n, walk[6], d);
         for (int m = 0; m < M; m++) {
             V *q_m = x.q + m * n, *k_m = k + m * n, *u = x.u + m * n, *o = x.o + m * n, *key_G = x.key_G + m * n;

@@ -17,8 +17,9 @@ from fwplab.ops.cpu.kernels import (
     state,
     unknown_tape,
 )
-from fwplab.ops.folding import fold, unfold
-from fwplab.ops.operator import kernel, needs_tape, with_rows
+from fwplab.ops.folding import Mapped, fold, one_by_one, unfold
+from fwplab.ops.operator import Found, as_operator, needs_tape, resolved, with_rows
+from fwplab.ops.rule import RULES
 
 WIDEST_LANES = 16
 FORWARD_AXES = (2, 2, 2, 2, 2, 1)
@@ -40,7 +41,7 @@ def delta(
     float64. Without `beta` the rule is additive. Raises `UserError` for anything else.
     """
     tensors = query, key, value, beta, log_decay, weight
-    output, last_weight, _ = forward(*tensors, cu_seqlens, needs_tape(*tensors))
+    output, last_weight = forward(*tensors, cu_seqlens, needs_tape(*tensors))[:2]
     return output, last_weight
 
 
@@ -72,7 +73,7 @@ def room(query: Tensor, beta: Tensor | None, own: Plan) -> Tensor:
     return own.tape(query, matrix=query.shape[-1] * vectors, slot=0 if beta is None else vectors)
 
 
-@kernel("fwplab::delta")
+@as_operator("fwplab::delta")
 def forward(
     query: Tensor,
     key: Tensor,
@@ -97,7 +98,8 @@ def forward(
     )
     output, last_weight = query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape)
     tape = room(query, beta, own) if keep else query.new_empty(heads, 0, dtype=torch.uint8)
-    inputs, initial = [*map(with_rows, (query, key, value)), beta, log_decay], with_rows(initial_weight)
+    inputs = [*map(with_rows, (query, key, value)), *map(resolved, (beta, log_decay))]
+    initial = with_rows(initial_weight)
     places = [*map(sequence, inputs), state(initial), sequence(output), state(last_weight)]
     call(f"{rule}_forward", own.problem(query), places, *address(tape))
     return output, last_weight, tape
@@ -133,7 +135,7 @@ def gradients_like(
     )
 
 
-@kernel("fwplab::delta_backward")
+@as_operator("fwplab::delta_backward")
 def backward(
     grad_output: Tensor,
     query: Tensor,
@@ -149,7 +151,7 @@ def backward(
     """The gradients of query, key, value, beta, log decay and `W_0`."""
     rule, own = rule_name(beta, log_decay), cut(query, log_decay, cu_seqlens)
     gradients = gradients_like(query, beta, log_decay, grad_last_weight)
-    inputs = [*map(with_rows, (grad_output, query, key, value)), beta, log_decay]
+    inputs = [*map(with_rows, (grad_output, query, key, value)), *map(resolved, (beta, log_decay))]
     states = [with_rows(initial_weight), with_rows(grad_last_weight)]
     if beta is not None or own.order != Order.HELD:
         tape = kept(tape, grad_output)
@@ -174,15 +176,9 @@ def _(
     return gradients_like(query, beta, log_decay, grad_last_weight)
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:7], output[2])
-
-
-def differentiate(
-    ctx: Any, grad_output: Tensor | None, grad_last_weight: Tensor | None, _: None
-) -> tuple[Tensor | None, ...]:
-    *sequences, weight, cu_seqlens, tape = ctx.saved_tensors
+def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tuple[Tensor | None, ...]) -> Found:
+    """Those of the tensors, by the compiled backward pass."""
+    (*sequences, weight, cu_seqlens, _), (tape,), (grad_output, grad_last_weight, *_) = arguments, saved, cotangents
     query, _, _, beta, log_decay = sequences
     grad_output = query.new_zeros(query.shape) if grad_output is None else grad_output
     grad_last_weight = weight.new_zeros(weight.shape) if grad_last_weight is None else grad_last_weight
@@ -190,21 +186,31 @@ def differentiate(
         grad_output, *sequences, weight, grad_last_weight, tape, cu_seqlens
     )
     numbers = None if beta is None else grad_beta, None if log_decay is None else grad_log_decay
-    return (*found, *numbers, grad_weight, None, None)
+    return *found, *numbers, grad_weight
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
+def definition(*arguments: Any) -> tuple[Tensor, ...]:
+    """The same output and last W by the rule's definition."""
+    query, key, value, beta, log_decay, weight, cu_seqlens, _ = arguments
+    if beta is None:
+        return RULES["linear"].results(query, key, value, weight, cu_seqlens=cu_seqlens)
+    return RULES["delta"].results(query, key, value, beta, log_decay, weight, cu_seqlens=cu_seqlens)
+
+
+forward.register_autograd(gradients, tensors=7, saves=(2,), definition=definition)
 
 
 @forward.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:6], dims[:6], FORWARD_AXES, strict=True)]
     results = forward(*tensors, arguments[6], arguments[7] or needs_tape(*tensors))
     return unfold(results, (2, 1, 0), info.batch_size)
 
 
 @backward.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
+    if dims[8] is None:
+        return one_by_one(backward, dims, arguments, info.batch_size)
     axes = (2, 2, 2, 2, 2, 2, 1, 1, 0)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:9], dims[:9], axes, strict=True)]
     results = backward(*tensors, arguments[9])

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwplab.ops.cpu.kernels import Order, Plan, Strided, call, check, packing, registers
-from fwplab.ops.folding import fold, unfold
-from fwplab.ops.operator import kernel, with_rows
+from fwplab.ops.cpu.kernels import Order, Plan, Strided, call, check, packing, registers, strided
+from fwplab.ops.folding import Mapped, fold, unfold
+from fwplab.ops.operator import Found, as_operator, with_rows
+from fwplab.ops.rule import RULES
 
 
 def elementwise(
@@ -21,24 +22,25 @@ def elementwise(
     Shapes: `[batch, time, heads, d]` twice, `[heads, d]` twice, `[sequences, heads, d]`; float32 or float64. Raises
     `UserError` for anything else.
     """
-    output, last = forward(z.flatten(-2), f.flatten(-2), w_z.flatten(), w_f.flatten(), cell.flatten(-2), cu_seqlens)
+    flat = z.flatten(-2), f.flatten(-2), w_z.flatten(), w_f.flatten(), cell.flatten(-2)
+    output, last = forward(*flat, cu_seqlens)
     return output.unflatten(-1, z.shape[-2:]), last.unflatten(-1, z.shape[-2:])
 
 
 def place(tensor: Tensor) -> Strided:
     """`[batch, time, channels]`, `[batch, channels]` or `[channels]`."""
     strides = tensor.stride()
-    return Strided(tensor.data_ptr(), strides[0] if len(strides) > 1 else 0, strides[1] if len(strides) > 2 else 0, 0)
+    return strided(tensor, strides[0] if len(strides) > 1 else 0, strides[1] if len(strides) > 2 else 0, 0)
 
 
 def cut(z: Tensor, cu_seqlens: Tensor | None) -> Plan:
     """One task a sequence and run of channels."""
-    packed = None if cu_seqlens is None else packing(cu_seqlens)
+    packed = None if cu_seqlens is None else packing(cu_seqlens, z)
     lanes = registers() // z.element_size()
     return Plan(Order.ROWS, lanes, together=1, teams=1, segment=1, groups=(z.shape[1],), packing=packed)
 
 
-@kernel("fwplab::elementwise")
+@as_operator("fwplab::elementwise")
 def forward(
     z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -64,7 +66,7 @@ def _(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: 
     return torch.empty_like(z, memory_format=torch.contiguous_format), cell.new_empty(cell.shape)
 
 
-@kernel("fwplab::elementwise_backward")
+@as_operator("fwplab::elementwise_backward")
 def backward(
     grad_output: Tensor,
     grad_last: Tensor,
@@ -94,32 +96,34 @@ def _(grad_output: Tensor, grad_last: Tensor, z: Tensor, *_: Tensor | None) -> t
     return gradients_like(z, grad_last)
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:5], output[0], inputs[5])
-
-
-def differentiate(ctx: Any, grad_output: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
-    saved = ctx.saved_tensors
+def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tuple[Tensor | None, ...]) -> Found:
+    """Those of the tensors, by the compiled backward pass."""
+    (*inputs, cu_seqlens), (output,), (grad_output, grad_last) = arguments, saved, cotangents
     if grad_output is None:
-        grad_output = torch.zeros_like(saved[0])
+        grad_output = torch.zeros_like(inputs[0])
     if grad_last is None:
-        grad_last = torch.zeros_like(saved[4])
-    grad_z, grad_f, grad_weights, grad_cell = backward(grad_output, grad_last, *saved)
-    return grad_z, grad_f, grad_weights[0], grad_weights[1], grad_cell, None
+        grad_last = torch.zeros_like(inputs[4])
+    grad_z, grad_f, grad_weights, grad_cell = backward(grad_output, grad_last, *inputs, output, cu_seqlens)
+    return grad_z, grad_f, grad_weights[0].clone(), grad_weights[1].clone(), grad_cell
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
+def definition(*arguments: Any) -> tuple[Tensor, ...]:
+    """The same cells by the rule's definition, which works element by element and so for heads that are one."""
+    *tensors, cu_seqlens = arguments
+    return RULES["elementwise"].results(*tensors, cu_seqlens=cu_seqlens)
+
+
+forward.register_autograd(gradients, tensors=6, saves=(0,), definition=definition)
 
 
 @forward.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], (2, 2, 0, 0, 1), strict=True)]
     return unfold(forward(*tensors, arguments[5]), (2, 1), info.batch_size)
 
 
 @backward.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
     axes = (2, 1, 2, 2, 0, 0, 1, 2)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:8], dims[:8], axes, strict=True)]
     return unfold(backward(*tensors, arguments[8]), (2, 2, 1, 1), info.batch_size)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from fwplab.errors import UserError
 from fwplab.ops.cpu import library
+from fwplab.ops.cpu.threads import threads
+from fwplab.ops.packing import check_bounds
 
 UNDONE = 32
 """Steps between two saved states where the backward pass undoes the steps, or carries transposes beside what it holds:
@@ -34,6 +36,8 @@ class Problem(ctypes.Structure):
         ("variation", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("longest_first", "starts", "lengths")),
     )
+    packing: "Packing | None" = None
+    """Keeps alive what the pointers point to."""
 
 
 class Strided(ctypes.Structure):
@@ -45,32 +49,43 @@ class Strided(ctypes.Structure):
         ("row", ctypes.c_int64),
         ("head", ctypes.c_int64),
     )
+    tensor: Tensor | None = None
+    """Keeps alive what `data` points to."""
+
+
+def strided(tensor: Tensor, batch: int, row: int, head: int) -> Strided:
+    """A tensor with its strides in elements."""
+    place = Strided(tensor.data_ptr(), batch, row, head)
+    place.tensor = tensor
+    return place
 
 
 def sequence(tensor: Tensor | None) -> Strided:
     """`[batch, time, heads, ...]`; nowhere, if the rule has no such argument."""
     if tensor is None:
         return Strided(None, 0, 0, 0)
-    return Strided(tensor.data_ptr(), *tensor.stride()[:3])
+    return strided(tensor, *tensor.stride()[:3])
 
 
 def state(tensor: Tensor) -> Strided:
     """`[batch, heads, rows, columns]`, or `[batch, heads, d]`, which has one row."""
     batch, head, *rest = tensor.stride()
-    return Strided(tensor.data_ptr(), batch, rest[0] if len(rest) == 2 else 0, head)
+    return strided(tensor, batch, rest[0] if len(rest) == 2 else 0, head)
 
 
 def weight(tensor: Tensor) -> Strided:
     """`[heads, rows, columns]`, or `[heads, d]`: shared by the batch."""
-    return Strided(tensor.data_ptr(), 0, tensor.stride(1) if tensor.dim() == 3 else 0, tensor.stride(0))
+    return strided(tensor, 0, tensor.stride(1) if tensor.dim() == 3 else 0, tensor.stride(0))
 
 
 def check(rule: str, like: Tensor, **expected: tuple[Tensor, tuple[int, ...]]) -> None:
     """The library reads memory by these shapes: whatever differs in shape, dtype or device is a `UserError`."""
     if like.dtype not in (torch.float32, torch.float64):
         raise UserError(f"{rule}: dtype {like.dtype} is not supported on the CPU; choose from: float32, float64")
-    for name, (tensor, shape) in expected.items():
-        if tensor.shape != shape or tensor.dtype != like.dtype or tensor.device != like.device:
+    for name, (tensor, shape) in {"the first input": (like, like.shape), **expected}.items():
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+            raise UserError(f"{rule}: {name} is {tensor.layout} on {tensor.device}; the kernels take strided on cpu")
+        if tensor.shape != shape or tensor.dtype != like.dtype:
             raise UserError(
                 f"{rule}: {name} is {tensor.dtype} {list(tensor.shape)} on {tensor.device}, "
                 f"not {like.dtype} {list(shape)} on {like.device}"
@@ -85,8 +100,9 @@ class Packing(NamedTuple):
     lengths: Tensor
 
 
-def packing(cu_seqlens: Tensor) -> Packing:
-    """The sequences between the bounds `[sequences + 1]`."""
+def packing(cu_seqlens: Tensor, like: Tensor) -> Packing:
+    """The sequences between the bounds `[sequences + 1]` of `like` `[batch, time, ...]`; the library trusts them."""
+    check_bounds("fwplab", cu_seqlens, *like.shape[:2])
     bounds = cu_seqlens.to("cpu", torch.int64)
     lengths = bounds.diff()
     return Packing(lengths.argsort(descending=True, stable=True), bounds[:-1].contiguous(), lengths)
@@ -117,11 +133,13 @@ class Plan(NamedTuple):
         """The description for the library; `tensor` is `[batch, time, heads, d]`, `variation` that of the rule."""
         batch, length, heads, width = tensor.shape
         is_double = int(tensor.dtype == torch.float64)
-        rest = self.order, self.lanes, self.together, self.teams, self.segment, torch.get_num_threads(), variation
+        rest = self.order, self.lanes, self.together, self.teams, self.segment, threads(), variation
         if self.packing is None:
             return Problem(batch, length, heads, width, is_double, *rest)
         batch, length = self.sequences(batch), max(self.groups, default=0)
-        return Problem(batch, length, heads, width, is_double, *rest, *(t.data_ptr() for t in self.packing))
+        packed = Problem(batch, length, heads, width, is_double, *rest, *(t.data_ptr() for t in self.packing))
+        packed.packing = self.packing
+        return packed
 
     def tape(self, like: Tensor, matrix: int, slot: int) -> Tensor:
         """Room `[heads, bytes]` for what the backward pass needs: for each group a matrix before each segment and at
@@ -156,7 +174,7 @@ def plan(
     not, it holds the states of a whole segment.
     """
     batch, length, heads, width = tensor.shape
-    packed = None if cu_seqlens is None else packing(cu_seqlens)
+    packed = None if cu_seqlens is None else packing(cu_seqlens, tensor)
     if packed is not None:
         batch = packed.lengths.numel()
     lanes = registers() // tensor.element_size()

@@ -19,8 +19,10 @@ from fwplab.ops.cpu.kernels import (
     unknown_tape,
     weight,
 )
-from fwplab.ops.folding import fold, unfold
-from fwplab.ops.operator import kernel, needs_tape, with_rows
+from fwplab.ops.folding import Mapped, fold, one_by_one, unfold
+from fwplab.ops.operator import Found, as_operator, needs_tape, resolved, with_rows
+from fwplab.ops.rule import RULES
+from fwplab.ops.variation import Variation
 
 INTERLEAVED = 4
 HEAD_AXES = (2, 2, 2, 2, 0, 0, 0, 0, 1, 1)
@@ -36,14 +38,14 @@ def recurrent_delta(
     Shapes: `[batch, time, heads, d]` three times, `[batch, time, heads]`, `[heads, d, d]` three times, `[heads, d]`,
     `[sequences, heads, d, d]`, `[sequences, heads, d]`; float32 or float64. Raises `UserError` for anything else.
     """
-    output, last_weight, _ = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation)
+    output, last_weight = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation)[:2]
     return output, last_weight, last_outputs(output, arguments[-1], cu_seqlens)
 
 
 def last_outputs(output: Tensor, initial: Tensor, cu_seqlens: Tensor | None) -> Tensor:
     """Each sequence's last output, or what it started from if it is empty."""
     if cu_seqlens is None:
-        return output[:, -1] if output.shape[1] else initial.clone()
+        return output[:, -1].clone() if output.shape[1] else initial.clone()
     if not output.shape[1]:
         return initial.clone()
     ends = cu_seqlens[1:].to(output.device, torch.int64)
@@ -63,7 +65,7 @@ def room(query: Tensor, own: Plan, variation: int) -> Tensor:
     return own.tape(query, matrix=query.shape[-1] * vectors, slot=slot)
 
 
-@kernel("fwplab::recurrent_delta")
+@as_operator("fwplab::recurrent_delta")
 def forward(
     query: Tensor,
     key: Tensor,
@@ -98,7 +100,7 @@ def forward(
     )
     output, last_weight = query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape)
     tape = room(query, own, variation) if keep else query.new_empty(heads, 0, dtype=torch.uint8)
-    inputs = [*map(with_rows, (query, key, value)), beta]
+    inputs = [*map(with_rows, (query, key, value)), resolved(beta)]
     slow = [with_rows(t) for t in (recurrent_query, recurrent_key, recurrent_value, recurrent_beta)]
     states = [with_rows(initial_weight), with_rows(initial_output)]
     places = [*map(sequence, inputs), *map(weight, slow), *map(state, states), sequence(output), state(last_weight)]
@@ -113,10 +115,7 @@ def _(query: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     return query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape), tape
 
 
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-
-
-def gradients_like(sequence: Tensor, weight: Tensor) -> Gradients:
+def gradients_like(sequence: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The backward operator's results, not yet written; `[batch, time, heads, d]` and `[sequences, heads, d, d]`."""
     width = sequence.shape[-1]
     return (
@@ -130,7 +129,7 @@ def gradients_like(sequence: Tensor, weight: Tensor) -> Gradients:
     )
 
 
-@kernel("fwplab::recurrent_delta_backward")
+@as_operator("fwplab::recurrent_delta_backward")
 def backward(
     grad_output: Tensor,
     grad_last_weight: Tensor,
@@ -146,53 +145,56 @@ def backward(
     own = cut(grad_output, cu_seqlens, variation)
     grad_output, grad_last_weight, tape = with_rows(grad_output), with_rows(grad_last_weight), kept(tape, grad_output)
     slow = [with_rows(t) for t in (recurrent_query, recurrent_key, recurrent_value, recurrent_beta)]
-    gradients = gradients_like(grad_output, grad_last_weight)
-    *sequences, slow_gradient, initial_weight, initial_output = gradients
+    results = gradients_like(grad_output, grad_last_weight)
+    *sequences, slow_gradient, initial_weight, initial_output = results
     places = [sequence(grad_output), state(grad_last_weight), *map(weight, slow), *map(sequence, sequences)]
     places += [state(initial_weight), state(initial_output)]
     problem = own.problem(grad_output, variation)
     call("recurrent_delta_backward", problem, places, *address(tape), slow_gradient.data_ptr())
-    return gradients
+    return results
 
 
 @backward.register_fake
-def _(grad_output: Tensor, grad_last_weight: Tensor, *_: Any) -> Gradients:
+def _(grad_output: Tensor, grad_last_weight: Tensor, *_: Any) -> tuple[Tensor, ...]:
     return gradients_like(grad_output, grad_last_weight)
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[2], *inputs[4:8], inputs[10])
-    ctx.shape, ctx.sequences, ctx.variation = inputs[0].shape, inputs[8].shape[0], inputs[12]
-
-
-def differentiate(
-    ctx: Any, grad_output: Tensor | None, grad_last_weight: Tensor | None, _: None
-) -> tuple[Tensor | None, ...]:
-    tape, *slow, cu_seqlens = ctx.saved_tensors
-    batch, length, heads, width = ctx.shape
+def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tuple[Tensor | None, ...]) -> Found:
+    """Those of the tensors, by the compiled backward pass."""
+    query, *_, initial_weight, _, cu_seqlens, _, variation = arguments
+    (tape,), (grad_output, grad_last_weight, *_) = saved, cotangents
     if grad_output is None:
-        grad_output = slow[0].new_zeros(batch, length, heads, width)
+        grad_output = query.new_zeros(query.shape)
     if grad_last_weight is None:
-        grad_last_weight = slow[0].new_zeros(ctx.sequences, heads, width, width)
-    found = backward(grad_output, grad_last_weight, tape, *slow, cu_seqlens, ctx.variation)
-    *sequences, slow_gradient, initial_weight, initial_output = found
-    *matrices, row = slow_gradient.split([width, width, width, 1], dim=1)
-    return (*sequences, *matrices, row.squeeze(1), initial_weight, initial_output, None, None, None)
+        grad_last_weight = initial_weight.new_zeros(initial_weight.shape)
+    found = backward(grad_output, grad_last_weight, tape, *arguments[4:8], cu_seqlens, variation)
+    *sequences, slow_gradient, grad_weight, grad_last = found
+    width = query.shape[-1]
+    *matrices, row = (part.clone() for part in slow_gradient.split([width, width, width, 1], dim=1))
+    return *sequences, *matrices, row.squeeze(1), grad_weight, grad_last
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
+def definition(*arguments: Any) -> tuple[Tensor, ...]:
+    """The same output and last W by the rule's definition."""
+    *tensors, cu_seqlens, _, code = arguments
+    variation = Variation.from_code(code)
+    return RULES["recurrent_delta"].results(*tensors, cu_seqlens=cu_seqlens, variation=variation)[:2]
+
+
+forward.register_autograd(gradients, tensors=11, saves=(2,), definition=definition)
 
 
 @forward.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:10], dims[:10], HEAD_AXES, strict=True)]
     results = forward(*tensors, arguments[10], arguments[11] or needs_tape(*tensors), arguments[12])
     return unfold(results, (2, 1, 0), info.batch_size)
 
 
 @backward.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
+    if dims[2] is None:
+        return one_by_one(backward, dims, arguments, info.batch_size)
     axes = (2, 1, 0, 0, 0, 0, 0)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:7], dims[:7], axes, strict=True)]
     return unfold(backward(*tensors, *arguments[7:]), (2, 2, 2, 2, 0, 1, 1), info.batch_size)

@@ -17,8 +17,10 @@ from fwplab.ops.cpu.kernels import (
     state,
     unknown_tape,
 )
-from fwplab.ops.folding import fold, unfold
-from fwplab.ops.operator import kernel, needs_tape, with_rows
+from fwplab.ops.folding import Mapped, fold, one_by_one, unfold
+from fwplab.ops.operator import Found, as_operator, needs_tape, with_rows
+from fwplab.ops.rule import RULES
+from fwplab.ops.variation import Variation
 
 WIDEST_LANES = 8
 RATES = 4
@@ -33,7 +35,7 @@ def srwm(
     Shapes: `[batch, time, heads, d]`, `[sequences, heads, d, d]` three times, `[sequences, heads, d, 4]`; float32 or
     float64. Raises `UserError` for anything else.
     """
-    output, *blocks, _ = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation)
+    output, *blocks = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation)[:5]
     return output, *blocks
 
 
@@ -54,7 +56,7 @@ def room(x: Tensor, own: Plan, variation: int) -> Tensor:
     return own.tape(x, matrix=x.shape[-1] * columns, slot=2 * columns + (SCALES if variation else 0))
 
 
-@kernel("fwplab::srwm")
+@as_operator("fwplab::srwm")
 def forward(
     x: Tensor,
     w_y: Tensor,
@@ -89,7 +91,7 @@ def _(x: Tensor, w_y: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return *results_like(x, w_y), tape
 
 
-@kernel("fwplab::srwm_backward")
+@as_operator("fwplab::srwm_backward")
 def backward(
     grad_output: Tensor,
     grad_y: Tensor,
@@ -103,10 +105,10 @@ def backward(
     """The gradients of x and the four blocks at the start, from those of the output and the four blocks at the end."""
     own = plan(grad_output, WIDEST_LANES, cu_seqlens, varied=bool(variation))
     grad_output, *last = map(with_rows, (grad_output, grad_y, grad_q, grad_k, grad_b))
-    tape, gradients = kept(tape, grad_output), results_like(grad_output, grad_y)
-    places = [sequence(grad_output), *map(state, last), sequence(gradients[0]), *map(state, gradients[1:])]
+    tape, results = kept(tape, grad_output), results_like(grad_output, grad_y)
+    places = [sequence(grad_output), *map(state, last), sequence(results[0]), *map(state, results[1:])]
     call("srwm_backward", own.problem(grad_output, variation), places, *address(tape))
-    return gradients
+    return results
 
 
 @backward.register_fake
@@ -114,26 +116,26 @@ def _(grad_output: Tensor, grad_y: Tensor, *_: Any) -> tuple[Tensor, ...]:
     return results_like(grad_output, grad_y)
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[-1], inputs[5])
-    ctx.shapes, ctx.dtype, ctx.variation = [tensor.shape for tensor in inputs[:5]], inputs[0].dtype, inputs[7]
+def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tuple[Tensor | None, ...]) -> Found:
+    """Those of the tensors, by the compiled backward pass."""
+    *tensors, cu_seqlens, _, variation = arguments
+    given = zip(cotangents, tensors, strict=False)
+    filled = [tensor.new_zeros(tensor.shape) if cotangent is None else cotangent for cotangent, tensor in given]
+    found: Found = backward(*filled, saved[0], cu_seqlens, variation)
+    return found
 
 
-def differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    tape, cu_seqlens = ctx.saved_tensors
-    filled = [
-        torch.zeros(shape, dtype=ctx.dtype, device=tape.device) if grad is None else grad
-        for grad, shape in zip(grads[:-1], ctx.shapes, strict=True)
-    ]
-    return (*backward(*filled, tape, cu_seqlens, ctx.variation), None, None, None)
+def definition(*arguments: Any) -> tuple[Tensor, ...]:
+    """The same output and blocks by the rule's definition."""
+    *tensors, cu_seqlens, _, code = arguments
+    return RULES["srwm"].results(*tensors, cu_seqlens=cu_seqlens, variation=Variation.from_code(code))
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
+forward.register_autograd(gradients, tensors=6, saves=(5,), definition=definition)
 
 
 @forward.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
     axes = (2, 1, 1, 1, 1)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], axes, strict=True)]
     results = forward(*tensors, arguments[5], arguments[6] or needs_tape(*tensors), arguments[7])
@@ -141,7 +143,9 @@ def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[T
 
 
 @backward.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
+    if dims[5] is None:
+        return one_by_one(backward, dims, arguments, info.batch_size)
     axes = (2, 1, 1, 1, 1, 0)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:6], dims[:6], axes, strict=True)]
     return unfold(backward(*tensors, *arguments[6:]), (2, 1, 1, 1, 1), info.batch_size)

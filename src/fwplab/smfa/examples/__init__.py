@@ -1,4 +1,4 @@
-"""Languages that self-modifying automata recognise and finite automata do not; the folder is the register."""
+"""Languages that self-modifying automata recognise and finite automata do not. Each file is one catalogue entry."""
 
 from fwplab.catalogue import Catalogue
 from fwplab.smfa.examples.example import Example
@@ -6,7 +6,7 @@ from fwplab.smfa.examples.example import Example
 EXAMPLES: Catalogue[Example] = Catalogue(
     "self-modifying automaton",
     "fwplab.smfa.examples",
-    Example,  # type: ignore[type-abstract]  # mypy wants a concrete class for type[Base]
+    Example,
     separator="-",
     besides=("example",),
 )

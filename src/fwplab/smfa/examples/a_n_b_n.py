@@ -1,4 +1,4 @@
-"""a^n b^n."""
+"""The language a^n b^n."""
 
 import numpy as np
 
@@ -9,8 +9,9 @@ from fwplab.smfa.machine import Change, Move, SelfModifying
 class EqualTwo(Example):
     """a^n b^n, n >= 0.
 
-    Every a puts one state more before a chain of b's that ends in `end`; v is its first state. After n a's the move
-    of `many` by b leads to the place in the chain from which n - 1 b's are left. Nothing leads back to the a's.
+    Every a adds one state to the front of a chain of b-moves that ends in `end`. The register v holds the first state
+    of the chain. After n symbols a, the b-move of `many` leads to the state from which n - 1 b-moves reach `end`. No
+    move leads back to the a's.
     """
 
     def machine(self) -> SelfModifying:

@@ -1,4 +1,4 @@
-"""a^n b^n c^n."""
+"""The language a^n b^n c^n."""
 
 import numpy as np
 
@@ -9,8 +9,8 @@ from fwplab.smfa.machine import Change, Move, SelfModifying
 class EqualThree(Example):
     """a^n b^n c^n, n >= 0, which no pushdown automaton recognises.
 
-    Every a makes two chains longer: one of b's from v to `middle`, one of c's from u to `end`. Both are entered where
-    as many moves are left as there were a's, since `many` and `middle` get a new move with every a.
+    Every a adds one state to each of two chains: one of b-moves from v to `middle`, and one of c-moves from u to `end`.
+    `many` and `middle` get a new move with every a, so that n symbols a allow exactly n symbols b and then n symbols c.
     """
 
     def machine(self) -> SelfModifying:

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from fwplab.languages import language
+from fwplab.languages import load_language
 from fwplab.smfa.examples.example import Example
 from fwplab.smfa.machine import Change, Move, SelfModifying
 
 
 class BalancedBrackets(Example):
-    """Balanced strings of ( and ), a state for every depth.
+    """Balanced strings of ( and ), with one state for each depth.
 
-    v is the deepest state. Every opening bracket, wherever it is read, makes one below it, so that there is always one
-    deeper than where the word stands. The added move by ( carries the same change again: that is how a fixed number of
-    changes makes a chain of any length. Output 0 at depth 0, else 1, as the labels of the language dyck_1.
+    The register v holds the deepest state. Every opening bracket adds one deeper state, wherever it is read, so that
+    the next depth always exists. The added move by ( carries the same change again. This is how a fixed number of
+    changes builds a chain of any length. The output is 0 at depth 0 and 1 elsewhere, as in the language dyck_1.
     """
 
     def machine(self) -> SelfModifying:
@@ -28,7 +28,7 @@ class BalancedBrackets(Example):
         )
 
     def contains(self, word: str) -> bool:
-        return language("dyck_1").contains(word)
+        return load_language("dyck_1").contains(word)
 
     def draw(self, size: int, generator: np.random.Generator) -> str:
-        return language("dyck_1").sample([size // 2 * 2], generator)[0]
+        return load_language("dyck_1").sample([size // 2 * 2], generator)[0]

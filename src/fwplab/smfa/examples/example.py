@@ -1,4 +1,4 @@
-"""What an example is: a self-modifying automaton, and its language defined without it."""
+"""The base class of the examples: a self-modifying automaton, and an independent definition of its language."""
 
 from abc import ABC, abstractmethod
 
@@ -8,7 +8,7 @@ from fwplab.smfa.machine import SelfModifying
 
 
 class Example(ABC):
-    """A subclass says in its docstring which language this is and why the machine recognises it."""
+    """An example. The docstring of a subclass gives the language and explains why the machine recognises it."""
 
     @abstractmethod
     def machine(self) -> SelfModifying:
@@ -24,5 +24,5 @@ class Example(ABC):
 
 
 def letters(symbols: str, number: int, generator: np.random.Generator) -> str:
-    """So many independent uniform symbols."""
+    """`number` independent uniform symbols."""
     return "".join(symbols[index] for index in generator.integers(len(symbols), size=number))

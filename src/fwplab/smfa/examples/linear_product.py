@@ -7,9 +7,10 @@ from fwplab.smfa.machine import Change, Move, SelfModifying
 
 
 class ProductOfMirrors(Example):
-    """w c w^R d u c u^R for all words w, u over 0 and 1: meta-linear, a product of linear languages, itself not linear.
+    """w c w^R d u c u^R for all words w, u over 0 and 1: a product of two linear languages, which is not linear itself.
 
-    Two machines of `w-c-w-reversed`, each with a register of its own; where the first ends, d leads to the second.
+    This is the machine of `w-c-w-reversed` twice, each time with a register of its own. The symbol d leads from the end
+    of the first to the start of the second.
     """
 
     def machine(self) -> SelfModifying:

@@ -1,4 +1,4 @@
-"""Brackets, and a symbol that forgets those that are open."""
+"""Brackets, with a symbol that closes all open ones."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from fwplab.smfa.machine import Change, Move, SelfModifying
 
 
 class BracketsWithReset(Example):
-    """Strings of ( and ) and resets 1 that never close more than is open and end with nothing open; 1 closes all.
+    """Balanced strings of ( and ), with resets: the symbol 1 closes all open brackets.
 
-    As `dyck-1`; every new state also gets a move by 1 to the fixed state `zero`, which is the depth 0 of all. The
-    outputs are the labels of the language reset_dyck_1, whose words have exactly one reset.
+    The machine is that of `dyck-1`, where every new state also gets a move by 1 to the fixed state `zero`, the depth 0.
+    The outputs are the labels of the language reset_dyck_1, whose words have exactly one reset.
     """
 
     def machine(self) -> SelfModifying:

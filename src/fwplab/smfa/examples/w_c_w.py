@@ -1,4 +1,4 @@
-"""w c w."""
+"""The language w c w."""
 
 import numpy as np
 
@@ -9,10 +9,11 @@ from fwplab.smfa.machine import Change, Move, SelfModifying
 class Copy(Example):
     """w c w for all words w over 0 and 1, which no pushdown automaton recognises.
 
-    The first w is written down as a chain of moves from `copy`, the second is read along it. A symbol is written when
-    the next one is known, so that the last alone leads to `end`; until then the fixed states `after0` and `after1`
-    keep it. Exact for every w, with |w| - 1 created states; a machine that may create k is exact for |w| <= k + 1. The
-    marker c is needed: this machine never guesses where the first w ends.
+    The first w is stored as a chain of moves from `copy`, and the second is read along this chain. A symbol is stored
+    when the next one is known, so that only the last symbol leads to `end`. Until then the fixed states `after0` and
+    `after1` remember it. The machine is right for every w and creates |w| - 1 states. A machine that may create k
+    states is right for |w| <= k + 1. The marker c is needed, because a deterministic machine cannot guess where the
+    first w ends.
     """
 
     def machine(self) -> SelfModifying:

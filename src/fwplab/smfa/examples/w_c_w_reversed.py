@@ -1,4 +1,4 @@
-"""w c w reversed."""
+"""The language of marked palindromes, w c w^R."""
 
 import numpy as np
 
@@ -9,7 +9,8 @@ from fwplab.smfa.machine import Change, Move, SelfModifying
 class Mirror(Example):
     """w c w^R for all words w over 0 and 1: palindromes with a marked middle, a linear language.
 
-    Every symbol is put before a chain that ends in `end`; v is its first state, to which c leads.
+    Every symbol adds one state to the front of a chain that ends in `end`. The register v holds its first state, and c
+    leads to it.
     """
 
     def machine(self) -> SelfModifying:

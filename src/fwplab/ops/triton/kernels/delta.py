@@ -22,8 +22,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fwplab.ops.folding import fold, unfold
-from fwplab.ops.operator import needs_tape, with_rows
+from fwplab.ops.folding import Mapped, fold, unfold
+from fwplab.ops.operator import Found, as_operator, needs_tape, with_rows
+from fwplab.ops.rule import RULES
 from fwplab.ops.triton.kernels.chunks import (
     decays,
     dot,
@@ -37,7 +38,6 @@ from fwplab.ops.triton.kernels.chunks import (
     store_tile,
 )
 from fwplab.ops.triton.kernels.launch import (
-    Mapped,
     bounds,
     check,
     check_tape,
@@ -230,7 +230,7 @@ def delta(
     """`(query, key, value, beta, log_decay, W_0, cu_seqlens) -> (output, W_T)`."""
     (weight,) = computed(query, weight)
     tensors = query, key, value, beta, log_decay, weight
-    output, last_weight, _ = forward(*tensors, cu_seqlens, needs_tape(*tensors))
+    output, last_weight = forward(*tensors, cu_seqlens, needs_tape(*tensors))[:2]
     return output, last_weight
 
 
@@ -240,7 +240,7 @@ def allocate(query: Tensor, value: Tensor, weight: Tensor, cu_seqlens: Tensor | 
     return value.new_empty(value.shape), weight.new_empty(weight.shape), weight.new_empty(rows, *weight.shape[1:])
 
 
-@torch.library.custom_op("fwplab::triton_delta", mutates_args=())
+@as_operator("fwplab::triton_delta", None)
 def forward(
     query: Tensor,
     key: Tensor,
@@ -290,7 +290,7 @@ def _(query: Tensor, key: Tensor, value: Tensor, *arguments: Any) -> tuple[Tenso
     return allocate(query, value, *arguments[2:])
 
 
-@torch.library.custom_op("fwplab::triton_delta_backward", mutates_args=())
+@as_operator("fwplab::triton_delta_backward", None)
 def backward(
     grad_output: Tensor,
     grad_last_weight: Tensor,
@@ -353,22 +353,22 @@ def _(_: Tensor, grad_last_weight: Tensor, *arguments: Any) -> tuple[Tensor, ...
     return allocate_gradients(query, key, value, beta, log_decay, grad_last_weight)
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:7], output[2])
-
-
-def differentiate(
-    ctx: Any, grad_output: Tensor | None, grad_last_weight: Tensor | None, _: None
-) -> tuple[Tensor | None, ...]:
-    *inputs, weight, cu_seqlens, saved = ctx.saved_tensors
+def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]) -> Found:
+    """Those of the tensors, by the kernels' backward pass."""
+    (*inputs, weight, cu_seqlens, _), (tape,), (grad_output, grad_last_weight, *_) = arguments, saved, cotangents
     grad_output = torch.zeros_like(inputs[2]) if grad_output is None else grad_output
     grad_last_weight = torch.zeros_like(weight) if grad_last_weight is None else grad_last_weight
-    *gradients, grad_log_decay, grad_weight = backward(grad_output, grad_last_weight, *inputs, saved, cu_seqlens)
-    return (*gradients, None if inputs[4] is None else grad_log_decay, grad_weight, None, None)
+    *found, grad_log_decay, grad_weight = backward(grad_output, grad_last_weight, *inputs, tape, cu_seqlens)
+    return *found, None if inputs[4] is None else grad_log_decay, grad_weight
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
+def definition(*arguments: Any) -> tuple[Tensor, ...]:
+    """The same output and last W by the rule's definition."""
+    *tensors, cu_seqlens, _ = arguments
+    return RULES["delta"].results(*tensors, cu_seqlens=cu_seqlens)
+
+
+forward.register_autograd(gradients, tensors=7, saves=(2,), definition=definition)
 
 
 HEAD_AXES = (2, 2, 2, 2, 2, 1)

@@ -12,10 +12,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fwplab.ops.folding import fold, unfold
-from fwplab.ops.operator import with_rows
+from fwplab.ops.folding import Mapped, fold, unfold
+from fwplab.ops.operator import Found, as_operator, with_rows
+from fwplab.ops.rule import RULES
 from fwplab.ops.triton.kernels.launch import (
-    Mapped,
     block,
     bounds,
     check,
@@ -120,7 +120,7 @@ def allocate(z: Tensor, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
     return z.new_empty(z.shape, dtype=dtype), z.new_empty(sequences(z, cu_seqlens), *z.shape[2:], dtype=dtype)
 
 
-@torch.library.custom_op("fwplab::triton_elementwise", mutates_args=())
+@as_operator("fwplab::triton_elementwise", None)
 def forward(
     z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -148,7 +148,7 @@ def _(z: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
     return allocate(z, arguments[-1])
 
 
-@torch.library.custom_op("fwplab::triton_elementwise_backward", mutates_args=())
+@as_operator("fwplab::triton_elementwise_backward", None)
 def backward(
     grad_output: Tensor,
     grad_last: Tensor,
@@ -188,20 +188,22 @@ def _(*arguments: Any) -> tuple[Tensor, ...]:
     return allocate_gradients(arguments[2], arguments[3], arguments[6])
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:5], output[0], inputs[5])
+def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]) -> Found:
+    """Those of the tensors, by the kernels' backward pass."""
+    (*inputs, cu_seqlens), (output,), (grad_output, grad_last) = arguments, saved, cotangents
+    grad_output = torch.zeros_like(output) if grad_output is None else grad_output
+    grad_last = torch.zeros_like(inputs[4]) if grad_last is None else grad_last
+    grad_z, grad_f, grad_w_z, grad_w_f, grad_cell = backward(grad_output, grad_last, *inputs, output, cu_seqlens)
+    return grad_z, grad_f, grad_w_z.sum(0), grad_w_f.sum(0), grad_cell
 
 
-def differentiate(ctx: Any, grad_output: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
-    saved = ctx.saved_tensors
-    grad_output = torch.zeros_like(saved[5]) if grad_output is None else grad_output
-    grad_last = torch.zeros_like(saved[4]) if grad_last is None else grad_last
-    grad_z, grad_f, grad_w_z, grad_w_f, grad_cell = backward(grad_output, grad_last, *saved)
-    return grad_z, grad_f, grad_w_z.sum(0), grad_w_f.sum(0), grad_cell, None
+def definition(*arguments: Any) -> tuple[Tensor, ...]:
+    """The same cells by the rule's definition."""
+    *tensors, cu_seqlens = arguments
+    return RULES["elementwise"].results(*tensors, cu_seqlens=cu_seqlens)
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
+forward.register_autograd(gradients, tensors=6, saves=(0,), definition=definition)
 
 
 @forward.register_vmap

@@ -7,9 +7,6 @@ from torch import Tensor
 
 from fwplab.errors import UserError
 
-Mapped = tuple[tuple[Tensor, ...], tuple[int | None, ...]]
-"""What a vmap rule returns: results, and where each has the members."""
-
 INPUT_TYPES = (torch.float32, torch.bfloat16, torch.float64)
 
 

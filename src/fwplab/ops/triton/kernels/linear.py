@@ -14,8 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fwplab.ops.folding import fold, unfold
-from fwplab.ops.operator import with_rows
+from fwplab.ops.folding import Mapped, fold, unfold
+from fwplab.ops.operator import Found, as_operator, with_rows
+from fwplab.ops.rule import RULES
 from fwplab.ops.triton.kernels.chunks import (
     dot,
     load_block,
@@ -24,7 +25,6 @@ from fwplab.ops.triton.kernels.chunks import (
     store_tile,
 )
 from fwplab.ops.triton.kernels.launch import (
-    Mapped,
     bounds,
     check,
     check_width,
@@ -88,7 +88,7 @@ def allocate(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return value.new_empty(value.shape), weight.new_empty(weight.shape)
 
 
-@torch.library.custom_op("fwplab::triton_linear", mutates_args=())
+@as_operator("fwplab::triton_linear", None)
 def forward(
     query: Tensor, key: Tensor, value: Tensor, weight: Tensor, cu_seqlens: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
@@ -125,23 +125,24 @@ def _(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, *_: Any) -> tup
     return allocate(value, weight)
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:5])
-    ctx.reverse = inputs[5]
-
-
-def differentiate(ctx: Any, grad_output: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
-    query, key, value, weight, cu_seqlens = ctx.saved_tensors
+def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]) -> Found:
+    """Those of the tensors, by the kernels' backward pass."""
+    (query, key, value, weight, cu_seqlens, reverse), (grad_output, grad_last) = arguments, cotangents
     grad_output = torch.zeros_like(value) if grad_output is None else grad_output
     grad_last = torch.zeros_like(weight) if grad_last is None else grad_last
-    grad_query, _ = forward(grad_output, value, key, weight.mT, cu_seqlens, ctx.reverse)
-    grad_key, _ = forward(value, grad_output, query, grad_last.mT, cu_seqlens, not ctx.reverse)
-    grad_value, grad_weight = forward(key, query, grad_output, grad_last, cu_seqlens, not ctx.reverse)
-    return grad_query.to(query.dtype), grad_key.to(key.dtype), grad_value, grad_weight, None, None
+    grad_query, _ = forward(grad_output, value, key, weight.mT, cu_seqlens, reverse)
+    grad_key, _ = forward(value, grad_output, query, grad_last.mT, cu_seqlens, not reverse)
+    grad_value, grad_weight = forward(key, query, grad_output, grad_last, cu_seqlens, not reverse)
+    return grad_query.to(query.dtype), grad_key.to(key.dtype), grad_value, grad_weight
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
+def definition(*arguments: Any) -> tuple[Tensor, ...]:
+    """The same output and last W by the rule's definition."""
+    *tensors, cu_seqlens, _ = arguments
+    return RULES["linear"].results(*tensors, cu_seqlens=cu_seqlens)
+
+
+forward.register_autograd(gradients, tensors=5, saves=(), definition=definition)
 
 
 @forward.register_vmap

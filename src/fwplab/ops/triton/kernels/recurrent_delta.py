@@ -15,10 +15,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fwplab.ops.folding import fold, unfold
-from fwplab.ops.operator import needs_tape, with_rows
+from fwplab.ops.folding import Mapped, fold, unfold
+from fwplab.ops.operator import Found, as_operator, needs_tape, with_rows
+from fwplab.ops.rule import RULES
 from fwplab.ops.triton.kernels.launch import (
-    Mapped,
     block,
     bounds,
     check,
@@ -248,7 +248,7 @@ def allocate(query: Tensor, cu_seqlens: Tensor | None, keep: bool) -> tuple[Tens
     return tuple(query.new_empty(shape, dtype=dtype) for shape in shapes)
 
 
-@torch.library.custom_op("fwplab::triton_recurrent_delta", mutates_args=())
+@as_operator("fwplab::triton_recurrent_delta", None)
 def forward(
     query: Tensor,
     key: Tensor,
@@ -307,7 +307,7 @@ def _(query: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return allocate(query, *arguments[-2:])
 
 
-@torch.library.custom_op("fwplab::triton_recurrent_delta_backward", mutates_args=())
+@as_operator("fwplab::triton_recurrent_delta_backward", None)
 def backward(
     grad_output: Tensor,
     grad_last_weight: Tensor,
@@ -360,26 +360,29 @@ def _(_0: Tensor, _1: Tensor, _2: Tensor, output: Tensor, last_weight: Tensor, *
     return allocate_gradients(output, last_weight)
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.types = [tensor.dtype for tensor in inputs[:4]]
-    results, last_weight, _, *tape = output
-    ctx.save_for_backward(results, last_weight, *tape, *inputs[4:8], *inputs[9:11])
-
-
-def differentiate(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-    output, last_weight, *rest = ctx.saved_tensors
+def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]) -> Found:
+    """Those of the tensors, by the kernels' backward pass."""
+    *tensors, cu_seqlens, _ = arguments
+    output, last_weight, *tape = saved
     like = output, last_weight, last_weight[..., 0, :]
     given = [torch.zeros_like(t) if c is None else c for c, t in zip(cotangents[:3], like, strict=True)]
-    gradients, grad_beta, grad_weight, grad_last = backward(*given, output, last_weight, *rest)
-    *inputs, h = gradients.unbind(-2)
+    found = backward(*given, output, last_weight, *tape, *tensors[4:8], tensors[9], cu_seqlens)
+    joined, grad_beta, grad_weight, grad_last = found
+    *inputs, h = joined.unbind(-2)
     slow = [torch.einsum("bthi,bthj->hij", h, gradient) for gradient in inputs]
     slow_beta = torch.einsum("bthi,bth->hi", h, grad_beta)
-    typed = [gradient.to(dtype) for gradient, dtype in zip([*inputs, grad_beta], ctx.types, strict=True)]
-    return (*typed, *slow, slow_beta, grad_weight, grad_last, None, None)
+    types = (tensor.dtype for tensor in tensors[:4])
+    typed = [gradient.to(dtype).contiguous() for gradient, dtype in zip([*inputs, grad_beta], types, strict=True)]
+    return *typed, *slow, slow_beta, grad_weight, grad_last
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
+def definition(*arguments: Any) -> tuple[Tensor, ...]:
+    """The same output, last W and last output by the rule's definition."""
+    *tensors, cu_seqlens, _ = arguments
+    return RULES["recurrent_delta"].results(*tensors, cu_seqlens=cu_seqlens)
+
+
+forward.register_autograd(gradients, tensors=11, saves=(0, 1, 3, 4, 5), definition=definition)
 
 HEAD_AXES = (2, 2, 2, 2, 0, 0, 0, 0, 1, 1)
 """Where each tensor of the forward operator has its heads."""

@@ -15,10 +15,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fwplab.ops.folding import fold, unfold
-from fwplab.ops.operator import needs_tape, with_rows
+from fwplab.ops.folding import Mapped, fold, unfold
+from fwplab.ops.operator import Found, as_operator, needs_tape, with_rows
+from fwplab.ops.rule import RULES
 from fwplab.ops.triton.kernels.launch import (
-    Mapped,
     block,
     bounds,
     check,
@@ -241,7 +241,7 @@ def allocate(x: Tensor, cu_seqlens: Tensor | None, keep: bool) -> tuple[Tensor, 
     )
 
 
-@torch.library.custom_op("fwplab::triton_srwm", mutates_args=())
+@as_operator("fwplab::triton_srwm", None)
 def forward(
     x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, cu_seqlens: Tensor | None, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -273,7 +273,7 @@ def _(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return allocate(x, *arguments[-2:])
 
 
-@torch.library.custom_op("fwplab::triton_srwm_backward", mutates_args=())
+@as_operator("fwplab::triton_srwm_backward", None)
 def backward(
     grad_output: Tensor,
     grad_y: Tensor,
@@ -324,18 +324,22 @@ def _(*arguments: Any) -> tuple[Tensor, ...]:
     return allocate_gradients(arguments[5], arguments[6])
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(inputs[0], *output[1:], inputs[5])
+def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]) -> Found:
+    """Those of the tensors, by the kernels' backward pass."""
+    x, *_, cu_seqlens, _ = arguments
+    like = x, *saved[:4]
+    given = (torch.zeros_like(t) if c is None else c for c, t in zip(cotangents[:5], like, strict=True))
+    found: Found = backward(*given, x, *saved, cu_seqlens)
+    return found
 
 
-def differentiate(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-    saved = ctx.saved_tensors
-    given = (torch.zeros_like(t) if c is None else c for c, t in zip(cotangents[:5], saved[:5], strict=True))
-    return (*backward(*given, *saved), None, None)
+def definition(*arguments: Any) -> tuple[Tensor, ...]:
+    """The same output and blocks by the rule's definition."""
+    *tensors, cu_seqlens, _ = arguments
+    return RULES["srwm"].results(*tensors, cu_seqlens=cu_seqlens)
 
 
-forward.register_autograd(differentiate, setup_context=setup_context)
+forward.register_autograd(gradients, tensors=6, saves=tuple(range(1, 11)), definition=definition)
 
 
 @forward.register_vmap

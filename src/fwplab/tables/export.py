@@ -16,7 +16,7 @@ from rich.text import Text
 from fwplab.files import replaced
 from fwplab.record import Measurement, Member, Record, Score
 from fwplab.run import Rule, Run
-from fwplab.statistics import wilson
+from fwplab.tables.statistics import wilson
 
 Place = Callable[[Run], tuple[str, str]]
 """What names a run's cell: its panel in the study's figures, and its line there."""

@@ -12,8 +12,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from fwplab.plots.style import INK, STYLE, key, legend, look, measured_names, percent_axis
-from fwplab.statistics import Spread
-from fwplab.studies.scaling import LENGTHS, Cell
+from fwplab.studies.scaling import LENGTHS, ScalingRow
+from fwplab.tables.statistics import Spread
 
 LANGUAGES_A_ROW = 4
 PANELS = {"strings right\neverywhere (%)": 1.9, "norm of\nthe state": 1.5, "flat units\n(%)": 0.9}
@@ -25,7 +25,7 @@ TOO_HIGH = 1e30
 """Where the norm of a state that overflowed is drawn: above every panel."""
 
 
-def scaling_curves(cells: Sequence[Cell]) -> Figure:
+def scaling_curves(cells: Sequence[ScalingRow]) -> Figure:
     """Three panels a language against length of string, a line a mixer.
 
     Strings right everywhere: mean over seeds with its 95 % interval over new seeds (`seeds_interval`), and the better
@@ -73,7 +73,7 @@ def _columns(languages: Sequence[str]) -> tuple[Figure, list[tuple[Axes, Axes, A
     return figure, columns[: len(languages)]
 
 
-def _draw_language(accuracy: Axes, norm: Axes, flat: Axes, cells: Sequence[Cell]) -> None:
+def _draw_language(accuracy: Axes, norm: Axes, flat: Axes, cells: Sequence[ScalingRow]) -> None:
     percent_axis(accuracy)
     percent_axis(flat)
     norm.yaxis.grid(color=INK, alpha=0.15, linewidth=0.5)
@@ -96,7 +96,7 @@ def _median_and_ends(spread: Spread) -> tuple[float, float, float]:
     return spread.median, spread.lowest, spread.best
 
 
-def _draw_line(axes: Axes, cell: Cell, values: NDArray[np.float64], shift: float) -> None:
+def _draw_line(axes: Axes, cell: ScalingRow, values: NDArray[np.float64], shift: float) -> None:
     """One mixer, its lengths multiplied by `shift`: at each a marker at the first value, a bar between the others."""
     style = look(cell.mixer)
     lengths = [shift * reach.length for reach in cell.reaches]
@@ -108,7 +108,7 @@ def _draw_line(axes: Axes, cell: Cell, values: NDArray[np.float64], shift: float
         axes.plot(length, middle, style.marker, color=style.colour, markerfacecolor=fill, markersize=4)
 
 
-def _scale(axes: Axes, cells: Sequence[Cell]) -> None:
+def _scale(axes: Axes, cells: Sequence[ScalingRow]) -> None:
     """The axes of all panels of norms: those of single seeds may be out of all proportion, and do not count."""
     norms = [norm for cell in cells for reach in cell.reaches for norm in (reach.norm.lowest, reach.norm.median)]
     drawn = [norm for norm in norms if 0 < norm < math.inf] or [1.0]

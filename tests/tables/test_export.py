@@ -12,13 +12,13 @@ from rich.text import Text
 from tests.test_store import record_of
 
 from fwplab.cli import run as command
-from fwplab.export import PAGE, to_latex
 from fwplab.recipes import recipe
 from fwplab.record import Chance, Measurement, Record, Score, SplitSummary
 from fwplab.run import Run
 from fwplab.store import Store, restricted
 from fwplab.studies.ablation import Ablation, variations
 from fwplab.studies.robustness import Robustness
+from fwplab.tables.export import PAGE, to_latex
 
 READERS = {"csv": pyarrow.csv.read_csv, "parquet": pyarrow.parquet.read_table}
 PARTS = (("bin0", 2, 50), ("bin1", 51, 100), ("test", 51, 100))

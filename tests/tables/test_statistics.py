@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fwplab.statistics import seeds_interval, wilson
+from fwplab.tables.statistics import seeds_interval, wilson
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 20])

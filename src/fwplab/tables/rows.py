@@ -1,24 +1,19 @@
-"""The table of a study: one row a cell of model and language, its claim beside what was measured."""
+"""The rows of a table: one a cell of model and language, its claim beside what was measured."""
 
 import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from rich.table import Table
-from rich.text import Text
 
 from fwplab.errors import UserError
+from fwplab.recipes.history import History
 from fwplab.record import Member, Record
 from fwplab.run import Rule, Run
-from fwplab.statistics import spread, survival, wilson
+from fwplab.tables.statistics import survival, wilson
 
 LengthScores = tuple[int, int, tuple[float, ...]]
 """The shortest and longest length of a test set, and one accuracy a seed."""
-
-Cell = TypeVar("Cell")
 
 CLAIMS = ("solves", "fails", "")
 FEWEST = 3
@@ -34,7 +29,7 @@ class Row:
     the majority label everywhere, or the best label of each symbol. `fresh`: of each test set, whether its strings are
     others than those of the bins. `steps`: training steps of each seed; `solved_at`: the step of its first check that
     found both bins right. `looks`: how often the bins were looked at, each a chance for a rule that chooses the best.
-    `found_by`: the search behind the recipe.
+    `found_by`: where the recipe's numbers come from, None of a run that has no recipe.
     """
 
     mixer: str
@@ -57,7 +52,7 @@ class Row:
     looks: tuple[int, ...]
     claim: str
     verdict: str
-    found_by: str
+    found_by: History | None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -65,7 +60,7 @@ class Row:
         return wilson(self.solved, self.seeds)
 
 
-def row(records: Sequence[Record], rule: Rule, claim: str, found_by: str = "") -> Row:
+def row(records: Sequence[Record], rule: Rule, claim: str, found_by: History | None = None) -> Row:
     """The row of one cell. Its members may be spread over several records; one found twice counts once.
 
     Raises `UserError` where the records differ in more than their members: no row can speak for two specs; and where
@@ -208,138 +203,12 @@ def guess(record: Record, split: str, window: tuple[int, int] | None = None) -> 
     return found[0] if found else math.nan
 
 
-def recipes_behind(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """What the recipes say of their search, where a claim did not come out in every seed, and of which cells each does.
+def missed(rows: Iterable[Row]) -> list[Row]:
+    """The rows whose claim did not come out in every seed, and that have a recipe.
 
     A claim that failed is worth no more than the search that was tried.
     """
-    missed = [cell for cell in rows if cell.found_by and cell.verdict not in ("", "reproduced")]
-    return {
-        text: [f"{cell.mixer} on {cell.language}" for cell in missed if cell.found_by == text]
-        for text in dict.fromkeys(cell.found_by for cell in missed)
-    }
-
-
-def percent(share: float | None, decimals: int = 1) -> str:
-    """A share in percent, a dash for none; 100 and 0 are said of the exact values alone.
-
-    >>> percent(1.0), percent(0.9999), percent(0.00001), percent(0.0)
-    ('100.0', '99.9', '0.1', '0.0')
-    >>> percent(0.996, decimals=0), percent(None)
-    ('99', '-')
-    """
-    if share is None or math.isnan(share):
-        return "-"
-    least = 10**-decimals
-    shown = 100 * share
-    return f"{min(max(shown, least), 100 - least) if 0 < share < 1 else shown:.{decimals}f}"
-
-
-def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Plain JSON values of every row; accuracies and rates are shares in [0, 1], null where there is none."""
-    return [_row_to_json(row) for row in rows]
-
-
-def render_terminal(rows: Sequence[Row]) -> Table:
-    """The table for a terminal: two lines a cell, a heading a language."""
-    table = Table(
-        header_style="bold",
-        caption=(
-            "Accuracy: strings right at every position, in percent, of the checkpoint that the rule selects. "
-            "Interval: Wilson, 95 %. Guess: the better of the majority label and each symbol's best label. "
-            "Steps to solve: until a look first finds both bins right, median of the seeds that get there. Trained, "
-            "at most: steps, median of all seeds, and the budget. Looks: how often both bins were looked at, each a "
-            "chance for a rule that chooses the best."
-        ),
-        caption_justify="left",
-    )
-    table.add_column("model\nparameters / state", no_wrap=True)
-    table.add_column("solved\n95 % interval", no_wrap=True, justify="right")
-    table.add_column("Bin0 median, best\nguess", no_wrap=True, justify="right")
-    table.add_column("Bin1 median, best\nguess", no_wrap=True, justify="right")
-    table.add_column("steps to solve\ntrained, at most; looks", no_wrap=True, justify="right")
-    table.add_column("verdict\nclaim", min_width=14)
-    group = None
-    for cell in rows:
-        if (cell.language, cell.rule) != group:
-            group = cell.language, cell.rule
-            table.add_section()
-            table.add_row(Text.assemble((cell.language, "bold"), (f"  rule: {cell.rule}", "dim")))
-        table.add_row(*_terminal_cells(cell))
-    return table
-
-
-def add_by_language(
-    table: Table, cells: Sequence[Cell], language: Callable[[Cell], str], texts: Callable[[Cell], Sequence[str]]
-) -> None:
-    """Adds the cells' rows, a section with a heading for each language."""
-    heading = None
-    for cell in cells:
-        if language(cell) != heading:
-            heading = language(cell)
-            table.add_section()
-            table.add_row(f"[bold]{heading}[/bold]")
-        table.add_row(*texts(cell))
-
-
-def _terminal_cells(cell: Row) -> list[Text]:
-    low, high = cell.interval
-    bin0, bin1, steps = spread(cell.bin0), spread(cell.bin1), spread(cell.steps)
-    solved_at = [step for step in cell.solved_at if step is not None]
-    diverged = f", {cell.diverged} diverged" if cell.diverged else ""
-    styles = {"": "", "reproduced": "green", "partly": "yellow", "open": "dim"}
-    style = styles.get(cell.verdict.split(":")[0], "red")
-    return [
-        _two_lines(cell.mixer, f"{cell.parameters:,} / {cell.state_size:,}"),
-        _two_lines(f"{cell.solved} of {cell.seeds}{diverged}", f"{percent(low)}-{percent(high)}"),
-        _two_lines(f"{percent(bin0.median)}  {percent(bin0.best):>5}", percent(cell.chance_bin0)),
-        _two_lines(f"{percent(bin1.median)}  {percent(bin1.best):>5}", percent(cell.chance_bin1)),
-        _two_lines(
-            f"{spread(solved_at).median:,.0f}" if solved_at else "-",
-            f"{steps.median:,.0f}, {cell.max_steps:,}; {spread(cell.looks).median:,.0f}",
-        ),
-        _two_lines(cell.verdict or "-", f"claim: {cell.claim}" if cell.claim else "no claim", style),
-    ]
-
-
-def _two_lines(above: str, below: str, style: str = "") -> Text:
-    return Text.assemble((above, style), "\n", (below, "dim"))
-
-
-def _row_to_json(cell: Row) -> dict[str, Any]:
-    return {
-        "mixer": cell.mixer,
-        "language": cell.language,
-        "claim": cell.claim,
-        "verdict": cell.verdict,
-        "seeds": cell.seeds,
-        "solved": cell.solved,
-        "diverged": cell.diverged,
-        "interval": list(cell.interval),
-        "rule": cell.rule,
-        "bin0": _spread_to_json(cell.bin0),
-        "bin1": _spread_to_json(cell.bin1),
-        "test": [
-            {"shortest": low, "longest": high, "fresh": fresh} | _spread_to_json(shares)
-            for (low, high, shares), fresh in zip(cell.test, cell.fresh, strict=True)
-        ],
-        "chance": {"bin0": _number(cell.chance_bin0), "bin1": _number(cell.chance_bin1)},
-        "parameters": cell.parameters,
-        "state_size": cell.state_size,
-        "steps": list(cell.steps),
-        "solved_at": list(cell.solved_at),
-        "max_steps": cell.max_steps,
-        "looks": list(cell.looks),
-        "found_by": cell.found_by,
-    }
-
-
-def _spread_to_json(shares: tuple[float, ...]) -> dict[str, Any]:
-    return {"median": spread(shares).median, "best": spread(shares).best, "seeds": list(shares)}
-
-
-def _number(share: float) -> float | None:
-    return None if math.isnan(share) else share
+    return [row for row in rows if row.found_by and row.verdict not in ("", "reproduced")]
 
 
 def _only_spec(records: Sequence[Record]) -> Record:

@@ -1,0 +1,25 @@
+"""Machines as files: as facts, as a graph, as a drawing."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fwplab.errors import UserError
+from fwplab.files import replaced
+
+TEXTS = (".dot", ".json")
+
+
+def check_suffixes(paths: Sequence[Path], suffixes: Sequence[str] = TEXTS) -> None:
+    """A `UserError` for a path that ends otherwise."""
+    for path in paths:
+        if path.suffix.lower() not in suffixes:
+            raise UserError(f"no machine can be written as {path.name!r}; choose from: {', '.join(suffixes)}")
+
+
+def write_text(path: Path, facts: dict[str, Any], graph: Callable[[], str]) -> None:
+    """Writes the facts as .json, or the graph as .dot, whole or not at all."""
+    with replaced(path) as temporary:
+        text = graph() if path.suffix.lower() == ".dot" else json.dumps(facts, indent=2) + "\n"
+        temporary.write_text(text, "utf-8")

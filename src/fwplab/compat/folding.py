@@ -1,0 +1,100 @@
+"""Trained layers with more parameters than the published ones, written as published layers that compute the same."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fwplab.errors import UserError
+from fwplab.mixers import MixerSpec
+from fwplab.mixers.delta_net import DeltaNet
+from fwplab.mixers.recurrent_delta import RecurrentDelta
+from fwplab.model import Model, ModelSpec, build
+
+Weights = dict[str, Tensor]
+
+
+@torch.no_grad()
+def fold_split_delta_net(model: Model, spec: ModelSpec) -> Model:
+    """Folds a one-layer `split-delta-net` into the published DeltaNet: the same labels from the published weights.
+
+    The layer reads the embedding alone. So its gates and values are functions of the symbol, and DeltaNet's rate and
+    value can be the same functions: `beta = e`, and the value is `v w / e`. The rows of SlowNet that make them solve
+
+        y_s r = logit e_s;   y_s V = v_s w_s / e_s    for every symbol s,
+
+    where `y_s` is the normalised embedding. The solution is exact where the `y_s` are linearly independent, and the
+    smallest one is taken. Query, key and all other weights stay.
+
+    model: the trained model.
+    spec: its shape.
+    Raises a `UserError` for another mixer, more than one layer, or dependent embeddings.
+    """
+    exact = copy.deepcopy(model).double()
+    layer: Any = exact.mixers[0]
+    if spec.layers != 1 or not hasattr(layer, "erase_bias"):
+        raise UserError(
+            f"only one layer of split-delta-net can be folded: choose such a model, not {spec.layers} layers"
+        )
+    weights, d = _doubled(model), layer.head_width
+    inputs = layer.layer_norm(exact.embedding.weight)
+    query, key, value, *logits = layer.project(inputs.unsqueeze(0))
+    _, _, value, rate = (part[0] for part in layer.features(query, key, value, *logits, last=None))
+    rank = int(torch.linalg.matrix_rank(inputs))
+    if rank < len(inputs):
+        raise UserError(f"{len(inputs)} embeddings span {rank} dimensions only: choose a model with independent ones")
+    # symbols, heads, d + 1: what the rows of values and rates must give
+    wanted = torch.cat([value, torch.logit(rate).unsqueeze(-1)], dim=-1)
+    solved = torch.linalg.pinv(inputs) @ wanted.flatten(1)
+    rows = weights["mixers.0.slow_net.weight"].unflatten(0, (spec.heads, -1))
+    folded = torch.cat([rows[:, : 2 * d], solved.T.unflatten(0, (spec.heads, -1))], dim=1)
+    weights["mixers.0.slow_net.weight"] = folded.flatten(0, 1)
+    for name in ("erase_bias", "write_bias"):
+        del weights[f"mixers.0.{name}"]
+    return _built(model, DeltaNet(), spec, weights)
+
+
+@torch.no_grad()
+def fold_rate_bias(model: Model, mixer: MixerSpec, spec: ModelSpec) -> Model:
+    """Folds the bias of the rates' logits of DeltaNet or Recurrent Delta into the published weights, at any depth.
+
+    LayerNorm gives `g x + c` with `sum(x) = 0`. For `u = 1 / g`, `u (g x + c) = u c` for every input: a constant. With
+    c moved along u to where `u c = |u|`, a multiple of u in a row of SlowNet is a bias, and undoes the move of c in the
+    other rows.
+
+    model: the trained model.
+    mixer: its mixer.
+    spec: its shape.
+    Raises a `UserError` for another mixer, or a LayerNorm with a weight of 0.
+    """
+    if not isinstance(mixer, DeltaNet | RecurrentDelta):
+        raise UserError(f"{type(mixer).__name__} has no bias to fold: choose delta-net or recurrent-delta")
+    weights = _doubled(model)
+    for layer in range(len(model.mixers)):
+        at = f"mixers.{layer}."
+        if f"{at}rate_bias" not in weights:
+            continue
+        gain, shift = weights[f"{at}layer_norm.weight"], weights[f"{at}layer_norm.bias"]
+        if not gain.all():
+            raise UserError("a LayerNorm with a weight of 0 cannot carry a bias: choose a model without one")
+        direction = 1 / gain
+        size = direction.norm()
+        moved = shift + (size - direction @ shift) / size**2 * direction
+        rows = weights[f"{at}slow_net.weight"].unflatten(0, (spec.heads, -1))
+        constant = rows @ (shift - moved)
+        constant[:, -1] += weights.pop(f"{at}rate_bias")
+        weights[f"{at}slow_net.weight"] = (rows + constant.unsqueeze(-1) * direction / size).flatten(0, 1)
+        weights[f"{at}layer_norm.bias"] = moved
+    return _built(model, type(mixer)(), spec, weights)
+
+
+def _doubled(model: Model) -> Weights:
+    return {name: parameter.detach().double().clone() for name, parameter in model.named_parameters()}
+
+
+def _built(model: Model, mixer: DeltaNet | RecurrentDelta, spec: ModelSpec, weights: Weights) -> Model:
+    readout = model.readout
+    made = build(mixer, spec, model.embedding.num_embeddings, readout.out_features, seed=0)
+    made.to(readout.weight.dtype).load_state_dict(weights)
+    return made

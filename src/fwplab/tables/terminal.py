@@ -1,0 +1,58 @@
+"""Tables for a terminal."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from rich.table import Table
+from rich.text import Text
+
+from fwplab.tables.columns import NOTES, SHOWN
+from fwplab.tables.rows import Row
+
+AnyRow = TypeVar("AnyRow")
+
+COLOURS = {"": "", "reproduced": "green", "partly": "yellow", "open": "dim"}
+"""Of a kind of cell; any other is red."""
+
+
+def render_terminal(rows: Sequence[Row]) -> Table:
+    """The table for a terminal: two lines a cell, a heading a language."""
+    accuracy = "Accuracy: strings right at every position, in percent, of the checkpoint that the rule selects."
+    table = Table(header_style="bold", caption=f"{accuracy} {NOTES}", caption_justify="left")
+    for column in SHOWN:
+        table.add_column(
+            "\n".join(column.heading),
+            justify="left" if column.left else "right",
+            no_wrap=not column.wraps,
+            min_width=14 if column.wraps else None,
+        )
+    group = None
+    for row in rows:
+        if (row.language, row.rule) != group:
+            group = row.language, row.rule
+            table.add_section()
+            table.add_row(Text.assemble((row.language, "bold"), (f"  rule: {row.rule}", "dim")))
+        table.add_row(*_texts(row))
+    return table
+
+
+def add_by_language(
+    table: Table, cells: Sequence[AnyRow], language: Callable[[AnyRow], str], texts: Callable[[AnyRow], Sequence[str]]
+) -> None:
+    """Adds the cells' rows, a section with a heading for each language."""
+    heading = None
+    for cell in cells:
+        if language(cell) != heading:
+            heading = language(cell)
+            table.add_section()
+            table.add_row(f"[bold]{heading}[/bold]")
+        table.add_row(*texts(cell))
+
+
+def _texts(row: Row) -> list[Text]:
+    texts = []
+    for column in SHOWN:
+        above, below = column.lines(row)
+        colour = COLOURS.get(column.kind(row), "red") if column.kind else ""
+        texts.append(Text.assemble((above, colour), "\n", (below, "dim")))
+    return texts

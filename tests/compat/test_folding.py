@@ -1,0 +1,106 @@
+"""Layers folded into published ones: the same logits, from weights that the published code loads."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from fwplab.compat.folding import fold_rate_bias, fold_split_delta_net
+from fwplab.compat.irie2023 import MODELS, PositionalModel, load_checkpoint, published_state
+from fwplab.errors import UserError
+from fwplab.mixers import MixerSpec
+from fwplab.mixers.delta_net import DeltaNet
+from fwplab.mixers.linear_transformer import LinearTransformer
+from fwplab.mixers.recurrent_delta import RecurrentDelta
+from fwplab.mixers.split_delta_net import SplitDeltaNet
+from fwplab.model import Model, ModelSpec, build
+
+SHAPE = ModelSpec(hidden=12, layers=1, heads=3)
+EPSILON = torch.finfo(torch.float64).eps
+
+
+def randomised(mixer: MixerSpec, spec: ModelSpec = SHAPE, symbols: int = 4) -> Model:
+    """A model whose weights are all away from their starting values, LayerNorms and biases too."""
+    made = build(mixer, spec, symbols, 3, seed=0).double()
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return made
+
+
+def tokens(symbols: int = 4) -> Tensor:
+    return torch.randint(symbols, (3, 40), generator=torch.Generator().manual_seed(1))
+
+
+def through_the_published_code(model: Model, model_type: int, heads: int) -> Model:
+    """The model that a checkpoint of the published code with these weights is."""
+    loaded = load_checkpoint(published_state(model), model_type, num_heads=heads)
+    assert isinstance(loaded, Model)
+    return loaded
+
+
+@pytest.mark.parametrize("erase_bias", [-12.0, -6.0, 0.0, 3.0])
+def test_a_split_layer_is_folded_into_the_published_delta_net(erase_bias: float) -> None:
+    model = randomised(SplitDeltaNet(erase_bias=erase_bias, gate_scale=3.0))
+    folded = through_the_published_code(fold_split_delta_net(model, SHAPE), 2, 3)
+    wanted = model(tokens())
+    # A value is w / e times a write: its rounding comes back e times, over 40 positions, and through the pseudoinverse.
+    inputs = model.mixers[0].layer_norm(model.embedding.weight).detach()
+    bound = 100 * 40 * float(torch.linalg.cond(inputs)) * EPSILON
+    assert (folded(tokens()) - wanted).abs().max() <= bound * wanted.abs().max()
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(("kind", "number"), [(DeltaNet, 2), (RecurrentDelta, 7)])
+def test_a_bias_of_the_rates_is_folded_into_layer_norm(kind: type[MixerSpec], number: int, layers: int) -> None:
+    spec = ModelSpec(hidden=12, layers=layers, heads=3)
+    mixer = kind(rate_bias=-5.0, value_scale=20.0)  # type: ignore[call-arg]
+    model = randomised(mixer, spec)
+    folded = through_the_published_code(fold_rate_bias(model, mixer, spec), number, 3)
+    assert "mixers.0.rate_bias" in dict(model.named_parameters())
+    torch.testing.assert_close(folded(tokens()), model(tokens()), rtol=1e-10, atol=1e-10)
+
+
+def test_a_model_without_a_bias_stays_as_it_is() -> None:
+    model = randomised(DeltaNet())
+    folded = fold_rate_bias(model, DeltaNet(), SHAPE)
+    assert torch.equal(folded(tokens()), model(tokens()))
+
+
+def test_folding_leaves_the_model_alone_and_keeps_its_precision() -> None:
+    mixer = SplitDeltaNet()
+    model = randomised(mixer).float()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    folded = fold_split_delta_net(model, SHAPE)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert {parameter.dtype for parameter in folded.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("number", sorted(MODELS))
+def test_published_weights_come_back_as_they_went(number: int) -> None:
+    model = randomised(MODELS[number].mixer, ModelSpec(hidden=12, layers=1, heads=3))
+    again = load_checkpoint(published_state(model), number, num_heads=None if number in (0, 10) else 3)
+    assert torch.equal(again(tokens()), model(tokens()))
+
+
+def test_a_table_of_positions_has_no_published_state_here() -> None:
+    model = PositionalModel(randomised(DeltaNet()), torch.zeros(5, 12, dtype=torch.float64))
+    with pytest.raises(UserError, match="without a table of positions"):
+        published_state(model)
+
+
+def test_what_cannot_be_folded_is_refused() -> None:
+    deep = ModelSpec(hidden=12, layers=2, heads=3)
+    with pytest.raises(UserError, match="one layer of split-delta-net"):
+        fold_split_delta_net(randomised(SplitDeltaNet(), deep), deep)
+    with pytest.raises(UserError, match="one layer of split-delta-net"):
+        fold_split_delta_net(randomised(DeltaNet()), SHAPE)
+    with pytest.raises(UserError, match=r"13 embeddings span 1[12] dimensions"):
+        fold_split_delta_net(randomised(SplitDeltaNet(), symbols=13), SHAPE)
+    with pytest.raises(UserError, match="delta-net or recurrent-delta"):
+        fold_rate_bias(randomised(LinearTransformer()), LinearTransformer(), SHAPE)
+    gone, biased = randomised(DeltaNet(rate_bias=-1.0)), DeltaNet(rate_bias=-1.0)
+    with torch.no_grad():
+        gone.get_parameter("mixers.0.layer_norm.weight")[2] = 0
+    with pytest.raises(UserError, match="weight of 0"):
+        fold_rate_bias(gone, biased, SHAPE)

@@ -1,0 +1,45 @@
+"""Options made from specs: only what is given replaces what a preset says, and the help is the spec's."""
+
+import pytest
+
+from fwplab.cli import run as command
+from fwplab.cli.console import parse
+from fwplab.cli.search import SearchCommand
+from fwplab.cli.training import Train
+from fwplab.recipes.space import Space
+from fwplab.run import PROTOCOLS, Run
+
+CELL = ["--language", "parity", "--mixer", "srwm"]
+
+
+def run_of(*words: str) -> Run:
+    """The run that `fwplab train` makes of these words."""
+    run: Run = parse(Train, [*CELL, *words], "").run()
+    return run
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_preset_holds_where_nothing_is_said(name: str) -> None:
+    assert run_of("--protocol", name).protocol == PROTOCOLS[name]
+
+
+def test_what_is_said_holds_though_it_is_another_presets_default() -> None:
+    protocol = run_of("--protocol", "strict", "--patience", "1", "--max-steps", "7", "--test-strings", "9").protocol
+    assert (protocol.patience, protocol.max_steps, protocol.splits.test_strings) == (1, 7, 9)
+    assert (protocol.selection, protocol.stop) == ("strict", "in_distribution")
+
+
+def test_the_space_of_a_search_is_that_of_its_options() -> None:
+    plain = parse(SearchCommand, CELL, "")
+    assert plain.search().space == Space()
+    narrow = parse(SearchCommand, [*CELL, "--hidden", "8", "--head-width", "4", "--switch", "rate_bias=-1,-4"], "")
+    assert narrow.search().space == Space(hidden=(8,), head_width=(4,), switches={"rate_bias": (-1, -4)})
+
+
+def test_the_help_has_the_sentences_and_defaults_of_the_specs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
+    assert f"Steps of training at most. (default: {PROTOCOLS['paper'].max_steps:,})" in text
+    patience = ", ".join(f"{protocol.patience} of {name}" for name, protocol in PROTOCOLS.items())
+    assert f"before training ends. (default: {patience})" in text

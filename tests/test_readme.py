@@ -1,0 +1,19 @@
+"""What the README shows of Python works as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    *members, last = capsys.readouterr().out.splitlines()
+    assert [re.sub(r"\d+ steps", "N steps", line) for line in members] == [
+        f"seed {seed}: solved after N steps" for seed in (0, 1)
+    ]
+    assert last == "9,474 parameters; aaaa is labelled 0 1 0 1"

@@ -1,0 +1,56 @@
+"""What comes with the package: its runs keep their keys, its records and its checkpoints can be read."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from fwplab.archive import open_archive, shipped_checkpoints
+from fwplab.checkpoint import load_checkpoint
+from fwplab.run import Run, from_dict
+
+BASELINES = sorted(path.parent for path in Path(str(files("fwplab") / "baselines")).glob("*/runs.parquet"))
+
+
+def test_there_are_shipped_runs() -> None:
+    assert {folder.name for folder in BASELINES} >= {"ablation", "irie2023", "robustness"}
+    assert shipped_checkpoints()
+
+
+@pytest.mark.parametrize("folder", BASELINES, ids=lambda folder: folder.name)
+def test_the_key_of_every_shipped_run_is_that_of_its_spec(folder: Path) -> None:
+    """The expected keys stand in the file: they were written when the runs were trained."""
+    written = pyarrow.parquet.read_table(folder / "runs.parquet").to_pylist()
+    keys = {row["key"]: from_dict(Run, json.loads(row["spec"])).key for row in written}
+    assert len(keys) == len(written) > 0
+    assert {key: computed for key, computed in keys.items() if computed != key} == {}
+
+
+@pytest.mark.parametrize("folder", BASELINES, ids=lambda folder: folder.name)
+def test_every_shipped_record_is_read_whole(folder: Path) -> None:
+    members = pyarrow.parquet.read_table(folder / "members.parquet").to_pylist()
+    measured = pyarrow.parquet.read_table(folder / "measurements.parquet").to_pylist()
+    splits = pyarrow.parquet.read_table(folder / "splits.parquet").to_pylist()
+    with open_archive(folder) as store:
+        records = store.records()
+    assert sum(len(record.members) for record in records) == len(members)
+    assert sum(len(member.measured) for record in records for member in record.members) == len(measured)
+    assert sum(len(record.splits) for record in records) == len(splits)
+    counts = sorted((row["split"], row["strings"], row["distinct"], row["in_train"]) for row in splits)
+    read = [each for record in records for each in record.splits]
+    # They count repeats of the training set; what is read counts distinct strings, as everywhere.
+    repeats = sorted((s.split, s.strings, s.distinct, s.strings if s.split == "train" else s.in_train) for s in read)
+    assert repeats == counts
+    assert all(each.in_train == each.distinct for each in read if each.split == "train")
+
+
+@pytest.mark.parametrize("path", shipped_checkpoints(), ids=lambda path: path.stem)
+def test_every_shipped_checkpoint_is_one_of_a_shipped_run(path: Path) -> None:
+    checkpoint = load_checkpoint(path)
+    keys = pyarrow.parquet.read_table(path.parent.parent / "runs.parquet")["key"].to_pylist()
+    assert checkpoint.run.key in keys
+    assert path.name.startswith(checkpoint.run.key)
+    model = checkpoint.model()
+    assert set(model.state_dict()) == set(checkpoint.weights)

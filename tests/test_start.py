@@ -1,0 +1,421 @@
+"""How a process starts and ends: what it imports, what signals and broken streams do, and what a bad plug-in spoils."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fwplab
+from fwplab.catalogue import Catalogue
+from fwplab.cli import run
+from fwplab.cli.commands import COMMANDS, Group, load_class
+from fwplab.constructions import CONSTRUCTIONS
+from fwplab.languages import LANGUAGES
+from fwplab.mixers import MIXERS
+from fwplab.smfa.examples import EXAMPLES
+from fwplab.studies import STUDIES
+
+FWPLAB = [sys.executable, "-m", "fwplab"]
+HEAVY = ("torch", "streamlit", "ray", "pandas", "matplotlib", "pyarrow", "sqlalchemy", "optuna", "sklearn", "scipy")
+
+IMPORTED = """
+import sys
+{code}
+print(*({{name.partition(".")[0] for name in sys.modules}} & set({names!r})), file=sys.stderr)
+"""
+
+
+def imported(code: str, names: tuple[str, ...]) -> set[str]:
+    """Which of these packages a process has imported after `code`."""
+    script = IMPORTED.format(code=code, names=names)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stderr.split("\n")[-2].split())
+
+
+def places() -> dict[str, str]:
+    """The class of every command and action, by the words that ask for it."""
+    found = {}
+    for name, entry in COMMANDS.items():
+        if isinstance(entry, Group):
+            found |= {f"{name} {action}": place for action, place in entry.actions.items()}
+        else:
+            found[name] = entry
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        ("", ("numpy",)),
+        ("--help", ("numpy",)),
+        ("--version", ("numpy",)),
+        ("study --help", ("numpy",)),
+        ("study list", ("numpy",)),
+        ("study list --json", ("numpy",)),
+        ("mixers list", ("numpy",)),
+        ("languages list", ()),
+        ("languages --json", ()),
+        ("languages label parity 01", ()),
+        ("explore --help", ("numpy",)),
+        ("corpus import --help", ()),
+        ("fly", ("numpy",)),
+    ],
+)
+def test_a_list_or_help_imports_nothing_heavy(words: str, more: tuple[str, ...]) -> None:
+    assert imported(f"from fwplab.cli import run\nrun({words.split()!r})", (*HEAVY, *more)) == set()
+
+
+@pytest.mark.parametrize("words", ["train --help", "study run --help", "search --help"])
+def test_help_of_what_trains_imports_no_page_cluster_or_figure(words: str) -> None:
+    names = ("streamlit", "ray", "pandas", "matplotlib", "optuna", "sklearn", "aalpy", "jinja2")
+    assert imported(f"from fwplab.cli import run\nrun({words.split()!r})", names) == set()
+
+
+def test_the_package_offers_its_names_and_imports_them_when_they_are_used() -> None:
+    assert imported("import fwplab\nassert set(fwplab.__all__) <= set(dir(fwplab))", (*HEAVY, "numpy")) == set()
+    assert imported("import fwplab\nfwplab.language('parity')", HEAVY) == set()
+    assert imported("import fwplab\nfwplab.Run", ("torch",)) == {"torch"}
+    for name in fwplab.__all__:
+        assert getattr(fwplab, name) is not None
+    with pytest.raises(AttributeError, match="module 'fwplab' has no attribute 'nothing'"):
+        fwplab.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_mixer_is_made_by_name_and_switches() -> None:
+    assert fwplab.mixer("delta_net") == MIXERS.load("delta-net")()
+    assert fwplab.mixer("srwm", rate_bias=-2.0, same_start=True).rate_bias == -2.0  # type: ignore[attr-defined]
+    for name, switches, complaint in [
+        ("mamba", {}, "unknown mixer 'mamba'"),
+        ("srwm", {"magic": 1}, "SRWM has no field 'magic'"),
+        ("srwm", {"same_start": "no"}, "same_start of SRWM is true or false"),
+    ]:
+        with pytest.raises(ValueError, match=complaint):
+            fwplab.mixer(name, **switches)
+
+
+@pytest.mark.parametrize("catalogue", [MIXERS, STUDIES, LANGUAGES, CONSTRUCTIONS, EXAMPLES], ids=lambda c: c.kind)
+def test_what_is_read_from_a_file_is_what_its_class_says(catalogue: Catalogue[Any]) -> None:
+    attributes = {"study": ("title", "question"), "language": ("symbols", "hierarchy")}.get(
+        catalogue.kind, ("__doc__",)
+    )
+    for name in catalogue.own_names():
+        kind = catalogue.load(name)
+        read = catalogue.read(name, *attributes)
+        assert [" ".join(str(read[each]).split()) for each in attributes] == [
+            " ".join(str(getattr(kind, each)).split()) for each in attributes
+        ]
+
+
+def test_help_lists_every_command_with_the_summary_of_its_class(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--help"], ["-h"]):
+        assert run(words) == 0
+        text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        for name, entry in COMMANDS.items():
+            doc = entry.summary if isinstance(entry, Group) else (load_class(entry).__doc__ or "").partition("\n\n")[0]
+            assert f"• {name} {' '.join(doc.split())}" in text
+    for words, place in places().items():
+        assert run([*words.split(), "--help"]) == 0
+        assert capsys.readouterr().out.startswith(f"usage: fwplab {words} [-h]")
+        assert load_class(place).__doc__
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"fwplab {fwplab.__version__}\n"
+
+
+# Signals
+
+
+def begun(words: list[str], **options: Any) -> subprocess.Popen[str]:
+    """A command that handles signals already, in a group of its own."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    process = subprocess.Popen([*FWPLAB, *words], text=True, start_new_session=True, **pipes)
+    deadline = time.monotonic() + 60
+    while not handles(process.pid, signal.SIGTERM):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return process
+
+
+def handles(pid: int, number: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+TRAIN = ["train", "--language", "parity", "--mixer", "lstm", "--hidden", "8", "--seeds", "2"]
+TRAIN += ["--max-steps", "100000", "--check-every", "100000"]
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+def assert_ended(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """One line and the code of the signal, and nothing that waits for ever."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert out == ""
+    assert err == f"fwplab: {WORDS[number]}; the same command goes on where this one stopped\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells when the handlers are there")
+@pytest.mark.parametrize("seed", range(20))
+def test_a_signal_in_the_first_two_seconds_is_one_line(seed: int, home: Path) -> None:
+    generator = random.Random(seed)
+    number = generator.choice((signal.SIGINT, signal.SIGTERM))
+    process = begun([*TRAIN, "--workers", str(generator.choice((1, 2)))])
+    time.sleep(generator.uniform(0, 2))
+    (os.killpg if generator.random() < 0.5 else os.kill)(process.pid, number)
+    assert_ended(process, number)
+    assert [path for path in home.rglob("*") if path.name.startswith((".", "tmp"))] == []
+
+
+def workers_of(pid: int) -> list[int]:
+    """The children of a process that have children's threads of their own, which trains: not the resource tracker."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+            found.append(int(child))
+    return found
+
+
+def wait_for(condition: Any) -> Any:
+    deadline = time.monotonic() + 60
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value
+
+
+def no_longer(pids: list[int]) -> None:
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what runs")
+@pytest.mark.parametrize("number", WORDS)
+@pytest.mark.parametrize("group", [True, False], ids=["group", "driver"])
+def test_a_signal_while_workers_start_is_one_line_and_leaves_none(number: signal.Signals, group: bool) -> None:
+    process = begun([*TRAIN, "--workers", "2"])
+    workers = wait_for(lambda: workers_of(process.pid))
+    (os.killpg if group else os.kill)(process.pid, number)
+    assert_ended(process, number)
+    no_longer(workers)
+
+
+SEARCH = ["search", "--language", "parity", "--mixer", "lstm", "--trials", "100", "--strings", "10000000"]
+SEARCH += ["--members", "1", "--workers", "2"]
+
+
+def trials(state: str) -> int:
+    """How many trials of all searches are in this state."""
+    database = Path(os.environ["FWPLAB_HOME"]) / "searches.sqlite"
+    if not database.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(database)) as connection, contextlib.suppress(sqlite3.OperationalError):
+        (number,) = connection.execute("SELECT COUNT(*) FROM trials WHERE state = ?", [state]).fetchone()
+        return int(number)
+    return 0  # no table yet
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what runs")
+@pytest.mark.parametrize("group", [True, False], ids=["group", "driver"])
+def test_a_search_that_is_terminated_puts_its_trials_back(group: bool) -> None:
+    pytest.importorskip("optuna")
+    process = begun(SEARCH)
+    wait_for(lambda: trials("RUNNING") == 2)
+    time.sleep(1)  # until both are past the line that begins a trial
+    workers = workers_of(process.pid)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
+    assert_ended(process, signal.SIGTERM)
+    no_longer(workers)
+    assert {state: trials(state) for state in ("RUNNING", "FAIL", "WAITING")} == {"RUNNING": 0, "FAIL": 2, "WAITING": 2}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what runs")
+def test_the_workers_of_a_search_end_with_a_killed_driver() -> None:
+    pytest.importorskip("optuna")
+    process = begun(SEARCH, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    workers = wait_for(lambda: workers_of(process.pid))
+    process.kill()
+    process.wait()
+    no_longer(workers)
+
+
+def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
+    code = (
+        "import signal\nfrom fwplab.cli import signals\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nsignals.install()"
+    )
+    check = "assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN and callable(signal.getsignal(signal.SIGTERM))"
+    subprocess.run([sys.executable, "-c", f"{code}\n{check}"], check=True)
+
+
+def test_ray_leaves_the_answer_to_a_signal_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    from fwplab.engines.ray import Ray
+
+    def answer(number: int, frame: Any) -> None:
+        pass
+
+    def init(**options: Any) -> None:  # as Ray's own does
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+
+    monkeypatch.setattr("fwplab.engines.ray.ray.init", init)
+    before = signal.signal(signal.SIGTERM, answer)
+    try:
+        Ray()._start()
+        assert signal.getsignal(signal.SIGTERM) is answer
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+SWALLOWED = """
+import os, signal, sys
+from fwplab.cli import commands, main
+
+class Finalised:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+def converts():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise RecursionError("what an interrupted import may raise")
+
+def swallows():
+    Finalised()
+    return 0
+
+commands.read_command = lambda arguments: globals()[arguments[0]]
+main()
+"""
+
+
+@pytest.mark.parametrize(("what", "number"), [("converts", signal.SIGINT), ("swallows", signal.SIGTERM)])
+def test_an_interrupt_that_others_change_or_lose_ends_the_process_all_the_same(
+    what: str, number: signal.Signals
+) -> None:
+    done = subprocess.run([sys.executable, "-c", SWALLOWED, what], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + number
+    assert done.stderr.splitlines() == [f"fwplab: {WORDS[number]}; the same command goes on where this one stopped"]
+
+
+# Streams
+
+
+def shell(line: str) -> tuple[int, list[str]]:
+    """The exit code and the lines on standard error of a command line, `fwplab` being this one."""
+    line = f'fwplab() {{ "{sys.executable}" -m fwplab "$@"; }}; {line}'
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("words", ["languages list", "study show irie2023", "--help", "mixers show lstm --json"])
+def test_a_reader_that_has_gone_is_no_fault(words: str) -> None:
+    assert shell(f"fwplab {words} | true; exit ${{PIPESTATUS[0]}}") == (0, [])
+
+
+@pytest.mark.parametrize("words", ["languages list", "study list --json", "--help"])
+def test_an_answer_that_cannot_be_written_is_one_line(words: str) -> None:
+    assert shell(f"fwplab {words} >&-") == (1, ["fwplab: standard output is closed, so that no answer can be written"])
+    if Path("/dev/full").exists():
+        full = (1, ["fwplab: cannot write to standard output: No space left on device"])
+        assert shell(f"fwplab {words} >/dev/full") == full
+        assert shell(f"PYTHONUNBUFFERED=1 fwplab {words} >/dev/full") == full
+
+
+def test_a_complaint_that_cannot_be_written_changes_no_exit_code() -> None:
+    assert shell("fwplab fly 2>&-") == (2, [])
+    assert shell("fwplab --version 2>&-") == (0, [])
+
+
+# Plug-ins of others
+
+BAD = {
+    "missing": ("import nowhere_to_be_found\n", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+    "wrong": ("def\n", "SyntaxError: invalid syntax"),
+    "leaves": ("import sys\nsys.exit(7)\n", "SystemExit: 7"),
+    "raises": ("raise ValueError('two\\nlines')\n", "ValueError: two"),
+    "empty": ("", "AttributeError: module 'bad_empty' has no attribute 'Thing'"),
+    "other": ("class Thing:\n    pass\n", ""),
+}
+
+
+@pytest.fixture(params=BAD)
+def bad(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """An installed plug-in of every kind that is broken, and why."""
+    text, why = BAD[request.param]
+    (tmp_path / f"bad_{request.param}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    point = f"bad_{request.param}:Thing"
+    monkeypatch.setattr("fwplab.catalogue._installed", lambda group: [EntryPoint(f"bad-{request.param}", point, group)])
+    return f"bad-{request.param}", why
+
+
+LISTS = ["languages list", "mixers list", "study list", "constructions list", "smfa list"]
+
+
+@pytest.mark.parametrize("words", LISTS)
+def test_a_broken_plugin_is_named_and_left_out_of_a_list(
+    words: str, bad: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, why = bad
+    assert run([*words.split(), "--json"]) == 0
+    answer, error = capsys.readouterr()
+    listed = [fact["name"] for fact in json.loads(answer)]
+    assert len(listed) > 5
+    assert not any("bad" in each for each in listed)
+    (line,) = error.splitlines()
+    assert name.replace("-", "_") in line.replace("-", "_")
+    assert " is left out: " in line
+    assert why in line
+    assert run(words.split()) == 0
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
+@pytest.mark.parametrize(
+    "words", ["languages show", "mixers show", "study show", "constructions show", "smfa show", "train --mixer"]
+)
+def test_a_broken_plugin_that_is_asked_for_is_one_line(
+    words: str, bad: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, why = bad
+    more = ["--language", "parity"] if "train" in words else []
+    assert run([*words.split(), name, *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert why in line
+    assert f"bad_{name.removeprefix('bad-')}:Thing" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [("report nothing", "the studies: irie2023"), ("study run irie2023 --measure-only", "choose from: freezing")],
+)
+def test_a_broken_plugin_is_no_choice(
+    words: str, complaint: str, bad: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words.split()) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_good_plugin_beside_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "good_layer.py").write_text(
+        "from fwplab.mixers.lstm import LSTM\n\nclass Mine(LSTM):\n    'A layer of mine.'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(
+        "fwplab.catalogue._installed", lambda group: [EntryPoint("mine", "good_layer:Mine", "fwplab.mixers")]
+    )
+    assert MIXERS.read("mine", "__doc__") == {"__doc__": "A layer of mine."}
+    assert "mine" in set(MIXERS.names()) - set(MIXERS.own_names())
