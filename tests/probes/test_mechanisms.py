@@ -27,7 +27,7 @@ def small(mixer: str) -> Run:
     return Run("parity", MIXERS.load(mixer)(), (0, 1), (5e-3, 5e-3), ModelSpec(hidden=8, layers=1, heads=2), PROTOCOL)
 
 
-MECHANISMS = [name for name in STUDIES.names() if issubclass(STUDIES.load(name), Mechanism)]
+MECHANISMS = [name for name in STUDIES.own_names() if issubclass(STUDIES.load(name), Mechanism)]
 
 
 def test_there_are_mechanisms() -> None:

@@ -91,7 +91,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         del sys.modules[module]
 
 
-@pytest.mark.parametrize("name", STUDIES.names())
+@pytest.mark.parametrize("name", STUDIES.own_names())
 def test_a_study_has_the_name_of_its_file_and_figures_by_name(name: str) -> None:
     study = STUDIES.load(name)()
     assert study.name == name

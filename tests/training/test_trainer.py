@@ -313,7 +313,7 @@ def test_a_spec_survives_json_and_its_key_is_stable() -> None:
     assert from_dict(Run, to_dict(run)) == run
     assert from_dict(Run, to_dict(run)).key == run.key
     assert small_run(learning_rates=(1e-4,)).key != run.key
-    assert len({small_run(name).key for name in MIXERS.own_names()}) == len(MIXERS.names())
+    assert len({small_run(name).key for name in MIXERS.own_names()}) == len(MIXERS.own_names())
     with pytest.raises(UserError, match="no field 'sedes'; choose from: language"):
         from_dict(Run, {"sedes": 3})
 

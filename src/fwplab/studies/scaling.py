@@ -89,11 +89,11 @@ class Scaling(Study):
     def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
         """Right strings, first errors, norm and saturation at every length that has strings."""
         run, model = checkpoint.run, checkpoint.model().eval()
-        spoken = load_language(run.language)
+        language = load_language(run.language)
         found: list[Measurement] = []
         for length in LENGTHS:
             if length <= GROWING_TO or run.mixer.constant_memory:
-                values = _at(model, spoken, length, checkpoint)
+                values = _at(model, language, length, checkpoint)
                 found += [Measurement(self.name, checkpoint.rule, length, name, v) for name, v in values.items()]
         return found
 
@@ -146,14 +146,14 @@ class Scaling(Study):
         return table
 
 
-def _at(model: Model, spoken: Language, length: int, checkpoint: Checkpoint) -> dict[str, float]:
+def _at(model: Model, language: Language, length: int, checkpoint: Checkpoint) -> dict[str, float]:
     """What is measured on the strings of the longest admissible length up to `length`; nothing if there is none."""
-    admissible = spoken.lengths(max(1, length - 16), length)
+    admissible = language.lengths(max(1, length - 16), length)
     if not admissible:
         return {}
     generator = np.random.default_rng([SEED, length])
-    words = sorted(set(spoken.sample([admissible[-1]] * STRINGS, generator)))
-    data = encode(spoken, words)
+    words = sorted(set(language.sample([admissible[-1]] * STRINGS, generator)))
+    data = encode(language, words)
     errors = [error for error in first_errors(model, data) if error is not None]
     norms, flats = [], []
     for piece in stream_chunks(model, data):
