@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,19 @@ class Recipe:
         return Run(self.language, self.mixer, seeds, rates, self.model, replace(protocol, **budget))
 
 
+def has_recipe(language: str, mixer: str) -> bool:
+    """Whether the package has a recipe for this cell; both are names of the catalogues."""
+    return _file(language, mixer).is_file()
+
+
+def _file(language: str, mixer: str) -> Traversable:
+    return files("fwplab") / "recipes" / language / f"{mixer}.json"
+
+
 def recipe(language: str, mixer: str) -> Recipe:
     """The recipe of a cell; a `UserError` that says how to make one if there is none."""
     language, mixer = LANGUAGES.name_of(LANGUAGES.load(language)), MIXERS.name_of(MIXERS.load(mixer))
-    place = files("fwplab") / "recipes" / language / f"{mixer}.json"
+    place = _file(language, mixer)
     if not place.is_file():
         raise UserError(
             f"no recipe for {mixer} on {language}; make one: fwplab search --language {language} --mixer {mixer}"

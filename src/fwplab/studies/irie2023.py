@@ -7,7 +7,7 @@ from fwplab.data.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.model.model import ModelSpec
 from fwplab.recipes.history import History
-from fwplab.recipes.recipe import recipe
+from fwplab.recipes.recipe import has_recipe, recipe
 from fwplab.studies.study import Draw, Study
 from fwplab.tables.rows import Row, by_cell, missed, row
 from fwplab.training.record import Record
@@ -112,9 +112,10 @@ class Irie2023(Study):
 def _found_by(record: Record) -> History | None:
     """What the recipe says of its numbers; nothing for a run that is not the recipe's."""
     one = record.run.member(record.run.seeds[0])
-    own = recipe(one.language, one.mixer_name if one.mixer_name in MODELS else Irie2023.template_mixer)
+    searched = has_recipe(one.language, one.mixer_name)
+    own = recipe(one.language, one.mixer_name if searched else Irie2023.template_mixer)
     trained = own.run(one.seeds)
-    if one.mixer_name not in MODELS:
+    if not searched:
         trained = replace(trained, mixer=one.mixer, code=one.code)
     return own.found_by if trained == one else None
 

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from fwplab.engines.engine import Observer
 from fwplab.errors import UserError
-from fwplab.mixers import MIXERS
+from fwplab.mixers import MIXERS, MixerSpec
+from fwplab.recipes.recipe import has_recipe, recipe
 from fwplab.storage.store import Store, restricted
 from fwplab.studies import STUDIES
 from fwplab.tables.columns import to_json
@@ -57,14 +58,14 @@ class Study(ABC):
     def runs_of(self, mixers: Collection[str], *, quick: bool, seeds: int | None = None) -> list[Run]:
         """The runs of these mixers alone.
 
-        One that is not among the study's own is trained as the `template_mixer` is, if there is any, and comes after
-        the others of its language.
+        A mixer that is not among the study's own comes after the others of its language. It is trained by its own
+        recipe where the package has one, else as the `template_mixer` is; without a `template_mixer` it has no runs.
         """
         every = self.runs(quick=quick, seeds=seeds)
         own = {run.mixer_name for run in every}
         others = [MIXERS.load(mixer)() for mixer in mixers if mixer not in own]
         templates = [run for run in every if run.mixer_name == self.template_mixer]
-        added = [replace(run, mixer=mixer, code=None) for run in templates for mixer in others]
+        added = [_added_run(run, mixer, quick=quick) for run in templates for mixer in others]
         asked = [run for run in every if run.mixer_name in mixers]
         languages = list(dict.fromkeys(run.language for run in every))
         return sorted(asked + added, key=lambda run: languages.index(run.language)) if added else asked
@@ -133,6 +134,13 @@ class Study(ABC):
         from fwplab.plots import steps_to_solve
 
         return steps_to_solve(records, self.place)
+
+
+def _added_run(template: Run, mixer: MixerSpec, *, quick: bool) -> Run:
+    name = MIXERS.name_of(type(mixer))
+    if not quick and has_recipe(template.language, name):
+        return recipe(template.language, name).run(template.seeds)
+    return replace(template, mixer=mixer, code=None)
 
 
 def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:
