@@ -6,6 +6,7 @@
 // The tape's slots keep e; the backward pass reads the other arguments again.
 #pragma once
 
+#include "run.h"
 #include "segments.h"
 
 namespace fwplab {
@@ -245,5 +246,35 @@ struct Delta {
         return states;
     }
 };
+
+}  // namespace fwplab
+
+#include "held.h"
+
+namespace fwplab {
+namespace {
+
+template <class O>
+struct Common<Delta<O, Writing::additive>> {
+    using Narrow = std::conditional_t<register_bytes == 32, Known<16>, Known<>>;
+    using Wide = Quick<32, 64>;
+};
+template <class O>
+struct Common<Delta<O, Writing::erasing>> : Common<Delta<O, Writing::additive>> {};
+template <class O>
+using Additive = Delta<O, Writing::additive>;
+template <class O>
+using Erasing = Delta<O, Writing::erasing>;
+template <class O>
+using Gated = Delta<O, Writing::gated>;
+
+}  // namespace
+
+FWPLAB_RULE(linear, forward, (narrow_forward<Additive, false>), DeltaForward)
+FWPLAB_RULE(linear, backward, (narrow_backward<Additive, false>), DeltaBackward)
+FWPLAB_RULE(delta, forward, (narrow_forward<Erasing, true>), DeltaForward)
+FWPLAB_RULE(delta, backward, (narrow_backward<Erasing, true>), DeltaBackward)
+FWPLAB_RULE(gated_delta, forward, forward<Gated>, DeltaForward)
+FWPLAB_RULE(gated_delta, backward, backward<Gated>, DeltaBackward)
 
 }  // namespace fwplab

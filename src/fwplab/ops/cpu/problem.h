@@ -122,7 +122,7 @@ class Walk {
         if (group->problem.lengths && present() != running) seat();
     }
 
-    // Asks for what the walk comes to in `ahead` steps, where a register's strands are too many streams for the processor to foresee.
+    // Asks for what the walk comes to in `ahead` steps, where a register's strands are too many streams for the hardware prefetcher.
     FWPLAB_INLINE void prefetch(int ahead, int n) const {
         if constexpr (S < 4) return;
         constexpr int line = 64 / sizeof(T);

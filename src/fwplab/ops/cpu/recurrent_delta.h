@@ -5,6 +5,7 @@
 // The tape's slots keep [q | k | e | h | b], and where the rule is varied (variation.h) what q and k were divided by.
 #pragma once
 
+#include "run.h"
 #include "variation.h"
 
 namespace fwplab {
@@ -275,5 +276,50 @@ struct RecurrentDelta {
         return states;
     }
 };
+
+namespace {
+
+template <class O>
+struct Common<RecurrentDelta<O, false>> {
+    using Narrow = std::conditional_t<register_bytes == 32, Known<4, 8, 16>, Quick<4, 8>>;
+    using Wide = std::conditional_t<register_bytes == 32, Known<32, 64>, Quick<16, 32, 64>>;
+};
+template <class O>
+constexpr bool lanes_alone<RecurrentDelta<O, true>> = true;
+
+template <class O>
+using PaperRecurrentDelta = RecurrentDelta<O, false>;
+template <class O>
+using VariedRecurrentDelta = RecurrentDelta<O, true>;
+
+// `slow_gradients`: [heads, 3 d d + d], the gradients of R_q, R_k, R_v and r_b of every head.
+template <template <class> class Rule>
+int recurrent_delta_backward(const Problem& problem, const RecurrentDeltaBackward& a, void* tape, std::int64_t bytes, void* slow_gradients) {
+    return guarded([&] {
+        with_order<Rule>(problem, [&](auto order) {
+            using O = decltype(order);
+            using T = typename O::Scalar;
+            const Rule<O> rule(problem);
+            const std::int64_t d = problem.width, size = 3 * d * d + d, groups = problem.groups();
+            std::vector<T> shares(problem.heads * groups * size);
+            for_groups<O>(problem, rule, tape, bytes, [&](const auto& group, const auto& own, Workspace& space) {
+                rule.backward(a, group, own, shares.data() + (group.head * groups + group.index) * size, groups * size, space);
+            });
+            T* sum = static_cast<T*>(slow_gradients);
+            for (std::int64_t head = 0; head < problem.heads; head++)
+                add_shares(sum + head * size, shares.data() + head * groups * size, groups, size);
+        });
+    });
+}
+
+}  // namespace
+
+FWPLAB_RULE(recurrent_delta, forward, (either_forward<PaperRecurrentDelta, VariedRecurrentDelta>), RecurrentDeltaForward)
+
+FWPLAB_EXPORT int fwplab_recurrent_delta_backward(const Problem* problem, const RecurrentDeltaBackward* a, void* tape, std::int64_t bytes,
+                                                  void* slow_gradients) {
+    return problem->variation ? recurrent_delta_backward<VariedRecurrentDelta>(*problem, *a, tape, bytes, slow_gradients)
+                              : recurrent_delta_backward<PaperRecurrentDelta>(*problem, *a, tape, bytes, slow_gradients);
+}
 
 }  // namespace fwplab

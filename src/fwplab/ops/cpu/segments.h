@@ -28,7 +28,7 @@ struct Tape {
     bool begins_segment(std::int64_t t) const { return std::uint32_t(t) % std::uint32_t(segment) == 0; }  // 32 bits divide faster
 
     // Asks for one of `shares` parts of what step t will use of the tape: its slot, and of the saved W as much as comes to a step, of the
-    // one where its segment ends (edge 1) or begins (0). The memory is slow, and the processor's own foresight ends with a page.
+    // one where its segment ends (edge 1) or begins (0). The memory is slow, and the hardware prefetcher stops at a page boundary.
     FWPLAB_INLINE void prefetch(std::int64_t t, int edge, int share, int shares) const {
         if (!start || t < 0 || t >= length) return;
         constexpr int line = sizeof(V) < 64 ? 64 / sizeof(V) : 1;

@@ -5,6 +5,7 @@
 // The tape's slots keep [x | q | k | b | r], and where the rule is varied (variation.h) what q and k were divided by.
 #pragma once
 
+#include "run.h"
 #include "variation.h"
 
 namespace fwplab {
@@ -269,5 +270,26 @@ struct Srwm {
         return states;
     }
 };
+
+namespace {
+
+template <class O>
+struct Common<Srwm<O, false>> {
+    using Narrow = Quick<4, 8>;
+    using Wide = Quick<16, 32, 64>;
+};
+
+template <class O>
+constexpr bool lanes_alone<Srwm<O, true>> = true;
+
+template <class O>
+using PaperSrwm = Srwm<O, false>;
+template <class O>
+using VariedSrwm = Srwm<O, true>;
+
+}  // namespace
+
+FWPLAB_RULE(srwm, forward, (either_forward<PaperSrwm, VariedSrwm>), SrwmForward)
+FWPLAB_RULE(srwm, backward, (either_backward<PaperSrwm, VariedSrwm>), SrwmBackward)
 
 }  // namespace fwplab
