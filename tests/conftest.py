@@ -1,5 +1,6 @@
 """Shapes are checked while testing, uninitialised memory is NaN, and nobody's own records are touched."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-RULES = ("delta", "delta_product", "elementwise", "linear", "recurrent_delta", "srwm")
+OPERATORS = Path(next(iter(importlib.util.find_spec("fwplab").submodule_search_locations))) / "ops"  # type: ignore[union-attr, arg-type]
+RULES = [file.stem for file in OPERATORS.glob("*.py") if "\nRULE = Rule(" in file.read_text()]
 install_import_hook([f"fwplab.ops.{rule}" for rule in RULES], "beartype.beartype")
 
 import torch  # noqa: E402

@@ -7,7 +7,7 @@ from tests.ops.test_rules import worst
 from torch import Tensor
 
 from fwplab.errors import UserError
-from fwplab.ops.packing import count_sequences
+from fwplab.ops.packing import check_bounds
 
 LENGTHS = {
     "few": [5, 0, 3],
@@ -90,7 +90,7 @@ def test_a_sequence_does_not_feel_its_neighbours(name: str) -> None:
 )
 def test_bounds_that_do_not_fit_are_refused(bad: list[float]) -> None:
     with pytest.raises(UserError, match="cu_seqlens must be whole numbers"):
-        count_sequences("delta", torch.zeros(1, 5, 1, 2), torch.tensor(bad))
+        check_bounds("delta", torch.tensor(bad), 1, 5)
 
 
 def test_a_packed_batch_is_a_batch_of_one() -> None:

@@ -58,13 +58,15 @@ def test_compiles_into_one_graph() -> None:
 def test_what_does_not_fit_is_named() -> None:
     query, key, value, state = draw("linear", 1, 3, 1, 2)
     with pytest.raises(UserError, match=r"linear: value is \[1, 2, 1, 2\]"):
-        triton.linear(query, key, value[:, :2], state)
+        triton.run("linear", query, key, value[:, :2], state)
     with pytest.raises(UserError, match="choose from: float32, bfloat16, float64"):
-        triton.linear(query.half(), key.half(), value.half(), state.float())
+        triton.run("linear", query.half(), key.half(), value.half(), state.float())
     with pytest.raises(UserError, match="float64 for all or none"):
-        triton.linear(query, key.float(), value, state)
+        triton.run("linear", query, key.float(), value, state)
     with pytest.raises(UserError, match="width 1 to 128, not 129"):
-        triton.srwm(*(torch.zeros(1, 1, 1, 129), *(torch.zeros(1, 1, 129, columns) for columns in (129, 129, 129, 4))))
+        triton.run(
+            "srwm", *(torch.zeros(1, 1, 1, 129), *(torch.zeros(1, 1, 129, columns) for columns in (129, 129, 129, 4)))
+        )
 
 
 def test_where_it_cannot_run_the_error_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +75,7 @@ def test_where_it_cannot_run_the_error_says_why(monkeypatch: pytest.MonkeyPatch)
     assert triton.info()["why"] == "there is no GPU"
     assert triton.checked("linear") == "there is no GPU"
     with pytest.raises(UserError, match="there is no GPU; choose from: auto, reference"):
-        triton.linear(*draw("linear", 1, 3, 1, 2))
+        triton.run("linear", *draw("linear", 1, 3, 1, 2))
 
 
 def test_importing_the_package_does_not_import_triton() -> None:

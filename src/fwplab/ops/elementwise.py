@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fwplab.ops import cpu, triton
 from fwplab.ops.rule import Rule
-from fwplab.ops.scan import Forms, Scan, scan_of
+from fwplab.ops.scan import Scan, scan_of
 
 
 def elementwise(
@@ -28,7 +27,7 @@ def elementwise(
     Raises `UserError` for an unknown backend, or one that cannot run.
     """
     state = None if initial_state is None else (initial_state,)
-    return RULE.run(FORMS, backend, (z, f), (w_z, w_f), state=state, cu_seqlens=cu_seqlens)
+    return RULE.run(backend, (z, f), (w_z, w_f), state=state, cu_seqlens=cu_seqlens)
 
 
 def step(cell: Tensor, z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor) -> Tensor:
@@ -56,20 +55,10 @@ def loop(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> Scan:
     return scan_of(cells, z, start, cell)
 
 
-def compiled(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
-    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    return Scan(*cpu.elementwise(z, f, w_z, w_f, cell, cu_seqlens))
-
-
-def on_gpu(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
-    """The kernels of `fwplab.ops.triton`."""
-    return Scan(*triton.elementwise(z, f, w_z, w_f, cell, cu_seqlens))
-
-
-FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}
 RULE = Rule(
     "elementwise",
     reference,
+    forms={"loop": loop},
     sequences={"z": "batch time heads d", "f": "batch time heads d"},
     slow={"w_z": "heads d", "w_f": "heads d"},
     state={"initial_state": "sequences heads d"},

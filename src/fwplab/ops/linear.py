@@ -5,9 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from fwplab.ops import cpu, triton
 from fwplab.ops.rule import Rule
-from fwplab.ops.scan import Forms, Scan, scan_of
+from fwplab.ops.scan import Scan, scan_of
 
 
 def linear(
@@ -27,9 +26,8 @@ def linear(
     (compiled, for values as wide as keys), `chunk` (matrix products), `triton` (GPU), `reference`.
     Source: arXiv 2310.16076, equations 1 to 3. Raises `UserError` for an unknown backend or bounds that do not fit.
     """
-    forms = FORMS if key.shape[-1] == value.shape[-1] else UNEQUAL_FORMS
     state = None if initial_state is None else (initial_state,)
-    return RULE.run(forms, backend, (query, key, value), state=state, cu_seqlens=cu_seqlens)
+    return RULE.run(backend, (query, key, value), state=state, cu_seqlens=cu_seqlens)
 
 
 def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,22 +86,11 @@ def from_chunks(tensor: Tensor, time: int) -> Tensor:
     return joined if joined.shape[1] == time else joined[:, :time].clone()
 
 
-def compiled(query: Tensor, key: Tensor, value: Tensor, state: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
-    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    return Scan(*cpu.linear(query, key, value, state, cu_seqlens))
-
-
-def on_gpu(query: Tensor, key: Tensor, value: Tensor, state: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
-    """The kernels of `fwplab.ops.triton`."""
-    return Scan(*triton.linear(query, key, value, state, cu_seqlens))
-
-
-UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk, "triton": on_gpu}
-"""The forms for values that are not as wide as the keys."""
-FORMS: Forms = {**UNEQUAL_FORMS, "cpu": compiled}
 RULE = Rule(
     "linear",
     reference,
     sequences={"query": "batch time heads key", "key": "batch time heads key", "value": "batch time heads value"},
     state={"initial_state": "sequences heads key value"},
+    forms={"chunk": chunk},
+    square=True,
 )

@@ -4,11 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fwplab.ops import cpu, triton
 from fwplab.ops.delta import step as delta_step
 from fwplab.ops.linear import step as additive_step
 from fwplab.ops.rule import Rule
-from fwplab.ops.scan import Forms, Scan, scan_of
+from fwplab.ops.scan import Scan, scan_of
 from fwplab.ops.variation import PAPER, Variation, varied
 
 
@@ -40,8 +39,8 @@ def recurrent_delta(
     """
     sequences = query, key, value, beta
     slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
-    forms = varied("recurrent_delta", FORMS, variation, fixed="rewritten")
-    return RULE.run(forms, backend, sequences, slow, state=initial_state, cu_seqlens=cu_seqlens)
+    forms = varied("recurrent_delta", RULE.forms, variation, fixed="rewritten")
+    return RULE.run(backend, sequences, slow, state=initial_state, cu_seqlens=cu_seqlens, forms=forms)
 
 
 def step(
@@ -133,36 +132,10 @@ def loop(
     return Scan(unfolded, (weight.unflatten(0, (batch, heads)), last.transpose(0, 1)))
 
 
-def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None, variation: Variation = PAPER) -> Scan:
-    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    output, weight, last = cpu.recurrent_delta(*arguments, cu_seqlens=cu_seqlens, variation=variation.code)
-    return Scan(output, (weight, last))
-
-
-def on_gpu(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    beta: Tensor,
-    recurrent_query: Tensor,
-    recurrent_key: Tensor,
-    recurrent_value: Tensor,
-    recurrent_beta: Tensor,
-    weight: Tensor,
-    last: Tensor,
-    *,
-    cu_seqlens: Tensor | None = None,
-) -> Scan:
-    """The kernels of `fwplab.ops.triton`."""
-    slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
-    output, weight, last = triton.recurrent_delta(query, key, value, beta, *slow, weight, last, cu_seqlens)
-    return Scan(output, (weight, last))
-
-
-FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}
 RULE = Rule(
     "recurrent_delta",
     reference,
+    forms={"loop": loop},
     sequences={
         "query": "batch time heads d",
         "key": "batch time heads d",

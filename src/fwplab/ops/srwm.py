@@ -4,10 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fwplab.ops import cpu, triton
 from fwplab.ops.packing import count_sequences
-from fwplab.ops.rule import Rule
-from fwplab.ops.scan import Forms, Scan, scan_of
+from fwplab.ops.rule import Inputs, Rule
+from fwplab.ops.scan import Scan, scan_of
 from fwplab.ops.variation import PAPER, PARTS, Variation, varied
 
 
@@ -39,8 +38,8 @@ def srwm(
     blocks: tuple[Tensor, ...] = initial_state or (w_y, w_q, w_k, w_b)
     if blocks[0].dim() == 3:
         blocks = tuple(block.expand(count, *block.shape) for block in blocks)
-    forms = varied("srwm", FORMS, variation, fixed="feedback")
-    return RULE.run(forms, backend, (x,), state=blocks, cu_seqlens=cu_seqlens)
+    forms = varied("srwm", RULE.forms, variation, fixed="feedback")
+    return RULE.run(backend, (x,), state=blocks, cu_seqlens=cu_seqlens, forms=forms)
 
 
 def step(state: tuple[Tensor, ...], x: Tensor, variation: Variation = PAPER) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -89,22 +88,17 @@ def loop(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
     return Scan(joined.unflatten(0, (batch, heads)).transpose(1, 2), state)
 
 
-def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None, variation: Variation = PAPER) -> Scan:
-    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    output, *state = cpu.srwm(*arguments, cu_seqlens=cu_seqlens, variation=variation.code)
-    return Scan(output, tuple(state))
+def smaller(drawn: Inputs) -> Inputs:
+    """Blocks divided by the root of their rows."""
+    return {name: tensor if name == "x" else tensor * tensor.shape[-2] ** -0.5 for name, tensor in drawn.items()}
 
 
-def on_gpu(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
-    """The kernels of `fwplab.ops.triton`."""
-    output, *state = triton.srwm(x, w_y, w_q, w_k, w_b, cu_seqlens)
-    return Scan(output, tuple(state))
-
-
-FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}
 RULE = Rule(
     "srwm",
     reference,
+    begins=True,
+    cases={"srwm": smaller},
+    forms={"loop": loop},
     sequences={"x": "batch time heads d"},
     state={
         "w_y": "sequences heads d d",

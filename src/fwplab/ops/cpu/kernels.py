@@ -55,7 +55,12 @@ class Strided(ctypes.Structure):
 
 def strided(tensor: Tensor, batch: int, row: int, head: int) -> Strided:
     """A tensor with its strides in elements."""
-    place = Strided(tensor.data_ptr(), batch, row, head)
+    data = tensor.data_ptr()
+    if not data and tensor.numel():  # zeros that PyTorch has not written anywhere
+        sizes = zip(tensor.shape, tensor.stride(), strict=True)
+        tensor = torch.zeros(1 + sum((size - 1) * stride for size, stride in sizes), dtype=tensor.dtype)
+        data = tensor.data_ptr()
+    place = Strided(data, batch, row, head)
     place.tensor = tensor
     return place
 
@@ -78,17 +83,23 @@ def weight(tensor: Tensor) -> Strided:
     return strided(tensor, 0, tensor.stride(1) if tensor.dim() == 3 else 0, tensor.stride(0))
 
 
-def check(rule: str, like: Tensor, **expected: tuple[Tensor, tuple[int, ...]]) -> None:
-    """The library reads memory by these shapes: whatever differs in shape, dtype or device is a `UserError`."""
+def check(rule: str, like: Tensor, **expected: tuple[Tensor | None, tuple[int, ...]]) -> None:
+    """The library reads memory by these shapes: whatever differs in shape, dtype or device is a `UserError`.
+
+    An argument that is None is not there.
+    """
     if like.dtype not in (torch.float32, torch.float64):
         raise UserError(f"{rule}: dtype {like.dtype} is not supported on the CPU; choose from: float32, float64")
-    for name, (tensor, shape) in {"the first input": (like, like.shape), **expected}.items():
-        if tensor.layout is not torch.strided or tensor.device.type != "cpu":
-            raise UserError(f"{rule}: {name} is {tensor.layout} on {tensor.device}; the kernels take strided on cpu")
-        if tensor.shape != shape or tensor.dtype != like.dtype:
+    if like.layout is not torch.strided or not like.is_cpu:
+        raise UserError(f"{rule}: the first input is {like.layout} on {like.device}; the kernels take strided on cpu")
+    dtype, device, dense = like.dtype, like.device, torch.strided
+    for name, (tensor, shape) in expected.items():
+        if tensor is None:
+            continue
+        if tensor.shape != shape or tensor.dtype != dtype or tensor.device != device or tensor.layout is not dense:
             raise UserError(
                 f"{rule}: {name} is {tensor.dtype} {list(tensor.shape)} on {tensor.device}, "
-                f"not {like.dtype} {list(shape)} on {like.device}"
+                f"not {dtype} {list(shape)} on {device}"
             )
 
 
@@ -196,7 +207,7 @@ def address(tape: Tensor) -> tuple[int | None, int]:
     return (tape.data_ptr(), tape.shape[1]) if tape.numel() else (None, 0)
 
 
-def kept(tape: Tensor, grad_output: Tensor) -> Tensor:
+def require_tape(tape: Tensor, grad_output: Tensor) -> Tensor:
     """The tape for a backward pass, which without one is a forward pass called with `keep=False` for tensors that need
     gradients."""
     if grad_output.numel() and not tape.numel():
@@ -208,12 +219,12 @@ SCALES = 2
 """Vectors more that a varied rule keeps of each step (variation.h)."""
 
 
-def unknown_tape(like: Tensor, keep: bool, cut: Callable[[], Tensor], cu_seqlens: Tensor | None) -> Tensor:
+def unknown_tape(like: Tensor, keep: bool, allocate: Callable[[], Tensor], cu_seqlens: Tensor | None) -> Tensor:
     """A tape without values, for tracing: its size for a packed batch depends on the lengths."""
     if not keep:
         return like.new_empty(like.shape[2], 0, dtype=torch.uint8)
     if cu_seqlens is None:
-        return cut()
+        return allocate()
     return like.new_empty(like.shape[2], torch.library.get_ctx().new_dynamic_size(), dtype=torch.uint8)
 
 
