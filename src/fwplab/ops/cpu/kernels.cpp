@@ -299,9 +299,6 @@ FWPLAB_EXPORT double fwplab_multiply_add(std::int64_t is_double, std::int64_t ro
                      : multiply_add<float, register_bytes / sizeof(float)>(rounds, &sink.single);
 }
 
-// How many segments' states had to be rebuilt since the library was loaded, because undoing their updates lost too much.
-FWPLAB_EXPORT std::int64_t fwplab_rebuilt_segments() { return rebuilt_segments(); }
-
 // The tape, if any, has `bytes` for each head.
 #define FWPLAB_RULE(name, pass, run, Arguments)                                                                                   \
     FWPLAB_EXPORT int fwplab_##name##_##pass(const Problem* problem, const Arguments* a, void* tape, std::int64_t bytes) {         \
