@@ -116,8 +116,9 @@ struct Delta {
                     alpha[m] = exponential(O::load_number(walk[5], m));
                     for (int c = 0; c < n; c++) read[c] *= alpha[m], o_m[c] *= alpha[m];
                 }
+                for (int c = 0; c < n && erases; c++) e[m * n + c] -= read[c];
+                if constexpr (erases) walk.silence(e + m * n, n, m);
                 for (int c = 0; c < n; c++) {
-                    if constexpr (erases) e[m * n + c] -= read[c];
                     u_m[c] = b * e[m * n + c];
                     o_m[c] += overlap * u_m[c];
                 }
@@ -157,7 +158,7 @@ struct Delta {
         for (int i = 0; i < d; i++) group.load_row(G + i * n, matrix, a.grad_last_weight, i, d);
         if (group.length) O::load(adjoint.keys + last % 2 * quantity, n, walk[2], d);
         for (int m = 0; m < M && group.length; m++)
-            multiply<O, 1>(adjoint.key_G + m * n, 0, adjoint.keys + last % 2 * quantity + m * n, 0, G + m * matrix, d, n);
+            read_in_turn<O>(adjoint.key_G + m * n, adjoint.keys + last % 2 * quantity + m * n, G + m * matrix, d, n);
         walk_back(
             tape, states, [&](std::int64_t begin, std::int64_t end) { rebuild(a, group, tape, begin, end, states, adjoint); },
             [&](std::int64_t begin, std::int64_t end) {
@@ -188,6 +189,7 @@ struct Delta {
             for (int c = 0; c < n; c++) key_G[c] += overlap * o[c];  // the gradient of the update
             if constexpr (erases) O::store_number(walk[7], dot<O>(key_G, e + m * n, n), m);
             for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
+            if constexpr (erases) walk.silence(grad_v, n, m);
             tape.prefetch(t - tape.segment, 0, m, M);
             const V grad_decay = pass_back<O, writing>(W + m * matrix, x.G + m * matrix, d, n, decay, {q_m, k_m, k_before + m * n},
                                                        {o, grad_v, u}, x.sum_q, x.sum_k, key_G);

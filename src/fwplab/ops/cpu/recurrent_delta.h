@@ -87,6 +87,8 @@ struct RecurrentDelta {
             parts.template normalise<O>(addresses, scales, d);
             V b[M], overlap[M];
             for (int m = 0; m < M; m++) {
+                walk.silence(now + m * slot, 2 * n, m);
+                walk.silence(now + m * slot + 3 * n, n, m);
                 const V *q = now + m * slot, *h = q + 3 * n;
                 b[m] = partial_dot<O>(h, feedback_beta, n);
                 overlap[m] = partial_dot<O>(q, q + n, n);
@@ -103,11 +105,13 @@ struct RecurrentDelta {
                 update_and_read<O, 2, false>(W + m * matrix, d, n, V{}, k_before + m * slot, u_m, {k, q}, {read, o_m});
                 tape.prefetch(t + 1, 1, m, M);
                 q[4 * n] = b[m];
+                for (int c = 0; c < n; c++) e[c] -= parts.erased(read[c]);
+                walk.silence(e, n, m);
                 for (int c = 0; c < n; c++) {
-                    e[c] -= parts.erased(read[c]);
                     u_m[c] = b[m] * e[c];
                     o_m[c] += overlap[m] * u_m[c];
                 }
+                walk.silence(o_m, n, m);
             }
             if (tape && tape.begins_segment(t)) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
             O::store(walk[4], o, n, d);
@@ -148,7 +152,7 @@ struct RecurrentDelta {
         WalkBack walk(group, places, group.length - 1, -1);
         for (int i = 0; i < d; i++) group.load_row(G + i * n, matrix, a.grad_last_weight, i, d);
         for (int m = 0; m < M && group.length; m++)
-            multiply<O, 1>(adjoint.key_G + m * n, 0, tape.step(group.length - 1) + m * slot + n, 0, G + m * matrix, d, n);
+            read_in_turn<O>(adjoint.key_G + m * n, tape.step(group.length - 1) + m * slot + n, G + m * matrix, d, n);
         walk_back(
             tape, states, [&](std::int64_t begin, std::int64_t end) { rebuild(tape, begin, end, states, adjoint.u); },
             [&](std::int64_t begin, std::int64_t end) {
@@ -157,7 +161,7 @@ struct RecurrentDelta {
                     walk.prefetch(ahead, d);
                     O::load(adjoint.grad_output, n, walk[0], d);
                     for (int c = 0; c < quantity; c++) adjoint.o[c] += adjoint.grad_output[c];
-                    step_back(t, states + (t - begin) * M * matrix, tape, adjoint, grad);
+                    step_back(walk, t, states + (t - begin) * M * matrix, tape, adjoint, grad);
                     for (int j = 0; j < 3; j++) O::store(walk[1 + j], grad + j * n, grad_size, d);
                     for (int m = 0; m < M; m++) O::store_number(walk[4], grad[m * grad_size + 3 * n], m);
                     feed_back(tape.step(t), grad, adjoint.o, slow);
@@ -183,7 +187,8 @@ struct RecurrentDelta {
     }
 
     // One step: from the adjoint after it to the one before it and the gradients [q_x | k_x | v_x | b_x]. W is the one before the step.
-    FWPLAB_INLINE void step_back(std::int64_t t, const V* W, const Tape<V>& tape, const Adjoint& adjoint, V* grads) const {
+    FWPLAB_INLINE void step_back(const WalkBack& walk, std::int64_t t, const V* W, const Tape<V>& tape, const Adjoint& adjoint,
+                                 V* grads) const {
         const V* now = tape.step(t);
         V overlap[M], kept[M], grad_b[M];
         for (int m = 0; m < M; m++) {
@@ -201,6 +206,7 @@ struct RecurrentDelta {
             for (int c = 0; c < n; c++) key_G[c] += overlap[m] * adjoint.o[m * n + c];  // the gradient of the update
             grad_b[m] = partial_dot<O>(key_G, e, n);
             for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
+            walk.silence(grad_v, n, m);
         }
         O::reduce(grad_b);
         for (int m = 0; m < M; m++) {
@@ -226,6 +232,7 @@ struct RecurrentDelta {
             scales[a] = now + a / 2 * slot + 4 * n + 1 + a % 2;
         }
         parts.template normalise_backward<O>(gradients, addresses, scales, n);
+        for (int m = 0; m < M; m++) walk.silence(grads + m * grad_size, grad_size, m);
     }
 
     // The gradient of the output before: h fed back [q_x | k_x | v_x | b_x], and h is what was made of it.

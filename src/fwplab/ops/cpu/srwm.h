@@ -90,8 +90,7 @@ struct Srwm {
                 V* row = now + m * slot;
                 for (int c = 0; c < n; c++) row[c] = x[m * n + c];
                 for (int c = 3 * n; c < columns; c++) row[c] = parts.rate(row[c], c - 3 * n);
-                if (problem.lengths)  // a sequence that has ended writes nothing
-                    for (int c = 3 * n; c < columns; c++) row[c] *= O::present(walk.active(), m);
+                walk.silence(row, columns, m);
             }
             for (int m = 0; m < M; m++) {
                 V *row = now + m * slot, *q = row + n, *k = row + 2 * n, *r = row + columns;
@@ -99,6 +98,7 @@ struct Srwm {
                 for (int c = 0; c < columns; c++) r[c] = V{};
                 tape.prefetch(t + 1, 1, m, M);
                 multiply<O, 1>(r, 0, moved, 0, W + m * matrix, d, columns);
+                walk.silence(r, columns, m);
                 scale_blocks(u + m * columns, r, row + 3 * n);
             }
             k_before = now + 2 * n;
@@ -117,6 +117,8 @@ struct Srwm {
         V* grad_x;
     };
 
+    using WalkBack = Walk<O, 2, 1 << 1>;
+
     void backward(const SrwmBackward& a, const Group<O>& group, const Tape<V>& tape, Workspace& space) const {
         const std::int64_t length = group.length;
         const int padded = O::padded(d);
@@ -125,7 +127,7 @@ struct Srwm {
         const Adjoint adjoint{G, rows(columns), rows(padded), rows(columns), rows(columns), rows(columns), rows(columns),
                               rows(n), rows(padded), rows(padded)};
         const Strided* places[] = {&a.grad_output, &a.x};
-        Walk<O, 2, 1 << 1> walk(group, places, length - 1, -1);
+        WalkBack walk(group, places, length - 1, -1);
         load_matrix(group, G, a.grad_last_weight);
         for (int m = 0; m < M && length; m++) start(tape.step(length - 1) + m * slot, adjoint, m);
         walk_back(
@@ -134,7 +136,7 @@ struct Srwm {
                 for (std::int64_t t = end - 1; t >= begin; t--, walk.next()) {
                     walk.prefetch(ahead, d);
                     O::load(adjoint.z, columns, walk[0], d);
-                    step_back(t, states + (t - begin) * M * matrix, tape, adjoint);
+                    step_back(walk, t, states + (t - begin) * M * matrix, tape, adjoint);
                     O::store(walk[1], adjoint.grad_x, padded, d);
                 }
             });
@@ -146,7 +148,7 @@ struct Srwm {
         const V* G = adjoint.G + m * matrix;
         V* sum = adjoint.G_update + m * O::padded(d);
         scale_blocks(adjoint.u, now + columns, now + 3 * n);
-        multiply<O, 1>(adjoint.key_G + m * columns, 0, now + 2 * n, 0, G, d, columns);
+        read_in_turn<O>(adjoint.key_G + m * columns, now + 2 * n, G, d, columns);
         for (int i = 0; i < d; i++)
             for (int c = 0; c < columns; c++) sum[i] += G[i * columns + c] * adjoint.u[c];
         O::fold(sum, d);
@@ -154,7 +156,7 @@ struct Srwm {
 
     // One step, all teams. On entry the y block of z is the output's gradient. The teams go side by side through every stage, so that one
     // hides the latency of another. W is the one before the step.
-    FWPLAB_INLINE void step_back(std::int64_t t, const V* W, const Tape<V>& tape, const Adjoint& x) const {
+    FWPLAB_INLINE void step_back(const WalkBack& walk, std::int64_t t, const V* W, const Tape<V>& tape, const Adjoint& x) const {
         const V* now = tape.step(t);
         const V* before = t > 0 ? now - M * slot : now;  // at t = 0 what is made of it is not used
         for (int m = 0; m < M; m++) {
@@ -165,6 +167,7 @@ struct Srwm {
             O::fold_four(z + 3 * n, products);
             for (int c = 3 * n; c < columns; c++) z[c] *= parts.rate_slope(rate[c - 3 * n]);
             scale_blocks(x.grad_r + m * columns, key_G, rate);
+            walk.silence(x.grad_r + m * columns, columns, m);
         }
         for (int m = 0; m < M; m++) {
             tape.prefetch(t - tape.segment, 0, m, M);
@@ -186,6 +189,7 @@ struct Srwm {
             scale_blocks(x.u_before + m * columns, before + m * slot + columns, before + m * slot + 3 * n);
         }
         parts.template normalise_backward<O>(gradients, addresses, scales, n);
+        for (int m = 0; m < M; m++) walk.silence(x.z + m * columns, columns, m);
         for (int m = 0; m < M; m++)
             pass_back(W + m * matrix, x.G + m * matrix, {x.moved + m * n, now + m * slot, before + m * slot + 2 * n},
                       {x.grad_r + m * columns, x.z + m * columns, x.u_before + m * columns}, x.grad_x + m * O::padded(d),
