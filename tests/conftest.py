@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-OPERATORS = Path(next(iter(importlib.util.find_spec("fwplab").submodule_search_locations))) / "ops"  # type: ignore[union-attr, arg-type]
+PACKAGE = importlib.util.find_spec("fwplab")
+assert PACKAGE is not None
+assert PACKAGE.submodule_search_locations is not None
+OPERATORS = Path(PACKAGE.submodule_search_locations[0]) / "ops"
 RULES = [file.stem for file in OPERATORS.glob("*.py") if "\nRULE = Rule(" in file.read_text()]
 install_import_hook([f"fwplab.ops.{rule}" for rule in RULES], "beartype.beartype")
 

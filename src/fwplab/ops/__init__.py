@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-find()
+globals().update(find())  # a rule that is not imported above by name is here all the same
 
 
 def info(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, Any]:

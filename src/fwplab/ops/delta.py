@@ -23,15 +23,24 @@ def delta(
 ) -> Scan:
     """Error-correcting fast weights: `W_t = W_{t-1} + beta_t k_t^T (v_t - k_t W_{t-1})`, `o_t = q_t W_t`.
 
-    With `log_decay` (gated delta rule) `W_{t-1}` is first multiplied by `alpha_t = exp(log_decay_t)`, in the write and
-    in what the key reads; `log_decay <= 0`, minus infinity forgets everything.
-    `beta` is the write strength after its sigmoid; feature map and normalisation of query and key are the caller's.
-    With keys of length 1 and `beta` in (0, 2) (signed delta rule, arXiv 2411.12537) the transition
-    `I - beta k^T k` has eigenvalues in (-1, 1]; nothing else changes.
-    State: `W`, `[sequences, heads, key, value]`, zero at the start; `cu_seqlens` as for `linear`. Backends: `cpu`
-    (compiled, for values as wide as keys), `chunk` (WY form), `triton` (GPU), `reference`.
-    Source: arXiv 2310.16076, equation 8; gated: arXiv 2412.06464, equation 10, in row-vector form; chunkwise:
-    arXiv 2406.06484. Raises `UserError` for an unknown backend.
+    With `log_decay` (gated delta rule) `W_{t-1}` is first multiplied by `alpha_t = exp(log_decay_t)`, in both places.
+    With keys of length 1 and `beta` in (0, 2) (signed delta rule, arXiv 2411.12537) the transition `I - beta k^T k` has
+    eigenvalues in (-1, 1]. Feature map and normalisation of query and key are applied before.
+
+    - `query`, `key`: `[batch, time, heads, key]`.
+    - `value`: `[batch, time, heads, value]`.
+    - `beta`: `[batch, time, heads]`, the write strength, after its sigmoid.
+    - `log_decay`: `[batch, time, heads]`, at most 0; minus infinity forgets everything. None for no decay.
+    - `initial_state`: `W_0`, `[sequences, heads, key, value]`; zero if it is None.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled, for values as wide as keys), "chunk"
+      (WY form), "triton" (GPU), "reference".
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2310.16076, equation 8; gated: arXiv 2412.06464, equation 10, in row-vector form; chunkwise: arXiv
+    2406.06484.
     """
     state = None if initial_state is None else (initial_state,)
     return RULE.run(backend, (query, key, value, beta, log_decay), state=state, cu_seqlens=cu_seqlens)

@@ -26,9 +26,20 @@ def delta_product(
 
     The transition of a position is the product `(I - beta_n k_n^T k_n) ... (I - beta_1 k_1^T k_1)`. With keys of length
     1 and `beta = 2` it can be any product of n reflections, so for n >= 2 also a rotation.
-    State: `W`, `[sequences, heads, key, value]`, zero at the start; `cu_seqlens` as for `linear`. Backends: those of
-    `delta`, which runs the steps as positions of a sequence n times as long and is asked at every n-th, and
-    `reference`. Source: arXiv 2502.10297, in row-vector form. Raises `UserError` for an unknown backend.
+
+    - `query`: `[batch, time, heads, key]`.
+    - `key`: `[batch, time, steps, heads, key]`.
+    - `value`: `[batch, time, steps, heads, value]`.
+    - `beta`: `[batch, time, steps, heads]`, the write strengths, after their sigmoid.
+    - `initial_state`: `W_0`, `[sequences, heads, key, value]`; zero if it is None.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or one of `delta`, which runs the steps as positions of a
+      sequence n times as long.
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2502.10297, in row-vector form.
     """
     state = None if initial_state is None else (initial_state,)
     return RULE.run(backend, (query, key, value, beta), state=state, cu_seqlens=cu_seqlens)

@@ -20,11 +20,18 @@ def elementwise(
 ) -> Scan:
     """A gated cell whose recurrence is element by element.
 
-    `zt = tanh(z + w_z c)`, `ft = sigmoid(f + w_f c)`, `c = ft c + (1 - ft) zt`; the outputs are all `c`. `z` and `f`
-    are projections of the input with their biases, before tanh and sigmoid.
-    State: `c`, `[sequences, heads, d]`, zero at the start; `cu_seqlens` as for `linear`. Backends: `cpu` (compiled),
-    `loop`, `triton` (GPU), `reference`. Source: arXiv 2310.16076, appendix; the cell is that of arXiv 2305.19044.
-    Raises `UserError` for an unknown backend, or one that cannot run.
+    `zt = tanh(z + w_z c)`, `ft = sigmoid(f + w_f c)`, `c = ft c + (1 - ft) zt`; the outputs are all `c`.
+
+    - `z`, `f`: `[batch, time, heads, d]`, projections of the input with their biases, before tanh and sigmoid.
+    - `w_z`, `w_f`: `[heads, d]`, the recurrent weights.
+    - `initial_state`: `c_0`, `[sequences, heads, d]`; zero if it is None.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled), "loop", "triton" (GPU), "reference".
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2310.16076, appendix; the cell is that of arXiv 2305.19044.
     """
     state = None if initial_state is None else (initial_state,)
     return RULE.run(backend, (z, f), (w_z, w_f), state=state, cu_seqlens=cu_seqlens)

@@ -29,13 +29,23 @@ def recurrent_delta(
     """Delta rule whose query, key, value and write strength see the last output.
 
     With `h = tanh(o_{t-1})`: `q = softmax(q_x + h R_q)`, `k = softmax(k_x + h R_k)`, `v = v_x + h R_v`,
-    `beta = sigmoid(b_x + h . r_b)`; then `W += beta k^T (v - k W)` and `o = q W`. The inputs come before softmax and
-    sigmoid; the raw `o` is the output, the tanh is on the feedback alone.
-    State: `(W [sequences, heads, d, d], o [sequences, heads, d])`, zero at the start; `cu_seqlens` as for `linear`.
-    `variation` puts other parts in place of the softmaxes, the sigmoid, the tanh and the update.
-    Backends: `cpu` (compiled), `loop`, `triton` (GPU), `reference`; for a variation `cpu` and `reference`. Source:
-    arXiv 2310.16076, section 2, and the code published with it; the rule is that of arXiv 2106.06295. Raises
-    `UserError` for an unknown backend, or one that cannot run.
+    `beta = sigmoid(b_x + h . r_b)`; then `W += beta k^T (v - k W)` and `o = q W`. The output is `o` itself; the tanh is
+    on the feedback alone.
+
+    - `query`, `key`, `value`: `[batch, time, heads, d]`, before softmax and feedback.
+    - `beta`: `[batch, time, heads]`, before the sigmoid.
+    - `recurrent_query`, `recurrent_key`, `recurrent_value`: `R_q`, `R_k`, `R_v`, `[heads, d, d]`.
+    - `recurrent_beta`: `r_b`, `[heads, d]`.
+    - `initial_state`: `(W_0 [sequences, heads, d, d], o_0 [sequences, heads, d])`; zero if it is None.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled), "loop", "triton" (GPU), "reference";
+      for a variation "cpu" or "reference".
+    - `variation`: other parts in place of the softmaxes, the sigmoid, the tanh and the update.
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2310.16076, section 2, and the code published with it; the rule is that of arXiv 2106.06295.
     """
     sequences = query, key, value, beta
     slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta

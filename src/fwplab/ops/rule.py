@@ -271,12 +271,12 @@ def names() -> Iterator[str]:
     return (file.stem for file in sorted(FOLDER.glob("*.py")) if not file.stem.startswith("_"))
 
 
-def find() -> None:
-    """Enter every rule of this folder into `RULES`, with its kernels."""
-    for name in names():
-        importlib.import_module(f"fwplab.ops.{name}")
+def find() -> dict[str, Callable[..., Scan]]:
+    """Enter every rule of this folder into `RULES`, with its kernels; the functions that people call, by name."""
+    modules = {name: importlib.import_module(f"fwplab.ops.{name}") for name in names()}
     for rule in RULES.values():
         rule.bind()
+    return {name: getattr(modules[name], name) for name in RULES}
 
 
 def in_turn(

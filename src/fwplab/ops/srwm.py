@@ -26,13 +26,22 @@ def srwm(
 
     `y = x W_y`, `q = softmax(x W_q)`, `k = softmax(x W_k)`, `b = sigmoid(x w_b)` (four rates, one a block), then
     for every block `W_j += b_j k^T (q W_j - k W_j)`, all four with the old `W`. The output is `y`, from before the
-    update. `w_*` are the values at the start, shared by the batch (`[heads, d, d]`, `w_b` `[heads, d, 4]`) or one
-    per sequence (`[sequences, heads, d, d]`); `initial_state`, if given, takes their place.
-    State: the four blocks, `[sequences, heads, d, d]` three times and `[sequences, heads, d, 4]`; `cu_seqlens` as for
-    `linear`. `variation` puts other parts in place of the softmaxes, the sigmoid and the update (additive, without
-    `k W_j`), and lets some blocks stay as they are. Backends: `cpu` (compiled), `loop`, `triton` (GPU), `reference`;
-    for a variation `cpu` and `reference`. Source: arXiv 2310.16076, section 2; the rule is that of arXiv 2202.05780.
-    Raises `UserError` for an unknown backend, or one that cannot run.
+    update.
+
+    - `x`: `[batch, time, heads, d]`.
+    - `w_y`, `w_q`, `w_k`: the blocks at the start, `[heads, d, d]`, or one a sequence, `[sequences, heads, d, d]`.
+    - `w_b`: likewise `[heads, d, 4]`.
+    - `initial_state`: the four blocks, one a sequence, in place of those.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled), "loop", "triton" (GPU), "reference";
+      for a variation "cpu" or "reference".
+    - `variation`: other parts in place of the softmaxes, the sigmoid and the update, and blocks that stay as they
+      are.
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2310.16076, section 2; the rule is that of arXiv 2202.05780.
     """
     count = count_sequences("srwm", x, cu_seqlens)
     blocks: tuple[Tensor, ...] = initial_state or (w_y, w_q, w_k, w_b)

@@ -22,8 +22,7 @@ available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def info() -> dict[str, str | int | None]:
-    """The variant in use (None where there is none), why, its path, the threads a call may take, and how many segments'
-    states the backward passes have rebuilt since it was loaded because undoing updates would have lost too much."""
+    """The variant in use (None where there is none), why, its path, and the threads a call may take."""
     loaded = library.load()
     built = loaded if isinstance(loaded, library.Library) else None
     return {
@@ -31,5 +30,4 @@ def info() -> dict[str, str | int | None]:
         "why": loaded.why,
         "path": str(built.path) if built else None,
         "threads": threads(),
-        "rebuilt_segments": int(built.functions.fwplab_rebuilt_segments()) if built else 0,
     }

@@ -51,8 +51,8 @@ def rule_name(beta: Tensor | None, log_decay: Tensor | None) -> str:
 
 
 def make_plan(query: Tensor, log_decay: Tensor | None, cu_seqlens: Tensor | None) -> Plan:
-    """How the work is divided; a decay is not undone, and needs W and its gradient at once."""
-    return plan(query, WIDEST_LANES, cu_seqlens, undoes=log_decay is None, holds=log_decay is None)
+    """How the work is divided; a decay needs W and its gradient at once, which held order does not have."""
+    return plan(query, WIDEST_LANES, cu_seqlens, holds=log_decay is None)
 
 
 def allocate_tape(query: Tensor, beta: Tensor | None, own: Plan) -> Tensor:

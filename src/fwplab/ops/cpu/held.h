@@ -1,7 +1,7 @@
 // The additive and the erasing rule for heads no wider than a register: W stays in registers through the whole sequence, a register for
 // each of its rows, so that only the arguments move. One head needs half of the registers, or so many adjacent heads together.
 //
-// The backward pass is three walks, none of which undoes anything. A sum over the columns of a matrix would be a sum across a register;
+// The backward pass is three walks. A sum over the columns of a matrix would be a sum across a register;
 // instead it is a product with the transpose, which is carried through the sequence in the same way. With u = b e (additive: e = u = v)
 // and x' the gradient of x:
 //   back, G:       G += q^T o';    u' = k G;     v' = b u';  b' = u' . e;    G -= k^T v'

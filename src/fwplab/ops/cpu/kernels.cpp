@@ -5,7 +5,6 @@
 // have are added in a fixed order. So the bits are the same for any number of threads.
 #include "peak.h"
 #include "run.h"
-#include "segments.h"
 
 using namespace fwplab;
 
@@ -20,6 +19,3 @@ FWPLAB_EXPORT double fwplab_multiply_add(std::int64_t is_double, std::int64_t ro
     return is_double ? multiply_add<double, register_bytes / sizeof(double)>(rounds, &sink.twice)
                      : multiply_add<float, register_bytes / sizeof(float)>(rounds, &sink.single);
 }
-
-// How many segments' states had to be rebuilt since the library was loaded, because undoing their updates lost too much.
-FWPLAB_EXPORT std::int64_t fwplab_rebuilt_segments() { return rebuilt_segments(); }

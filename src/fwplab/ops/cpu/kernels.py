@@ -14,9 +14,11 @@ from fwplab.ops.cpu import library
 from fwplab.ops.cpu.threads import threads
 from fwplab.ops.packing import check_bounds
 
-UNDONE = 32
-"""Steps between two saved states where the backward pass undoes the steps, or carries transposes beside what it holds:
-many, for the tape is slow memory, but few enough that rounding takes little."""
+REBUILT = 16
+"""Steps between two saved states: the backward pass makes those between them again and holds them in its cache."""
+TRANSPOSED = 32
+"""The same in held order, where it carries transposes: many, for the tape is slow memory, but few enough that rounding
+takes little."""
 
 
 class Order(enum.IntEnum):
@@ -153,9 +155,9 @@ class Plan(NamedTuple):
         return packed
 
     def tape(self, like: Tensor, matrix: int, slot: int) -> Tensor:
-        """Room `[heads, bytes]` for what the backward pass needs: for each group a matrix before each segment and at
-        the end, and a slot for each step, both in vectors, which `together` heads share."""
-        segments = sum(-(-length // self.segment) + 1 for length in self.groups)
+        """Room `[heads, bytes]` for what the backward pass needs: for each group a matrix before each segment and a
+        slot for each step, both in vectors, which `together` heads share."""
+        segments = sum(-(-length // self.segment) for length in self.groups)
         vectors = self.teams * (segments * matrix + sum(self.groups) * slot)
         size = vectors * self.lanes * like.element_size() // self.together
         return like.new_empty(like.shape[2], size, dtype=torch.uint8)
@@ -171,7 +173,6 @@ def plan(
     cu_seqlens: Tensor | None,
     *,
     interleaved: int = 2,
-    undoes: bool = True,
     holds: bool = False,
     varied: bool = False,
 ) -> Plan:
@@ -180,9 +181,7 @@ def plan(
     divide theirs evenly: their numbers lie side by side in memory. Rows order for the others, `interleaved` sequences
     at a time (the rule's own number in C++). A `varied` rule has lanes order alone.
 
-    The choice depends on the shape alone, so the number of threads cannot change a bit of the result. `undoes`:
-    whether the rule's backward pass takes its updates back, as a varied one never does, for its values may grow; if
-    not, it holds the states of a whole segment.
+    The choice depends on the shape alone, so the number of threads cannot change a bit of the result.
     """
     batch, length, heads, width = tensor.shape
     packed = None if cu_seqlens is None else packing(cu_seqlens, tensor)
@@ -199,7 +198,8 @@ def plan(
     groups = (length,) * -(-batch // sequences)
     if packed is not None:
         groups = tuple(packed.lengths[packed.longest_first][::sequences].tolist())
-    return Plan(order, lanes, together, teams, UNDONE if undoes and not varied else 8, groups, packed)
+    segment = TRANSPOSED if order == Order.HELD else REBUILT
+    return Plan(order, lanes, together, teams, segment, groups, packed)
 
 
 def address(tape: Tensor) -> tuple[int | None, int]:

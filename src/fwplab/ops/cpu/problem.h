@@ -115,6 +115,12 @@ class Walk {
     FWPLAB_INLINE T* const* operator[](int argument) const { return at[argument]; }
     int active() const { return running; }
 
+    // Zeros for strands that have ended, in place of n vectors of team m: a product with zero would keep what is infinite or NaN.
+    FWPLAB_INLINE void silence(typename O::V* x, int n, int m) const {
+        if (running == group->count) return;
+        for (int c = 0; c < n; c++) x[c] = O::first(x[c], running, m);
+    }
+
     FWPLAB_INLINE void next() {
         t += direction;
         for (int i = 0; i < count; i++)
