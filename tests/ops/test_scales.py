@@ -12,6 +12,8 @@ import torch
 from tests.ops.rules import CASES, Case, states
 from torch import Tensor
 
+from fwplab.ops import RULES
+
 SPIKE = 12
 SHAPES = {"lanes": (9, 20, 6), "held": (3, 20, 8), "rows": (1, 20, 20)}
 """Batch, time, width: over three segments of what is saved."""
@@ -110,7 +112,8 @@ def draw(case: Case, shape: tuple[int, int, int], heads: int) -> tuple[list[Tens
 def test_what_is_large_takes_no_digits_from_what_is_small(name: str, shape: str) -> None:
     case = CASES[name]
     inputs, weights = draw(case, SHAPES[shape], len(EXPERIMENTS))
-    large = inputs[{"srwm": 0, "elementwise": 0}.get(case.module, 2)]
+    names = list(RULES[case.module].sequences)
+    large = inputs[names.index("value") if "value" in names else 0]
     for head, (enlarge, scale, read) in enumerate(EXPERIMENTS):
         enlarge(large[:, :, head], scale)
         read(weights[0][:, :, head])

@@ -236,7 +236,9 @@ class Rule:
         batch, time, heads, d = shape
         known = {"batch": batch, "time": time, "heads": heads, "sequences": batch if sequences is None else sequences}
         drawn: Inputs = {}
-        for name, words in self.words.items():
+        order = [*self.slow, *(self.state if self.begins else ()), *self.sequences, *self.state]
+        for name in dict.fromkeys(order):
+            words = self.words[name]
             size = [int(word) if word.isdigit() else known.get(word, sizes.get(word, d)) for word in words]
             numbers = torch.randn(size, dtype=torch.float64, generator=generator)
             drawn[name] = numbers * d**-0.5 if name in self.slow else numbers
