@@ -10,7 +10,7 @@ import pytest
 import torch
 import triton as triton_itself
 import triton.language as tl
-from tests.triton.cases import CASES, DEVICE, draw, kernel
+from tests.triton.cases import CASES, DEVICE, Rule, draw, kernel, reference, worst
 
 from fwplab.errors import UserError
 from fwplab.ops import triton
@@ -136,3 +136,26 @@ def test_tanh_sigmoid_and_softmax_from_zero_to_infinity(dtype: torch.dtype) -> N
     apply[(1,)](x, *found, BLOCK=512)
     assert found[0][7].isnan()
     assert found[1][7].isnan()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of forward mode in PyTorch itself
+@pytest.mark.parametrize("name", CASES)
+def test_derivatives_of_every_order_and_mode_are_those_of_the_reference(name: str) -> None:
+    arguments = draw(name, 1, 3, 1, 2)
+    places = [place for place, argument in enumerate(arguments) if argument is not None]
+
+    def measured(rule: Rule) -> list[torch.Tensor]:
+        def score(*moving: torch.Tensor) -> torch.Tensor:
+            now = list(arguments)
+            for place, value in zip(places, moving, strict=True):
+                now[place] = value
+            return torch.stack([result.sin().sum() for result in rule(*now)]).sum()
+
+        leaves = [argument.clone().requires_grad_() for argument in arguments if argument is not None]
+        value = score(*leaves)
+        (first,) = torch.autograd.grad(value, leaves[0], create_graph=True)
+        second = torch.autograd.grad(value + first.square().sum(), leaves)
+        plain = tuple(leaf.detach() for leaf in leaves)
+        return [*second, *torch.func.jvp(score, plain, plain), *torch.func.grad(score, (0, 1))(*plain)]
+
+    assert worst(measured(kernel(name)), measured(reference(name))) < 1e-10
