@@ -36,13 +36,18 @@ def variants() -> dict[str, list[str]]:
     return {"generic": []}
 
 
+def rules() -> list[Path]:
+    """The headers of the rules: those beside a Python file of the same name."""
+    return [header for header in sorted(SOURCES.glob("*.h")) if header.with_suffix(".py").exists()]
+
+
 def kernels(variant: str, instruction_set: list[str]) -> Extension:
     """One library. It exports C symbols for ctypes and no Python module; without a compiler the install goes on."""
     return Extension(
         f"fwplab.ops.cpu._kernels_{variant}",
         sources=[str(SOURCES / "kernels.cpp")],
         depends=[str(header) for header in sorted(SOURCES.glob("*.h"))],
-        extra_compile_args=FLAGS + LAYOUT_FLAGS + instruction_set,
+        extra_compile_args=FLAGS + LAYOUT_FLAGS + instruction_set + [f"-include{rule}" for rule in rules()],
         extra_link_args=["-pthread"],
         language="c++",
         optional=True,

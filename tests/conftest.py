@@ -1,5 +1,6 @@
 """Shapes are checked while testing, uninitialised memory is NaN, and nobody's own records are touched."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,11 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-RULES = ("delta", "delta_product", "elementwise", "linear", "recurrent_delta", "srwm")
+PACKAGE = importlib.util.find_spec("fwplab")
+assert PACKAGE is not None
+assert PACKAGE.submodule_search_locations is not None
+OPERATORS = Path(PACKAGE.submodule_search_locations[0]) / "ops"
+RULES = [file.stem for file in OPERATORS.glob("*.py") if "\nRULE = Rule(" in file.read_text()]
 install_import_hook([f"fwplab.ops.{rule}" for rule in RULES], "beartype.beartype")
 
 import torch  # noqa: E402

@@ -1,6 +1,5 @@
 """The benchmark reports all its numbers, but no speed of a wrong form. No test depends on the speed of the machine."""
 
-import importlib
 import json
 import math
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from fwplab.benchmark import clock, operators, streaming, suite, training
 from fwplab.benchmark.operators import CASES, Case
 from fwplab.cli import run
-from fwplab.ops import Scan
+from fwplab.ops import RULES, Scan
 
 SMALL = suite.Suite((Case("delta", 2, 4),), 1, (Case("delta", 1, 4),), (30,), (), (), ())
 
@@ -35,8 +34,8 @@ def test_a_row_has_its_ratios(operator: str) -> None:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """Scales the output or a gradient of the compiled delta rule by 1.001."""
-    rule = importlib.import_module("fwplab.ops.delta")
-    compiled = rule.FORMS["cpu"]
+    forms = RULES["delta"].forms
+    compiled = forms["cpu"]
 
     def wrong(query: torch.Tensor, *arguments: torch.Tensor) -> Scan:
         if what == "gradient":
@@ -44,7 +43,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
         scan = compiled(query, *arguments)
         return scan._replace(output=1.001 * scan.output) if what == "output" else scan
 
-    monkeypatch.setitem(rule.FORMS, "cpu", wrong)
+    monkeypatch.setitem(forms, "cpu", wrong)
 
 
 @pytest.mark.parametrize("what", ["output", "gradient"])

@@ -1,6 +1,5 @@
 """Random inputs for every rule, as the rules themselves expect them."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from fwplab.ops import Scan, Variation, delta, elementwise, linear, recurrent_delta, srwm
+from fwplab import ops
+from fwplab.ops import RULES, Scan, Variation
+from fwplab.ops.rule import Rule
 
 
 @dataclass(frozen=True)
@@ -23,52 +23,26 @@ class Case:
     module: str
 
 
-def _normal(*shape: int, generator: torch.Generator) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+def _case(rule: Rule, name: str) -> Case:
+    """A case of a rule as people call it: the sequences that are there, the slow weights, and no state."""
+    called = getattr(ops, rule.name)
+    given = rule.given(rule.draw(name, (1, 1, 1, 1), torch.Generator()).sequences)
+    count = len(rule.sequences) - len(rule.optional) + len(given)
 
+    def draw(b: int, t: int, h: int, d: int, generator: torch.Generator) -> list[Tensor]:
+        sequences, slow, state = rule.draw(name, (b, t, h, d), generator, sequences=1)
+        first = [tensor[0] for tensor in state] if rule.begins else []
+        return [*(tensor for tensor in sequences if tensor is not None), *slow, *first]
 
-def _shares(tensor: Tensor) -> Tensor:
-    return tensor.softmax(-1)
+    def run(*inputs: Tensor, **options: Any) -> Scan:
+        return called(
+            *inputs[: count - len(given)],
+            *inputs[count:],
+            **dict(zip(given, inputs[count - len(given) : count], strict=True)),
+            **options,
+        )
 
-
-def _linear(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
-    return [_normal(b, t, h, d, generator=g) for _ in range(3)]
-
-
-def _delta(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
-    query, key, value = _linear(b, t, h, d, g)
-    return [_shares(query), _shares(key), value, _normal(b, t, h, generator=g).sigmoid()]
-
-
-def _gated_delta(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
-    decay = functional.logsigmoid(_normal(b, t, h, generator=g) + 2)
-    decay[:, ::7] = -torch.inf if t > 7 else -1.0  # forgets everything now and then
-    return [*_delta(b, t, h, d, g), decay]
-
-
-def _signed_delta(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
-    query, key, value = _linear(b, t, h, d, g)
-    beta = 2 * _normal(b, t, h, generator=g).sigmoid()
-    return [functional.normalize(query, dim=-1), functional.normalize(key, dim=-1), value, beta]
-
-
-def gated_delta(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Tensor, **options: Any) -> Scan:
-    """The gated delta rule with its decay among the sequences."""
-    return delta(query, key, value, beta, log_decay=log_decay, **options)
-
-
-def _recurrent_delta(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
-    slow = [_normal(h, d, d, generator=g) * d**-0.5 for _ in range(3)] + [_normal(h, d, generator=g) * d**-0.5]
-    return [*_linear(b, t, h, d, g), _normal(b, t, h, generator=g), *slow]
-
-
-def _srwm(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
-    blocks = [_normal(h, d, n, generator=g) * d**-0.5 for n in (d, d, d, 4)]
-    return [_normal(b, t, h, d, generator=g), *blocks]
-
-
-def _elementwise(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
-    return [_normal(b, t, h, d, generator=g) for _ in range(2)] + [_normal(h, d, generator=g) for _ in range(2)]
+    return Case(run if given else called, count, draw, rule.name)
 
 
 VARIATIONS = {
@@ -85,15 +59,7 @@ VARIATIONS = {
         "double_all_but_key": Variation(rate="double", rewritten=("value", "query", "rate")),
     },
 }
-CASES = {
-    "linear": Case(linear, 3, _linear, "linear"),
-    "delta": Case(delta, 4, _delta, "delta"),
-    "gated_delta": Case(gated_delta, 5, _gated_delta, "delta"),
-    "signed_delta": Case(delta, 4, _signed_delta, "delta"),
-    "recurrent_delta": Case(recurrent_delta, 4, _recurrent_delta, "recurrent_delta"),
-    "srwm": Case(srwm, 1, _srwm, "srwm"),
-    "elementwise": Case(elementwise, 2, _elementwise, "elementwise"),
-}
+CASES = {name: _case(rule, name) for rule in RULES.values() for name in rule.cases if rule.by is None}
 
 
 def _calmer(case: Case) -> Callable[[int, int, int, int, torch.Generator], list[Tensor]]:
@@ -127,5 +93,4 @@ def forms(name: str) -> list[str]:
     """The fast forms of a case's rule that run on a CPU; the Triton kernels have a folder of their own."""
     if is_varied(name):
         return ["cpu"]
-    own = importlib.import_module(f"fwplab.ops.{CASES[name].module}").FORMS
-    return [form for form in own if form not in {"reference", "triton"}]
+    return [form for form in RULES[CASES[name].module].forms if form not in {"reference", "triton"}]

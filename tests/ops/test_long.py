@@ -1,11 +1,11 @@
-"""Long sequences: what undoing updates costs in precision, and what happens where values grow."""
+"""Long sequences: what the backward pass costs in precision, and what happens where values grow."""
 
 import pytest
 import torch
 from tests.ops.rules import CASES, is_varied
 from tests.ops.test_rules import run_with_gradients, worst
 
-from fwplab.ops import cpu, delta, linear
+from fwplab.ops import delta, linear
 
 
 @pytest.mark.parametrize("shape", [(9, 1000, 1, 8), (9, 1000, 1, 6), (3, 1000, 1, 20)], ids=["held", "lanes", "rows"])
@@ -34,28 +34,19 @@ def test_ten_thousand_steps_of_growing_values_stay_finite(name: str) -> None:
 
 
 @pytest.mark.parametrize(("batch", "width"), [(17, 7), (4, 7), (4, 8)], ids=["lanes", "rows", "held"])
-def test_states_that_undoing_would_lose_are_not_lost(batch: int, width: int) -> None:
+def test_early_gradients_of_a_state_that_grows_are_right(batch: int, width: int) -> None:
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(batch, 40, 1, width, generator=generator) for _ in range(3))
     beta = torch.full((batch, 40, 1), 0.7)  # with keys this long a write overshoots: the state grows a millionfold
     inputs = [query, key, value, beta]
-    before = cpu.info()["rebuilt_segments"]
     case = CASES["delta"]
     fast = run_with_gradients(case, inputs, "cpu", torch.float32)
-    assert (cpu.info()["rebuilt_segments"] > before) == (width == 7)  # what is held in registers is never undone
     exact = run_with_gradients(case, inputs, "reference")
     loop = run_with_gradients(case, inputs, "reference", torch.float32)
     assert exact[0].abs().max() > 1e6
-    for place in range(2, 6):  # early gradients are where undoing would have lost all
+    for place in range(2, 6):
         found, own, truth = (tensors[place][:, :3] for tensors in (fast, loop, exact))
         assert (found - truth).norm() <= 4 * (own - truth).norm() + 1e-6 * truth.norm()
-
-
-def test_ordinary_sequences_are_not_rebuilt() -> None:
-    before = cpu.info()["rebuilt_segments"]
-    for name in ("linear", "delta", "recurrent_delta", "srwm"):
-        run_with_gradients(CASES[name], CASES[name].draw(33, 200, 2, 7, torch.Generator().manual_seed(0)), "cpu")
-    assert cpu.info()["rebuilt_segments"] == before
 
 
 def test_equal_bits_for_a_sequence_in_any_batch() -> None:

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from tests.ops.rules import CASES, forms, states
+from tests.ops.rules import CASES, Case, forms, states
 from tests.ops.test_rules import worst
 from torch import Tensor
 
 from fwplab.errors import UserError
-from fwplab.ops.packing import count_sequences
+from fwplab.ops import RULES
+from fwplab.ops.packing import check_bounds
 
 LENGTHS = {
     "few": [5, 0, 3],
@@ -90,10 +91,53 @@ def test_a_sequence_does_not_feel_its_neighbours(name: str) -> None:
 )
 def test_bounds_that_do_not_fit_are_refused(bad: list[float]) -> None:
     with pytest.raises(UserError, match="cu_seqlens must be whole numbers"):
-        count_sequences("delta", torch.zeros(1, 5, 1, 2), torch.tensor(bad))
+        check_bounds("delta", torch.tensor(bad), 1, 5)
 
 
 def test_a_packed_batch_is_a_batch_of_one() -> None:
     inputs = CASES["delta"].draw(2, 5, 1, 2, torch.Generator().manual_seed(0))
     with pytest.raises(UserError, match="a batch of 1"):
         CASES["delta"].rule(*inputs, cu_seqlens=torch.tensor([0, 5]))
+
+
+NEIGHBOURS = (9, 40, 3, 9, 21, 9, 9, 6, 9, 9, 9, 12)
+OVERFLOWS = 1
+"""The longest, which goes on when the others have ended; the one behind it ends in infinity."""
+
+
+def packed_run(case: Case, inputs: list[Tensor], lengths: tuple[int, ...]) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    """Output and gradients of the sequences, and the last states."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    scan = case.rule(*leaves, cu_seqlens=bounds(list(lengths)), backend="cpu")
+    results = [scan.output, *states(scan)]
+    weights = [torch.ones_like(result) for result in results]
+    return [scan.output, *torch.autograd.grad(results, leaves[: case.sequences], weights)], states(scan)
+
+
+@pytest.mark.parametrize(("heads", "width"), [(2, 6), (8, 5), (2, 8), (1, 20)], ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_a_sequence_beside_one_that_overflows_has_the_bits_it_has_alone(name: str, heads: int, width: int) -> None:
+    case, starts = CASES[name], bounds(list(NEIGHBOURS)).tolist()
+    sequences, slow, _ = draw(name, list(NEIGHBOURS), heads, width)
+    inputs = [tensor.float() for tensor in (*sequences, *slow)]
+    first, end = starts[OVERFLOWS : OVERFLOWS + 2]
+    for tensor in inputs[: case.sequences]:
+        if tensor.dim() == 4:
+            tensor[:, first + 8 : end] *= 1e30
+            tensor[:, end - 9 : end] = torch.inf
+    names = list(RULES[case.module].sequences)
+    value = inputs[names.index("value") if "value" in names else 0]
+    value[:, starts[OVERFLOWS + 2] - 1] = torch.inf
+    together, last = packed_run(case, inputs, NEIGHBOURS)
+    assert not together[0][:, first:end].isfinite().all() or case.module == "elementwise"
+    for place in (0, OVERFLOWS + 1, 4, 7):
+        length = NEIGHBOURS[place]
+        own = slice(starts[place], starts[place] + length)
+        copies = [
+            tensor[:, own].repeat(1, len(NEIGHBOURS), *[1] * (tensor.dim() - 2)) for tensor in inputs[: case.sequences]
+        ]
+        alone, alone_last = packed_run(case, [*copies, *inputs[case.sequences :]], (length,) * len(NEIGHBOURS))
+        for found, expected in zip(together, alone, strict=True):
+            torch.testing.assert_close(found[:, own], expected[:, :length], rtol=0, atol=0, equal_nan=True)
+        for found, expected in zip(last, alone_last, strict=True):
+            torch.testing.assert_close(found[place], expected[0], rtol=0, atol=0, equal_nan=True)

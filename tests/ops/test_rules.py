@@ -1,6 +1,5 @@
 """Every fast form against the reference: outputs, states and all gradients."""
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,14 +153,14 @@ def test_triton_without_a_gpu_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_preferred_form_stands_for_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, ran = CASES["srwm"].draw(2, 3, 1, 4, torch.Generator().manual_seed(0)), []
-    rule = importlib.import_module("fwplab.ops.srwm")
-    for form in rule.FORMS:
+    forms_of_srwm = ops.RULES["srwm"].forms
+    for form in list(forms_of_srwm):
 
-        def note(*arguments: Tensor, form: str = form, own: Callable[..., ops.Scan] = rule.FORMS[form]) -> ops.Scan:
+        def note(*arguments: Tensor, form: str = form, own: Callable[..., ops.Scan] = forms_of_srwm[form]) -> ops.Scan:
             ran.append(form)
             return own(*arguments)
 
-        monkeypatch.setitem(rule.FORMS, form, note)
+        monkeypatch.setitem(forms_of_srwm, form, note)
     with ops.prefer("quantum", "loop"):
         ops.srwm(*inputs)
         ops.srwm(*inputs, backend="reference")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fwplab import ops
 from fwplab.errors import UserError
-from fwplab.ops import cpu
+from fwplab.ops.cpu.delta import delta
 from fwplab.ops.packing import count_sequences
 
 FORMS = [(name, form) for name in CASES for form in ("reference", *forms(name))]
@@ -221,7 +221,7 @@ def test_the_kernels_check_the_bounds_themselves(bounds: list[int]) -> None:
     inputs = draw("delta", 1, 5, 1, 4)
     state = torch.zeros(len(bounds) - 1, 1, 4, 4, dtype=torch.float64)
     with pytest.raises(UserError, match="cu_seqlens must be whole numbers"):
-        cpu.delta(*inputs, None, state, torch.tensor(bounds))
+        delta(*inputs, None, state, cu_seqlens=torch.tensor(bounds))
 
 
 COMPILED = """

@@ -1,15 +1,13 @@
 """Random arguments for every rule, with an initial state, and the reference for packed sequences."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from fwplab.ops import triton
+from fwplab.ops import RULES, triton
 
 DEVICE = "cuda" if torch.cuda.is_available() and not triton.interpreted() else "cpu"
 """Where the kernels run: compiled for the GPU where there is one, else in the interpreter."""
@@ -20,71 +18,26 @@ Rule = Callable[..., tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class Case:
-    """A rule, how many of its arguments run along time, how many at the end are the state, and how to draw them."""
+    """A rule, how many of its arguments run along time, and how many at the end are the state."""
 
     rule: str
     sequences: int
     states: int
-    draw: Callable[..., Arguments]
-
-
-def normal(*shape: int, generator: torch.Generator) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
-def draw_linear(b: int, t: int, h: int, d: int, n: int, g: torch.Generator, values: int | None = None) -> Arguments:
-    rows = [normal(b, t, h, width, generator=g) for width in (d, d, values or d)]
-    return [*rows, normal(n, h, d, values or d, generator=g)]
-
-
-def draw_delta(b: int, t: int, h: int, d: int, n: int, g: torch.Generator, values: int | None = None) -> Arguments:
-    query, key, value, state = draw_linear(b, t, h, d, n, g, values)
-    return [query.softmax(-1), key.softmax(-1), value, normal(b, t, h, generator=g).sigmoid(), None, state]
-
-
-def draw_signed(b: int, t: int, h: int, d: int, n: int, g: torch.Generator, values: int | None = None) -> Arguments:
-    query, key, value, beta, _, state = draw_delta(b, t, h, d, n, g, values)
-    return [normal(*query.shape, generator=g), functional.normalize(key - 0.5, dim=-1), value, 2 * beta, None, state]
-
-
-def draw_gated(b: int, t: int, h: int, d: int, n: int, g: torch.Generator, values: int | None = None) -> Arguments:
-    query, key, value, beta, _, state = draw_signed(b, t, h, d, n, g, values)
-    decay = -normal(b, t, h, generator=g).abs()
-    decay[:, 3::7] = -torch.inf  # forgets everything now and then, also twice in a chunk
-    return [query, key, value, beta, decay, state]
-
-
-def draw_recurrent_delta(b: int, t: int, h: int, d: int, n: int, g: torch.Generator) -> Arguments:
-    *rows, weight = draw_linear(b, t, h, d, n, g)
-    slow = [normal(h, d, d, generator=g) * d**-0.5 for _ in range(3)] + [normal(h, d, generator=g) * d**-0.5]
-    return [*rows, normal(b, t, h, generator=g), *slow, weight, normal(n, h, d, generator=g)]
-
-
-def draw_srwm(b: int, t: int, h: int, d: int, n: int, g: torch.Generator) -> Arguments:
-    blocks = [normal(n, h, d, columns, generator=g) * d**-0.5 for columns in (d, d, d, 4)]
-    return [normal(b, t, h, d, generator=g), *blocks]
-
-
-def draw_elementwise(b: int, t: int, h: int, d: int, n: int, g: torch.Generator) -> Arguments:
-    weights = [normal(h, d, generator=g) / 2 for _ in range(2)]  # stronger ones are chaotic
-    return [*(normal(b, t, h, d, generator=g) for _ in range(2)), *weights, normal(n, h, d, generator=g)]
 
 
 CASES = {
-    "linear": Case("linear", 3, 1, draw_linear),
-    "delta": Case("delta", 5, 1, draw_delta),
-    "signed_delta": Case("delta", 5, 1, draw_signed),
-    "gated_delta": Case("delta", 5, 1, draw_gated),
-    "recurrent_delta": Case("recurrent_delta", 4, 2, draw_recurrent_delta),
-    "srwm": Case("srwm", 1, 4, draw_srwm),
-    "elementwise": Case("elementwise", 2, 1, draw_elementwise),
+    case: Case(name, len(RULES[name].sequences), len(RULES[name].state))
+    for name in triton.rules()
+    for case in RULES[name].cases
 }
 
 
-def draw(name: str, *shape: int, sequences: int | None = None, seed: int = 0, **options: int) -> Arguments:
+def draw(name: str, *shape: int, sequences: int | None = None, seed: int = 0, **sizes: int) -> Arguments:
     """Float64 arguments for `[batch, time, heads, d]`; `sequences` states, by default one a batch."""
+    batch, time, heads, d = shape
     generator = torch.Generator().manual_seed(seed)
-    drawn = CASES[name].draw(*shape, sequences or shape[0], generator, **options)
+    rule = RULES[CASES[name].rule]
+    drawn = rule.draw(name, (batch, time, heads, d), generator, sequences=sequences, **sizes).flat()
     return [None if tensor is None else tensor.to(DEVICE) for tensor in drawn]
 
 
@@ -92,31 +45,14 @@ def kernel(name: str, bounds: Tensor | None = None) -> Rule:
     """The rule by its Triton kernels."""
 
     def run(*arguments: Tensor | None) -> tuple[Tensor, ...]:
-        return tuple(getattr(triton, CASES[name].rule)(*arguments, bounds))
+        return triton.run(CASES[name].rule, *arguments, cu_seqlens=bounds)
 
     return run
 
 
 def reference(name: str, bounds: Tensor | None = None) -> Rule:
     """The rule's definition, packed sequences one after the other."""
-    case = CASES[name]
-    definition = importlib.import_module(f"fwplab.ops.{case.rule}").reference
-
-    def flat(*arguments: Tensor | None) -> tuple[Tensor, ...]:
-        output, state = definition(*arguments)
-        return (output, *(state if isinstance(state, tuple) else (state,)))
-
-    def packed(*arguments: Tensor | None) -> tuple[Tensor, ...]:
-        assert bounds is not None
-        rows, rest = arguments[: case.sequences], arguments[case.sequences : len(arguments) - case.states]
-        states, parts = arguments[len(arguments) - case.states :], []
-        for index, (start, end) in enumerate(pairwise(bounds.tolist())):
-            own = (None if row is None else row[:, start:end] for row in rows)
-            parts.append(flat(*own, *rest, *(state[index : index + 1] for state in states if state is not None)))
-        outputs, *lasts = zip(*parts, strict=True)
-        return (torch.cat(outputs, dim=1), *(torch.cat(last) for last in lasts))
-
-    return flat if bounds is None else packed
+    return partial(RULES[CASES[name].rule].results, cu_seqlens=bounds)
 
 
 def run_with_gradients(rule: Rule, arguments: Arguments, dtype: torch.dtype = torch.float64) -> list[Tensor]:

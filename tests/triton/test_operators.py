@@ -10,7 +10,7 @@ import pytest
 import torch
 import triton as triton_itself
 import triton.language as tl
-from tests.triton.cases import CASES, DEVICE, draw, kernel
+from tests.triton.cases import CASES, DEVICE, Rule, draw, kernel, reference, worst
 
 from fwplab.errors import UserError
 from fwplab.ops import triton
@@ -58,13 +58,15 @@ def test_compiles_into_one_graph() -> None:
 def test_what_does_not_fit_is_named() -> None:
     query, key, value, state = draw("linear", 1, 3, 1, 2)
     with pytest.raises(UserError, match=r"linear: value is \[1, 2, 1, 2\]"):
-        triton.linear(query, key, value[:, :2], state)
+        triton.run("linear", query, key, value[:, :2], state)
     with pytest.raises(UserError, match="choose from: float32, bfloat16, float64"):
-        triton.linear(query.half(), key.half(), value.half(), state.float())
+        triton.run("linear", query.half(), key.half(), value.half(), state.float())
     with pytest.raises(UserError, match="float64 for all or none"):
-        triton.linear(query, key.float(), value, state)
+        triton.run("linear", query, key.float(), value, state)
     with pytest.raises(UserError, match="width 1 to 128, not 129"):
-        triton.srwm(*(torch.zeros(1, 1, 1, 129), *(torch.zeros(1, 1, 129, columns) for columns in (129, 129, 129, 4))))
+        triton.run(
+            "srwm", *(torch.zeros(1, 1, 1, 129), *(torch.zeros(1, 1, 129, columns) for columns in (129, 129, 129, 4)))
+        )
 
 
 def test_where_it_cannot_run_the_error_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +75,7 @@ def test_where_it_cannot_run_the_error_says_why(monkeypatch: pytest.MonkeyPatch)
     assert triton.info()["why"] == "there is no GPU"
     assert triton.checked("linear") == "there is no GPU"
     with pytest.raises(UserError, match="there is no GPU; choose from: auto, reference"):
-        triton.linear(*draw("linear", 1, 3, 1, 2))
+        triton.run("linear", *draw("linear", 1, 3, 1, 2))
 
 
 def test_importing_the_package_does_not_import_triton() -> None:
@@ -134,3 +136,26 @@ def test_tanh_sigmoid_and_softmax_from_zero_to_infinity(dtype: torch.dtype) -> N
     apply[(1,)](x, *found, BLOCK=512)
     assert found[0][7].isnan()
     assert found[1][7].isnan()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of forward mode in PyTorch itself
+@pytest.mark.parametrize("name", CASES)
+def test_derivatives_of_every_order_and_mode_are_those_of_the_reference(name: str) -> None:
+    arguments = draw(name, 1, 3, 1, 2)
+    places = [place for place, argument in enumerate(arguments) if argument is not None]
+
+    def measured(rule: Rule) -> list[torch.Tensor]:
+        def score(*moving: torch.Tensor) -> torch.Tensor:
+            now = list(arguments)
+            for place, value in zip(places, moving, strict=True):
+                now[place] = value
+            return torch.stack([result.sin().sum() for result in rule(*now)]).sum()
+
+        leaves = [argument.clone().requires_grad_() for argument in arguments if argument is not None]
+        value = score(*leaves)
+        (first,) = torch.autograd.grad(value, leaves[0], create_graph=True)
+        second = torch.autograd.grad(value + first.square().sum(), leaves)
+        plain = tuple(leaf.detach() for leaf in leaves)
+        return [*second, *torch.func.jvp(score, plain, plain), *torch.func.grad(score, (0, 1))(*plain)]
+
+    assert worst(measured(kernel(name)), measured(reference(name))) < 1e-10

@@ -1,6 +1,7 @@
 """The check before first use: it passes where the kernels are right, and says what is wrong where they are not."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -24,11 +25,11 @@ def small_and_forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 @pytest.mark.parametrize("packed", [False, True], ids=["batch", "packed"])
-@pytest.mark.parametrize("rule", [*triton.RULES, "gated_delta"])
+@pytest.mark.parametrize("rule", [*triton.rules(), "gated_delta"])
 def test_right_kernels_pass(rule: str, packed: bool, dtype: torch.dtype) -> None:
-    name, gated = rule.removeprefix("gated_"), rule.startswith("gated")
+    name, given = rule.removeprefix("gated_"), ("log_decay",) if rule.startswith("gated") else ()
     assert triton.info()["checks"][name] == "not run yet"
-    assert triton.checked(name, dtype=dtype, width=3, gated=gated, packed=packed) is None
+    assert triton.checked(name, dtype=dtype, width=3, given=given, packed=packed) is None
     assert triton.info()["checks"][name].endswith(f"at width 3 on {WHERE}: passed")
 
 
@@ -40,7 +41,7 @@ def test_what_is_used_is_what_is_checked(monkeypatch: pytest.MonkeyPatch) -> Non
     for options in ({}, {"log_decay": strength}, {"cu_seqlens": torch.tensor([0, 4])}):
         with pytest.raises(UserError, match="no; choose from: auto, reference"):
             ops.delta(*rows, strength, backend="triton", **options)
-    assert [(use.gated, use.packed) for use in asked] == [(False, False), (True, False), (False, True)]
+    assert [(use.given, use.packed) for use in asked] == [((), False), (("log_decay",), False), ((), True)]
     assert {(use.rule, use.dtype, use.width) for use in asked} == {("delta", torch.float64, 5)}
 
 
@@ -90,7 +91,8 @@ def does_not_compile(rule: Callable[..., tuple[Tensor, ...]]) -> Callable[..., t
 def test_broken_kernels_are_found_and_named(
     dtype: torch.dtype, breaks: Broken, finding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triton, "delta", breaks(triton.delta))
+    broken = breaks(partial(triton.run, "delta"))
+    monkeypatch.setattr(triton, "run", lambda _, *arguments, cu_seqlens: broken(*arguments))
     reason = triton.checked("delta", dtype=dtype, width=3)
     assert reason is not None
     assert reason.startswith(f"delta of {str(dtype).removeprefix('torch.')} at width 3 ")

@@ -1,6 +1,5 @@
 """Forward and backward of every rule against what it replaces, through autograd."""
 
-import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.benchmark import clock, published
-from fwplab.ops import Scan
+from fwplab.ops import RULES, Scan
 from fwplab.ops.scan import chosen
 
 Inputs = list[Tensor | None]
@@ -18,7 +17,7 @@ Inputs = list[Tensor | None]
 
 @dataclass(frozen=True)
 class Case:
-    """A rule at one shape; `gated` is the delta rule with `log_decay`."""
+    """A case of a rule (`gated_delta` is the delta rule with `log_decay`) at one shape."""
 
     operator: str
     heads: int
@@ -31,13 +30,13 @@ class Case:
 
     @property
     def rule(self) -> str:
-        """The rule whose forms these are."""
-        return "delta" if self.operator in {"gated_delta", "signed_delta"} else self.operator
+        """The rule whose case this is."""
+        return next(name for name, rule in RULES.items() if self.operator in rule.cases)
 
     @property
     def own_forms(self) -> dict[str, Callable[..., Scan]]:
         """The rule's forms by backend."""
-        return dict(importlib.import_module(f"fwplab.ops.{self.rule}").FORMS)
+        return RULES[self.rule].forms
 
     @property
     def forms(self) -> Mapping[str, Callable[..., Scan]]:
@@ -162,40 +161,10 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
 def draw(
     case: Case, batch: int, length: int, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> Inputs:
-    """Inputs as the mixers make them, state last; the same numbers on every device."""
-    inputs = _drawn(case, batch, length, seed, dtype)
-    return [None if tensor is None else tensor.to(device) for tensor in inputs]
-
-
-def _drawn(case: Case, batch: int, length: int, seed: int, dtype: torch.dtype) -> Inputs:
-    generator = torch.Generator().manual_seed(seed)
-    h, d = case.heads, case.width
-
-    def normal(*shape: int, scale: float = 1.0) -> Tensor:
-        return (torch.randn(*shape, dtype=torch.float64, generator=generator) * scale).to(dtype)
-
-    along = [normal(batch, length, h, d) for _ in range(3)]
-    if case.operator == "linear":
-        return [*along, normal(batch, h, d, d)]
-    if case.rule == "delta":
-        query, key, value = along
-        strength, decay = normal(batch, length, h).sigmoid(), None
-        if case.operator == "signed_delta":
-            query, key = (nn.functional.normalize(tensor, dim=-1) for tensor in (query, key))
-            strength = 2 * strength
-        else:
-            query, key = query.softmax(-1), key.softmax(-1)
-        if case.operator == "gated_delta":
-            decay = nn.functional.logsigmoid(normal(batch, length, h) + 3)
-        return [query, key, value, strength, decay, normal(batch, h, d, d)]
-    scale = d**-0.5
-    if case.operator == "recurrent_delta":
-        slow = [normal(h, d, d, scale=scale) for _ in range(3)] + [normal(h, d, scale=scale)]
-        return [*along, normal(batch, length, h), *slow, normal(batch, h, d, d), normal(batch, h, d)]
-    if case.operator == "srwm":
-        blocks = [normal(h, d, n, scale=scale) for n in (d, d, d, 4)]
-        return [along[0], *(block.expand(batch, *block.shape).contiguous() for block in blocks)]
-    return [*along[:2], normal(h, d), normal(h, d), normal(batch, h, d)]
+    """Inputs as the rule's tests draw them, state last; the same numbers on every device."""
+    shape, generator = (batch, length, case.heads, case.width), torch.Generator().manual_seed(seed)
+    drawn = RULES[case.rule].draw(case.operator, shape, generator).flat()
+    return [None if tensor is None else tensor.to(device, dtype) for tensor in drawn]
 
 
 def passes(form: Callable[..., Scan], inputs: Inputs) -> Callable[[], tuple[Tensor, ...]]:

@@ -3,11 +3,11 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
-from fwplab.ops import cpu, triton
 from fwplab.ops.linear import causal_product, from_chunks, poison, to_chunks
-from fwplab.ops.rule import Rule
-from fwplab.ops.scan import Forms, Scan, scan_of
+from fwplab.ops.rule import Inputs, Rule
+from fwplab.ops.scan import Scan, scan_of
 
 
 def delta(
@@ -23,19 +23,27 @@ def delta(
 ) -> Scan:
     """Error-correcting fast weights: `W_t = W_{t-1} + beta_t k_t^T (v_t - k_t W_{t-1})`, `o_t = q_t W_t`.
 
-    With `log_decay` (gated delta rule) `W_{t-1}` is first multiplied by `alpha_t = exp(log_decay_t)`, in the write and
-    in what the key reads; `log_decay <= 0`, minus infinity forgets everything.
-    `beta` is the write strength after its sigmoid; feature map and normalisation of query and key are the caller's.
-    With keys of length 1 and `beta` in (0, 2) (signed delta rule, arXiv 2411.12537) the transition
-    `I - beta k^T k` has eigenvalues in (-1, 1]; nothing else changes.
-    State: `W`, `[sequences, heads, key, value]`, zero at the start; `cu_seqlens` as for `linear`. Backends: `cpu`
-    (compiled, for values as wide as keys), `chunk` (WY form), `triton` (GPU), `reference`.
-    Source: arXiv 2310.16076, equation 8; gated: arXiv 2412.06464, equation 10, in row-vector form; chunkwise:
-    arXiv 2406.06484. Raises `UserError` for an unknown backend.
+    With `log_decay` (gated delta rule) `W_{t-1}` is first multiplied by `alpha_t = exp(log_decay_t)`, in both places.
+    With keys of length 1 and `beta` in (0, 2) (signed delta rule, arXiv 2411.12537) the transition `I - beta k^T k` has
+    eigenvalues in (-1, 1]. Feature map and normalisation of query and key are applied before.
+
+    - `query`, `key`: `[batch, time, heads, key]`.
+    - `value`: `[batch, time, heads, value]`.
+    - `beta`: `[batch, time, heads]`, the write strength, after its sigmoid.
+    - `log_decay`: `[batch, time, heads]`, at most 0; minus infinity forgets everything. None for no decay.
+    - `initial_state`: `W_0`, `[sequences, heads, key, value]`; zero if it is None.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled, for values as wide as keys), "chunk"
+      (WY form), "triton" (GPU), "reference".
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2310.16076, equation 8; gated: arXiv 2412.06464, equation 10, in row-vector form; chunkwise: arXiv
+    2406.06484.
     """
-    forms = FORMS if key.shape[-1] == value.shape[-1] else UNEQUAL_FORMS
     state = None if initial_state is None else (initial_state,)
-    return RULE.run(forms, backend, (query, key, value, beta, log_decay), state=state, cu_seqlens=cu_seqlens)
+    return RULE.run(backend, (query, key, value, beta, log_decay), state=state, cu_seqlens=cu_seqlens)
 
 
 def step(
@@ -115,37 +123,27 @@ def chunk_size(width: int) -> int:
     return 8 if width <= 32 else 16
 
 
-def compiled(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    beta: Tensor,
-    log_decay: Tensor | None,
-    state: Tensor,
-    *,
-    cu_seqlens: Tensor | None = None,
-) -> Scan:
-    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    return Scan(*cpu.delta(query, key, value, beta, log_decay, state, cu_seqlens))
+def plain(drawn: Inputs) -> Inputs:
+    """Keys and queries that sum to 1, rates below 1."""
+    query, key, beta = drawn["query"], drawn["key"], drawn["beta"]
+    shares = {"query": query.softmax(-1), "key": key.softmax(-1)}
+    return {**drawn, **shares, "beta": beta.sigmoid(), "log_decay": None}
 
 
-def on_gpu(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    beta: Tensor,
-    log_decay: Tensor | None,
-    state: Tensor,
-    *,
-    cu_seqlens: Tensor | None = None,
-) -> Scan:
-    """The kernels of `fwplab.ops.triton`."""
-    return Scan(*triton.delta(query, key, value, beta, log_decay, state, cu_seqlens))
+def signed(drawn: Inputs) -> Inputs:
+    """Keys and queries of length 1, rates below 2."""
+    query, key, beta = drawn["query"], drawn["key"], drawn["beta"]
+    lengths = {"query": functional.normalize(query, dim=-1), "key": functional.normalize(key, dim=-1)}
+    return {**drawn, **lengths, "beta": 2 * beta.sigmoid(), "log_decay": None}
 
 
-UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk, "triton": on_gpu}
-"""The forms for values that are not as wide as the keys."""
-FORMS: Forms = {**UNEQUAL_FORMS, "cpu": compiled}
+def gated(drawn: Inputs) -> Inputs:
+    """A decay that forgets everything now and then."""
+    decay = functional.logsigmoid(drawn["log_decay"] + 2)
+    decay[:, ::7] = -torch.inf if decay.shape[1] > 7 else -1.0
+    return {**plain(drawn), "log_decay": decay}
+
+
 RULE = Rule(
     "delta",
     reference,
@@ -158,4 +156,7 @@ RULE = Rule(
     },
     optional=("log_decay",),
     state={"initial_state": "sequences heads key value"},
+    forms={"chunk": chunk},
+    square=True,
+    cases={"delta": plain, "gated_delta": gated, "signed_delta": signed},
 )

@@ -1,14 +1,15 @@
 """Several steps of the delta rule a position: a product of Householder matrices."""
 
+from collections.abc import Callable
+
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from fwplab.ops.delta import delta
+from fwplab.ops.delta import RULE as DELTA
 from fwplab.ops.delta import step as delta_step
-from fwplab.ops.packing import count_sequences
-from fwplab.ops.rule import Rule
-from fwplab.ops.scan import Forms, Scan, scan_of
+from fwplab.ops.rule import Inputs, Rule
+from fwplab.ops.scan import Scan, scan_of
 
 
 def delta_product(
@@ -25,20 +26,23 @@ def delta_product(
 
     The transition of a position is the product `(I - beta_n k_n^T k_n) ... (I - beta_1 k_1^T k_1)`. With keys of length
     1 and `beta = 2` it can be any product of n reflections, so for n >= 2 also a rotation.
-    State: `W`, `[sequences, heads, key, value]`, zero at the start; `cu_seqlens` as for `linear`. Backends: those of
-    `delta`, which runs the steps as positions of a sequence n times as long and is asked at every n-th, and
-    `reference`. Source: arXiv 2502.10297, in row-vector form. Raises `UserError` for an unknown backend.
+
+    - `query`: `[batch, time, heads, key]`.
+    - `key`: `[batch, time, steps, heads, key]`.
+    - `value`: `[batch, time, steps, heads, value]`.
+    - `beta`: `[batch, time, steps, heads]`, the write strengths, after their sigmoid.
+    - `initial_state`: `W_0`, `[sequences, heads, key, value]`; zero if it is None.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or one of `delta`, which runs the steps as positions of a
+      sequence n times as long.
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2502.10297, in row-vector form.
     """
-    sequences, state = (query, key, value, beta), None if initial_state is None else (initial_state,)
-    if backend == "reference":
-        return RULE.run(FORMS, backend, sequences, state=state, cu_seqlens=cu_seqlens)
-    RULE.start(sequences, (), state, count_sequences(RULE.name, query, cu_seqlens))
-    steps = key.shape[2]
-    asked = functional.pad(query.unsqueeze(2), (0, 0, 0, 0, steps - 1, 0))
-    parts = (part.flatten(1, 2) for part in (asked, key, value, beta))
-    bounds = None if cu_seqlens is None else steps * cu_seqlens
-    scan = delta(*parts, initial_state=initial_state, cu_seqlens=bounds, backend=backend)
-    return Scan(scan.output.unflatten(1, (query.shape[1], steps))[:, :, -1].clone(), scan.state)
+    state = None if initial_state is None else (initial_state,)
+    return RULE.run(backend, (query, key, value, beta), state=state, cu_seqlens=cu_seqlens)
 
 
 def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,8 +61,27 @@ def reference(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Te
     return scan_of(outputs, query.new_zeros(*query.shape[:-1], value.shape[-1]), start, state)
 
 
-FORMS: Forms = {"reference": reference}
-"""The form that `delta` does not have."""
+def reflections(drawn: Inputs) -> Inputs:
+    """Keys of length 1 and rates below 2."""
+    return {**drawn, "key": functional.normalize(drawn["key"], dim=-1), "beta": 2 * drawn["beta"].sigmoid()}
+
+
+def by_delta(form: Callable[..., Scan]) -> Callable[..., Scan]:
+    """The rule by a form of the delta rule: the steps are positions, and every last one of a position is read."""
+
+    def run(
+        query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Tensor, *, cu_seqlens: Tensor | None = None
+    ) -> Scan:
+        steps = key.shape[2]
+        asked = functional.pad(query.unsqueeze(2), (0, 0, 0, 0, steps - 1, 0))
+        parts = (part.flatten(1, 2) for part in (asked, key, value, beta))
+        bounds = {} if cu_seqlens is None else {"cu_seqlens": steps * cu_seqlens}
+        output, state = form(*parts, None, state, **bounds)
+        return Scan(output.unflatten(1, (query.shape[1], steps))[:, :, -1].clone(), state)
+
+    return run
+
+
 RULE = Rule(
     "delta_product",
     reference,
@@ -69,4 +92,7 @@ RULE = Rule(
         "beta": "batch time steps heads",
     },
     state={"initial_state": "sequences heads key value"},
+    square=True,
+    by=(DELTA, by_delta),
+    cases={"delta_product": reflections},
 )

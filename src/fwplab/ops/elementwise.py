@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fwplab.ops import cpu, triton
 from fwplab.ops.rule import Rule
-from fwplab.ops.scan import Forms, Scan, scan_of
+from fwplab.ops.scan import Scan, scan_of
 
 
 def elementwise(
@@ -21,14 +20,21 @@ def elementwise(
 ) -> Scan:
     """A gated cell whose recurrence is element by element.
 
-    `zt = tanh(z + w_z c)`, `ft = sigmoid(f + w_f c)`, `c = ft c + (1 - ft) zt`; the outputs are all `c`. `z` and `f`
-    are projections of the input with their biases, before tanh and sigmoid.
-    State: `c`, `[sequences, heads, d]`, zero at the start; `cu_seqlens` as for `linear`. Backends: `cpu` (compiled),
-    `loop`, `triton` (GPU), `reference`. Source: arXiv 2310.16076, appendix; the cell is that of arXiv 2305.19044.
-    Raises `UserError` for an unknown backend, or one that cannot run.
+    `zt = tanh(z + w_z c)`, `ft = sigmoid(f + w_f c)`, `c = ft c + (1 - ft) zt`; the outputs are all `c`.
+
+    - `z`, `f`: `[batch, time, heads, d]`, projections of the input with their biases, before tanh and sigmoid.
+    - `w_z`, `w_f`: `[heads, d]`, the recurrent weights.
+    - `initial_state`: `c_0`, `[sequences, heads, d]`; zero if it is None.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled), "loop", "triton" (GPU), "reference".
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2310.16076, appendix; the cell is that of arXiv 2305.19044.
     """
     state = None if initial_state is None else (initial_state,)
-    return RULE.run(FORMS, backend, (z, f), (w_z, w_f), state=state, cu_seqlens=cu_seqlens)
+    return RULE.run(backend, (z, f), (w_z, w_f), state=state, cu_seqlens=cu_seqlens)
 
 
 def step(cell: Tensor, z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor) -> Tensor:
@@ -56,20 +62,10 @@ def loop(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> Scan:
     return scan_of(cells, z, start, cell)
 
 
-def compiled(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
-    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    return Scan(*cpu.elementwise(z, f, w_z, w_f, cell, cu_seqlens))
-
-
-def on_gpu(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
-    """The kernels of `fwplab.ops.triton`."""
-    return Scan(*triton.elementwise(z, f, w_z, w_f, cell, cu_seqlens))
-
-
-FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}
 RULE = Rule(
     "elementwise",
     reference,
+    forms={"loop": loop},
     sequences={"z": "batch time heads d", "f": "batch time heads d"},
     slow={"w_z": "heads d", "w_f": "heads d"},
     state={"initial_state": "sequences heads d"},

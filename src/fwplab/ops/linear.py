@@ -5,9 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from fwplab.ops import cpu, triton
 from fwplab.ops.rule import Rule
-from fwplab.ops.scan import Forms, Scan, scan_of
+from fwplab.ops.scan import Scan, scan_of
 
 
 def linear(
@@ -21,15 +20,22 @@ def linear(
 ) -> Scan:
     """Additive fast weights: `W_t = W_{t-1} + k_t^T v_t`, `o_t = q_t W_t`.
 
-    The current token is included; there is no normaliser and no scale, and the feature map is the caller's.
-    State: `W`, `[sequences, heads, key, value]`, zero at the start. `cu_seqlens` `[sequences + 1]`: a batch of 1 that
-    holds sequences of unequal lengths one behind the other, from each bound to the next. Backends: `cpu`
-    (compiled, for values as wide as keys), `chunk` (matrix products), `triton` (GPU), `reference`.
-    Source: arXiv 2310.16076, equations 1 to 3. Raises `UserError` for an unknown backend or bounds that do not fit.
+    The current token is included. There is no normaliser and no scale; a feature map is applied before.
+
+    - `query`, `key`: `[batch, time, heads, key]`.
+    - `value`: `[batch, time, heads, value]`.
+    - `initial_state`: `W_0`, `[sequences, heads, key, value]`; zero if it is None.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled, for values as wide as keys), "chunk"
+      (matrix products), "triton" (GPU), "reference".
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2310.16076, equations 1 to 3.
     """
-    forms = FORMS if key.shape[-1] == value.shape[-1] else UNEQUAL_FORMS
     state = None if initial_state is None else (initial_state,)
-    return RULE.run(forms, backend, (query, key, value), state=state, cu_seqlens=cu_seqlens)
+    return RULE.run(backend, (query, key, value), state=state, cu_seqlens=cu_seqlens)
 
 
 def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,22 +94,11 @@ def from_chunks(tensor: Tensor, time: int) -> Tensor:
     return joined if joined.shape[1] == time else joined[:, :time].clone()
 
 
-def compiled(query: Tensor, key: Tensor, value: Tensor, state: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
-    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    return Scan(*cpu.linear(query, key, value, state, cu_seqlens))
-
-
-def on_gpu(query: Tensor, key: Tensor, value: Tensor, state: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
-    """The kernels of `fwplab.ops.triton`."""
-    return Scan(*triton.linear(query, key, value, state, cu_seqlens))
-
-
-UNEQUAL_FORMS: Forms = {"reference": reference, "chunk": chunk, "triton": on_gpu}
-"""The forms for values that are not as wide as the keys."""
-FORMS: Forms = {**UNEQUAL_FORMS, "cpu": compiled}
 RULE = Rule(
     "linear",
     reference,
     sequences={"query": "batch time heads key", "key": "batch time heads key", "value": "batch time heads value"},
     state={"initial_state": "sequences heads key value"},
+    forms={"chunk": chunk},
+    square=True,
 )

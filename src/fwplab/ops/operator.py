@@ -255,14 +255,12 @@ def needs_tape(*arguments: Any) -> bool:
 
 
 def resolved(tensor: Tensor | None) -> Tensor | None:
-    """The tensor with its numbers in memory: no lazy negation, no zero tensor without memory."""
-    if tensor is not None and (tensor.is_neg() or tensor._is_zerotensor()):
-        return tensor.clone().resolve_neg()
-    return tensor
+    """The tensor with its own numbers in memory, not those that a lazy view still has to negate."""
+    return tensor.resolve_neg() if tensor is not None and tensor.is_neg() else tensor
 
 
 def with_rows(tensor: Tensor) -> Tensor:
-    """The tensor as a kernel reads it: its numbers in memory, those of the last dimension side by side."""
-    if tensor.is_neg() or tensor._is_zerotensor():
-        tensor = tensor.clone().resolve_neg()
+    """The tensor as a kernel reads it: its own numbers in memory, those of the last dimension side by side."""
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()

@@ -14,17 +14,15 @@ def count_sequences(rule: str, tensor: Tensor, cu_seqlens: Tensor | None) -> int
     """How many sequences `tensor` `[batch, time, ...]` holds: its batch, or what `cu_seqlens` says of a packed one.
 
     `cu_seqlens` `[sequences + 1]` are the positions where each packed sequence begins, and the end of the last; the
-    batch is then 1. Raises `UserError` where they do not fit the tensor. Inside `torch.compile`, which cannot look at
-    values, the kernels check them.
+    batch is then 1. Raises `UserError` for what cannot be that; `check_bounds` looks at the values.
     """
     if cu_seqlens is None:
         return tensor.shape[0]
     if not isinstance(cu_seqlens, Tensor):
         kind = type(cu_seqlens).__name__
         raise UserError(f"{rule}: cu_seqlens must be a tensor of whole numbers [sequences + 1], not a {kind}")
-    if torch.compiler.is_compiling() and cu_seqlens.dim() == 1:
-        return cu_seqlens.shape[0] - 1
-    check_bounds(rule, cu_seqlens, *tensor.shape[:2])
+    if cu_seqlens.dim() != 1 or cu_seqlens.dtype not in WHOLE or not len(cu_seqlens):
+        check_bounds(rule, cu_seqlens, *tensor.shape[:2])
     return cu_seqlens.shape[0] - 1
 
 

@@ -4,11 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fwplab.ops import cpu, triton
 from fwplab.ops.delta import step as delta_step
 from fwplab.ops.linear import step as additive_step
 from fwplab.ops.rule import Rule
-from fwplab.ops.scan import Forms, Scan, scan_of
+from fwplab.ops.scan import Scan, scan_of
 from fwplab.ops.variation import PAPER, Variation, varied
 
 
@@ -30,18 +29,28 @@ def recurrent_delta(
     """Delta rule whose query, key, value and write strength see the last output.
 
     With `h = tanh(o_{t-1})`: `q = softmax(q_x + h R_q)`, `k = softmax(k_x + h R_k)`, `v = v_x + h R_v`,
-    `beta = sigmoid(b_x + h . r_b)`; then `W += beta k^T (v - k W)` and `o = q W`. The inputs come before softmax and
-    sigmoid; the raw `o` is the output, the tanh is on the feedback alone.
-    State: `(W [sequences, heads, d, d], o [sequences, heads, d])`, zero at the start; `cu_seqlens` as for `linear`.
-    `variation` puts other parts in place of the softmaxes, the sigmoid, the tanh and the update.
-    Backends: `cpu` (compiled), `loop`, `triton` (GPU), `reference`; for a variation `cpu` and `reference`. Source:
-    arXiv 2310.16076, section 2, and the code published with it; the rule is that of arXiv 2106.06295. Raises
-    `UserError` for an unknown backend, or one that cannot run.
+    `beta = sigmoid(b_x + h . r_b)`; then `W += beta k^T (v - k W)` and `o = q W`. The output is `o` itself; the tanh is
+    on the feedback alone.
+
+    - `query`, `key`, `value`: `[batch, time, heads, d]`, before softmax and feedback.
+    - `beta`: `[batch, time, heads]`, before the sigmoid.
+    - `recurrent_query`, `recurrent_key`, `recurrent_value`: `R_q`, `R_k`, `R_v`, `[heads, d, d]`.
+    - `recurrent_beta`: `r_b`, `[heads, d]`.
+    - `initial_state`: `(W_0 [sequences, heads, d, d], o_0 [sequences, heads, d])`; zero if it is None.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled), "loop", "triton" (GPU), "reference";
+      for a variation "cpu" or "reference".
+    - `variation`: other parts in place of the softmaxes, the sigmoid, the tanh and the update.
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2310.16076, section 2, and the code published with it; the rule is that of arXiv 2106.06295.
     """
     sequences = query, key, value, beta
     slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
-    forms = varied("recurrent_delta", FORMS, variation, fixed="rewritten")
-    return RULE.run(forms, backend, sequences, slow, state=initial_state, cu_seqlens=cu_seqlens)
+    forms = varied("recurrent_delta", RULE.forms, variation, fixed="rewritten")
+    return RULE.run(backend, sequences, slow, state=initial_state, cu_seqlens=cu_seqlens, forms=forms)
 
 
 def step(
@@ -133,36 +142,10 @@ def loop(
     return Scan(unfolded, (weight.unflatten(0, (batch, heads)), last.transpose(0, 1)))
 
 
-def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None, variation: Variation = PAPER) -> Scan:
-    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    output, weight, last = cpu.recurrent_delta(*arguments, cu_seqlens=cu_seqlens, variation=variation.code)
-    return Scan(output, (weight, last))
-
-
-def on_gpu(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    beta: Tensor,
-    recurrent_query: Tensor,
-    recurrent_key: Tensor,
-    recurrent_value: Tensor,
-    recurrent_beta: Tensor,
-    weight: Tensor,
-    last: Tensor,
-    *,
-    cu_seqlens: Tensor | None = None,
-) -> Scan:
-    """The kernels of `fwplab.ops.triton`."""
-    slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
-    output, weight, last = triton.recurrent_delta(query, key, value, beta, *slow, weight, last, cu_seqlens)
-    return Scan(output, (weight, last))
-
-
-FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}
 RULE = Rule(
     "recurrent_delta",
     reference,
+    forms={"loop": loop},
     sequences={
         "query": "batch time heads d",
         "key": "batch time heads d",

@@ -1,28 +1,59 @@
-"""What a rule is: its arguments with their shapes, its definition and its fast forms; and how it is run."""
+"""What a rule is, described once: its arguments with their shapes, its definition, its fast forms, its test inputs.
 
+Dispatch, the CPU and Triton bindings, the axes of vmap, the self-check, the benchmark and the tests over all rules read
+it from here. A file in this folder that makes a `Rule` is found by being there, and so are its kernels in `cpu/` and
+`triton/kernels/`, in files of the same name.
+"""
+
+import importlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fwplab.errors import UserError
-from fwplab.ops.packing import count_sequences
-from fwplab.ops.scan import PACKED, Forms, Scan, chosen
+from fwplab.ops import triton
+from fwplab.ops.packing import check_bounds, count_sequences
+from fwplab.ops.scan import PACKED, Forms, Scan, chosen, compiled_first
 
+FOLDER = Path(__file__).parent
 HALF = frozenset({torch.bfloat16, torch.float16})
 RULES: dict[str, "Rule"] = {}
-"""Every rule by its name, entered where it is described."""
+"""Every rule by its name."""
+
+Inputs = dict[str, Any]
+"""The arguments of a rule by name: tensors, or None for an optional one."""
+
+
+class Arguments(NamedTuple):
+    """The arguments of a form, in its order."""
+
+    sequences: list[Tensor | None]
+    slow: list[Tensor]
+    state: list[Tensor]
+
+    def flat(self) -> list[Tensor | None]:
+        """All of them."""
+        return [*self.sequences, *self.slow, *self.state]
 
 
 class Rule:
-    """A rule that writes fast weights.
+    """A rule that writes fast weights, named as its file and as the function in it that people call.
 
-    `sequences`, `slow` and `state` name the arguments of every form, in this order, each with its shape in words:
-    "batch time heads key", say, where equal words are equal sizes, a number is itself and `sequences` counts the
-    sequences. The sequences run along the time, `slow` is shared by all positions, `state` is where each sequence
-    starts. `optional`: sequences that may be None. `definition`: the reference form.
+    - `definition`: the reference form.
+    - `sequences`, `slow`, `state`: the arguments of every form, in this order, each with its shape in words, such as
+      "batch time heads key". Equal words are equal sizes, a number is itself, `sequences` counts the sequences. The
+      sequences run along the time, `slow` is shared by all positions, `state` is where each sequence starts.
+    - `optional`: sequences that may be None.
+    - `begins`: whether the function takes the state among its first arguments, shared by the batch.
+    - `forms`: forms beside the definition and the kernels, by backend.
+    - `square`: whether the CPU kernels take a square state alone.
+    - `by`: another rule, and what makes a form of this one from each of its fast forms.
+    - `cases`: inputs to test with, by name. Each makes them of normal numbers of the arguments' shapes, slow weights
+      divided by the root of d; by default those as they are.
     """
 
     def __init__(
@@ -34,92 +65,148 @@ class Rule:
         state: Mapping[str, str],
         slow: Mapping[str, str] | None = None,
         optional: Sequence[str] = (),
+        begins: bool = False,
+        forms: Mapping[str, Callable[..., Scan]] | None = None,
+        square: bool = False,
+        by: tuple["Rule", Callable[[Callable[..., Scan]], Callable[..., Scan]]] | None = None,
+        cases: Mapping[str, Callable[[Inputs], Inputs]] | None = None,
     ) -> None:
-        self.name, self.definition = name, definition
+        self.name, self.definition, self.begins = name, definition, begins
         self.sequences, self.slow, self.state, self.optional = sequences, slow or {}, state, tuple(optional)
-        shapes = {argument: shape.split() for argument, shape in {**sequences, **self.slow, **state}.items()}
-        words = ["sequences"]
-        sources = []
-        for index, shape in enumerate(list(shapes.values())[: len(sequences) + len(self.slow)]):
-            for axis, word in enumerate(shape):
+        self.cases = cases or {name: dict}
+        self.words = {name: shape.split() for name, shape in {**sequences, **self.slow, **state}.items()}
+        self.options = [(place, argument) for place, argument in enumerate(sequences) if argument in optional]
+        self.axes = tuple(shape.index("heads") for shape in self.words.values())
+        """Where each argument has its heads."""
+
+        words, self.sources = ["sequences"], list[tuple[int, int]]()
+        for index, argument in enumerate((*sequences, *self.slow)):
+            for axis, word in enumerate(self.words[argument]):
                 if word not in words and not word.isdigit():
                     words.append(word)
-                    sources.append((index, axis))
-        self.numbers = tuple(int(word) for shape in shapes.values() for word in shape if word.isdigit())
-        words += [word for shape in shapes.values() for word in shape if word.isdigit()]
-        self.sources = tuple(sources)
-        self.shapes = tuple((argument, tuple(map(words.index, shape))) for argument, shape in shapes.items())
+                    self.sources.append((index, axis))
+        numbers = [word for shape in self.words.values() for word in shape if word.isdigit()]
+        self.numbers = tuple(map(int, numbers))
+        words += numbers
+        self.shapes = tuple((argument, tuple(map(words.index, shape))) for argument, shape in self.words.items())
+        self.square, self.by = square, by
+        self.kernels: str = name if by is None else by[0].kernels
+        """The rule whose Triton kernels it uses."""
+        self.forms: dict[str, Callable[..., Scan]] = {"reference": definition, **(forms or {})}
         RULES[name] = self
+
+    def bind(self) -> None:
+        """Add the forms of the kernels that there are files of, and those that another rule lends."""
+        if self.by is not None:
+            other, make = self.by
+            other.bind()
+            self.forms |= {name: make(form) for name, form in other.forms.items() if name != "reference"}
+        if (FOLDER / "cpu" / f"{self.name}.py").exists():
+            function = getattr(importlib.import_module(f"fwplab.ops.cpu.{self.name}"), self.name)
+
+            if len(self.state) == 1:
+                self.forms["cpu"] = lambda *arguments, **options: Scan(*function(*arguments, **options))
+            else:
+                self.forms["cpu"] = lambda *arguments, **options: scanned(function(*arguments, **options))
+        if (FOLDER / "triton" / "kernels" / f"{self.name}.py").exists():
+            self.forms["triton"] = lambda *arguments, **options: scanned(triton.run(self.name, *arguments, **options))
 
     def run(
         self,
-        forms: Forms,
         backend: str,
         sequences: Sequence[Tensor | None],
         slow: Sequence[Tensor] = (),
         *,
         state: Sequence[Tensor] | None,
         cu_seqlens: Tensor | None,
+        forms: Forms | None = None,
     ) -> Scan:
         """The rule by the form that `backend` names, or by the fastest one for "auto".
 
-        `state` None is a state of zeros. On a CPU half precision, and whatever runs under autocast, is computed in
-        float32: the output has the type of the first sequence, the state is float32.
+        `state` None is a state of zeros; `forms` stand for the rule's own. On a CPU half precision, and whatever runs
+        under autocast, is computed in float32: the output has the type of the first sequence, the state is float32.
         """
         first = sequences[0]
         assert first is not None
-        if first.device.type == "cpu" and (first.dtype in HALF or torch.is_autocast_enabled("cpu")):
-            return self.in_single(forms, backend, sequences, slow, state=state, cu_seqlens=cu_seqlens)
-        state = self.start(sequences, slow, state, count_sequences(self.name, first, cu_seqlens))
-        gated = any(sequences[list(self.sequences).index(name)] is not None for name in self.optional)
-        name = chosen(self.name, forms, backend, first, gated=gated, packed=cu_seqlens is not None)
-        if cu_seqlens is None:
+        if first.is_cpu and (first.dtype in HALF or torch.is_autocast_enabled("cpu")):
+            return self.in_single(backend, sequences, slow, state=state, cu_seqlens=cu_seqlens, forms=forms)
+        count, packed = count_sequences(self.name, first, cu_seqlens), cu_seqlens is not None
+        if state is None:
+            state = self.zeros(sequences, slow, count)
+        if forms is None:
+            forms = self.forms_for(state)
+        if backend == "auto" and compiled_first(forms, first):
+            name = "cpu"
+        else:
+            given = self.given(sequences)
+            name = chosen(self.name, forms, backend, first, given=given, packed=packed, kernels=self.kernels)
+        if name not in PACKED or self.by is not None:
+            self.check(sequences, slow, state, count)
+        if cu_seqlens is not None and name != "cpu" and not torch.compiler.is_compiling():
+            check_bounds(self.name, cu_seqlens, *first.shape[:2])  # the CPU kernels do that themselves
+        if cu_seqlens is not None and name not in PACKED:
+            return in_turn(forms[name], cu_seqlens, sequences, slow, state)
+        try:  # kernels check the shapes themselves, and twice takes longer than to compute for a small batch
+            if packed:
+                return forms[name](*sequences, *slow, *state, cu_seqlens=cu_seqlens)
             return forms[name](*sequences, *slow, *state)
-        if name in PACKED:
-            return forms[name](*sequences, *slow, *state, cu_seqlens=cu_seqlens)
-        return in_turn(forms[name], cu_seqlens, sequences, slow, state)
+        except Exception:
+            self.check(sequences, slow, state, count)
+            if cu_seqlens is not None:
+                check_bounds(self.name, cu_seqlens, *first.shape[:2])
+            raise
 
-    def start(
-        self,
-        sequences: Sequence[Tensor | None],
-        slow: Sequence[Tensor],
-        state: Sequence[Tensor] | None,
-        count: int,
-    ) -> Sequence[Tensor]:
-        """The state of `count` sequences to start from, zeros if there is none.
+    def given(self, sequences: Sequence[Tensor | None]) -> tuple[str, ...]:
+        """The optional arguments that are there."""
+        return tuple([name for place, name in self.options if sequences[place] is not None])
 
-        Raises `UserError` for the first argument whose shape is not what the ones before it ask for.
-        """
-        arguments = (*sequences, *slow, *(state or ()))
-        if state is not None and len(state) != len(self.state):
-            raise UserError(f"{self.name}: the initial state is {', '.join(self.state)}: not {len(state)} tensors")
-        sizes = [count]
-        for index, axis in self.sources:
-            shape = arguments[index].shape  # type: ignore[union-attr]
-            sizes.append(shape[axis] if axis < len(shape) else -1)
-        sizes += self.numbers
-        for tensor, (name, places) in zip(arguments, self.shapes, strict=False):
-            if tensor is not None and tensor.shape != tuple([sizes[place] for place in places]):
-                words = {**self.sequences, **self.slow, **self.state}[name]
-                raise UserError(
-                    f"{self.name}: {name} is {list(tensor.shape)}, not {[sizes[place] for place in places]} "
-                    f"({words.replace(' ', ', ')})"
-                )
-        if state is not None:
-            return state
-        first, own = sequences[0], self.shapes[len(arguments) :]
+    def forms_for(self, state: Sequence[Tensor]) -> Forms:
+        """The forms that take these sizes."""
+        if not self.square or state[0].size(-2) == state[0].size(-1):
+            return self.forms
+        return {name: form for name, form in self.forms.items() if name != "cpu"}
+
+    def sizes(self, arguments: Sequence[Tensor | None], count: int) -> list[int]:
+        """What the words of the shapes stand for, by the first argument that has each; -1 where that is too short."""
+        shapes = [() if tensor is None else tensor.shape for tensor in arguments]
+        own = (shapes[index][axis] if axis < len(shapes[index]) else -1 for index, axis in self.sources)
+        return [count, *own, *self.numbers]
+
+    def zeros(self, sequences: Sequence[Tensor | None], slow: Sequence[Tensor], count: int) -> list[Tensor]:
+        """The state of `count` sequences before the first position."""
+        first, arguments, sizes = sequences[0], (*sequences, *slow), [count]
         assert first is not None
-        return [first.new_zeros([sizes[place] for place in places]) for _, places in own]
+        try:
+            for index, axis in self.sources:
+                sizes.append(arguments[index].size(axis))  # type: ignore[union-attr]
+        except IndexError:
+            self.check(sequences, slow, (), count)
+        sizes += self.numbers
+        return [first.new_zeros([sizes[place] for place in places]) for _, places in self.shapes[-len(self.state) :]]
+
+    def check(
+        self, sequences: Sequence[Tensor | None], slow: Sequence[Tensor], state: Sequence[Tensor], count: int
+    ) -> None:
+        """A `UserError` for the first argument whose shape is not what the ones before it ask for."""
+        if state and len(state) != len(self.state):
+            raise UserError(f"{self.name}: the initial state is {', '.join(self.state)}: not {len(state)} tensors")
+        arguments = (*sequences, *slow, *state)
+        sizes = self.sizes(arguments, count)
+        for tensor, (name, places) in zip(arguments, self.shapes, strict=False):
+            expected = [sizes[place] for place in places]
+            if tensor is not None and list(tensor.shape) != expected:
+                words = ", ".join(self.words[name])
+                raise UserError(f"{self.name}: {name} is {list(tensor.shape)}, not {expected} ({words})")
 
     def in_single(
         self,
-        forms: Forms,
         backend: str,
         sequences: Sequence[Tensor | None],
         slow: Sequence[Tensor],
         *,
         state: Sequence[Tensor] | None,
         cu_seqlens: Tensor | None,
+        forms: Forms | None,
     ) -> Scan:
         """The rule in float32 on a CPU, whose operations are incomplete in half precision."""
 
@@ -129,9 +216,35 @@ class Rule:
         own = [None if tensor is None else single(tensor) for tensor in sequences]
         before = None if state is None else [single(tensor) for tensor in state]
         with torch.autocast("cpu", enabled=False):
-            scan = self.run(forms, backend, own, [*map(single, slow)], state=before, cu_seqlens=cu_seqlens)
+            scan = self.run(backend, own, [*map(single, slow)], state=before, cu_seqlens=cu_seqlens, forms=forms)
         assert sequences[0] is not None
         return Scan(scan.output.to(sequences[0].dtype), scan.state)
+
+    def draw(
+        self,
+        case: str,
+        shape: tuple[int, int, int, int],
+        generator: torch.Generator,
+        *,
+        sequences: int | None = None,
+        **sizes: int,
+    ) -> Arguments:
+        """Random float64 arguments for `shape` = batch, time, heads, d, and so many sequences, by default the batch.
+
+        `sizes` are those that are not d: `value=3`, say.
+        """
+        batch, time, heads, d = shape
+        known = {"batch": batch, "time": time, "heads": heads, "sequences": batch if sequences is None else sequences}
+        drawn: Inputs = {}
+        order = [*self.slow, *(self.state if self.begins else ()), *self.sequences, *self.state]
+        for name in dict.fromkeys(order):
+            words = self.words[name]
+            size = [int(word) if word.isdigit() else known.get(word, sizes.get(word, d)) for word in words]
+            numbers = torch.randn(size, dtype=torch.float64, generator=generator)
+            drawn[name] = numbers * d**-0.5 if name in self.slow else numbers
+        made = self.cases[case](drawn)
+        slow, state = ([made[name] for name in part] for part in (self.slow, self.state))
+        return Arguments([made[name] for name in self.sequences], slow, state)
 
     def results(self, *arguments: Any, cu_seqlens: Tensor | None = None, **options: Any) -> tuple[Tensor, ...]:
         """Output and states by the definition, from the arguments of a form; `options` are the definition's own."""
@@ -147,6 +260,25 @@ class Rule:
             start, end = len(self.sequences), len(arguments) - len(self.state)
             scan = in_turn(form, cu_seqlens, arguments[:start], arguments[start:end], arguments[end:])
         return (scan.output, *(scan.state if isinstance(scan.state, tuple) else (scan.state,)))
+
+
+def scanned(results: Sequence[Tensor]) -> Scan:
+    """Output and states as a form returns them."""
+    output, *state = results
+    return Scan(output, state[0] if len(state) == 1 else tuple(state))
+
+
+def names() -> Iterator[str]:
+    """The files of this folder."""
+    return (file.stem for file in sorted(FOLDER.glob("*.py")) if not file.stem.startswith("_"))
+
+
+def find() -> dict[str, Callable[..., Scan]]:
+    """Enter every rule of this folder into `RULES`, with its kernels; the functions that people call, by name."""
+    modules = {name: importlib.import_module(f"fwplab.ops.{name}") for name in names()}
+    for rule in RULES.values():
+        rule.bind()
+    return {name: getattr(modules[name], name) for name in RULES}
 
 
 def in_turn(

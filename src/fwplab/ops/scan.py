@@ -47,6 +47,7 @@ Forms = Mapping[str, Callable[..., Scan]]
 PACKED = frozenset({"cpu", "triton"})
 """The backends whose forms take `cu_seqlens` themselves; for the others the sequences run one after the other."""
 
+COMPILED_TYPES = frozenset({torch.float32, torch.float64})
 TRITON_TYPES = frozenset({torch.float32, torch.bfloat16, torch.float64})
 
 
@@ -68,19 +69,31 @@ def preferred() -> tuple[str, ...]:
     return () if torch.compiler.is_compiling() else _preferred.get()
 
 
-def chosen(rule: str, forms: Forms, backend: str, tensor: Tensor, *, gated: bool = False, packed: bool = False) -> str:
+def chosen(
+    rule: str,
+    forms: Forms,
+    backend: str,
+    tensor: Tensor,
+    *,
+    given: tuple[str, ...] = (),
+    packed: bool = False,
+    kernels: str | None = None,
+) -> str:
     """The backend itself, or for "auto" the fastest that can run on the tensor's device.
 
-    `tensor` is the first input, `[batch, time, heads, d]`. A named form that does not exist or cannot run is an error,
-    never a silent replacement.
+    `tensor` is the first input, `[batch, time, heads, d]`; `given` names the optional arguments that are there;
+    `kernels` is the rule whose Triton kernels are used, if it is another. A named form that does not exist or cannot
+    run is an error, never a silent replacement.
     """
     device, dtype, width = tensor.device, tensor.dtype, tensor.shape[-1]
     if backend == "auto":
-        backend = next((name for name in preferred() if name in forms), "auto")
+        preference = preferred()
+        if preference:
+            backend = next((name for name in preference if name in forms), "auto")
     if backend == "auto":
         if device.type == "cpu" and not cpu.available():
             warn_once(f"fwplab: no compiled CPU kernels ({cpu.info()['why']}); slower PyTorch forms are used")
-        return automatic(rule, forms, device, dtype, width, gated=gated, packed=packed)
+        return automatic(rule, forms, device, dtype, width, given=given, packed=packed, kernels=kernels)
     if backend not in forms:
         raise UserError(f"{rule} has no backend {backend!r}; choose from: auto, {', '.join(forms)}")
     if backend == "cpu" and not compiled_can_run(device, dtype):
@@ -88,7 +101,9 @@ def chosen(rule: str, forms: Forms, backend: str, tensor: Tensor, *, gated: bool
             f"{rule}: backend 'cpu' needs float32 or float64 tensors on the CPU and the compiled library "
             f"(here: {dtype} on {device}; library: {cpu.info()['why']}); choose from: auto, reference"
         )
-    if backend == "triton" and (why := triton.checked(rule, device, dtype, width, gated=gated, packed=packed)):
+    if backend == "triton" and (
+        why := triton.checked(kernels or rule, device, dtype, width, given=given, packed=packed)
+    ):
         raise UserError(f"{rule}: backend 'triton' cannot be used on {device}: {why}; choose from: auto, reference")
     return backend
 
@@ -100,8 +115,9 @@ def automatic(
     dtype: torch.dtype,
     width: int = 16,
     *,
-    gated: bool = False,
+    given: tuple[str, ...] = (),
     packed: bool = False,
+    kernels: str | None = None,
 ) -> str:
     """What "auto" takes: the kernels for the device where they run, else the chunkwise form, else the loop.
 
@@ -110,11 +126,16 @@ def automatic(
     if "cpu" in forms and compiled_can_run(device, dtype):
         return "cpu"
     if "triton" in forms and device.type == "cuda" and dtype in TRITON_TYPES:
-        why = triton.checked(rule, device, dtype, width, gated=gated, packed=packed)
+        why = triton.checked(kernels or rule, device, dtype, width, given=given, packed=packed)
         if why is None:
             return "triton"
         warn_once(f"fwplab: no Triton kernels for {rule} on {device} ({why}); slower PyTorch forms are used")
     return next(name for name in ("chunk", "loop", "reference") if name in forms)
+
+
+def compiled_first(forms: Forms, tensor: Tensor) -> bool:
+    """Whether "auto" is the compiled kernels for this tensor: the short way to the commonest answer of `chosen`."""
+    return tensor.is_cpu and "cpu" in forms and tensor.dtype in COMPILED_TYPES and not preferred() and cpu.available()
 
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:
@@ -124,7 +145,7 @@ def packs(device: torch.device, dtype: torch.dtype) -> bool:
 
 def compiled_can_run(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the compiled kernels take tensors of this kind on this machine."""
-    return device.type == "cpu" and dtype in (torch.float32, torch.float64) and cpu.available()
+    return device.type == "cpu" and dtype in COMPILED_TYPES and cpu.available()
 
 
 @functools.cache

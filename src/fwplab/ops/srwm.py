@@ -4,10 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fwplab.ops import cpu, triton
 from fwplab.ops.packing import count_sequences
-from fwplab.ops.rule import Rule
-from fwplab.ops.scan import Forms, Scan, scan_of
+from fwplab.ops.rule import Inputs, Rule
+from fwplab.ops.scan import Scan, scan_of
 from fwplab.ops.variation import PAPER, PARTS, Variation, varied
 
 
@@ -27,20 +26,29 @@ def srwm(
 
     `y = x W_y`, `q = softmax(x W_q)`, `k = softmax(x W_k)`, `b = sigmoid(x w_b)` (four rates, one a block), then
     for every block `W_j += b_j k^T (q W_j - k W_j)`, all four with the old `W`. The output is `y`, from before the
-    update. `w_*` are the values at the start, shared by the batch (`[heads, d, d]`, `w_b` `[heads, d, 4]`) or one
-    per sequence (`[sequences, heads, d, d]`); `initial_state`, if given, takes their place.
-    State: the four blocks, `[sequences, heads, d, d]` three times and `[sequences, heads, d, 4]`; `cu_seqlens` as for
-    `linear`. `variation` puts other parts in place of the softmaxes, the sigmoid and the update (additive, without
-    `k W_j`), and lets some blocks stay as they are. Backends: `cpu` (compiled), `loop`, `triton` (GPU), `reference`;
-    for a variation `cpu` and `reference`. Source: arXiv 2310.16076, section 2; the rule is that of arXiv 2202.05780.
-    Raises `UserError` for an unknown backend, or one that cannot run.
+    update.
+
+    - `x`: `[batch, time, heads, d]`.
+    - `w_y`, `w_q`, `w_k`: the blocks at the start, `[heads, d, d]`, or one a sequence, `[sequences, heads, d, d]`.
+    - `w_b`: likewise `[heads, d, 4]`.
+    - `initial_state`: the four blocks, one a sequence, in place of those.
+    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
+      the batch is then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled), "loop", "triton" (GPU), "reference";
+      for a variation "cpu" or "reference".
+    - `variation`: other parts in place of the softmaxes, the sigmoid and the update, and blocks that stay as they
+      are.
+
+    Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
+    bounds that do not fit.
+    Source: arXiv 2310.16076, section 2; the rule is that of arXiv 2202.05780.
     """
     count = count_sequences("srwm", x, cu_seqlens)
     blocks: tuple[Tensor, ...] = initial_state or (w_y, w_q, w_k, w_b)
     if blocks[0].dim() == 3:
         blocks = tuple(block.expand(count, *block.shape) for block in blocks)
-    forms = varied("srwm", FORMS, variation, fixed="feedback")
-    return RULE.run(forms, backend, (x,), state=blocks, cu_seqlens=cu_seqlens)
+    forms = varied("srwm", RULE.forms, variation, fixed="feedback")
+    return RULE.run(backend, (x,), state=blocks, cu_seqlens=cu_seqlens, forms=forms)
 
 
 def step(state: tuple[Tensor, ...], x: Tensor, variation: Variation = PAPER) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -89,22 +97,17 @@ def loop(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
     return Scan(joined.unflatten(0, (batch, heads)).transpose(1, 2), state)
 
 
-def compiled(*arguments: Tensor, cu_seqlens: Tensor | None = None, variation: Variation = PAPER) -> Scan:
-    """The kernel of `fwplab.ops.cpu`, forward and analytic backward in compiled code."""
-    output, *state = cpu.srwm(*arguments, cu_seqlens=cu_seqlens, variation=variation.code)
-    return Scan(output, tuple(state))
+def smaller(drawn: Inputs) -> Inputs:
+    """Blocks divided by the root of their rows."""
+    return {name: tensor if name == "x" else tensor * tensor.shape[-2] ** -0.5 for name, tensor in drawn.items()}
 
 
-def on_gpu(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, *, cu_seqlens: Tensor | None = None) -> Scan:
-    """The kernels of `fwplab.ops.triton`."""
-    output, *state = triton.srwm(x, w_y, w_q, w_k, w_b, cu_seqlens)
-    return Scan(output, tuple(state))
-
-
-FORMS: Forms = {"reference": reference, "loop": loop, "cpu": compiled, "triton": on_gpu}
 RULE = Rule(
     "srwm",
     reference,
+    begins=True,
+    cases={"srwm": smaller},
+    forms={"loop": loop},
     sequences={"x": "batch time heads d"},
     state={
         "w_y": "sequences heads d d",

@@ -1,19 +1,14 @@
-"""Compiled CPU kernels of the rules.
+"""Compiled CPU kernels of the rules, a file a rule beside its C++ header.
 
-C++ behind a plain C interface, called through `ctypes` inside PyTorch custom operators (`fwplab::delta`,
-`fwplab::recurrent_delta`, `fwplab::srwm`, `fwplab::elementwise`): forward, analytic backward, `torch.compile` and
-`torch.func.vmap`, which folds the mapped members into the heads (`fwplab.ops.operator` has the way there). float32 and
-float64; a result's bits do not depend on the number of threads.
+C++ behind a plain C interface, called through `ctypes` inside PyTorch custom operators (`fwplab::delta` and so on):
+forward, analytic backward, `torch.compile` and `torch.func.vmap`, which folds the mapped members into the heads
+(`fwplab.ops.operator` has the way there). float32 and float64; a result's bits do not depend on the number of threads.
 """
 
 from fwplab.ops.cpu import library
-from fwplab.ops.cpu.delta import delta, linear
-from fwplab.ops.cpu.elementwise import elementwise
-from fwplab.ops.cpu.recurrent_delta import recurrent_delta
-from fwplab.ops.cpu.srwm import srwm
 from fwplab.ops.cpu.threads import threads
 
-__all__ = ["available", "delta", "elementwise", "info", "linear", "recurrent_delta", "srwm"]
+__all__ = ["available", "info"]
 
 
 def available() -> bool:
@@ -27,8 +22,7 @@ available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def info() -> dict[str, str | int | None]:
-    """The variant in use (None where there is none), why, its path, the threads a call may take, and how many segments'
-    states the backward passes have rebuilt since it was loaded because undoing updates would have lost too much."""
+    """The variant in use (None where there is none), why, its path, and the threads a call may take."""
     loaded = library.load()
     built = loaded if isinstance(loaded, library.Library) else None
     return {
@@ -36,5 +30,4 @@ def info() -> dict[str, str | int | None]:
         "why": loaded.why,
         "path": str(built.path) if built else None,
         "threads": threads(),
-        "rebuilt_segments": int(built.functions.fwplab_rebuilt_segments()) if built else 0,
     }

@@ -6,6 +6,7 @@
 // The tape's slots keep e; the backward pass reads the other arguments again.
 #pragma once
 
+#include "run.h"
 #include "segments.h"
 
 namespace fwplab {
@@ -22,11 +23,11 @@ struct DeltaBackward {
     Strided grad_query, grad_key, grad_value, grad_beta, grad_log_decay, grad_weight;  // to be written
 };
 
-// In one pass over W and G, W first set back to before the update: W -= k^T u; sum_q = W o^T; sum_k = G u^T - W v^T;
+// In one pass over W, as it was before the step and has decayed, and its gradient G: sum_q = W o^T; sum_k = G u^T - W v^T;
 // G += q^T o - k^T v; key_G = k_{t-1} G; and for the gate the sum of G * W, and G times the decay.
 // `left` holds q, k, k_{t-1}, `right` o, v, u; where nothing was read by key (additive) the terms with v are left out.
 template <class O, Writing writing, class Rows, class Columns>
-FWPLAB_INLINE typename O::V pass_back(typename O::V* W, typename O::V* G, Rows d, Columns n, typename O::V decay,
+FWPLAB_INLINE typename O::V pass_back(const typename O::V* W, typename O::V* G, Rows d, Columns n, typename O::V decay,
                                       const typename O::V* const (&left)[3], const typename O::V* const (&right)[3], typename O::V* sum_q,
                                       typename O::V* sum_k, typename O::V* key_G) {
     using V = typename O::V;
@@ -38,12 +39,13 @@ FWPLAB_INLINE typename O::V pass_back(typename O::V* W, typename O::V* G, Rows d
         V o[B], v[B], u[B], key_sum[B] = {}, decay_part[B] = {};
         for (int c = 0; c < B; c++) o[c] = right[0][j + c], v[c] = right[1][j + c], u[c] = right[2][j + c];
         for (int i = 0; i < d; i++) {
-            V *w = W + i * n + j, *g = G + i * n + j;
+            const V* w = W + i * n + j;
+            V* g = G + i * n + j;
             V q_part = j ? sum_q[i] : V{}, k_part = j ? sum_k[i] : V{}, v_part{};
-            const V q = O::entry(left[0], i), k = O::entry(left[1], i), before = O::entry(left[2], i);
+            const V q = O::entry(left[0], i), before = O::entry(left[2], i);
+            [[maybe_unused]] const V k = O::entry(left[1], i);
             for (int c = 0; c < B; c++) {
-                const V old = w[c] - k * u[c];
-                w[c] = old;
+                const V old = gated ? decay * w[c] : w[c];
                 q_part += old * o[c];
                 k_part += g[c] * u[c];
                 V moved = g[c] + q * o[c];
@@ -115,8 +117,9 @@ struct Delta {
                     alpha[m] = exponential(O::load_number(walk[5], m));
                     for (int c = 0; c < n; c++) read[c] *= alpha[m], o_m[c] *= alpha[m];
                 }
+                for (int c = 0; c < n && erases; c++) e[m * n + c] -= read[c];
+                if constexpr (erases) walk.silence(e + m * n, n, m);
                 for (int c = 0; c < n; c++) {
-                    if constexpr (erases) e[m * n + c] -= read[c];
                     u_m[c] = b * e[m * n + c];
                     o_m[c] += overlap * u_m[c];
                 }
@@ -127,14 +130,12 @@ struct Delta {
         }
         const V* last_key = keys + (group.length + 1) % 2 * M * n;
         for (int m = 0; m < M; m++) update<O, gated>(W + m * matrix, W + m * matrix, d, n, alpha[m], last_key + m * n, u + m * n);
-        if (tape) std::memcpy(tape.weight(tape.segments), W, M * matrix * sizeof(V));
         for (int i = 0; i < d; i++) group.store_row(a.last_weight, i, W + i * n, matrix, d);
     }
 
-
-    // What the backward pass works on, all teams; [G | key_G | keys] lie side by side.
+    // What the backward pass works on, all teams.
     struct Adjoint {
-        V *W, *G;  // W after the step, and its gradient
+        V *G;      // gradient of W after the step
         V *key_G;  // k_t G, made while G was last written
         V *keys;   // k_t in place t % 2, k_{t-1} in the other
         V *q, *u, *o, *e;
@@ -145,51 +146,35 @@ struct Delta {
     using WalkBack = Walk<O, gated ? 10 : erases ? 8 : 7, 7 << 3 | 1 << 7 | 1 << 9>;
 
     void backward(const DeltaBackward& a, const Group<O>& group, const Tape<V>& tape, Workspace& space) const {
-        const int quantity = M * n, carried = M * matrix + 3 * quantity;
-        V *W = space.take<V>(M * matrix + apart<V>), *G = space.take_zeros<V>(carried), *backup = space.take<V>(carried);
-        V *rest = space.take<V>(7 * quantity), *sums = space.take_zeros<V>(2 * O::padded(d));
-        const Adjoint adjoint{W, G, G + M * matrix, G + M * matrix + quantity, rest, rest + quantity, rest + 2 * quantity, rest + 3 * quantity,
-                              rest + 4 * quantity, rest + 5 * quantity, rest + 6 * quantity, sums, sums + O::padded(d)};
+        const int quantity = M * n;
+        V *states = space.take<V>(problem.segment * M * matrix + apart<V>), *G = space.take<V>(M * matrix);
+        V *rest = space.take_zeros<V>(10 * quantity), *sums = space.take_zeros<V>(2 * O::padded(d));
+        const auto row = [&](int place) { return rest + place * quantity; };
+        const Adjoint adjoint{G, row(0), row(1), row(3), row(4), row(5), row(6), row(7), row(8), row(9), sums, sums + O::padded(d)};
         const std::int64_t last = group.length - 1;
         const Strided* places[] = {&a.grad_output, &a.query, &a.key, &a.grad_query, &a.grad_key, &a.grad_value, erases ? &a.beta : &a.value,
                                    &a.grad_beta, &a.log_decay, &a.grad_log_decay};
-        struct {
-            WalkBack at;
-            Walk<O, 1, 0> before;
-        } walk{WalkBack(group, places, last, -1), Walk<O, 1, 0>(group, places + 2, last - 1, -1)};
-        V* states = nullptr;
+        WalkBack walk(group, places, last, -1);
+        Walk<O, 1, 0> before(group, places + 2, last - 1, -1);
         for (int i = 0; i < d; i++) group.load_row(G + i * n, matrix, a.grad_last_weight, i, d);
-        if (group.length) O::load(adjoint.keys + last % 2 * quantity, n, walk.at[2], d);
+        if (group.length) O::load(adjoint.keys + last % 2 * quantity, n, walk[2], d);
         for (int m = 0; m < M && group.length; m++)
-            multiply<O, 1>(adjoint.key_G + m * n, 0, adjoint.keys + last % 2 * quantity + m * n, 0, G + m * matrix, d, n);
+            read_in_turn<O>(adjoint.key_G + m * n, adjoint.keys + last % 2 * quantity + m * n, G + m * matrix, d, n);
         walk_back(
-            tape, !gated, W, G, carried, backup, walk,
-            [&](std::int64_t begin, std::int64_t end, const V* from) {
-                for (std::int64_t t = end - 1; t >= begin; t--, walk.at.next(), walk.before.next()) {
-                    if (from) std::memcpy(W, from + (t - begin) * M * matrix, M * matrix * sizeof(V));
-                    walk.at.prefetch(ahead, d);
-                    step_back(walk.at, walk.before, t, tape, adjoint);
+            tape, states, [&](std::int64_t begin, std::int64_t end) { rebuild(a, group, tape, begin, end, states, adjoint); },
+            [&](std::int64_t begin, std::int64_t end) {
+                for (std::int64_t t = end - 1; t >= begin; t--, walk.next(), before.next()) {
+                    walk.prefetch(ahead, d);
+                    step_back(walk, before, t, states + (t - begin) * M * matrix, tape, adjoint);
                 }
-            },
-            [&](std::int64_t s) {
-                if (!states) states = space.take<V>(problem.segment * M * matrix);
-                return rebuild(a, group, tape, s, states, adjoint.u);
-            },
-            [&](std::int64_t s) {
-                const V* keys = adjoint.keys + s * problem.segment % 2 * quantity;
-                for (int m = 0; m < M; m++) {
-                    const V first = largest_product<O>(keys + m * n, adjoint.u + m * n, n, n);
-                    if (!recovered<O>(W + m * matrix, tape.weight(s) + m * matrix, matrix, first)) return false;
-                }
-                return true;
-            },
-            [](std::int64_t, std::int64_t) {});
+            });
         for (int i = 0; i < d; i++) group.store_row(a.grad_weight, i, G + i * n, matrix, d);
     }
 
-    // One step: from the adjoint after it to the one before it, and the gradients of the arguments.
+    // One step: from the adjoint after it to the one before it, and the gradients of the arguments. W is the one before the step.
     template <class Before>
-    FWPLAB_INLINE void step_back(const WalkBack& walk, const Before& before, std::int64_t t, const Tape<V>& tape, const Adjoint& x) const {
+    FWPLAB_INLINE void step_back(const WalkBack& walk, const Before& before, std::int64_t t, const V* W, const Tape<V>& tape,
+                                 const Adjoint& x) const {
         V *k = x.keys + t % 2 * M * n, *k_before = x.keys + (t + 1) % 2 * M * n;
         const V* e = erases ? tape.step(t) : x.e;
         O::load(x.o, n, walk[0], d);
@@ -205,8 +190,9 @@ struct Delta {
             for (int c = 0; c < n; c++) key_G[c] += overlap * o[c];  // the gradient of the update
             if constexpr (erases) O::store_number(walk[7], dot<O>(key_G, e + m * n, n), m);
             for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
-            tape.prefetch(t - 2, 0, m, M);
-            const V grad_decay = pass_back<O, writing>(x.W + m * matrix, x.G + m * matrix, d, n, decay, {q_m, k_m, k_before + m * n},
+            if constexpr (erases) walk.silence(grad_v, n, m);
+            tape.prefetch(t - tape.segment, 0, m, M);
+            const V grad_decay = pass_back<O, writing>(W + m * matrix, x.G + m * matrix, d, n, decay, {q_m, k_m, k_before + m * n},
                                                        {o, grad_v, u}, x.sum_q, x.sum_k, key_G);
             if constexpr (gated) O::store_number(walk[9], grad_decay, m);
             O::fold(x.sum_q, d);
@@ -221,15 +207,13 @@ struct Delta {
         O::store(walk[5], x.grad_v, n, d);
     }
 
-    // W after every step of a segment, by the additions of the forward pass.
-    FWPLAB_APART V* rebuild(const DeltaBackward& a, const Group<O>& group, const Tape<V>& tape, std::int64_t s, V* states, V* u) const {
-        const std::int64_t begin = s * tape.segment, steps = tape.length - begin < tape.segment ? tape.length - begin : tape.segment;
+    // W before the steps after `begin`, by the additions of the forward pass; W before `begin` is there.
+    FWPLAB_APART void rebuild(const DeltaBackward& a, const Group<O>& group, const Tape<V>& tape, std::int64_t begin, std::int64_t end,
+                              V* states, const Adjoint& x) const {
         const Strided* places[] = {&a.key, erases ? &a.beta : &a.value, &a.log_decay};
         Walk<O, gated ? 3 : 2, 0> walk(group, places, begin, 1);
-        const V* W = tape.weight(s);
-        V* k = u + M * n;  // the gradient of the output is loaded after this
-        for (std::int64_t t = begin; t < begin + steps; t++, walk.next()) {
-            V* next = states + (t - begin) * M * matrix;
+        V *k = x.q, *u = x.u;
+        for (std::int64_t t = begin; t + 1 < end; t++, walk.next(), states += M * matrix) {
             O::load(k, n, walk[0], d);
             if constexpr (!erases) O::load(u, n, walk[1], d);
             for (int m = 0; m < M; m++) {
@@ -238,12 +222,40 @@ struct Delta {
                     for (int c = 0; c < n; c++) u[m * n + c] = b * tape.step(t)[m * n + c];
                 }
                 const V decay = gated ? exponential(O::load_number(walk[2], m)) : V{};
-                update<O, gated>(next + m * matrix, W + m * matrix, d, n, decay, k + m * n, u + m * n);
+                update<O, gated>(states + (M + m) * matrix, states + m * matrix, d, n, decay, k + m * n, u + m * n);
             }
-            W = next;
         }
-        return states;
     }
 };
+
+}  // namespace fwplab
+
+#include "held.h"
+
+namespace fwplab {
+namespace {
+
+template <class O>
+struct Common<Delta<O, Writing::additive>> {
+    using Narrow = std::conditional_t<register_bytes == 32, Known<16>, Known<>>;
+    using Wide = Quick<32, 64>;
+};
+template <class O>
+struct Common<Delta<O, Writing::erasing>> : Common<Delta<O, Writing::additive>> {};
+template <class O>
+using Additive = Delta<O, Writing::additive>;
+template <class O>
+using Erasing = Delta<O, Writing::erasing>;
+template <class O>
+using Gated = Delta<O, Writing::gated>;
+
+}  // namespace
+
+FWPLAB_RULE(linear, forward, (narrow_forward<Additive, false>), DeltaForward)
+FWPLAB_RULE(linear, backward, (narrow_backward<Additive, false>), DeltaBackward)
+FWPLAB_RULE(delta, forward, (narrow_forward<Erasing, true>), DeltaForward)
+FWPLAB_RULE(delta, backward, (narrow_backward<Erasing, true>), DeltaBackward)
+FWPLAB_RULE(gated_delta, forward, forward<Gated>, DeltaForward)
+FWPLAB_RULE(gated_delta, backward, backward<Gated>, DeltaBackward)
 
 }  // namespace fwplab

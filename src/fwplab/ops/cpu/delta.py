@@ -11,8 +11,8 @@ from fwplab.ops.cpu.kernels import (
     address,
     call,
     check,
-    kept,
     plan,
+    require_tape,
     sequence,
     state,
     unknown_tape,
@@ -22,8 +22,7 @@ from fwplab.ops.operator import Found, as_operator, needs_tape, resolved, with_r
 from fwplab.ops.rule import RULES
 
 WIDEST_LANES = 16
-FORWARD_AXES = (2, 2, 2, 2, 2, 1)
-"""Where each tensor of the forward operator has its heads; query, key, value, beta, log decay, W."""
+RULE = RULES["delta"]
 
 
 def delta(
@@ -33,6 +32,7 @@ def delta(
     beta: Tensor | None,
     log_decay: Tensor | None,
     weight: Tensor,
+    *,
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`(query, key, value, beta, log_decay, W_0) -> (output, W_T)`; `fwplab.ops.delta` has the equations.
@@ -45,24 +45,17 @@ def delta(
     return output, last_weight
 
 
-def linear(
-    query: Tensor, key: Tensor, value: Tensor, weight: Tensor, cu_seqlens: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """`(query, key, value, W_0) -> (output, W_T)`, as `delta` without the write strength and without erasing."""
-    return delta(query, key, value, None, None, weight, cu_seqlens)
-
-
 def rule_name(beta: Tensor | None, log_decay: Tensor | None) -> str:
     """The kernel for these arguments."""
     return "linear" if beta is None else "delta" if log_decay is None else "gated_delta"
 
 
-def cut(query: Tensor, log_decay: Tensor | None, cu_seqlens: Tensor | None) -> Plan:
-    """How the work is divided; a decay is not undone, and needs W and its gradient at once."""
-    return plan(query, WIDEST_LANES, cu_seqlens, undoes=log_decay is None, holds=log_decay is None)
+def make_plan(query: Tensor, log_decay: Tensor | None, cu_seqlens: Tensor | None) -> Plan:
+    """How the work is divided; a decay needs W and its gradient at once, which held order does not have."""
+    return plan(query, WIDEST_LANES, cu_seqlens, holds=log_decay is None)
 
 
-def room(query: Tensor, beta: Tensor | None, own: Plan) -> Tensor:
+def allocate_tape(query: Tensor, beta: Tensor | None, own: Plan) -> Tensor:
     """The tape: each step's error, for the rules that have one, and W at the segments' ends; held, with errors only."""
     if own.order == Order.HELD:
         batch, length, heads, width = query.shape
@@ -86,18 +79,19 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output, last W, and if `keep` the tape that the backward pass reads (else it is empty)."""
     batch, length, heads, width = query.shape
-    rule, own = rule_name(beta, log_decay), cut(query, log_decay, cu_seqlens)
-    numbers = {name: tensor for name, tensor in (("beta", beta), ("log_decay", log_decay)) if tensor is not None}
+    rule, own = rule_name(beta, log_decay), make_plan(query, log_decay, cu_seqlens)
+    rows, numbers = query.shape, (batch, length, heads)
     check(
         "linear" if beta is None else "delta",
         query,
-        key=(key, (batch, length, heads, width)),
-        value=(value, (batch, length, heads, width)),
+        key=(key, rows),
+        value=(value, rows),
+        beta=(beta, numbers),
+        log_decay=(log_decay, numbers),
         initial_state=(initial_weight, (own.sequences(batch), heads, width, width)),
-        **{name: (tensor, (batch, length, heads)) for name, tensor in numbers.items()},
     )
     output, last_weight = query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape)
-    tape = room(query, beta, own) if keep else query.new_empty(heads, 0, dtype=torch.uint8)
+    tape = allocate_tape(query, beta, own) if keep else query.new_empty(heads, 0, dtype=torch.uint8)
     inputs = [*map(with_rows, (query, key, value)), *map(resolved, (beta, log_decay))]
     initial = with_rows(initial_weight)
     places = [*map(sequence, inputs), state(initial), sequence(output), state(last_weight)]
@@ -116,7 +110,7 @@ def _(
     cu_seqlens: Tensor | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    tape = unknown_tape(query, keep, lambda: room(query, beta, cut(query, log_decay, None)), cu_seqlens)
+    tape = unknown_tape(query, keep, lambda: allocate_tape(query, beta, make_plan(query, log_decay, None)), cu_seqlens)
     return query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape), tape
 
 
@@ -149,12 +143,12 @@ def backward(
     cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of query, key, value, beta, log decay and `W_0`."""
-    rule, own = rule_name(beta, log_decay), cut(query, log_decay, cu_seqlens)
+    rule, own = rule_name(beta, log_decay), make_plan(query, log_decay, cu_seqlens)
     gradients = gradients_like(query, beta, log_decay, grad_last_weight)
     inputs = [*map(with_rows, (grad_output, query, key, value)), *map(resolved, (beta, log_decay))]
     states = [with_rows(initial_weight), with_rows(grad_last_weight)]
     if beta is not None or own.order != Order.HELD:
-        tape = kept(tape, grad_output)
+        tape = require_tape(tape, grad_output)
     places = [*map(sequence, inputs), *map(state, states), *map(sequence, gradients[:5]), state(gradients[5])]
     call(f"{rule}_backward", own.problem(query), places, *address(tape))
     return gradients
@@ -202,18 +196,18 @@ forward.register_autograd(gradients, tensors=7, saves=(2,), definition=definitio
 
 @forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:6], dims[:6], FORWARD_AXES, strict=True)]
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:6], dims[:6], RULE.axes, strict=True)]
     results = forward(*tensors, arguments[6], arguments[7] or needs_tape(*tensors))
-    return unfold(results, (2, 1, 0), info.batch_size)
+    return unfold(results, (RULE.axes[0], RULE.axes[-1], 0), info.batch_size)
 
 
 @backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
     if dims[8] is None:
         return one_by_one(backward, dims, arguments, info.batch_size)
-    axes = (2, 2, 2, 2, 2, 2, 1, 1, 0)
+    axes = (RULE.axes[0], *RULE.axes, RULE.axes[-1], 0)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:9], dims[:9], axes, strict=True)]
     results = backward(*tensors, arguments[9])
     missing = {place for place, tensor in ((3, arguments[4]), (4, arguments[5])) if tensor is None}
-    heads = tuple(None if place in missing else axis for place, axis in enumerate((2, 2, 2, 2, 2, 1)))
+    heads = tuple(None if place in missing else axis for place, axis in enumerate(RULE.axes))
     return unfold(results, heads, info.batch_size)

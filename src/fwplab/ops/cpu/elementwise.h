@@ -4,6 +4,7 @@
 // The backward pass finds c_{t-1} in the output and makes zt and ft again.
 #pragma once
 
+#include "run.h"
 #include "parallel.h"
 #include "problem.h"
 
@@ -119,5 +120,35 @@ struct Elementwise {
         store(share + problem.width, sum_f, count);
     }
 };
+
+namespace {
+
+template <class T>
+void elementwise_forward(const Problem& problem, const ElementwiseForward& a) {
+    const Elementwise<T, register_bytes / sizeof(T)> rule(problem);
+    parallel(problem.batch * rule.runs(), problem.threads, [&](std::int64_t task, Workspace&) { rule.forward(a, task); });
+}
+
+template <class T>
+void elementwise_backward(const Problem& problem, const ElementwiseBackward& a, T* weight_gradients) {
+    const Elementwise<T, register_bytes / sizeof(T)> rule(problem);
+    std::vector<T> shares(problem.batch * 2 * problem.width);
+    parallel(problem.batch * rule.runs(), problem.threads, [&](std::int64_t task, Workspace&) { rule.backward(a, task, shares.data()); });
+    add_shares(weight_gradients, shares.data(), problem.batch, 2 * problem.width);
+}
+
+}  // namespace
+
+FWPLAB_EXPORT int fwplab_elementwise_forward(const Problem* problem, const ElementwiseForward* a) {
+    return guarded([&] { problem->is_double ? elementwise_forward<double>(*problem, *a) : elementwise_forward<float>(*problem, *a); });
+}
+
+// `weight_gradients`: [2, width], of w_z and w_f.
+FWPLAB_EXPORT int fwplab_elementwise_backward(const Problem* problem, const ElementwiseBackward* a, void* weight_gradients) {
+    return guarded([&] {
+        problem->is_double ? elementwise_backward<double>(*problem, *a, static_cast<double*>(weight_gradients))
+                           : elementwise_backward<float>(*problem, *a, static_cast<float*>(weight_gradients));
+    });
+}
 
 }  // namespace fwplab

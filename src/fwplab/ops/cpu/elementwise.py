@@ -13,15 +13,19 @@ from fwplab.ops.folding import Mapped, fold, unfold
 from fwplab.ops.operator import Found, as_operator, with_rows
 from fwplab.ops.rule import RULES
 
+RULE = RULES["elementwise"]
+
 
 def elementwise(
-    z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: Tensor | None = None
+    z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, *, cu_seqlens: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """`(z, f, w_z, w_f, c_0) -> (all c, c_T)`; `fwplab.ops.elementwise` has the equations.
 
     Shapes: `[batch, time, heads, d]` twice, `[heads, d]` twice, `[sequences, heads, d]`; float32 or float64. Raises
     `UserError` for anything else.
     """
+    if f.shape != z.shape or w_z.shape != z.shape[2:] or w_f.shape != w_z.shape or cell.shape[1:] != w_z.shape:
+        raise ValueError("elementwise: shapes that flatten alike")
     flat = z.flatten(-2), f.flatten(-2), w_z.flatten(), w_f.flatten(), cell.flatten(-2)
     output, last = forward(*flat, cu_seqlens)
     return output.unflatten(-1, z.shape[-2:]), last.unflatten(-1, z.shape[-2:])
@@ -33,7 +37,7 @@ def place(tensor: Tensor) -> Strided:
     return strided(tensor, strides[0] if len(strides) > 1 else 0, strides[1] if len(strides) > 2 else 0, 0)
 
 
-def cut(z: Tensor, cu_seqlens: Tensor | None) -> Plan:
+def make_plan(z: Tensor, cu_seqlens: Tensor | None) -> Plan:
     """One task a sequence and run of channels."""
     packed = None if cu_seqlens is None else packing(cu_seqlens, z)
     lanes = registers() // z.element_size()
@@ -46,7 +50,7 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """All cells and the last one."""
     batch, length, channels = z.shape
-    weight, own = (channels,), cut(z, cu_seqlens)
+    weight, own = (channels,), make_plan(z, cu_seqlens)
     check(
         "elementwise",
         z,
@@ -80,7 +84,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of z, f, `[w_z; w_f]` in one tensor and the first cell."""
     inputs = [with_rows(t) for t in (grad_output, grad_last, z, f, w_z, w_f, cell, output)]
-    own, (grad_z, grad_f, grad_weights, grad_cell) = cut(z, cu_seqlens), gradients_like(z, cell)
+    own, (grad_z, grad_f, grad_weights, grad_cell) = make_plan(z, cu_seqlens), gradients_like(z, cell)
     places = [place(t) for t in (*inputs, grad_z, grad_f, grad_cell)]
     call("elementwise_backward", own.problem(z.unsqueeze(2)), places, grad_weights.data_ptr())
     return grad_z, grad_f, grad_weights, grad_cell
@@ -110,7 +114,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tupl
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
     """The same cells by the rule's definition, which works element by element and so for heads that are one."""
     *tensors, cu_seqlens = arguments
-    return RULES["elementwise"].results(*tensors, cu_seqlens=cu_seqlens)
+    return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 
 
 forward.register_autograd(gradients, tensors=6, saves=(0,), definition=definition)
@@ -118,12 +122,12 @@ forward.register_autograd(gradients, tensors=6, saves=(0,), definition=definitio
 
 @forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], (2, 2, 0, 0, 1), strict=True)]
-    return unfold(forward(*tensors, arguments[5]), (2, 1), info.batch_size)
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], RULE.axes, strict=True)]
+    return unfold(forward(*tensors, arguments[5]), (RULE.axes[0], RULE.axes[-1]), info.batch_size)
 
 
 @backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    axes = (2, 1, 2, 2, 0, 0, 1, 2)
+    axes = (RULE.axes[0], RULE.axes[-1], *RULE.axes, RULE.axes[0])
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:8], dims[:8], axes, strict=True)]
     return unfold(backward(*tensors, arguments[8]), (2, 2, 1, 1), info.batch_size)

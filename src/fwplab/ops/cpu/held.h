@@ -1,7 +1,7 @@
 // The additive and the erasing rule for heads no wider than a register: W stays in registers through the whole sequence, a register for
 // each of its rows, so that only the arguments move. One head needs half of the registers, or so many adjacent heads together.
 //
-// The backward pass is three walks, none of which undoes anything. A sum over the columns of a matrix would be a sum across a register;
+// The backward pass is three walks. A sum over the columns of a matrix would be a sum across a register;
 // instead it is a product with the transpose, which is carried through the sequence in the same way. With u = b e (additive: e = u = v)
 // and x' the gradient of x:
 //   back, G:       G += q^T o';    u' = k G;     v' = b u';  b' = u' . e;    G -= k^T v'
@@ -11,9 +11,10 @@
 //
 // Erasing corrects what rounding does to W and G, but not to their transposes, whose updates come from the other walk. So these begin
 // anew from W and G after every `segment` steps: the tape keeps W there too.
+// delta.h includes this: the arguments are the same.
 #pragma once
 
-#include "delta.h"
+#include "run.h"
 
 namespace fwplab {
 
@@ -81,7 +82,7 @@ struct Along {
     }
     FWPLAB_INLINE void store(std::int64_t t, int m, V x) const { std::memcpy(at(t, m), &x, sizeof x); }
 
-    // Asks for position t of all these heads: their lines lie too far apart for the processor's own foresight.
+    // Asks for position t of all these heads: their lines lie too far apart for the hardware prefetcher.
     FWPLAB_INLINE void prefetch(std::int64_t t) const { __builtin_prefetch(start + t * step); }
     FWPLAB_INLINE void prefetch_for_writing(std::int64_t t) const { __builtin_prefetch(start + t * step, 1); }
 };
@@ -244,4 +245,68 @@ struct HeldDelta {
     }
 };
 
+namespace {
+
+// f(rule) for the rule in held order: heads no wider than a register.
+template <bool erases, class F>
+void with_held(const Problem& problem, F&& f) {
+    const auto widths = [&](auto number) {
+        using T = decltype(number);
+        constexpr int N = register_bytes / sizeof(T);
+        if (problem.width == 4 && N >= 4) return f(HeldDelta<T, 4, erases>{problem});
+        if constexpr (N >= 8) {
+            if (problem.width == 8) return f(HeldDelta<T, 8, erases>{problem});
+        }
+        if constexpr (N >= 16) {
+            if (problem.width == 16) return f(HeldDelta<T, 16, erases>{problem});
+        }
+        throw Unsupported();
+    };
+    problem.is_double ? widths(double()) : widths(float());
+}
+
+// f(rule, number of heads, tape, b, h, workspace) for all heads of all sequences. The tape, if any, has `bytes` for each head; the callers' size
+// must be the kernels' own.
+template <bool erases, class F>
+int held(const Problem& problem, void* tape, std::int64_t bytes, F&& f) {
+    return guarded([&] {
+        with_held<erases>(problem, [&](auto rule) {
+            using Rule = decltype(rule);
+            constexpr int M = Rule::side_by_side;
+            if (tape && bytes != rule.tape_size() * problem.element_bytes()) throw Unsupported();
+            const auto own = rule.tape(tape);
+            // A thread takes all heads of a sequence, whose rows share cache lines, unless that leaves threads without work.
+            const std::int64_t together = problem.batch < 4 * problem.threads ? M : problem.heads;
+            const std::int64_t bundles = (problem.heads + together - 1) / together;
+            parallel(problem.batch * bundles, problem.threads, [&](std::int64_t task, Workspace& space) {
+                const std::int64_t b = task / bundles, first = task % bundles * together;
+                const std::int64_t end = first + together < problem.heads ? first + together : problem.heads;
+                std::int64_t h = first;
+                for (; h + M <= end; h += M, space.reset()) f(rule, std::integral_constant<int, M>(), own, b, h, space);
+                for (; h < end; h++, space.reset()) f(rule, std::integral_constant<int, 1>(), own, b, h, space);
+            });
+        });
+    });
+}
+
+// The rules that have a held order as well.
+template <template <class> class Rule, bool erases>
+int narrow_forward(const Problem& problem, const DeltaForward& a, void* tape, std::int64_t bytes) {
+    if (problem.order != held_order) return forward<Rule>(problem, a, tape, bytes);
+    return held<erases>(problem, tape, bytes, [&](const auto& rule, auto heads, const auto& own, std::int64_t b, std::int64_t h, Workspace&) {
+        rule.template forward<heads>(a, own, b, h);
+    });
+}
+
+template <template <class> class Rule, bool erases>
+int narrow_backward(const Problem& problem, const DeltaBackward& a, void* tape, std::int64_t bytes) {
+    if (problem.order != held_order) return backward<Rule>(problem, a, tape, bytes);
+    return held<erases>(problem, tape, bytes, [&](const auto& rule, auto heads, const auto& own, std::int64_t b, std::int64_t h, Workspace& space) {
+        rule.template backward<heads>(a, own, b, h, space);
+    });
+}
+
+}  // namespace
 }  // namespace fwplab
+
+

@@ -14,9 +14,11 @@ from fwplab.ops.cpu import library
 from fwplab.ops.cpu.threads import threads
 from fwplab.ops.packing import check_bounds
 
-UNDONE = 32
-"""Steps between two saved states where the backward pass undoes the steps, or carries transposes beside what it holds:
-many, for the tape is slow memory, but few enough that rounding takes little."""
+REBUILT = 16
+"""Steps between two saved states: the backward pass makes those between them again and holds them in its cache."""
+TRANSPOSED = 32
+"""The same in held order, where it carries transposes: many, for the tape is slow memory, but few enough that rounding
+takes little."""
 
 
 class Order(enum.IntEnum):
@@ -55,7 +57,12 @@ class Strided(ctypes.Structure):
 
 def strided(tensor: Tensor, batch: int, row: int, head: int) -> Strided:
     """A tensor with its strides in elements."""
-    place = Strided(tensor.data_ptr(), batch, row, head)
+    data = tensor.data_ptr()
+    if not data and tensor.numel():  # zeros that PyTorch has not written anywhere
+        sizes = zip(tensor.shape, tensor.stride(), strict=True)
+        tensor = torch.zeros(1 + sum((size - 1) * stride for size, stride in sizes), dtype=tensor.dtype)
+        data = tensor.data_ptr()
+    place = Strided(data, batch, row, head)
     place.tensor = tensor
     return place
 
@@ -78,17 +85,23 @@ def weight(tensor: Tensor) -> Strided:
     return strided(tensor, 0, tensor.stride(1) if tensor.dim() == 3 else 0, tensor.stride(0))
 
 
-def check(rule: str, like: Tensor, **expected: tuple[Tensor, tuple[int, ...]]) -> None:
-    """The library reads memory by these shapes: whatever differs in shape, dtype or device is a `UserError`."""
+def check(rule: str, like: Tensor, **expected: tuple[Tensor | None, tuple[int, ...]]) -> None:
+    """The library reads memory by these shapes: whatever differs in shape, dtype or device is a `UserError`.
+
+    An argument that is None is not there.
+    """
     if like.dtype not in (torch.float32, torch.float64):
         raise UserError(f"{rule}: dtype {like.dtype} is not supported on the CPU; choose from: float32, float64")
-    for name, (tensor, shape) in {"the first input": (like, like.shape), **expected}.items():
-        if tensor.layout is not torch.strided or tensor.device.type != "cpu":
-            raise UserError(f"{rule}: {name} is {tensor.layout} on {tensor.device}; the kernels take strided on cpu")
-        if tensor.shape != shape or tensor.dtype != like.dtype:
+    if like.layout is not torch.strided or not like.is_cpu:
+        raise UserError(f"{rule}: the first input is {like.layout} on {like.device}; the kernels take strided on cpu")
+    dtype, device, dense = like.dtype, like.device, torch.strided
+    for name, (tensor, shape) in expected.items():
+        if tensor is None:
+            continue
+        if tensor.shape != shape or tensor.dtype != dtype or tensor.device != device or tensor.layout is not dense:
             raise UserError(
                 f"{rule}: {name} is {tensor.dtype} {list(tensor.shape)} on {tensor.device}, "
-                f"not {like.dtype} {list(shape)} on {like.device}"
+                f"not {dtype} {list(shape)} on {device}"
             )
 
 
@@ -142,9 +155,9 @@ class Plan(NamedTuple):
         return packed
 
     def tape(self, like: Tensor, matrix: int, slot: int) -> Tensor:
-        """Room `[heads, bytes]` for what the backward pass needs: for each group a matrix before each segment and at
-        the end, and a slot for each step, both in vectors, which `together` heads share."""
-        segments = sum(-(-length // self.segment) + 1 for length in self.groups)
+        """Room `[heads, bytes]` for what the backward pass needs: for each group a matrix before each segment and a
+        slot for each step, both in vectors, which `together` heads share."""
+        segments = sum(-(-length // self.segment) for length in self.groups)
         vectors = self.teams * (segments * matrix + sum(self.groups) * slot)
         size = vectors * self.lanes * like.element_size() // self.together
         return like.new_empty(like.shape[2], size, dtype=torch.uint8)
@@ -160,7 +173,6 @@ def plan(
     cu_seqlens: Tensor | None,
     *,
     interleaved: int = 2,
-    undoes: bool = True,
     holds: bool = False,
     varied: bool = False,
 ) -> Plan:
@@ -169,9 +181,7 @@ def plan(
     divide theirs evenly: their numbers lie side by side in memory. Rows order for the others, `interleaved` sequences
     at a time (the rule's own number in C++). A `varied` rule has lanes order alone.
 
-    The choice depends on the shape alone, so the number of threads cannot change a bit of the result. `undoes`:
-    whether the rule's backward pass takes its updates back, as a varied one never does, for its values may grow; if
-    not, it holds the states of a whole segment.
+    The choice depends on the shape alone, so the number of threads cannot change a bit of the result.
     """
     batch, length, heads, width = tensor.shape
     packed = None if cu_seqlens is None else packing(cu_seqlens, tensor)
@@ -188,7 +198,8 @@ def plan(
     groups = (length,) * -(-batch // sequences)
     if packed is not None:
         groups = tuple(packed.lengths[packed.longest_first][::sequences].tolist())
-    return Plan(order, lanes, together, teams, UNDONE if undoes and not varied else 8, groups, packed)
+    segment = TRANSPOSED if order == Order.HELD else REBUILT
+    return Plan(order, lanes, together, teams, segment, groups, packed)
 
 
 def address(tape: Tensor) -> tuple[int | None, int]:
@@ -196,7 +207,7 @@ def address(tape: Tensor) -> tuple[int | None, int]:
     return (tape.data_ptr(), tape.shape[1]) if tape.numel() else (None, 0)
 
 
-def kept(tape: Tensor, grad_output: Tensor) -> Tensor:
+def require_tape(tape: Tensor, grad_output: Tensor) -> Tensor:
     """The tape for a backward pass, which without one is a forward pass called with `keep=False` for tensors that need
     gradients."""
     if grad_output.numel() and not tape.numel():
@@ -208,12 +219,12 @@ SCALES = 2
 """Vectors more that a varied rule keeps of each step (variation.h)."""
 
 
-def unknown_tape(like: Tensor, keep: bool, cut: Callable[[], Tensor], cu_seqlens: Tensor | None) -> Tensor:
+def unknown_tape(like: Tensor, keep: bool, allocate: Callable[[], Tensor], cu_seqlens: Tensor | None) -> Tensor:
     """A tape without values, for tracing: its size for a packed batch depends on the lengths."""
     if not keep:
         return like.new_empty(like.shape[2], 0, dtype=torch.uint8)
     if cu_seqlens is None:
-        return cut()
+        return allocate()
     return like.new_empty(like.shape[2], torch.library.get_ctx().new_dynamic_size(), dtype=torch.uint8)
 
 

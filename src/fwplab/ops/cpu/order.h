@@ -120,6 +120,11 @@ struct Lanes {
         for (int lane = 0; lane < N; lane++) *to[lane] = x[lane];
     }
 
+    // x for the first `active` strands, 0 for the others.
+    static FWPLAB_INLINE V first(V x, int active, int) {
+        const V here = present(active, 0);
+        return here > V{} ? x : V{};
+    }
     // 1 for the first `active` strands, 0 for the others.
     static FWPLAB_INLINE V present(int active, int) {
         V v{};
@@ -238,6 +243,7 @@ struct Rows {
         return permute<Repeated<4>>(x, x);
     }
     static FWPLAB_INLINE void store_number(T* const* to, V x, int team) { *to[team] = x[0]; }
+    static FWPLAB_INLINE V first(V x, int active, int team) { return team < active ? x : V{}; }
     static FWPLAB_INLINE V present(int active, int place) {
         V x{};
         for (int lane = 0; lane < N; lane++) x[lane] = (quads ? lane % 4 : place) < active;

@@ -115,6 +115,12 @@ class Walk {
     FWPLAB_INLINE T* const* operator[](int argument) const { return at[argument]; }
     int active() const { return running; }
 
+    // Zeros for strands that have ended, in place of n vectors of team m: a product with zero would keep what is infinite or NaN.
+    FWPLAB_INLINE void silence(typename O::V* x, int n, int m) const {
+        if (running == group->count) return;
+        for (int c = 0; c < n; c++) x[c] = O::first(x[c], running, m);
+    }
+
     FWPLAB_INLINE void next() {
         t += direction;
         for (int i = 0; i < count; i++)
@@ -122,7 +128,7 @@ class Walk {
         if (group->problem.lengths && present() != running) seat();
     }
 
-    // Asks for what the walk comes to in `ahead` steps, where a register's strands are too many streams for the processor to foresee.
+    // Asks for what the walk comes to in `ahead` steps, where a register's strands are too many streams for the hardware prefetcher.
     FWPLAB_INLINE void prefetch(int ahead, int n) const {
         if constexpr (S < 4) return;
         constexpr int line = 64 / sizeof(T);

@@ -64,6 +64,14 @@ FWPLAB_INLINE void multiply(typename O::V* out, int out_stride, const typename O
     });
 }
 
+// out = key matrix, the rows one after the other as the backward passes add them up.
+template <class O, class Rows, class Columns>
+FWPLAB_APART void read_in_turn(typename O::V* out, const typename O::V* key, const typename O::V* matrix, Rows rows, Columns columns) {
+    for (int c = 0; c < columns; c++) out[c] = typename O::V{};
+    for (int i = 0; i < rows; i++)
+        for (int c = 0; c < columns; c++) out[c] += O::entry(key, i) * matrix[std::ptrdiff_t(i) * columns + c];
+}
+
 // matrix = decay matrix + key^T update, and then out[r] = left[r] matrix for R rows on the left, all in one pass.
 template <class O, int R, bool decays, class Rows, class Columns>
 FWPLAB_INLINE void update_and_read(typename O::V* matrix, Rows rows, Columns columns, typename O::V decay, const typename O::V* key,

@@ -5,6 +5,7 @@
 // The tape's slots keep [q | k | e | h | b], and where the rule is varied (variation.h) what q and k were divided by.
 #pragma once
 
+#include "run.h"
 #include "variation.h"
 
 namespace fwplab {
@@ -87,6 +88,8 @@ struct RecurrentDelta {
             parts.template normalise<O>(addresses, scales, d);
             V b[M], overlap[M];
             for (int m = 0; m < M; m++) {
+                walk.silence(now + m * slot, 2 * n, m);
+                walk.silence(now + m * slot + 3 * n, n, m);
                 const V *q = now + m * slot, *h = q + 3 * n;
                 b[m] = partial_dot<O>(h, feedback_beta, n);
                 overlap[m] = partial_dot<O>(q, q + n, n);
@@ -103,24 +106,25 @@ struct RecurrentDelta {
                 update_and_read<O, 2, false>(W + m * matrix, d, n, V{}, k_before + m * slot, u_m, {k, q}, {read, o_m});
                 tape.prefetch(t + 1, 1, m, M);
                 q[4 * n] = b[m];
+                for (int c = 0; c < n; c++) e[c] -= parts.erased(read[c]);
+                walk.silence(e, n, m);
                 for (int c = 0; c < n; c++) {
-                    e[c] -= parts.erased(read[c]);
                     u_m[c] = b[m] * e[c];
                     o_m[c] += overlap[m] * u_m[c];
                 }
+                walk.silence(o_m, n, m);
             }
             if (tape && tape.begins_segment(t)) std::memcpy(tape.weight(t / problem.segment), W, M * matrix * sizeof(V));
             O::store(walk[4], o, n, d);
             k_before = now + n;
         }
         for (int m = 0; m < M; m++) update<O, false>(W + m * matrix, W + m * matrix, d, n, V{}, k_before + m * slot, u + m * n);
-        if (tape) std::memcpy(tape.weight(tape.segments), W, M * matrix * sizeof(V));
         for (int i = 0; i < d; i++) group.store_row(a.last_weight, i, W + i * n, matrix, d);
     }
 
-    // What the backward pass works on, all teams; [G | key_G | o] lie side by side.
+    // What the backward pass works on, all teams.
     struct Adjoint {
-        V *W, *G;  // W after the step, and its gradient
+        V *G;      // gradient of W after the step
         V *key_G;  // k_t G, made while G was last written
         V *o;      // gradient of the step's output
         V *u, *grad_output;
@@ -139,45 +143,32 @@ struct RecurrentDelta {
     void backward(const RecurrentDeltaBackward& a, const Group<O>& group, const Tape<V>& tape, T* slow_gradient, std::int64_t slow_step,
                   Workspace& space) const {
         const Transposed slow = transposed(a, group, space);
-        const int quantity = M * n, carried = M * matrix + 2 * quantity;
-        V *W = space.take<V>(M * matrix + apart<V>), *G = space.take_zeros<V>(carried), *backup = space.take<V>(carried);
-        V *rest = space.take<V>(2 * quantity), *sums = space.take_zeros<V>(2 * O::padded(d));
-        const Adjoint adjoint{W, G, G + M * matrix, G + M * matrix + quantity, rest, rest + quantity, sums, sums + O::padded(d),
+        const int quantity = M * n;
+        V *states = space.take<V>(problem.segment * M * matrix + apart<V>), *G = space.take<V>(M * matrix);
+        V *rest = space.take_zeros<V>(4 * quantity), *sums = space.take_zeros<V>(2 * O::padded(d));
+        const Adjoint adjoint{G, rest, rest + quantity, rest + 2 * quantity, rest + 3 * quantity, sums, sums + O::padded(d),
                               space.take_zeros<V>(d * wide + n)};
-        V *grads = space.take<V>(problem.segment * M * grad_size), *states = nullptr;
+        V* grads = space.take<V>(problem.segment * M * grad_size);
         const Strided* places[] = {&a.grad_output, &a.query, &a.key, &a.value, &a.beta};
         WalkBack walk(group, places, group.length - 1, -1);
         for (int i = 0; i < d; i++) group.load_row(G + i * n, matrix, a.grad_last_weight, i, d);
         for (int m = 0; m < M && group.length; m++)
-            multiply<O, 1>(adjoint.key_G + m * n, 0, tape.step(group.length - 1) + m * slot + n, 0, G + m * matrix, d, n);
+            read_in_turn<O>(adjoint.key_G + m * n, tape.step(group.length - 1) + m * slot + n, G + m * matrix, d, n);
         walk_back(
-            tape, parts.undoes, W, G, carried, backup, walk,
-            [&](std::int64_t begin, std::int64_t end, const V* from) {
+            tape, states, [&](std::int64_t begin, std::int64_t end) { rebuild(tape, begin, end, states, adjoint.u); },
+            [&](std::int64_t begin, std::int64_t end) {
                 for (std::int64_t t = end - 1; t >= begin; t--, walk.next()) {
-                    if (from) std::memcpy(W, from + (t - begin) * M * matrix, M * matrix * sizeof(V));
                     V* grad = grads + (t - begin) * M * grad_size;
                     walk.prefetch(ahead, d);
                     O::load(adjoint.grad_output, n, walk[0], d);
                     for (int c = 0; c < quantity; c++) adjoint.o[c] += adjoint.grad_output[c];
-                    step_back(t, tape, adjoint, grad);
+                    step_back(walk, t, states + (t - begin) * M * matrix, tape, adjoint, grad);
                     for (int j = 0; j < 3; j++) O::store(walk[1 + j], grad + j * n, grad_size, d);
                     for (int m = 0; m < M; m++) O::store_number(walk[4], grad[m * grad_size + 3 * n], m);
                     feed_back(tape.step(t), grad, adjoint.o, slow);
                 }
-            },
-            [&](std::int64_t s) {
-                if (!states) states = space.take<V>(problem.segment * M * matrix);
-                return rebuild(tape, s, states, adjoint.u);
-            },
-            [&](std::int64_t s) {
-                const V* first = tape.step(s * tape.segment) + n;
-                for (int m = 0; m < M; m++) {
-                    const V size = largest_product<O>(first + m * slot, adjoint.u + m * n, n, n);
-                    if (!recovered<O>(W + m * matrix, tape.weight(s) + m * matrix, matrix, size)) return false;
-                }
-                return true;
-            },
-            [&](std::int64_t begin, std::int64_t end) { add_slow(tape.step(begin), grads, int(end - begin) * M, adjoint.slow); });
+                add_slow(tape.step(begin), grads, int(end - begin) * M, adjoint.slow);
+            });
         for (int i = 0; i < d; i++) group.store_row(a.weight, i, G + i * n, matrix, d);
         group.store_row(a.last, 0, adjoint.o, n, d);
         const auto totals = [&](const V* row) {
@@ -196,8 +187,9 @@ struct RecurrentDelta {
         return out;
     }
 
-    // One step: from the adjoint after it to the one before it and the gradients [q_x | k_x | v_x | b_x].
-    FWPLAB_INLINE void step_back(std::int64_t t, const Tape<V>& tape, const Adjoint& adjoint, V* grads) const {
+    // One step: from the adjoint after it to the one before it and the gradients [q_x | k_x | v_x | b_x]. W is the one before the step.
+    FWPLAB_INLINE void step_back(const WalkBack& walk, std::int64_t t, const V* W, const Tape<V>& tape, const Adjoint& adjoint,
+                                 V* grads) const {
         const V* now = tape.step(t);
         V overlap[M], kept[M], grad_b[M];
         for (int m = 0; m < M; m++) {
@@ -215,6 +207,7 @@ struct RecurrentDelta {
             for (int c = 0; c < n; c++) key_G[c] += overlap[m] * adjoint.o[m * n + c];  // the gradient of the update
             grad_b[m] = partial_dot<O>(key_G, e, n);
             for (int c = 0; c < n; c++) grad_v[c] = b * key_G[c];
+            walk.silence(grad_v, n, m);
         }
         O::reduce(grad_b);
         for (int m = 0; m < M; m++) {
@@ -222,8 +215,8 @@ struct RecurrentDelta {
             const V* k_before = t > 0 ? k - M * slot : k;  // at t = 0 what is made of it is not used
             V *grad_q = grads + m * grad_size, *grad_k = grad_q + n, *grad_v = grad_k + n;
             grad_v[n] = grad_b[m] * parts.rate_slope(b);
-            tape.prefetch(t - 2, 0, m, M);
-            parts.template pass_back<O>(adjoint.W + m * matrix, adjoint.G + m * matrix, d, n, {q, k, k_before},
+            tape.prefetch(t - tape.segment, 0, m, M);
+            parts.template pass_back<O>(W + m * matrix, adjoint.G + m * matrix, d, n, {q, k, k_before},
                                         {adjoint.o + m * n, grad_v, adjoint.u + m * n}, adjoint.sum_q, adjoint.sum_k, adjoint.key_G + m * n);
             O::fold(adjoint.sum_q, d);
             O::fold(adjoint.sum_k, d);
@@ -240,6 +233,7 @@ struct RecurrentDelta {
             scales[a] = now + a / 2 * slot + 4 * n + 1 + a % 2;
         }
         parts.template normalise_backward<O>(gradients, addresses, scales, n);
+        for (int m = 0; m < M; m++) walk.silence(grads + m * grad_size, grad_size, m);
     }
 
     // The gradient of the output before: h fed back [q_x | k_x | v_x | b_x], and h is what was made of it.
@@ -259,21 +253,61 @@ struct RecurrentDelta {
             for (int c = 0; c < n; c++) slow[d * wide + c] += first[p * slot + 3 * n + c] * grads[p * grad_size + 3 * n];
     }
 
-    // W after every step of a segment, by the additions of the forward pass.
-    FWPLAB_APART V* rebuild(const Tape<V>& tape, std::int64_t s, V* states, V* u) const {
-        const std::int64_t begin = s * tape.segment, steps = tape.length - begin < tape.segment ? tape.length - begin : tape.segment;
-        const V* W = tape.weight(s);
-        for (std::int64_t t = begin; t < begin + steps; t++) {
-            V* next = states + (t - begin) * M * matrix;
+    // W before the steps after `begin`, by the additions of the forward pass; W before `begin` is there.
+    FWPLAB_APART void rebuild(const Tape<V>& tape, std::int64_t begin, std::int64_t end, V* states, V* u) const {
+        for (std::int64_t t = begin; t + 1 < end; t++, states += M * matrix) {
             for (int m = 0; m < M; m++) {
                 const V *k = tape.step(t) + m * slot + n, *e = k + n, b = k[3 * n];
                 for (int c = 0; c < n; c++) u[c] = b * e[c];
-                update<O, false>(next + m * matrix, W + m * matrix, d, n, V{}, k, u);
+                update<O, false>(states + (M + m) * matrix, states + m * matrix, d, n, V{}, k, u);
             }
-            W = next;
         }
-        return states;
     }
 };
+
+namespace {
+
+template <class O>
+struct Common<RecurrentDelta<O, false>> {
+    using Narrow = std::conditional_t<register_bytes == 32, Known<4, 8, 16>, Quick<4, 8>>;
+    using Wide = std::conditional_t<register_bytes == 32, Known<32, 64>, Quick<16, 32, 64>>;
+};
+template <class O>
+constexpr bool lanes_alone<RecurrentDelta<O, true>> = true;
+
+template <class O>
+using PaperRecurrentDelta = RecurrentDelta<O, false>;
+template <class O>
+using VariedRecurrentDelta = RecurrentDelta<O, true>;
+
+// `slow_gradients`: [heads, 3 d d + d], the gradients of R_q, R_k, R_v and r_b of every head.
+template <template <class> class Rule>
+int recurrent_delta_backward(const Problem& problem, const RecurrentDeltaBackward& a, void* tape, std::int64_t bytes, void* slow_gradients) {
+    return guarded([&] {
+        with_order<Rule>(problem, [&](auto order) {
+            using O = decltype(order);
+            using T = typename O::Scalar;
+            const Rule<O> rule(problem);
+            const std::int64_t d = problem.width, size = 3 * d * d + d, groups = problem.groups();
+            std::vector<T> shares(problem.heads * groups * size);
+            for_groups<O>(problem, rule, tape, bytes, [&](const auto& group, const auto& own, Workspace& space) {
+                rule.backward(a, group, own, shares.data() + (group.head * groups + group.index) * size, groups * size, space);
+            });
+            T* sum = static_cast<T*>(slow_gradients);
+            for (std::int64_t head = 0; head < problem.heads; head++)
+                add_shares(sum + head * size, shares.data() + head * groups * size, groups, size);
+        });
+    });
+}
+
+}  // namespace
+
+FWPLAB_RULE(recurrent_delta, forward, (either_forward<PaperRecurrentDelta, VariedRecurrentDelta>), RecurrentDeltaForward)
+
+FWPLAB_EXPORT int fwplab_recurrent_delta_backward(const Problem* problem, const RecurrentDeltaBackward* a, void* tape, std::int64_t bytes,
+                                                  void* slow_gradients) {
+    return problem->variation ? recurrent_delta_backward<VariedRecurrentDelta>(*problem, *a, tape, bytes, slow_gradients)
+                              : recurrent_delta_backward<PaperRecurrentDelta>(*problem, *a, tape, bytes, slow_gradients);
+}
 
 }  // namespace fwplab

@@ -11,9 +11,9 @@ from fwplab.ops.cpu.kernels import (
     address,
     call,
     check,
-    kept,
     plan,
     registers,
+    require_tape,
     sequence,
     state,
     unknown_tape,
@@ -22,15 +22,14 @@ from fwplab.ops.cpu.kernels import (
 from fwplab.ops.folding import Mapped, fold, one_by_one, unfold
 from fwplab.ops.operator import Found, as_operator, needs_tape, resolved, with_rows
 from fwplab.ops.rule import RULES
-from fwplab.ops.variation import Variation
+from fwplab.ops.variation import PAPER, Variation
 
 INTERLEAVED = 4
-HEAD_AXES = (2, 2, 2, 2, 0, 0, 0, 0, 1, 1)
-"""Where each tensor of the forward operator has its heads."""
+RULE = RULES["recurrent_delta"]
 
 
 def recurrent_delta(
-    *arguments: Tensor, cu_seqlens: Tensor | None = None, variation: int = 0
+    *arguments: Tensor, cu_seqlens: Tensor | None = None, variation: Variation = PAPER
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`(query, key, value, beta, R_q, R_k, R_v, r_b, W_0, o_0) -> (output, W_T, o_T)`; `fwplab.ops.recurrent_delta`
     has the equations.
@@ -38,7 +37,7 @@ def recurrent_delta(
     Shapes: `[batch, time, heads, d]` three times, `[batch, time, heads]`, `[heads, d, d]` three times, `[heads, d]`,
     `[sequences, heads, d, d]`, `[sequences, heads, d]`; float32 or float64. Raises `UserError` for anything else.
     """
-    output, last_weight = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation)[:2]
+    output, last_weight = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation.code)[:2]
     return output, last_weight, last_outputs(output, arguments[-1], cu_seqlens)
 
 
@@ -53,12 +52,12 @@ def last_outputs(output: Tensor, initial: Tensor, cu_seqlens: Tensor | None) -> 
     return torch.where(empty, initial, output[0, (ends - 1).clamp(min=0)])
 
 
-def cut(like: Tensor, cu_seqlens: Tensor | None, variation: int) -> Plan:
+def make_plan(like: Tensor, cu_seqlens: Tensor | None, variation: int) -> Plan:
     """The plan for sequences like this one: in lanes order as long as W and its gradient stay in the first cache."""
     return plan(like, 16 if registers() < 64 else 8, cu_seqlens, interleaved=INTERLEAVED, varied=bool(variation))
 
 
-def room(query: Tensor, own: Plan, variation: int) -> Tensor:
+def allocate_tape(query: Tensor, own: Plan, variation: int) -> Tensor:
     """The tape: each step's `[q | k | e | h | b]`, and more of a varied rule, and W at the segments' ends."""
     vectors = own.vectors(query.shape[-1])
     slot = 4 * vectors + 1 + (SCALES if variation else 0)
@@ -83,7 +82,7 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output, last W, and if `keep` the tape that the backward pass reads (else it is empty)."""
     batch, length, heads, width = query.shape
-    own = cut(query, cu_seqlens, variation)
+    own = make_plan(query, cu_seqlens, variation)
     sequences = own.sequences(batch)
     check(
         "recurrent_delta",
@@ -99,7 +98,7 @@ def forward(
         initial_output=(initial_output, (sequences, heads, width)),
     )
     output, last_weight = query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape)
-    tape = room(query, own, variation) if keep else query.new_empty(heads, 0, dtype=torch.uint8)
+    tape = allocate_tape(query, own, variation) if keep else query.new_empty(heads, 0, dtype=torch.uint8)
     inputs = [*map(with_rows, (query, key, value)), resolved(beta)]
     slow = [with_rows(t) for t in (recurrent_query, recurrent_key, recurrent_value, recurrent_beta)]
     states = [with_rows(initial_weight), with_rows(initial_output)]
@@ -111,7 +110,9 @@ def forward(
 @forward.register_fake
 def _(query: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *_, initial_weight, _, cu_seqlens, keep, variation = arguments
-    tape = unknown_tape(query, keep, lambda: room(query, cut(query, None, variation), variation), cu_seqlens)
+    tape = unknown_tape(
+        query, keep, lambda: allocate_tape(query, make_plan(query, None, variation), variation), cu_seqlens
+    )
     return query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape), tape
 
 
@@ -142,8 +143,12 @@ def backward(
     variation: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of query, key, value, beta, `[R_q; R_k; R_v; r_b]` in one tensor by rows, `W_0` and `o_0`."""
-    own = cut(grad_output, cu_seqlens, variation)
-    grad_output, grad_last_weight, tape = with_rows(grad_output), with_rows(grad_last_weight), kept(tape, grad_output)
+    own = make_plan(grad_output, cu_seqlens, variation)
+    grad_output, grad_last_weight, tape = (
+        with_rows(grad_output),
+        with_rows(grad_last_weight),
+        require_tape(tape, grad_output),
+    )
     slow = [with_rows(t) for t in (recurrent_query, recurrent_key, recurrent_value, recurrent_beta)]
     results = gradients_like(grad_output, grad_last_weight)
     *sequences, slow_gradient, initial_weight, initial_output = results
@@ -178,7 +183,7 @@ def definition(*arguments: Any) -> tuple[Tensor, ...]:
     """The same output and last W by the rule's definition."""
     *tensors, cu_seqlens, _, code = arguments
     variation = Variation.from_code(code)
-    return RULES["recurrent_delta"].results(*tensors, cu_seqlens=cu_seqlens, variation=variation)[:2]
+    return RULE.results(*tensors, cu_seqlens=cu_seqlens, variation=variation)[:2]
 
 
 forward.register_autograd(gradients, tensors=11, saves=(2,), definition=definition)
@@ -186,15 +191,15 @@ forward.register_autograd(gradients, tensors=11, saves=(2,), definition=definiti
 
 @forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:10], dims[:10], HEAD_AXES, strict=True)]
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:10], dims[:10], RULE.axes, strict=True)]
     results = forward(*tensors, arguments[10], arguments[11] or needs_tape(*tensors), arguments[12])
-    return unfold(results, (2, 1, 0), info.batch_size)
+    return unfold(results, (RULE.axes[0], RULE.axes[-1], 0), info.batch_size)
 
 
 @backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
     if dims[2] is None:
         return one_by_one(backward, dims, arguments, info.batch_size)
-    axes = (2, 1, 0, 0, 0, 0, 0)
+    axes = (RULE.axes[0], RULE.axes[-1], 0, *RULE.axes[4:8])
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:7], dims[:7], axes, strict=True)]
     return unfold(backward(*tensors, *arguments[7:]), (2, 2, 2, 2, 0, 1, 1), info.batch_size)

@@ -5,6 +5,7 @@
 // The tape's slots keep [x | q | k | b | r], and where the rule is varied (variation.h) what q and k were divided by.
 #pragma once
 
+#include "run.h"
 #include "variation.h"
 
 namespace fwplab {
@@ -90,8 +91,7 @@ struct Srwm {
                 V* row = now + m * slot;
                 for (int c = 0; c < n; c++) row[c] = x[m * n + c];
                 for (int c = 3 * n; c < columns; c++) row[c] = parts.rate(row[c], c - 3 * n);
-                if (problem.lengths)  // a sequence that has ended writes nothing
-                    for (int c = 3 * n; c < columns; c++) row[c] *= O::present(walk.active(), m);
+                walk.silence(row, columns, m);
             }
             for (int m = 0; m < M; m++) {
                 V *row = now + m * slot, *q = row + n, *k = row + 2 * n, *r = row + columns;
@@ -99,18 +99,18 @@ struct Srwm {
                 for (int c = 0; c < columns; c++) r[c] = V{};
                 tape.prefetch(t + 1, 1, m, M);
                 multiply<O, 1>(r, 0, moved, 0, W + m * matrix, d, columns);
+                walk.silence(r, columns, m);
                 scale_blocks(u + m * columns, r, row + 3 * n);
             }
             k_before = now + 2 * n;
         }
         for (int m = 0; m < M; m++) update<O, false>(W + m * matrix, W + m * matrix, d, columns, V{}, k_before + m * slot, u + m * columns);
-        if (tape) std::memcpy(tape.weight(tape.segments), W, M * matrix * sizeof(V));
         store_matrix(group, a.last_weight, W);
     }
 
-    // What the backward pass works on, all teams; [G | key_G | G_update] lie side by side.
+    // What the backward pass works on, all teams.
     struct Adjoint {
-        V *W, *G;      // W after the step, and its gradient
+        V* G;          // gradient of W after the step
         V* key_G;      // k_t G, and
         V* G_update;   // G (b r)^T, both made while G was last written
         V* z;          // gradients of [y | q | k | b]
@@ -118,41 +118,29 @@ struct Srwm {
         V* grad_x;
     };
 
+    using WalkBack = Walk<O, 2, 1 << 1>;
+
     void backward(const SrwmBackward& a, const Group<O>& group, const Tape<V>& tape, Workspace& space) const {
         const std::int64_t length = group.length;
-        const int padded = O::padded(d), carried = M * (matrix + columns + padded);
-        V *W = space.take<V>(M * matrix), *G = space.take_zeros<V>(carried), *backup = space.take<V>(carried), *states = nullptr;
+        const int padded = O::padded(d);
+        V *states = space.take<V>(problem.segment * M * matrix + apart<V>), *G = space.take<V>(M * matrix);
         const auto rows = [&](int vectors) { return space.take_zeros<V>(M * vectors); };
-        const Adjoint adjoint{W, G, G + M * matrix, G + M * (matrix + columns), rows(columns), rows(columns), rows(columns), rows(columns),
+        const Adjoint adjoint{G, rows(columns), rows(padded), rows(columns), rows(columns), rows(columns), rows(columns),
                               rows(n), rows(padded), rows(padded)};
         const Strided* places[] = {&a.grad_output, &a.x};
-        Walk<O, 2, 1 << 1> walk(group, places, length - 1, -1);
+        WalkBack walk(group, places, length - 1, -1);
         load_matrix(group, G, a.grad_last_weight);
         for (int m = 0; m < M && length; m++) start(tape.step(length - 1) + m * slot, adjoint, m);
         walk_back(
-            tape, parts.undoes, W, G, carried, backup, walk,
-            [&](std::int64_t begin, std::int64_t end, const V* from) {
+            tape, states, [&](std::int64_t begin, std::int64_t end) { rebuild(tape, begin, end, states, adjoint.u); },
+            [&](std::int64_t begin, std::int64_t end) {
                 for (std::int64_t t = end - 1; t >= begin; t--, walk.next()) {
-                    if (from) std::memcpy(W, from + (t - begin) * M * matrix, M * matrix * sizeof(V));
                     walk.prefetch(ahead, d);
                     O::load(adjoint.z, columns, walk[0], d);
-                    step_back(t, tape, adjoint);
+                    step_back(walk, t, states + (t - begin) * M * matrix, tape, adjoint);
                     O::store(walk[1], adjoint.grad_x, padded, d);
                 }
-            },
-            [&](std::int64_t s) {
-                if (!states) states = space.take<V>(problem.segment * M * matrix);
-                return rebuild(tape, s, states, adjoint.u);
-            },
-            [&](std::int64_t s) {
-                const V* first = tape.step(s * tape.segment) + 2 * n;
-                for (int m = 0; m < M; m++) {
-                    const V size = largest_product<O>(first + m * slot, adjoint.u + m * columns, n, columns);
-                    if (!recovered<O>(W + m * matrix, tape.weight(s) + m * matrix, matrix, size)) return false;
-                }
-                return true;
-            },
-            [](std::int64_t, std::int64_t) {});
+            });
         store_matrix(group, a.weight, G);
     }
 
@@ -161,15 +149,15 @@ struct Srwm {
         const V* G = adjoint.G + m * matrix;
         V* sum = adjoint.G_update + m * O::padded(d);
         scale_blocks(adjoint.u, now + columns, now + 3 * n);
-        multiply<O, 1>(adjoint.key_G + m * columns, 0, now + 2 * n, 0, G, d, columns);
+        read_in_turn<O>(adjoint.key_G + m * columns, now + 2 * n, G, d, columns);
         for (int i = 0; i < d; i++)
             for (int c = 0; c < columns; c++) sum[i] += G[i * columns + c] * adjoint.u[c];
         O::fold(sum, d);
     }
 
     // One step, all teams. On entry the y block of z is the output's gradient. The teams go side by side through every stage, so that one
-    // hides the latency of another.
-    FWPLAB_INLINE void step_back(std::int64_t t, const Tape<V>& tape, const Adjoint& x) const {
+    // hides the latency of another. W is the one before the step.
+    FWPLAB_INLINE void step_back(const WalkBack& walk, std::int64_t t, const V* W, const Tape<V>& tape, const Adjoint& x) const {
         const V* now = tape.step(t);
         const V* before = t > 0 ? now - M * slot : now;  // at t = 0 what is made of it is not used
         for (int m = 0; m < M; m++) {
@@ -179,12 +167,12 @@ struct Srwm {
             products[3] = partial_dot<O>(key_G + 3 * n, r + 3 * n, columns - 3 * n);
             O::fold_four(z + 3 * n, products);
             for (int c = 3 * n; c < columns; c++) z[c] *= parts.rate_slope(rate[c - 3 * n]);
-            scale_blocks(x.u + m * columns, r, rate);
             scale_blocks(x.grad_r + m * columns, key_G, rate);
+            walk.silence(x.grad_r + m * columns, columns, m);
         }
         for (int m = 0; m < M; m++) {
-            tape.prefetch(t - 2, 0, m, M);
-            undo_and_sum(x.W + m * matrix, now + m * slot + 2 * n, x.u + m * columns, x.grad_r + m * columns, x.sum + m * O::padded(d));
+            tape.prefetch(t - tape.segment, 0, m, M);
+            sum_rows(W + m * matrix, x.grad_r + m * columns, x.sum + m * O::padded(d));
         }
         V* gradients[2 * M];
         const V *addresses[2 * M], *scales[2 * M];
@@ -202,25 +190,23 @@ struct Srwm {
             scale_blocks(x.u_before + m * columns, before + m * slot + columns, before + m * slot + 3 * n);
         }
         parts.template normalise_backward<O>(gradients, addresses, scales, n);
+        for (int m = 0; m < M; m++) walk.silence(x.z + m * columns, columns, m);
         for (int m = 0; m < M; m++)
-            pass_back(x.W + m * matrix, x.G + m * matrix, {x.moved + m * n, now + m * slot, before + m * slot + 2 * n},
+            pass_back(W + m * matrix, x.G + m * matrix, {x.moved + m * n, now + m * slot, before + m * slot + 2 * n},
                       {x.grad_r + m * columns, x.z + m * columns, x.u_before + m * columns}, x.grad_x + m * O::padded(d),
                       x.G_update + m * O::padded(d), x.key_G + m * columns);
     }
 
-    // W set back to before the update, W -= k^T u, and sum = W row^T.
-    FWPLAB_INLINE void undo_and_sum(V* W, const V* k, const V* u, const V* row, V* sum) const {
+    // sum = W row^T.
+    FWPLAB_INLINE void sum_rows(const V* W, const V* row, V* sum) const {
         for_blocks<4>(columns, [&](auto block, int j) FWPLAB_INLINE_LAMBDA {
             constexpr int B = block;
-            V update[B], factor[B];
-            for (int c = 0; c < B; c++) update[c] = u[j + c], factor[c] = row[j + c];
+            V factor[B];
+            for (int c = 0; c < B; c++) factor[c] = row[j + c];
             for (int i = 0; i < d; i++) {
-                V *w = W + i * columns + j, even = j ? sum[i] : V{}, odd{};
-                const auto key = O::left(k, i);
-                for (int c = 0; c < B; c++) {
-                    w[c] -= key * update[c];
-                    (c % 2 ? odd : even) += w[c] * factor[c];
-                }
+                const V* w = W + i * columns + j;
+                V even = j ? sum[i] : V{}, odd{};
+                for (int c = 0; c < B; c++) (c % 2 ? odd : even) += w[c] * factor[c];
                 sum[i] = even + odd;
             }
         });
@@ -253,21 +239,37 @@ struct Srwm {
         O::fold(G_update, d);
     }
 
-    // W after every step of a segment, by the additions of the forward pass.
-    FWPLAB_APART V* rebuild(const Tape<V>& tape, std::int64_t s, V* states, V* u) const {
-        const std::int64_t begin = s * tape.segment, steps = tape.length - begin < tape.segment ? tape.length - begin : tape.segment;
-        const V* W = tape.weight(s);
-        for (std::int64_t t = begin; t < begin + steps; t++) {
-            V* next = states + (t - begin) * M * matrix;
+    // W before the steps after `begin`, by the additions of the forward pass; W before `begin` is there.
+    FWPLAB_APART void rebuild(const Tape<V>& tape, std::int64_t begin, std::int64_t end, V* states, V* u) const {
+        for (std::int64_t t = begin; t + 1 < end; t++, states += M * matrix) {
             for (int m = 0; m < M; m++) {
                 const V* row = tape.step(t) + m * slot;
                 scale_blocks(u, row + columns, row + 3 * n);
-                update<O, false>(next + m * matrix, W + m * matrix, d, columns, V{}, row + 2 * n, u);
+                update<O, false>(states + (M + m) * matrix, states + m * matrix, d, columns, V{}, row + 2 * n, u);
             }
-            W = next;
         }
-        return states;
     }
 };
+
+namespace {
+
+template <class O>
+struct Common<Srwm<O, false>> {
+    using Narrow = Quick<4, 8>;
+    using Wide = Quick<16, 32, 64>;
+};
+
+template <class O>
+constexpr bool lanes_alone<Srwm<O, true>> = true;
+
+template <class O>
+using PaperSrwm = Srwm<O, false>;
+template <class O>
+using VariedSrwm = Srwm<O, true>;
+
+}  // namespace
+
+FWPLAB_RULE(srwm, forward, (either_forward<PaperSrwm, VariedSrwm>), SrwmForward)
+FWPLAB_RULE(srwm, backward, (either_backward<PaperSrwm, VariedSrwm>), SrwmBackward)
 
 }  // namespace fwplab

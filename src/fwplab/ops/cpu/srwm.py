@@ -11,8 +11,8 @@ from fwplab.ops.cpu.kernels import (
     address,
     call,
     check,
-    kept,
     plan,
+    require_tape,
     sequence,
     state,
     unknown_tape,
@@ -20,14 +20,15 @@ from fwplab.ops.cpu.kernels import (
 from fwplab.ops.folding import Mapped, fold, one_by_one, unfold
 from fwplab.ops.operator import Found, as_operator, needs_tape, with_rows
 from fwplab.ops.rule import RULES
-from fwplab.ops.variation import Variation
+from fwplab.ops.variation import PAPER, Variation
 
 WIDEST_LANES = 8
 RATES = 4
+RULE = RULES["srwm"]
 
 
 def srwm(
-    *arguments: Tensor, cu_seqlens: Tensor | None = None, variation: int = 0
+    *arguments: Tensor, cu_seqlens: Tensor | None = None, variation: Variation = PAPER
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """`(x, W_y, W_q, W_k, w_b) -> (output, W_y, W_q, W_k, w_b)`, the blocks before and after; `fwplab.ops.srwm` has the
     equations.
@@ -35,7 +36,7 @@ def srwm(
     Shapes: `[batch, time, heads, d]`, `[sequences, heads, d, d]` three times, `[sequences, heads, d, 4]`; float32 or
     float64. Raises `UserError` for anything else.
     """
-    output, *blocks = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation)[:5]
+    output, *blocks = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation.code)[:5]
     return output, *blocks
 
 
@@ -50,7 +51,7 @@ def results_like(x: Tensor, block: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     )
 
 
-def room(x: Tensor, own: Plan, variation: int) -> Tensor:
+def allocate_tape(x: Tensor, own: Plan, variation: int) -> Tensor:
     """The tape: each step's `[x | q | k | b | r]`, and more of a varied rule, and W at the segments' ends."""
     columns = 3 * own.vectors(x.shape[-1]) + own.vectors(RATES)
     return own.tape(x, matrix=x.shape[-1] * columns, slot=2 * columns + (SCALES if variation else 0))
@@ -73,7 +74,7 @@ def forward(
     square = (own.sequences(batch), heads, width, width)
     check("srwm", x, w_y=(w_y, square), w_q=(w_q, square), w_k=(w_k, square), w_b=(w_b, (*square[:3], RATES)))
     results = results_like(x, w_y)
-    tape = room(x, own, variation) if keep else x.new_empty(heads, 0, dtype=torch.uint8)
+    tape = allocate_tape(x, own, variation) if keep else x.new_empty(heads, 0, dtype=torch.uint8)
     x, *initial = map(with_rows, (x, w_y, w_q, w_k, w_b))
     places = [sequence(x), *map(state, initial), sequence(results[0]), *map(state, results[1:])]
     call("srwm_forward", own.problem(x, variation), places, *address(tape))
@@ -84,10 +85,10 @@ def forward(
 def _(x: Tensor, w_y: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     *_, cu_seqlens, keep, variation = arguments
 
-    def cut() -> Tensor:
-        return room(x, plan(x, WIDEST_LANES, None, varied=bool(variation)), variation)
+    def allocate() -> Tensor:
+        return allocate_tape(x, plan(x, WIDEST_LANES, None, varied=bool(variation)), variation)
 
-    tape = unknown_tape(x, keep, cut, cu_seqlens)
+    tape = unknown_tape(x, keep, allocate, cu_seqlens)
     return *results_like(x, w_y), tape
 
 
@@ -105,7 +106,7 @@ def backward(
     """The gradients of x and the four blocks at the start, from those of the output and the four blocks at the end."""
     own = plan(grad_output, WIDEST_LANES, cu_seqlens, varied=bool(variation))
     grad_output, *last = map(with_rows, (grad_output, grad_y, grad_q, grad_k, grad_b))
-    tape, results = kept(tape, grad_output), results_like(grad_output, grad_y)
+    tape, results = require_tape(tape, grad_output), results_like(grad_output, grad_y)
     places = [sequence(grad_output), *map(state, last), sequence(results[0]), *map(state, results[1:])]
     call("srwm_backward", own.problem(grad_output, variation), places, *address(tape))
     return results
@@ -128,7 +129,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tupl
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
     """The same output and blocks by the rule's definition."""
     *tensors, cu_seqlens, _, code = arguments
-    return RULES["srwm"].results(*tensors, cu_seqlens=cu_seqlens, variation=Variation.from_code(code))
+    return RULE.results(*tensors, cu_seqlens=cu_seqlens, variation=Variation.from_code(code))
 
 
 forward.register_autograd(gradients, tensors=6, saves=(5,), definition=definition)
@@ -136,16 +137,15 @@ forward.register_autograd(gradients, tensors=6, saves=(5,), definition=definitio
 
 @forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    axes = (2, 1, 1, 1, 1)
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], axes, strict=True)]
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], RULE.axes, strict=True)]
     results = forward(*tensors, arguments[5], arguments[6] or needs_tape(*tensors), arguments[7])
-    return unfold(results, (2, 1, 1, 1, 1, 0), info.batch_size)
+    return unfold(results, (*RULE.axes, 0), info.batch_size)
 
 
 @backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
     if dims[5] is None:
         return one_by_one(backward, dims, arguments, info.batch_size)
-    axes = (2, 1, 1, 1, 1, 0)
+    axes = (*RULE.axes, 0)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:6], dims[:6], axes, strict=True)]
-    return unfold(backward(*tensors, *arguments[6:]), (2, 1, 1, 1, 1), info.batch_size)
+    return unfold(backward(*tensors, *arguments[6:]), RULE.axes, info.batch_size)

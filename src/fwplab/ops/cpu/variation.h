@@ -11,7 +11,6 @@ namespace fwplab {
 template <bool varied>
 struct Parts {
     static constexpr int scales = 0;     // vectors that a slot of the tape has for what `normalise` divided by
-    static constexpr bool undoes = true;  // whether the backward pass takes updates back
 
     explicit Parts(const Problem&) {}
 
@@ -51,7 +50,7 @@ struct Parts {
         return x;
     }
     template <class O, class Rows, class Columns, class V = typename O::V>
-    FWPLAB_INLINE void pass_back(V* W, V* G, Rows d, Columns n, const typename O::V* const (&left)[3],
+    FWPLAB_INLINE void pass_back(const V* W, V* G, Rows d, Columns n, const typename O::V* const (&left)[3],
                                  const typename O::V* const (&right)[3], V* sum_q, V* sum_k, V* key_G) const {
         fwplab::pass_back<O, Writing::erasing>(W, G, d, n, V{}, left, right, sum_q, sum_k, key_G);
     }
@@ -60,7 +59,6 @@ struct Parts {
 template <>
 struct Parts<true> {
     static constexpr int scales = 2;
-    static constexpr bool undoes = false;  // values may grow, and then undoing would lose too much
 
     enum Normalisation { by_softmax, by_sum, by_length, by_nothing };
     enum Rate { sigmoidal, twice, fixed };
@@ -144,7 +142,7 @@ struct Parts<true> {
         return additive ? V{} : x;
     }
     template <class O, class Rows, class Columns, class V = typename O::V>
-    void pass_back(V* W, V* G, Rows d, Columns n, const typename O::V* const (&left)[3], const typename O::V* const (&right)[3], V* sum_q,
+    void pass_back(const V* W, V* G, Rows d, Columns n, const typename O::V* const (&left)[3], const typename O::V* const (&right)[3], V* sum_q,
                    V* sum_k, V* key_G) const {
         if (additive) {
             fwplab::pass_back<O, Writing::additive>(W, G, d, n, V{}, left, right, sum_q, sum_k, key_G);

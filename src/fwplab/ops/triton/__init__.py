@@ -8,6 +8,8 @@ sums are float32, or float64 for float64 inputs. Triton is imported at the first
 import importlib
 import importlib.util
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +17,9 @@ from torch import Tensor
 
 from fwplab.errors import UserError
 
-__all__ = ["available", "checked", "delta", "elementwise", "found", "info", "linear", "recurrent_delta", "srwm"]
+__all__ = ["available", "checked", "found", "info", "run"]
 
-RULES = ("linear", "delta", "recurrent_delta", "srwm", "elementwise")
+KERNELS = Path(__file__).with_name("kernels")
 
 
 def interpreted() -> bool:
@@ -56,14 +58,14 @@ def checked(
     dtype: torch.dtype = torch.float32,
     width: int = 16,
     *,
-    gated: bool = False,
+    given: tuple[str, ...] = (),
     packed: bool = False,
 ) -> str | None:
     """Why the kernels of a rule must not be used on a device: they compute something else than the reference there.
 
-    None if they agree. What is checked is what will be used: inputs of this type, heads of this `width`, with
-    `log_decay` if `gated`, with `cu_seqlens` if `packed`; each once a process, on the GPU in use (or in the
-    interpreter) if no `device` is given. The first time on a machine it waits for the compiler, some seconds. Where
+    None if they agree. What is checked is what will be used: inputs of this type, heads of this `width`, the optional
+    arguments that are `given`, `cu_seqlens` if `packed`; each once a process, on the GPU in use (or in the interpreter)
+    if no `device` is given. The first time on a machine it waits for the compiler, some seconds. Where
     the kernels cannot run at all that is the reason.
     """
     if missing() is not None:
@@ -74,7 +76,7 @@ def checked(
         device = torch.device("cpu" if interpreted() else "cuda")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
-    return self_check.reason(self_check.Use(rule, device, dtype, width, gated, packed))
+    return self_check.reason(self_check.Use(rule, device, dtype, width, given, packed))
 
 
 def found(device: torch.device) -> dict[str, str | None]:
@@ -100,75 +102,36 @@ def info() -> dict[str, Any]:
 
     version = importlib.import_module("triton").__version__
     device = "interpreter" if interpreted() else torch.cuda.get_device_name()
-    checks = {rule: self_check.result(rule) for rule in RULES}
+    checks = {rule: self_check.result(rule) for rule in rules()}
     return {"available": True, "why": None, "version": version, "device": device, "checks": checks}
 
 
-def linear(
-    query: Tensor, key: Tensor, value: Tensor, weight: Tensor, cu_seqlens: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """`(output, W_T)` of the additive rule; `fwplab.ops.linear` has equations and shapes."""
+def rules() -> list[str]:
+    """The rules that have kernels, in files of their names."""
+    from fwplab.ops.rule import RULES
+
+    return [name for name in RULES if (KERNELS / f"{name}.py").exists()]
+
+
+def run(rule: str, *arguments: Tensor | None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Output and states by the kernels of a rule; `fwplab.ops` has equations and shapes."""
     require()
-    from fwplab.ops.triton.kernels import linear as kernels
-
-    return kernels.linear(query, key, value, weight, cu_seqlens)
-
-
-def delta(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    beta: Tensor,
-    log_decay: Tensor | None,
-    weight: Tensor,
-    cu_seqlens: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """`(output, W_T)` of the delta rule, gated if there is a `log_decay`; `fwplab.ops.delta` has the equations."""
-    require()
-    from fwplab.ops.triton.kernels import delta as kernels
-
-    return kernels.delta(query, key, value, beta, log_decay, weight, cu_seqlens)
+    load(rule)
+    return LOADED[rule](*arguments, cu_seqlens)
 
 
-def recurrent_delta(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    beta: Tensor,
-    recurrent_query: Tensor,
-    recurrent_key: Tensor,
-    recurrent_value: Tensor,
-    recurrent_beta: Tensor,
-    weight: Tensor,
-    last: Tensor,
-    cu_seqlens: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`(output, W_T, o_T)` of the recurrent delta rule; `fwplab.ops.recurrent_delta` has equations and shapes."""
-    require()
-    from fwplab.ops.triton.kernels import recurrent_delta as kernels
-
-    slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
-    return kernels.recurrent_delta(query, key, value, beta, *slow, weight, last, cu_seqlens)
+LOADED: dict[str, Callable[..., tuple[Tensor, ...]]] = {}
+"""The functions of the rules that have run."""
 
 
-def srwm(
-    x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, cu_seqlens: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The output and the four rewritten blocks of the self-referential rule; `fwplab.ops.srwm` has the equations."""
-    require()
-    from fwplab.ops.triton.kernels import srwm as kernels
-
-    return kernels.srwm(x, w_y, w_q, w_k, w_b, cu_seqlens)
+def load(rule: str) -> bool:
+    """Enter a rule into `LOADED`; that imports Triton."""
+    if rule not in LOADED:
+        LOADED[rule] = getattr(importlib.import_module(f"fwplab.ops.triton.kernels.{rule}"), rule)
+    return True
 
 
-def elementwise(
-    z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """`(all c, c_T)` of the element-wise rule; `fwplab.ops.elementwise` has equations and shapes."""
-    require()
-    from fwplab.ops.triton.kernels import elementwise as kernels
-
-    return kernels.elementwise(z, f, w_z, w_f, cell, cu_seqlens)
+load._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compile need not follow the import
 
 
 def require() -> None:

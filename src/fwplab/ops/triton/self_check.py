@@ -4,17 +4,14 @@ Kernels for one chip have been wrong on another without a word (fla-org/flash-li
 gradients on Hopper), so agreement elsewhere proves nothing here.
 """
 
-import importlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fwplab.ops import triton
+from fwplab.ops.rule import RULES, Arguments
 
 POSITIONS, HEADS = 37, 2
 
@@ -27,30 +24,17 @@ class Use:
     device: torch.device
     dtype: torch.dtype
     width: int
-    gated: bool
+    given: tuple[str, ...]
     packed: bool
 
     def __str__(self) -> str:
-        switches = [name for name in ("gated", "packed") if getattr(self, name)]
-        return f"{' '.join([*switches, self.rule])} of {str(self.dtype).removeprefix('torch.')} at width {self.width}"
+        switches = [*(f"with {name}" for name in self.given), *(["packed"] if self.packed else [])]
+        return f"{' '.join([self.rule, *switches])} of {str(self.dtype).removeprefix('torch.')} at width {self.width}"
 
     @property
     def computed(self) -> torch.dtype:
         """The type of the state and of all sums."""
         return torch.float64 if self.dtype == torch.float64 else torch.float32
-
-
-class Arguments(NamedTuple):
-    """Of a rule, in this order; `bounds` are those of packed sequences."""
-
-    sequences: list[Tensor | None]
-    slow: list[Tensor]
-    state: list[Tensor]
-    bounds: Tensor | None
-
-    def flat(self) -> list[Tensor | None]:
-        """All but the bounds."""
-        return [*self.sequences, *self.slow, *self.state]
 
 
 CHECKS: dict[Use, str | None] = {}
@@ -110,24 +94,14 @@ def by_kernels(use: Use, drawn: Arguments) -> list[Tensor]:
     sequences = [None if tensor is None else tensor.to(use.device, use.dtype) for tensor in drawn.sequences]
     slow, state = ([tensor.to(use.device, use.computed) for tensor in part] for part in (drawn.slow, drawn.state))
     leaves = wanting([*sequences, *slow, *state])
-    bounds = None if drawn.bounds is None else drawn.bounds.to(use.device)
-    return with_gradients(use, getattr(triton, use.rule)(*leaves, bounds), leaves)
+    bounds = None if (own := bounds_of(use)) is None else own.to(use.device)
+    return with_gradients(use, triton.run(use.rule, *leaves, cu_seqlens=bounds), leaves)
 
 
 def by_reference(use: Use, drawn: Arguments, dtype: torch.dtype) -> list[Tensor]:
     """The same by the rule's definition on the CPU, packed sequences one after the other."""
-    definition = importlib.import_module(f"fwplab.ops.{use.rule}").reference
     leaves = wanting([None if tensor is None else tensor.to(dtype) for tensor in drawn.flat()])
-    count, last = len(drawn.sequences), len(leaves) - len(drawn.state)
-    bounds = [0, POSITIONS] if drawn.bounds is None else drawn.bounds.tolist()
-    parts = []
-    for index, (start, end) in enumerate(pairwise(bounds)):
-        own = [None if tensor is None else tensor[:, start:end] for tensor in leaves[:count]]
-        state = [tensor[index : index + 1] for tensor in leaves[last:] if tensor is not None]
-        output, after = definition(*own, *leaves[count:last], *state)
-        parts.append((output, *(after if isinstance(after, tuple) else (after,))))
-    outputs, *states = zip(*parts, strict=True)
-    return with_gradients(use, (torch.cat(outputs, dim=1), *map(torch.cat, states)), leaves)
+    return with_gradients(use, RULES[use.rule].results(*leaves, cu_seqlens=bounds_of(use)), leaves)
 
 
 def wanting(tensors: list[Tensor | None]) -> list[Tensor | None]:
@@ -150,34 +124,17 @@ def names(drawn: Arguments) -> list[str]:
     return ["the output", *ending, *(f"the gradient of argument {place + 1}" for place in places)]
 
 
+def bounds_of(use: Use) -> Tensor | None:
+    """Those of two sequences, if it is packed."""
+    return torch.tensor([0, POSITIONS // 3, POSITIONS]) if use.packed else None
+
+
 def draw(use: Use) -> Arguments:
     """Random arguments of the rule, of values that the type asked for can hold, the initial state among them."""
-    generator = torch.Generator().manual_seed(0)
-    width, bounds = use.width, torch.tensor([0, POSITIONS // 3, POSITIONS]) if use.packed else None
-    count = 1 if bounds is None else 2
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    def arguments(sequences: list[Tensor | None], slow: list[Tensor], state: list[Tensor]) -> Arguments:
-        rounded = [None if tensor is None else tensor.to(use.dtype).float() for tensor in sequences]
-        return Arguments(rounded, slow, state, bounds)
-
-    rows = [normal(1, POSITIONS, HEADS, width) for _ in range(3)]
-    numbers = [normal(1, POSITIONS, HEADS) for _ in range(2)]
-    state, scale = normal(count, HEADS, width, width), width**-0.5
-    if use.rule == "linear":
-        return arguments([*rows], [], [state])
-    if use.rule == "delta":
-        query, key, value = rows
-        beta, log_decay = 2 * numbers[0].sigmoid(), functional.logsigmoid(numbers[1])
-        decay = log_decay if use.gated else None
-        return arguments([query, functional.normalize(key, dim=-1), value, beta, decay], [], [state])
-    if use.rule == "recurrent_delta":
-        slow = [normal(HEADS, width, width) * scale for _ in range(3)] + [normal(HEADS, width) * scale]
-        return arguments([*rows, numbers[0]], slow, [state, normal(count, HEADS, width)])
-    if use.rule == "srwm":
-        blocks = [normal(count, HEADS, width, columns) * scale for columns in (width, width, width, 4)]
-        return arguments([rows[0]], [], blocks)
-    slow = [normal(HEADS, width), normal(HEADS, width)]
-    return arguments([*rows[:2]], slow, [normal(count, HEADS, width)])
+    rule, shape, count = RULES[use.rule], (1, POSITIONS, HEADS, use.width), 2 if use.packed else 1
+    every = (
+        rule.draw(case, shape, torch.Generator().manual_seed(0), sequences=count) for case in reversed(list(rule.cases))
+    )
+    drawn = next(each for each in every if rule.given(each.sequences) == use.given)
+    sequences = [None if tensor is None else tensor.to(use.dtype).float() for tensor in drawn.sequences]
+    return Arguments(sequences, *([tensor.float() for tensor in part] for part in (drawn.slow, drawn.state)))

@@ -51,6 +51,7 @@ from fwplab.ops.triton.kernels.launch import (
 )
 from fwplab.ops.triton.kernels.numerics import sequence_bounds
 
+RULE = RULES["delta"]
 CHUNK = 16
 """Positions in a chunk: the tile of a matrix product. More make the backward pass run out of registers."""
 
@@ -365,25 +366,21 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents:
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
     """The same output and last W by the rule's definition."""
     *tensors, cu_seqlens, _ = arguments
-    return RULES["delta"].results(*tensors, cu_seqlens=cu_seqlens)
+    return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 
 
 forward.register_autograd(gradients, tensors=7, saves=(2,), definition=definition)
 
 
-HEAD_AXES = (2, 2, 2, 2, 2, 1)
-"""Where each tensor of the forward operator has its heads."""
-
-
 @forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:6], dims[:6], HEAD_AXES, strict=True)]
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:6], dims[:6], RULE.axes, strict=True)]
     results = forward(*tensors, arguments[6], arguments[7] or needs_tape(*tensors))
     return unfold(results, (2, 1, 1), info.batch_size)
 
 
 @backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    axes = (2, 1, 2, 2, 2, 2, 2, 1)
+    axes = (RULE.axes[0], RULE.axes[-1], *RULE.axes)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:8], dims[:8], axes, strict=True)]
-    return unfold(backward(*tensors, arguments[8]), (2, 2, 2, 2, 2, 1), info.batch_size)
+    return unfold(backward(*tensors, arguments[8]), RULE.axes, info.batch_size)

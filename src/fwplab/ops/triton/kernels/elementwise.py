@@ -27,6 +27,8 @@ from fwplab.ops.triton.kernels.launch import (
 )
 from fwplab.ops.triton.kernels.numerics import load_row, sequence_bounds, sigmoid, store_row, tanh
 
+RULE = RULES["elementwise"]
+
 
 @triton.jit(do_not_specialize=["time", "heads"])
 def forward_kernel(
@@ -200,7 +202,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents:
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
     """The same cells by the rule's definition."""
     *tensors, cu_seqlens = arguments
-    return RULES["elementwise"].results(*tensors, cu_seqlens=cu_seqlens)
+    return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 
 
 forward.register_autograd(gradients, tensors=6, saves=(0,), definition=definition)
@@ -208,12 +210,12 @@ forward.register_autograd(gradients, tensors=6, saves=(0,), definition=definitio
 
 @forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], (2, 2, 0, 0, 1), strict=True)]
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], RULE.axes, strict=True)]
     return unfold(forward(*tensors, arguments[5]), (2, 1), info.batch_size)
 
 
 @backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    axes = (2, 1, 2, 2, 0, 0, 1, 2)
+    axes = (RULE.axes[0], RULE.axes[-1], *RULE.axes, RULE.axes[0])
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:8], dims[:8], axes, strict=True)]
     return unfold(backward(*tensors, arguments[8]), (2, 2, 1, 1, 1), info.batch_size)

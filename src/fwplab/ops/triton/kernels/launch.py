@@ -41,9 +41,9 @@ def check_width(rule: str, *widths: int) -> None:
         raise UserError(f"{rule}: backend 'triton' takes heads of width 1 to 128, not {max(widths)}")
 
 
-def check_tape(kept: bool) -> None:
+def check_tape(present: bool) -> None:
     """A backward pass without its tape is a forward pass called with `keep=False` for tensors that need gradients."""
-    if not kept:
+    if not present:
         raise RuntimeError("the forward pass did not keep what the backward pass reads")
 
 

@@ -36,6 +36,7 @@ from fwplab.ops.triton.kernels.launch import (
 )
 from fwplab.ops.triton.kernels.numerics import sequence_bounds
 
+RULE = RULES["linear"]
 CHUNK = 32
 
 
@@ -139,7 +140,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents:
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
     """The same output and last W by the rule's definition."""
     *tensors, cu_seqlens, _ = arguments
-    return RULES["linear"].results(*tensors, cu_seqlens=cu_seqlens)
+    return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 
 
 forward.register_autograd(gradients, tensors=5, saves=(), definition=definition)
@@ -147,5 +148,5 @@ forward.register_autograd(gradients, tensors=5, saves=(), definition=definition)
 
 @forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:4], dims[:4], (2, 2, 2, 1), strict=True)]
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:4], dims[:4], RULE.axes, strict=True)]
     return unfold(forward(*tensors, *arguments[4:]), (2, 1), info.batch_size)

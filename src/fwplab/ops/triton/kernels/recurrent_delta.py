@@ -45,6 +45,7 @@ from fwplab.ops.triton.kernels.numerics import (
     tanh,
 )
 
+RULE = RULES["recurrent_delta"]
 SEGMENT = 16
 """Steps between two saved W: at width 64 they take as much memory as the rest of the tape."""
 
@@ -334,7 +335,7 @@ def backward(
         backward_kernel,
         last_weight.shape[0] * heads,
         output,
-        *(*cotangents, *(kept.contiguous() for kept in (output, tape, rates, saved))),
+        *(*cotangents, *(each.contiguous() for each in (output, tape, rates, saved))),
         *slow_weights(recurrent_query, recurrent_key, recurrent_value, recurrent_beta),
         *(last_weight.contiguous(), last.contiguous(), bounds(cu_seqlens, output.device), *results),
         *(*strides(grad_output), time, heads),
@@ -379,24 +380,21 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents:
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
     """The same output, last W and last output by the rule's definition."""
     *tensors, cu_seqlens, _ = arguments
-    return RULES["recurrent_delta"].results(*tensors, cu_seqlens=cu_seqlens)
+    return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 
 
 forward.register_autograd(gradients, tensors=11, saves=(0, 1, 3, 4, 5), definition=definition)
 
-HEAD_AXES = (2, 2, 2, 2, 0, 0, 0, 0, 1, 1)
-"""Where each tensor of the forward operator has its heads."""
-
 
 @forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:10], dims[:10], HEAD_AXES, strict=True)]
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:10], dims[:10], RULE.axes, strict=True)]
     results = forward(*tensors, arguments[10], arguments[11] or needs_tape(*tensors))
     return unfold(results, (2, 1, 1, 2, 2, 1), info.batch_size)
 
 
 @backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    axes = (2, 1, 1, 2, 1, 2, 2, 1, 0, 0, 0, 0, 1)
+    axes = (RULE.axes[0], *RULE.axes[8:], 2, 1, 2, 2, 1, *RULE.axes[4:8], RULE.axes[-1])
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:13], dims[:13], axes, strict=True)]
     return unfold(backward(*tensors, arguments[13]), (2, 2, 1, 1), info.batch_size)

@@ -44,6 +44,7 @@ from fwplab.ops.triton.kernels.numerics import (
     store_row,
 )
 
+RULE = RULES["srwm"]
 SEGMENT = 16
 """Steps between two saved W. Entries may grow by a quarter a step: a longer walk back would lose small ones."""
 
@@ -297,15 +298,16 @@ def backward(
     _, time, heads, width = x.shape
     check_tape(rates.shape[:3] == x.shape[:3])
     results = allocate_gradients(x, last_y)
-    kept = grad_y, grad_q, grad_k, grad_b, x, last_y, last_q, last_k, last_b
-    grad_output, *kept_rows = (with_rows(grad_output), *(tensor.contiguous() for tensor in kept))
+    grad_output = with_rows(grad_output)
+    given = grad_y, grad_q, grad_k, grad_b, x, last_y, last_q, last_k, last_b
+    dense = [tensor.contiguous() for tensor in given]
     tapes = (tensor.contiguous() for tensor in (tape, rates, saved_y, saved_q, saved_k, saved_b))
     launch(
         backward_kernel,
         last_y.shape[0] * heads,
         x,
-        *(grad_output, *kept_rows, *tapes, bounds(cu_seqlens, x.device), *results),
-        *(*strides(grad_output), *strides(kept_rows[4]), time, heads),
+        *(grad_output, *dense, *tapes, bounds(cu_seqlens, x.device), *results),
+        *(*strides(grad_output), *strides(dense[4]), time, heads),
         **options(width),
         PACKED=cu_seqlens is not None,
     )
@@ -336,7 +338,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents:
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
     """The same output and blocks by the rule's definition."""
     *tensors, cu_seqlens, _ = arguments
-    return RULES["srwm"].results(*tensors, cu_seqlens=cu_seqlens)
+    return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 
 
 forward.register_autograd(gradients, tensors=6, saves=tuple(range(1, 11)), definition=definition)
@@ -344,13 +346,13 @@ forward.register_autograd(gradients, tensors=6, saves=tuple(range(1, 11)), defin
 
 @forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], (2, 1, 1, 1, 1), strict=True)]
+    tensors = [fold(*each, info.batch_size) for each in zip(arguments[:5], dims[:5], RULE.axes, strict=True)]
     results = forward(*tensors, arguments[5], arguments[6] or needs_tape(*tensors))
-    return unfold(results, (2, 1, 1, 1, 1, 2, 2, 1, 1, 1, 1), info.batch_size)
+    return unfold(results, (*RULE.axes, 2, 2, 1, 1, 1, 1), info.batch_size)
 
 
 @backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Mapped:
-    axes = (2, 1, 1, 1, 1, 2, 1, 1, 1, 1, 2, 2, 1, 1, 1, 1)
+    axes = (*RULE.axes, *RULE.axes, 2, 2, 1, 1, 1, 1)
     tensors = [fold(*each, info.batch_size) for each in zip(arguments[:16], dims[:16], axes, strict=True)]
-    return unfold(backward(*tensors, arguments[16]), (2, 1, 1, 1, 1), info.batch_size)
+    return unfold(backward(*tensors, arguments[16]), RULE.axes, info.batch_size)
