@@ -33,8 +33,8 @@ class SplitDeltaNet(MixerSpec):
     - `erase_bias`, `write_bias`: where the biases of the gates' logits start; both are trained.
     - `erase_slope`: factor of the erase gate's logit before its bias. Heads start further apart, and a step of training
       moves them by as much more: which symbols erase is found before the values have grown around another answer.
-    - `gate_scale`, `value_scale`: factors of the starting rows of SlowNet that make the gates, and the values. Heads that
-      nothing uses never stop to add up what their first values write: small ones leave room for longer strings.
+    - `gate_scale`, `value_scale`: factors of the starting rows of SlowNet that make the gates, and the values. A head
+      that nothing reads adds up what its first values write, without end: small ones disturb longer strings less.
     - `time_scales`: 0 for none; else the longest memory T, in symbols: head h of H has `h / (H - 1) log T` taken from
       its starting erase bias.
     """
