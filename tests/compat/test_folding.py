@@ -1,5 +1,7 @@
 """Layers folded into published ones: the same logits, from weights that the published code loads."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -44,10 +46,29 @@ def test_a_split_layer_is_folded_into_the_published_delta_net(erase_bias: float)
     model = randomised(SplitDeltaNet(erase_bias=erase_bias, gate_scale=3.0))
     folded = through_the_published_code(fold_split_delta_net(model, SHAPE), 2, 3)
     wanted = model(tokens())
-    # A value is w / e times a write: its rounding comes back e times, over 40 positions, and through the pseudoinverse.
-    inputs = model.mixers[0].layer_norm(model.embedding.weight).detach()
-    bound = 100 * 40 * float(torch.linalg.cond(inputs)) * EPSILON
+    # One symbol's value is as large as 1 / e; its rounding is in the rows that another symbol writes in full, over 40
+    # positions, and comes through the pseudoinverse.
+    layer: Any = model.mixers[0]
+    inputs = layer.layer_norm(model.embedding.weight).detach()
+    least = layer.gates(*layer.project(inputs.unsqueeze(0))[3:])[0].detach().min()
+    bound = 40 * float(torch.linalg.cond(inputs)) * EPSILON / float(least)
     assert (folded(tokens()) - wanted).abs().max() <= bound * wanted.abs().max()
+
+
+def test_gates_below_the_least_are_folded_as_the_least() -> None:
+    """The folded model is the one whose gates are raised to it, the writes as they were."""
+    model, raised = (randomised(SplitDeltaNet(erase_bias=-9.0)) for _ in range(2))
+    layer: Any = raised.mixers[0]
+    plain = layer.features
+
+    def features(*parts: Tensor, last: Tensor | None) -> tuple[Tensor, ...]:
+        query, key, value, gate = plain(*parts, last=last)
+        return query, key, value * (gate / gate.clamp(min=0.01)).unsqueeze(-1), gate.clamp(min=0.01)
+
+    layer.features = features
+    folded = fold_split_delta_net(model, SHAPE, least_erase=0.01)
+    torch.testing.assert_close(folded(tokens()), raised(tokens()), rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(folded(tokens()), model(tokens()), rtol=1e-3)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -20,7 +20,7 @@ def inputs(dtype: torch.dtype) -> Tensor:
     return torch.randn(2, 9, 8, dtype=dtype, generator=torch.Generator().manual_seed(0))
 
 
-def written_out(made: FastWeightMixer, x: Tensor) -> Tensor:
+def written_out(made: FastWeightMixer, x: Tensor, slope: float) -> Tensor:
     """`W <- W + k^T (w v - e k W)`, `o = q W`, a string, a head, a position at a time."""
     d = 4
     slow = made.slow_net(made.layer_norm(x)).unflatten(-1, (2, 3 * d + 2))
@@ -32,7 +32,7 @@ def written_out(made: FastWeightMixer, x: Tensor) -> Tensor:
                 q, k, v, e, w = slow[string, position, head].split([d, d, d, 1, 1])
                 q, k = (torch.where(part > 0, part + 1, part.exp()) for part in (q, k))
                 q, k = q / q.sum(), k / k.sum()
-                erase = 1 / (1 + torch.exp(-(e + made.erase_bias[head])))
+                erase = 1 / (1 + torch.exp(-(slope * e + made.erase_bias[head])))
                 write = 1 / (1 + torch.exp(-(w + made.write_bias[head])))
                 weight = weight + torch.outer(k, write * v - erase * (k @ weight))
                 rows.append(q @ weight)
@@ -42,9 +42,10 @@ def written_out(made: FastWeightMixer, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("bias", [-12.0, -6.0, 0.0, 4.0])
 def test_it_is_the_equation_forward_and_in_every_gradient(bias: float) -> None:
-    made, x = layer(torch.float64, erase_bias=bias, write_bias=0.5, gate_scale=3.0), inputs(torch.float64)
+    made = layer(torch.float64, erase_bias=bias, write_bias=0.5, gate_scale=2.0, erase_slope=1.5)
+    x = inputs(torch.float64)
     weights = [x.requires_grad_(), *made.parameters()]
-    output, wanted = made(x)[0], written_out(made, x)
+    output, wanted = made(x)[0], written_out(made, x, slope=1.5)
     # The value w v / e is e^12 times the write at most, whose rounding comes back as that of a write.
     torch.testing.assert_close(output, wanted, rtol=1e-11, atol=1e-13)
     gradients = [torch.autograd.grad(each.square().sum(), weights) for each in (output, wanted)]
@@ -60,7 +61,7 @@ def test_a_gate_that_is_shut_leaves_a_sum_and_finite_gradients() -> None:
         output = made(x)[0]
         assert all(part.isfinite().all() for part in torch.autograd.grad(output.sum(), list(made.parameters())))
         outputs.append(output)
-        exact = written_out(made.double(), x.double())
+        exact = written_out(made.double(), x.double(), slope=6.0)
         # 9 writes, each rounded a few times in float32; the leak of 2e-9 each is far below.
         torch.testing.assert_close(output.double(), exact, rtol=0, atol=9 * 8 * torch.finfo(torch.float32).eps)
     assert torch.equal(outputs[0], outputs[1])
@@ -69,7 +70,7 @@ def test_a_gate_that_is_shut_leaves_a_sum_and_finite_gradients() -> None:
 
 def test_equal_gates_are_the_delta_rule() -> None:
     """With `w = e` the value is `v`, and the layer is DeltaNet with that rate."""
-    made, x = layer(torch.float64, erase_bias=-2.0, write_bias=-2.0), inputs(torch.float64)
+    made, x = layer(torch.float64, erase_bias=-2.0, write_bias=-2.0, erase_slope=1.0), inputs(torch.float64)
     rows = made.slow_net.weight.unflatten(0, (2, -1))
     with torch.no_grad():
         rows[:, 13] = rows[:, 12]

@@ -88,6 +88,16 @@ def test_scales_multiply_the_rows_that_they_name(name: str) -> None:
     assert torch.equal(new[:, rate], 2 * old[:, rate])
 
 
+@pytest.mark.parametrize("name", ["delta-net", "recurrent-delta", "srwm", "fast-weight-program"])
+def test_a_scale_of_the_output_multiplies_the_map_behind_the_memory_alone(name: str) -> None:
+    kind = MIXERS.load(name)
+    for switches in ({}, SELF_REFERENCE) if name == "fast-weight-program" else ({},):
+        changed = differing(kind(output_scale=4.0, **switches), kind(**switches))
+        new, old = changed.pop("out_linear.weight")
+        assert not changed
+        assert torch.equal(new, 4 * old)
+
+
 def test_a_start_of_the_feedback_scales_the_recurrent_weights_alone() -> None:
     kind = MIXERS.load("recurrent-delta")
     changed = differing(kind(feedback_scale=0.5), kind())

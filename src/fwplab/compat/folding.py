@@ -16,7 +16,7 @@ Weights = dict[str, Tensor]
 
 
 @torch.no_grad()
-def fold_split_delta_net(model: Model, spec: ModelSpec) -> Model:
+def fold_split_delta_net(model: Model, spec: ModelSpec, *, least_erase: float = 0.0) -> Model:
     """Folds a one-layer `split-delta-net` into the published DeltaNet: the same labels from the published weights.
 
     The layer reads the embedding alone. So its gates and values are functions of the symbol, and DeltaNet's rate and
@@ -25,10 +25,12 @@ def fold_split_delta_net(model: Model, spec: ModelSpec) -> Model:
         y_s r = logit e_s;   y_s V = v_s w_s / e_s    for every symbol s,
 
     where `y_s` is the normalised embedding. The solution is exact where the `y_s` are linearly independent, and the
-    smallest one is taken. Query, key and all other weights stay.
+    smallest one is taken. Query, key and all other weights stay. In float32 a row of values as large as `1 / e` is read
+    to a relative `6e-8`, which a symbol that erases (`e` near 1) writes in full: `least_erase` bounds it.
 
     model: the trained model.
     spec: its shape.
+    least_erase: smaller gates `e` are folded as this one, in [0, 1); 0 for all as they are.
     Raises a `UserError` for another mixer, more than one layer, or dependent embeddings.
     """
     exact = copy.deepcopy(model).double()
@@ -40,7 +42,9 @@ def fold_split_delta_net(model: Model, spec: ModelSpec) -> Model:
     weights, d = _doubled(model), layer.head_width
     inputs = layer.layer_norm(exact.embedding.weight)
     query, key, value, *logits = layer.project(inputs.unsqueeze(0))
-    _, _, value, rate = (part[0] for part in layer.features(query, key, value, *logits, last=None))
+    _, _, scaled, gate = (part[0] for part in layer.features(query, key, value, *logits, last=None))
+    rate = gate.clamp(min=least_erase)
+    value = scaled * (gate / rate).unsqueeze(-1)
     rank = int(torch.linalg.matrix_rank(inputs))
     if rank < len(inputs):
         raise UserError(f"{len(inputs)} embeddings span {rank} dimensions only: choose a model with independent ones")

@@ -49,10 +49,11 @@ class FastWeightMixer(Mixer):
 
     @torch.no_grad()
     def _scale(self, start: Start) -> None:
-        """Multiplies the starting rows of SlowNet that make the values and the rates."""
+        """Multiplies the starting rows of SlowNet that make the values and the rates, and the map behind the rule."""
         rows = self.slow_net.weight.unflatten(0, (self.heads, -1))
         rows[:, 2 * self.head_width : 3 * self.head_width] *= start.value_factors(self.heads)[:, None, None]
         rows[:, 3 * self.head_width :] *= start.rate_scale
+        self.out_linear.weight *= start.output_scale
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         """`[batch, time, width]` to the same shape, and the fast weights after the last position."""

@@ -17,6 +17,8 @@ class Start(MixerSpec):
     - `rate_bias`: added to the logit of every rate, `beta = sigmoid(w x + rate_bias)`. It is where training starts.
     - `rate_scale`: factor of the starting weights that make the rates' logits from the input.
     - `value_scale`: factor of the starting weights that make the values.
+    - `output_scale`: factor of the starting weights of the linear map behind the memory. It makes weak writes heard as
+      `value_scale` does, and leaves the values at a size that training can still change.
     - `time_scales`: 0 for none; else the longest memory T, in symbols. Head h of H starts with the memory length
       `m = T^(h / (H - 1))`: `log m` is taken from its rates' logits, so that `beta = 1 / (1 + m)` for a logit of 0, and
       its values are multiplied by `(1 + m) / 2`, so that all heads write as much as at the published start.
@@ -28,6 +30,7 @@ class Start(MixerSpec):
     rate_bias: float = 0.0
     rate_scale: float = 1.0
     value_scale: float = 1.0
+    output_scale: float = 1.0
     time_scales: float = 0.0
 
     def __post_init__(self) -> None:

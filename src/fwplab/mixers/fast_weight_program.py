@@ -180,6 +180,8 @@ class _SelfReferential(Mixer):
         self.recurrent = _feedback(spec, heads, d, 4)
         self.layer_norm = nn.LayerNorm(width)
         self.out_linear = nn.Linear(width, width, bias=False)
+        with torch.no_grad():
+            self.out_linear.weight *= spec.output_scale
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         spec, heads = self.spec, self._heads(x)

@@ -21,7 +21,7 @@ class SplitDeltaNet(MixerSpec):
     """The delta rule whose rate is split into an erase gate `e` and a write gate `w`.
 
         W_t = W_{t-1} + k^T (w v - e k W_{t-1});   o = q W_t
-        e = sigmoid(e_x + erase_bias);   w = sigmoid(w_x + write_bias)
+        e = sigmoid(erase_slope e_x + erase_bias);   w = sigmoid(w_x + write_bias)
 
     All else is DeltaNet's. Erase and write gates of the delta rule, there one number a channel and with a decay, are
     those of Gated DeltaNet-2 (arXiv 2605.22791); here each is one number a head, and nothing decays. A counter needs
@@ -31,16 +31,20 @@ class SplitDeltaNet(MixerSpec):
     read as -20.
 
     - `erase_bias`, `write_bias`: where the biases of the gates' logits start; both are trained.
-    - `gate_scale`, `value_scale`: factors of the starting rows of SlowNet that make the gates, and the values.
+    - `erase_slope`: factor of the erase gate's logit before its bias. Heads start further apart, and a step of training
+      moves them by as much more: which symbols erase is found before the values have grown around another answer.
+    - `gate_scale`, `value_scale`: factors of the starting rows of SlowNet that make the gates, and the values. A head
+      that nothing reads adds up what its first values write, without end: small ones disturb longer strings less.
     - `time_scales`: 0 for none; else the longest memory T, in symbols: head h of H has `h / (H - 1) log T` taken from
       its starting erase bias.
     """
 
     packs = True
-    erase_bias: float = -6.0
+    erase_bias: float = -8.0
     write_bias: float = 0.0
+    erase_slope: float = 6.0
     gate_scale: float = 1.0
-    value_scale: float = 1.0
+    value_scale: float = 0.1
     time_scales: float = 0.0
 
     def __post_init__(self) -> None:
@@ -56,6 +60,7 @@ class _Layer(FastWeightMixer):
 
     def __init__(self, spec: SplitDeltaNet, width: int, heads: int) -> None:
         super().__init__(width, heads, extra=2)
+        self.erase_slope = spec.erase_slope
         self.erase_bias = nn.Parameter(spec.erase_bias - memory_lengths(spec.time_scales, heads).log())
         self.write_bias = nn.Parameter(torch.full((heads,), spec.write_bias))
         d = self.head_width
@@ -66,7 +71,7 @@ class _Layer(FastWeightMixer):
 
     def gates(self, erase: Tensor, write: Tensor) -> tuple[Tensor, Tensor]:
         """The erase gate `e`, and the factor `w / e` of the values, from SlowNet's logits."""
-        logits = (erase + self.erase_bias).clamp(min=LEAST_ERASE)
+        logits = (self.erase_slope * erase + self.erase_bias).clamp(min=LEAST_ERASE)
         return torch.sigmoid(logits), torch.sigmoid(write + self.write_bias) * (1 + torch.exp(-logits))
 
     def features(self, projected: Projected, last: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -60,6 +60,8 @@ class _Layer(Mixer):
         self.w_b = nn.Parameter(torch.randn(heads, d, 4) * scale * spec.rate_scale + spec.biases(heads)[:, None, None])
         self.layer_norm = nn.LayerNorm(width)
         self.out_linear = nn.Linear(width, width, bias=False)
+        with torch.no_grad():
+            self.out_linear.weight *= spec.output_scale
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         normal = self.layer_norm(x)
