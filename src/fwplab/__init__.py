@@ -1,4 +1,4 @@
-"""fwplab: what can a sequence model compute?
+"""fwplab measures which formal languages sequence models recognise.
 
 The names below are imported when they are first used: `import fwplab` alone does not import PyTorch.
 

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for (PEP 562), so that importing it stays cheap."""
+"""Names of a package that are imported at their first use (PEP 562), so that importing the package is fast."""
 
 import importlib
 import sys
@@ -7,10 +7,12 @@ from typing import Any
 
 
 def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and the `__dir__` of a package.
+    """Returns the functions `__getattr__` and `__dir__` of a package.
 
-    `package`: its name, `__name__` there. `modules`: for each name, the module that defines it, or `module:name`
-    where it has another name there. A type checker does not follow these; the package repeats them as imports under
+    - `package`: the name of the package.
+    - `modules`: for each name, the module that defines it, or `module:name` if its name there is different.
+
+    Type checkers do not understand these functions. The package therefore repeats the names as imports under
     `if TYPE_CHECKING`.
     """
 
@@ -19,7 +21,7 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str]
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, defined_as = modules[name].partition(":")
         value = getattr(importlib.import_module(module), defined_as or name)
-        setattr(sys.modules[package], name, value)  # found without this function from now on
+        setattr(sys.modules[package], name, value)  # later accesses do not call this function
         return value
 
     def names() -> list[str]:

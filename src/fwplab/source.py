@@ -1,4 +1,4 @@
-"""What a class says of itself, read from the text of its file: a list of names needs no import."""
+"""Reads the docstring and the attributes of a class from its source text, without importing its module."""
 
 import ast
 import importlib.util
@@ -8,10 +8,12 @@ from typing import Any
 
 
 def class_text(module: str, name: str) -> dict[str, Any]:
-    """The docstring (`__doc__`) and those attributes of a class that its file states as plain values.
+    """The docstring (`__doc__`) of a class, and its attributes with literal values.
 
-    `module`: the name of the module; its package is imported, the module itself is not. `name`: the class, upper or
-    lower case. Empty where there is no such class, or no text to read.
+    - `module`: the name of the module. Its package is imported, the module itself is not.
+    - `name`: the name of the class, in upper or lower case.
+
+    The result is empty if there is no such class or no source text.
 
     >>> class_text("fwplab.languages.parity", "parity")["symbols"]
     ('0', '1')
@@ -20,7 +22,7 @@ def class_text(module: str, name: str) -> dict[str, Any]:
     text = spec.loader.get_source(module) if spec and isinstance(spec.loader, InspectLoader) else None
     for node in ast.parse(text or "").body:
         if isinstance(node, ast.ClassDef) and node.name.lower() == name.lower():
-            return _stated(node)
+            return _literals(node)
     return {}
 
 
@@ -33,7 +35,7 @@ def first_paragraph(text: str | None) -> str:
     return " ".join(inspect.cleandoc(text or "").split("\n\n")[0].split())
 
 
-def _stated(node: ast.ClassDef) -> dict[str, Any]:
+def _literals(node: ast.ClassDef) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if (doc := ast.get_docstring(node)) is not None:
         found["__doc__"] = doc
@@ -47,6 +49,6 @@ def _stated(node: ast.ClassDef) -> dict[str, Any]:
         if isinstance(target, ast.Name):
             try:
                 found[target.id] = ast.literal_eval(value)
-            except ValueError:  # computed
+            except ValueError:  # not a literal
                 found.pop(target.id, None)
     return found

@@ -12,7 +12,7 @@ from fwplab.data.splits import SplitSpec, make_splits
 from fwplab.data.tasks import (
     TASKS,
     _edit,
-    count_others,
+    count_non_words,
     for_task,
     next_symbol_sets,
     non_words,
@@ -194,7 +194,7 @@ def test_sets_of_recognition_are_half_words_and_share_no_string_where_there_are_
         assert data.labels[data.labels != IGNORE].tolist() == [int(string in words) for string in data.strings]
         assert name == "train" or len(set(data.strings)) == len(data.strings)
     pools = [{s for s in sets[name].strings if not language.contains(s)} for name in ("train", "bin0", "test_0_12")]
-    few = all(count_others(language, length) < 2 for length in range(1, 13))
+    few = all(count_non_words(language, length) < 2 for length in range(1, 13))
     assert few or not (pools[0] & pools[1] or pools[0] & pools[2] or pools[1] & pools[2])
 
 

@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ENTRY_POINTS = "[fwplab.mixers]\noutside-gru = outside:GRU\n\n[fwplab.languages]\noutside_three_as = outside:ThreeAs\n"
 PART = (
-    "tests/test_cli.py::test_labels_and_languages",
-    "tests/test_cli.py::test_mixers",
-    "tests/test_contract.py::test_the_mixers_here_keep_theirs",
+    "tests/cli/test_cli.py::test_labels_and_languages",
+    "tests/cli/test_cli.py::test_mixers",
+    "tests/plugins/test_check_mixer.py::test_the_mixers_of_fwplab_pass",
     "tests/languages/test_languages.py::test_every_language_has_its_rule_written_a_second_time",
     "tests/mixers/test_mixers.py::test_every_part_of_a_state_has_a_name_of_its_own",
 )
@@ -39,7 +39,7 @@ def test_a_layer_and_a_language_installed_beside_it_change_no_test(environment: 
     assert "outside-gru" in found
     pytest_ = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     collected = _python(environment, *pytest_, "--collect-only", "tests")
-    assert "test_stacked_members_learn_as_they_would_alone[srwm]" in collected
+    assert "test_stacked_members_learn_as_single_members_do[srwm]" in collected
     assert not [line for line in collected.splitlines() if re.search(r"\[.*outside[-_].*\]", line)]
     assert re.search(r"\d+ passed", _python(environment, *pytest_, *PART))
 

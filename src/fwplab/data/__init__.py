@@ -1,1 +1,1 @@
-"""Strings and labels as data: what a model is trained and judged on."""
+"""Data sets of strings and labels, on which models are trained and evaluated."""

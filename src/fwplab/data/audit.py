@@ -1,4 +1,4 @@
-"""Checks every label of a corpus against the language itself."""
+"""Checks every label of a corpus against the labels that the language gives."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from fwplab.languages.language import Language
 
 @dataclass(frozen=True)
 class WrongLine:
-    """The first line that does not hold, with labels as the corpus names them."""
+    """The first line with a wrong label. Labels have their names in the corpus; lines are counted from 1."""
 
     file: str
     line: int
@@ -27,7 +27,12 @@ class WrongLine:
 
 @dataclass(frozen=True)
 class PartAudit:
-    """What one pair of files holds. `non_members` counts strings that are no words of the language."""
+    """The result for one pair of files.
+
+    - `summary`: its numbers of strings, and their lengths.
+    - `non_members`: the number of strings that are no words of the language.
+    - `wrong`: the number of strings with a wrong label.
+    """
 
     summary: SplitSummary
     non_members: int
@@ -36,7 +41,15 @@ class PartAudit:
 
 @dataclass(frozen=True)
 class Audit:
-    """The outcome. `naming` gives each class of the language the name it has in the corpus, one to one."""
+    """The result for a corpus.
+
+    - `language`, `format`: their names.
+    - `words`, `positions`: the numbers of strings and of labels that were checked.
+    - `naming`: the name in the corpus of each class of the language, one to one.
+    - `parts`: the result for each part.
+    - `orphans`: the files without a counterpart.
+    - `first_wrong`: the first wrong line; None if all labels are right.
+    """
 
     language: str
     format: str
@@ -59,11 +72,11 @@ class Audit:
 
     @property
     def renamed(self) -> dict[str, str]:
-        """The classes whose name in the corpus is another than the language's."""
+        """The classes whose name in the corpus differs from the language's name."""
         return {ours: theirs for ours, theirs in self.naming.items() if ours != theirs}
 
     def lines(self) -> list[str]:
-        """The outcome in words, a line for each thing."""
+        """The result as lines of text."""
         lines = [f"{self.words} words ({self.positions} positions) checked, {self.wrong} with label errors"]
         for part in self.parts:
             counts = part.summary
@@ -82,15 +95,18 @@ class Audit:
 
 
 def audit(folder: Path, language: Language) -> Audit:
-    """Reads the corpus in `folder` and checks it; `UserError` for one that cannot be read or has no words."""
+    """Reads the corpus in `folder` and checks it. Raises `UserError` if it cannot be read or has no words."""
     return audit_corpus(read(folder, language), language)
 
 
 def audit_corpus(corpus: Corpus, language: Language) -> Audit:
-    """Checks every target against the labels of the language, up to one renaming of the classes for all.
+    """Checks every target against the labels of the language.
 
-    The renaming is the one that explains the most positions, and the language's own names where that leaves a
-    choice. Strings that the language cannot label (foreign symbols) are wrong, mere non-members are counted.
+    The corpus may have other names for the classes. One renaming holds for the whole corpus: the one that agrees with
+    the most positions. Ties go to the language's own names. A string that the language cannot label, for example one
+    with an unknown symbol, counts as wrong. A string that is no word is not wrong; its number is reported.
+
+    Raises `UserError` if the corpus has no words.
     """
     words = sum(len(part.strings) for part in corpus.parts.values())
     if not words:
@@ -113,7 +129,7 @@ def audit_corpus(corpus: Corpus, language: Language) -> Audit:
 
 
 def datasets(corpus: Corpus, language: Language) -> dict[str, Dataset]:
-    """The parts of a corpus for training, with its own targets; `UserError` if the audit finds one wrong."""
+    """The parts of a corpus as data sets, with the targets of the corpus. Raises `UserError` if a target is wrong."""
     result = audit_corpus(corpus, language)
     if result.first_wrong is not None:
         raise UserError(f"the corpus has wrong labels, {result.first_wrong}")
@@ -125,7 +141,7 @@ def datasets(corpus: Corpus, language: Language) -> dict[str, Dataset]:
 
 
 def _labels(language: Language, string: str) -> Target | UserError:
-    """The language's labels, or why it has none."""
+    """The language's labels, or the error that says why there are none."""
     try:
         return tuple(language.targets(string))
     except UserError as error:
@@ -133,7 +149,7 @@ def _labels(language: Language, string: str) -> Target | UserError:
 
 
 def _naming(language: Language, corpus: Corpus, oracle: dict[str, list[Target | UserError]]) -> dict[str, str]:
-    """The one-to-one naming of classes that agrees with the most positions, the commonest pairs first."""
+    """The one-to-one naming of the classes, chosen greedily: the most frequent pairs first."""
     seen: Counter[tuple[str, str]] = Counter()
     for name, part in corpus.parts.items():
         for expected, found in zip(oracle[name], part.targets, strict=True):
@@ -152,7 +168,7 @@ def _renamed(labels: Target, naming: dict[str, str]) -> Target:
 
 
 def _wrong_line(part: Part, line: int, expected: Target | UserError, naming: dict[str, str]) -> WrongLine:
-    """The line as a report has it; a string without labels is a fault of the source, not of the target."""
+    """The line for the report. If the language cannot label the string, the error is in the source file."""
     found = " ".join(part.targets[line])
     if isinstance(expected, UserError):
         return WrongLine(part.source, line + 1, part.strings[line], f"a string of the language ({expected})", found)

@@ -1,14 +1,14 @@
-"""The two published file formats: read either, write either.
+"""Reads and writes corpora in the two published file formats.
 
-- `bhattamishra` (arXiv 2009.11264): `train_src.txt`, `train_tgt.txt`, `val_src_bin0.txt`, ...; one string a
-  line, one character a symbol; a label has as many characters as the language's classes.
-- `irie` (arXiv 2310.16076): `train_50.src`, `train_50.tgt`, `valid_50.*`, `test_50.*`; blanks between
-  symbols.
+- `bhattamishra` (arXiv 2009.11264): `train_src.txt`, `train_tgt.txt`, `val_src_bin0.txt`, ... One string per
+  line, one character per symbol. All labels have the same number of characters.
+- `irie` (arXiv 2310.16076): `train_50.src`, `train_50.tgt`, `valid_50.*`, `test_50.*`. One string per line,
+  with blanks between the symbols.
 
-Of the task "recognition" (see `tasks`) a target line is one label, for the whole string.
+For the task "recognition" (see `tasks`) a target line is one label for the whole string.
 
-A part of a corpus is a pair of such files: `train`, `bin0` (`valid_50`), `bin1` (`test_50`); further parts
-keep the name of their files, `NAME_src.txt` or `NAME.src`.
+A part of a corpus is a pair of such files: `train`, `bin0` (`valid_50`) or `bin1` (`test_50`). Other parts
+have the name of their files, `NAME_src.txt` or `NAME.src`.
 """
 
 import re
@@ -21,12 +21,15 @@ from fwplab.data.dataset import Dataset
 from fwplab.errors import UserError
 from fwplab.languages.language import Language
 
-Target = tuple[str, ...]  # a label for each position that is asked about
+Target = tuple[str, ...]  # the labels of the labelled positions of a string
 
 
 @dataclass(frozen=True)
 class Part:
-    """One pair of files; line n of the files is `strings[n - 1]` and `targets[n - 1]`."""
+    """One pair of files. Line n of the files is `strings[n - 1]` and `targets[n - 1]`.
+
+    `source` and `target` are the file names.
+    """
 
     name: str
     source: str
@@ -37,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The parts of a corpus by name, and the files (`orphans`) that have no counterpart."""
+    """The parts of a corpus by name. `orphans`: the files without a counterpart."""
 
     format: str
     parts: dict[str, Part]
@@ -46,12 +49,12 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Format:
-    """How files of a format are named and its lines cut into symbols."""
+    """The file names of a format, and how its lines are split into symbols."""
 
-    pattern: re.Pattern[str]  # groups: stem, side (src or tgt), and what follows the side
-    part_name: Callable[[str, str], str]  # (stem, what follows) -> name of the part
-    file_name: Callable[[str, str], str]  # (name of the part, side) -> file
-    split: Callable[[str, int], Target]  # (line, characters a symbol) -> symbols
+    pattern: re.Pattern[str]  # of a file name; groups: stem, side (src or tgt), suffix
+    part_name: Callable[[str, str], str]  # (stem, suffix) -> name of the part
+    file_name: Callable[[str, str], str]  # (name of the part, side) -> file name
+    split: Callable[[str, int], Target]  # (line, characters per symbol) -> symbols
     separator: str
 
 
@@ -86,7 +89,7 @@ FORMATS = {
 
 
 def make_corpus(language: Language, sets: dict[str, Dataset], format: str = "bhattamishra") -> Corpus:
-    """A corpus of datasets by the names of its parts, such as `Splits.named()` gives them."""
+    """Makes a corpus of data sets. `sets`: the data sets by the name of the part, for example `Splits.named()`."""
     names = _format(format).file_name
     parts = {}
     for name, data in sets.items():
@@ -98,10 +101,11 @@ def make_corpus(language: Language, sets: dict[str, Dataset], format: str = "bha
 
 
 def read(folder: Path, language: Language | None = None) -> Corpus:
-    """The corpus in `folder`, in either format. Targets may be wrong: `fwplab.data.audit` tells.
+    """Reads the corpus in `folder`, in either format. It does not check the labels: `fwplab.data.audit` does.
 
-    Without the language the number of characters a label is taken from the size of the files.
-    Raises `UserError` for a folder without a corpus, undecodable files, and pairs that differ in their lines.
+    `language` determines the number of characters of a label. Without it the number follows from the file sizes.
+    Raises `UserError` if the folder holds no corpus, if a file is not UTF-8 text, or if the two files of a part have
+    different numbers of lines.
     """
     format, files = _files(Path(folder))
     parts: dict[str, Part] = {}
@@ -117,10 +121,10 @@ def read(folder: Path, language: Language | None = None) -> Corpus:
 
 
 def write(corpus: Corpus, folder: Path, format: str) -> None:
-    """Writes all parts into the new folder, which appears with all its files or not at all.
+    """Writes all parts into a new folder. The operation is atomic: all files appear, or none.
 
-    Raises `UserError` for an unknown format, a folder that has files in it already, and labels that the
-    format cannot tell apart.
+    Raises `UserError` for an unknown format, for a folder that is not empty, and for labels of different lengths if
+    the format has no separator between labels.
     """
     kind = _format(format)
     folder = Path(folder).absolute()

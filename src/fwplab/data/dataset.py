@@ -1,4 +1,4 @@
-"""Strings as arrays."""
+"""Strings and labels as arrays."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from fwplab.errors import UserError
 from fwplab.languages.language import Language
 
-IGNORE = -100  # the label where nothing is asked, as in padding: the value a cross-entropy leaves out by default
+IGNORE = -100  # the label of padding and of unlabelled positions: the default `ignore_index` of a cross-entropy
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Strings with a label at every position that is asked about, padded at the end.
+    """Strings and their labels, padded at the end.
 
-    `tokens`: int64 `[strings, time]`, padded with the size of the alphabet.
-    `labels`: int64 `[strings, time]`, IGNORE where nothing is asked.
-    `lengths`: int64 `[strings]`.
+    - `tokens`: token indices, `[strings, time]`. The padding token is the size of the alphabet.
+    - `labels`: class indices, `[strings, time]`; IGNORE at positions without a label.
+    - `lengths`: the lengths of the strings, `[strings]`.
     """
 
     strings: tuple[str, ...]
@@ -31,9 +31,11 @@ class Dataset:
 
 
 def encode(language: Language, strings: Sequence[str], targets: Sequence[Sequence[str]] | None = None) -> Dataset:
-    """`strings` as arrays, labelled by the language or, where given, by `targets`: the classes of their last positions.
+    """Converts strings and their labels to arrays.
 
-    Raises `UserError` for symbols and classes the language does not have, and for targets that do not fit.
+    `targets`: for each string the classes of its labelled positions, which are its last ones. The default is the labels
+    of the language. Raises `UserError` for a symbol or class that the language does not have, and for a target of the
+    wrong length.
     """
     lengths = np.array([len(string) for string in strings], dtype=np.int64)
     shape = (len(strings), int(lengths.max(initial=0)))

@@ -1,4 +1,4 @@
-"""Published corpora, imported under a name, which a run can train on in place of generated strings."""
+"""Published corpora that are imported under a name. A run can train on one instead of on generated strings."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""Training, validation and test sets that share no string where the language has enough of them."""
+"""Training, validation and test sets. They are disjoint if the language has enough strings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,43 +7,43 @@ from hashlib import blake2b
 import numpy as np
 
 from fwplab.data.dataset import Dataset, encode
-from fwplab.data.tasks import TASKS, Task, count_others, for_task, non_words
+from fwplab.data.tasks import TASKS, Task, count_non_words, for_task, non_words
 from fwplab.errors import UserError
 from fwplab.languages.language import Language
 
-Window = tuple[int, int]  # a lowest and a highest length, both included
+Window = tuple[int, int]  # the lowest and the highest length, both included
 
-# Every string belongs to one pool, by its hash, so that sets cannot meet whatever their sizes are.
-# The value says where in [0, 1) the pool begins and ends.
+# The hash of a string, scaled to [0, 1), determines its pool. Sets from different pools are therefore disjoint,
+# whatever their sizes are. The values are the bounds of each pool.
 POOLS = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
-DRAWS_A_STRING = 20  # where strings are few: after as many draws a string, all but 2e-9 of them have come up
+DRAWS_A_STRING = 20  # draws per string before we give up: by then each string has come up but for a probability of 2e-9
 
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """How many strings of which lengths: bin0 has the lengths of the training set, bin1 the longer ones.
+    """The sizes of the sets and the lengths of their strings.
 
-    The `test_lengths` are further sets that no selection sees, unless the language has no other strings of a bin's
-    lengths. `seed` fixes every string. `task`: "transduction" asks for a label at every position of a word,
-    "recognition" whether a string is a word; half of its strings are.
+    Two validation sets serve for selection: bin0 has the lengths of the training set, bin1 longer ones. The test sets
+    are not used for selection, and share no string with the bins if the language has enough strings. `seed` determines
+    every string. With the task "recognition" half of the strings are words.
     """
 
     train_lengths: Window = (2, 50)
-    """Lowest and highest length of training and of Bin0."""
+    """Lowest and highest length of the training strings and of Bin0."""
     longer_lengths: Window = (51, 100)
     """Lowest and highest length of Bin1."""
     train_strings: int = 10_000
-    """Strings of the training set."""
+    """Number of strings in the training set."""
     validation_strings: int = 2_000
-    """Strings of each bin."""
+    """Number of strings in each bin."""
     test_lengths: tuple[Window, ...] = ((2, 50), (51, 100), (101, 200), (201, 500), (1000, 1000))
     """Lowest and highest length of each test set."""
     test_strings: int = 1_000
-    """Strings of each test set."""
+    """Number of strings in each test set."""
     seed: int = 0
-    """Seed of the strings."""
+    """Seed of all random strings."""
     task: Task = "transduction"
-    """What the labels are: those of every prefix (transduction), or whether the string is a word (recognition)."""
+    """A label at every position (transduction), or one label: whether the string is a word (recognition)."""
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -60,9 +60,13 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split holds; `in_train` counts its distinct strings that the training set holds too.
+    """The numbers of strings of a split, and their lengths.
 
-    `shortest` and `longest` are the lengths of its strings; in a run's record, those that it was asked for.
+    - `split`: its name.
+    - `shortest`, `longest`: the lengths of its strings; in the record of a run, the bounds of its window.
+    - `strings`: the number of strings.
+    - `distinct`: the number of distinct strings.
+    - `in_train`: the number of distinct strings that are in the training set too.
     """
 
     split: str
@@ -74,7 +78,7 @@ class SplitSummary:
 
 
 class Tests(Mapping[Window, Dataset]):
-    """Test sets by their window of lengths, each drawn when first asked for: not every run wants them all."""
+    """The test sets by their window of lengths. Each is drawn at its first use, because few runs need them all."""
 
     def __init__(self, windows: Sequence[Window], draw: Callable[[Window], Dataset]) -> None:
         self._windows = tuple(dict.fromkeys(windows))
@@ -97,7 +101,7 @@ class Tests(Mapping[Window, Dataset]):
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The sets of one `SplitSpec`; `tests` by their window of lengths."""
+    """The sets of a `SplitSpec`. `tests`: the test sets by their window of lengths."""
 
     train: Dataset
     bin0: Dataset
@@ -110,12 +114,12 @@ class Splits:
         return {"train": self.train, "bin0": self.bin0, "bin1": self.bin1, **tests}
 
     def summary(self) -> list[SplitSummary]:
-        """Counts of strings, distinct strings and overlaps with the training set, for every set."""
+        """The summary of every set."""
         return [summarise(name, data.strings, self.train.strings) for name, data in self.named().items()]
 
 
 def summarise(split: str, strings: Sequence[str], train: Sequence[str], lengths: Window | None = None) -> SplitSummary:
-    """The counts of one set against the training set; its lengths are those of its strings where none are given."""
+    """The summary of one set. `train`: the training strings. `lengths`: the default is those of the strings."""
     distinct = set(strings)
     own = [len(string) for string in distinct] or [0]
     shortest, longest = lengths or (min(own), max(own))
@@ -123,31 +127,31 @@ def summarise(split: str, strings: Sequence[str], train: Sequence[str], lengths:
 
 
 def make_splits(language: Language, spec: SplitSpec) -> Splits:
-    """All sets of `spec`, each from a generator of its own, so that none depends on the sizes of the others.
+    """Draws all sets of `spec`. Each has its own random generator and does not depend on the sizes of the others.
 
-    Strings of a set are distinct, equally many of each admissible length, and none is in two of the pools for
-    training, validation and test. A length with few strings gives those of the set's pool, and the rest of
-    the budget goes to longer ones; a language with fewer strings than asked for repeats them in the training
-    set, and has smaller validation and test sets. Where no length of a window has two strings (unary and
-    counter languages) disjoint sets are impossible: every set then draws on all strings, once each in
-    validation and test. `Splits.summary` counts it all. A test window without an admissible length takes the
-    next longer one.
+    - The strings of a set are distinct. Every length of the window that has words gets the same number of them.
+    - Training, validation and test strings come from three disjoint pools.
+    - A length with too few strings contributes all that are in the pool. Longer strings make up the rest.
+    - If the whole window has too few strings, the training set repeats them. Validation and test sets are smaller.
+    - If no length of the window has two strings (unary and counter languages), the sets cannot be disjoint. Each then
+      uses all strings. `Splits.summary` reports the overlap.
+    - A test window without words is extended to the next length that has one.
 
-    For the task "recognition" half of a set's strings are words, drawn so; the other half are none, distinct, of the
-    set's own pool and window, drawn by `non_words`. A validation or test set of a language with few words has as few
-    strings that are none. A window in which every string is a word takes these from the lengths next to it.
+    For the task "recognition" half of the strings are words, drawn like this. The others are drawn by `non_words`. They
+    are distinct and come from the same pool and window. If there are few words, a validation or test set has equally
+    few other strings. If every string of the window is a word, the others come from the adjacent lengths.
 
-    Raises `UserError` where a window leaves a set without a string (for a test set: when it is asked for).
+    Raises `UserError` if a set would be empty. For a test set this happens at its first use.
     """
     language = for_task(language, spec.task)
-    draw = (_DrawBoth if spec.task == "recognition" else _Draw)(language, spec.seed)
+    draw = (_RecognitionSampler if spec.task == "recognition" else _Sampler)(language, spec.seed)
 
     def validation(split: str, window: Window) -> Dataset:
         return encode(language, draw.distinct("validation", split, window, spec.validation_strings))
 
     def test(window: Window) -> Dataset:
-        reaching = _reaching(language, window)
-        return encode(language, draw.distinct("test", f"test {window}", reaching, spec.test_strings))
+        extended = _extended(language, window)
+        return encode(language, draw.distinct("test", f"test {window}", extended, spec.test_strings))
 
     return Splits(
         train=encode(language, draw.repeated("train", spec.train_lengths, spec.train_strings)),
@@ -157,8 +161,8 @@ def make_splits(language: Language, spec: SplitSpec) -> Splits:
     )
 
 
-def _reaching(language: Language, window: Window) -> Window:
-    """The window, made longer until it holds an admissible length."""
+def _extended(language: Language, window: Window) -> Window:
+    """The window, extended until it contains a length that has words."""
     low, high = window
     longest = 2 * high + 64
     for reach in range(high, longest + 1):
@@ -167,8 +171,8 @@ def _reaching(language: Language, window: Window) -> Window:
     raise UserError(f"{language.name} has no word of length {low} to {longest}; choose other test lengths")
 
 
-class _Draw:
-    """Draws sets of one language and seed."""
+class _Sampler:
+    """Draws the sets of words of one language and seed."""
 
     def __init__(self, language: Language, seed: int) -> None:
         self.language = language
@@ -179,27 +183,27 @@ class _Draw:
         return np.random.default_rng(np.random.SeedSequence([self.seed, *f"{self.name}/{split}".encode()]))
 
     def repeated(self, split: str, window: Window, number: int) -> list[str]:
-        """Strings of the split's own pool, all of them again and again where they are too few."""
+        """Exactly `number` strings of the split's own pool, repeated if there are too few."""
         strings = self.distinct(split, split, window, number)
-        return strings if len(strings) == number else self.shuffled(split, _again(strings, number))
+        return strings if len(strings) == number else self.shuffled(split, _repeated(strings, number))
 
     def shuffled(self, split: str, strings: list[str]) -> list[str]:
         order = self.generator(f"{split}/order").permutation(len(strings))
         return [strings[place] for place in order]
 
     def distinct(self, pool: str, split: str, window: Window, number: int) -> list[str]:
-        """At most `number` strings of a pool, as many of each length as it has, in random order."""
+        """At most `number` distinct words of a pool, equally many of each length, in random order."""
         low, high = window
         lengths = self.language.lengths(low, high)
         if not lengths:
             raise UserError(f"{self.name} has no word of length {low} to {high}; choose other lengths")
-        enough = any(self.language.count(length) > 1 for length in lengths)
-        bounds = POOLS[pool] if enough else (0.0, 1.0)
+        disjoint = any(self.language.count(length) > 1 for length in lengths)
+        bounds = POOLS[pool] if disjoint else (0.0, 1.0)
         generator, strings = self.generator(split), list[str]()
         for place, length in enumerate(lengths):
             left = len(lengths) - place
             share, rest = divmod(number - len(strings), left)
-            share += int(generator.integers(left) < rest)  # on the average every length has the same share
+            share += int(generator.integers(left) < rest)  # every length has the same expected share
             strings += self.of_length(length, share, bounds, generator)
         if not strings:
             raise UserError(
@@ -211,54 +215,54 @@ class _Draw:
     def of_length(
         self, length: int, number: int, bounds: tuple[float, float], generator: np.random.Generator
     ) -> list[str]:
-        """At most `number` distinct strings of one length that belong to the pool with these bounds."""
+        """At most `number` distinct words of one length from the pool with these bounds."""
         low, high = bounds
         count = self.language.count(length)
-        wanted = int(number / (high - low))  # on the average so many strings hold `number` of the pool's
-        seen: dict[str, bool] = {}  # whether the string is the pool's
+        wanted = int(number / (high - low))  # this many strings contain, on average, `number` of the pool
+        seen: dict[str, bool] = {}  # whether the string belongs to the pool
         kept = drawn = 0
         while kept < number and len(seen) < count and drawn < DRAWS_A_STRING * min(count, 2 * wanted + 64):
             batch = min(2 * count, 64 + wanted - int(kept / (high - low)))
             for string in self.language.sample([length] * batch, generator):
                 if string not in seen:
-                    seen[string] = low <= self.place(string) < high
+                    seen[string] = low <= self.hash_of(string) < high
                     kept += seen[string]
             drawn += batch
         return [string for string, own in seen.items() if own][:number]
 
-    def place(self, string: str) -> float:
-        """Where in [0, 1) the string's hash lies."""
+    def hash_of(self, string: str) -> float:
+        """The hash of the string, scaled to [0, 1)."""
         digest = blake2b(f"{self.seed}/{self.name}/{string}".encode(), digest_size=6).digest()
         return int.from_bytes(digest, "big") / 2**48
 
 
-class _DrawBoth(_Draw):
-    """Draws sets of which half are words, and half are none."""
+class _RecognitionSampler(_Sampler):
+    """Draws sets in which half of the strings are words of the language."""
 
     def repeated(self, split: str, window: Window, number: int) -> list[str]:
-        words = super().distinct(split, split, _askable(window), number - number // 2)
+        words = super().distinct(split, split, _nonempty(window), number - number // 2)
         no_words = self.no_words(split, split, window, number // 2)
-        return self.shuffled(split, _again(words, number - number // 2) + _again(no_words, number // 2))
+        return self.shuffled(split, _repeated(words, number - number // 2) + _repeated(no_words, number // 2))
 
     def distinct(self, pool: str, split: str, window: Window, number: int) -> list[str]:
-        words = super().distinct(pool, split, _askable(window), number - number // 2)
+        words = super().distinct(pool, split, _nonempty(window), number - number // 2)
         return self.shuffled(split, words + self.no_words(pool, split, window, min(number // 2, len(words))))
 
     def no_words(self, pool: str, split: str, window: Window, number: int) -> list[str]:
-        """At most `number` distinct strings of a pool that are no words, of the lengths near which there are words."""
-        window = _askable(window)
-        lengths, there = self.language.lengths(*window), self.others(window)
-        if not any(there.values()):
+        """At most `number` distinct strings of a pool that are no words, with lengths near those of words."""
+        window = _nonempty(window)
+        lengths, counts = self.language.lengths(*window), self.count_non_words(window)
+        if not any(counts.values()):
             window = window[0] - 1, window[1] + 1
-            there = self.others(window)
-        low, high = POOLS[pool] if any(many > 1 for many in there.values()) else (0.0, 1.0)
+            counts = self.count_non_words(window)
+        low, high = POOLS[pool] if any(many > 1 for many in counts.values()) else (0.0, 1.0)
         wanted = int(number / (high - low))
-        most = DRAWS_A_STRING * min(sum(there.values()), 2 * wanted + 64)
+        limit = DRAWS_A_STRING * min(sum(counts.values()), 2 * wanted + 64)
         generator, found, drawn = self.generator(f"{split}/no words"), dict[str, None](), 0
-        while len(found) < min(number, sum(there.values())) and drawn < most:
+        while len(found) < min(number, sum(counts.values())) and drawn < limit:
             batch = generator.choice(lengths, 64 + wanted).tolist()
             for string in non_words(self.language, batch, generator):
-                if len(string) in there and low <= self.place(string) < high:
+                if len(string) in counts and low <= self.hash_of(string) < high:
                     found[string] = None
             drawn += len(batch)
         if number and not found:
@@ -268,16 +272,16 @@ class _DrawBoth(_Draw):
             )
         return list(found)[:number]
 
-    def others(self, window: Window) -> dict[int, int]:
-        """By length, how many strings of the window are no words."""
-        return {length: count_others(self.language, length) for length in range(window[0], window[1] + 1)}
+    def count_non_words(self, window: Window) -> dict[int, int]:
+        """The number of strings that are no words, for each length of the window."""
+        return {length: count_non_words(self.language, length) for length in range(window[0], window[1] + 1)}
 
 
-def _again(strings: list[str], number: int) -> list[str]:
-    """So many strings: all of them again and again, the last time only the first."""
+def _repeated(strings: list[str], number: int) -> list[str]:
+    """`number` strings: `strings`, repeated cyclically."""
     return [strings[place % len(strings)] for place in range(number)]
 
 
-def _askable(window: Window) -> Window:
-    """The window without the empty string, which has no position to ask at."""
+def _nonempty(window: Window) -> Window:
+    """The window without the empty string, which has no position for a label."""
     return max(window[0], 1), max(window[1], 1)

@@ -1,6 +1,6 @@
-"""What may be asked about the strings of a language: labels (transduction), next symbols, membership (recognition).
+"""The tasks: transduction (a label per position), next symbols, and recognition (whether a string is a word).
 
-The functions take the lengths of their strings and a generator, and return one example for each length, in order.
+The functions that draw examples return one for each of the given lengths, in the same order.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,19 +15,19 @@ from fwplab.languages.language import END, Language
 
 Task = Literal["transduction", "recognition"]
 TASKS: tuple[Task, ...] = ("transduction", "recognition")
-"""A label at every position of a word; or at the last position of any string whether it is a word."""
+"""Transduction: a label at every position of a word. Recognition: whether a string is a word, at its last position."""
 
 ATTEMPTS = 1_000
-"""Draws after which a string that is no word counts as not found."""
+"""The number of attempts to draw a string that is no word."""
 NEAR = 64
-"""How far from a wanted length another one is looked for."""
+"""The largest distance from a requested length at which another length is tried."""
 
 
 class Recognition(Language):
-    """A language with the question whether a string is a word, asked at its last position: `1` or `0`.
+    """Recognition of a language: the last position of a string has the label `1` if the string is a word, else `0`.
 
-    Words, states and what may follow are those of `language`; `label` answers for any state, so that a model's
-    answers can be read at every position.
+    Words, states and next symbols are those of `language`. `label` is defined for every state, so that the answers of a
+    model can be compared at every position.
 
     >>> from fwplab.languages import load_language
     >>> asked = Recognition(load_language("dyck_1"))
@@ -39,7 +39,7 @@ class Recognition(Language):
 
     def __init__(self, language: Language) -> None:
         self.language = language
-        self.symbols = language.symbols  # type: ignore[misc]  # of the class elsewhere
+        self.symbols = language.symbols  # type: ignore[misc]  # a class attribute in other languages
         self.hierarchy = language.hierarchy  # type: ignore[misc]
         self.start = language.start  # type: ignore[misc]
 
@@ -69,9 +69,9 @@ class Recognition(Language):
         return self.language.draw(length, number, generator)
 
 
-@cache  # the same object each time, for what is kept about a language
+@cache  # the same object for equal arguments, because other caches are keyed by the language
 def for_task(language: Language, task: Task) -> Language:
-    """The language whose targets are what the task asks for; a `UserError` for an unknown task."""
+    """The language whose `targets` are the labels of the task. Raises `UserError` for an unknown task."""
     if task not in TASKS:
         raise UserError(f"unknown task {task!r}; choose from: {', '.join(TASKS)}")
     return language if task == "transduction" or isinstance(language, Recognition) else Recognition(language)
@@ -80,14 +80,14 @@ def for_task(language: Language, task: Task) -> Language:
 def transduction(
     language: Language, lengths: Sequence[int], generator: np.random.Generator
 ) -> list[tuple[str, list[str]]]:
-    """Words of these lengths, with a label at every position."""
+    """Draws words of these lengths, with the labels of all positions."""
     return [(word, language.labels(word)) for word in language.sample(lengths, generator)]
 
 
 def next_symbol_sets(
     language: Language, lengths: Sequence[int], generator: np.random.Generator
 ) -> list[tuple[str, list[frozenset[str]]]]:
-    """Words of these lengths, with what may follow each position; END is in the last set."""
+    """Draws words of these lengths, with the set of next symbols at every position. The last set contains END."""
     return [(word, following(language, word)) for word in language.sample(lengths, generator)]
 
 
@@ -106,16 +106,16 @@ def following(language: Language, string: str) -> list[frozenset[str]]:
 
 
 def recognition(language: Language, lengths: Sequence[int], generator: np.random.Generator) -> list[tuple[str, bool]]:
-    """Strings with whether they are words: half of them words, the others as `non_words` draws them, in random order.
+    """Draws strings, each with whether it is a word. Half are words, the others come from `non_words`, in random order.
 
-    A word of a length that has none takes the nearest length that has (the shorter of two).
+    If there is no word of a given length, the nearest length with words is used (the shorter of two).
 
-    Raises `UserError` where no word, or no string that is none, is found near a length.
+    Raises `UserError` if no example is found near a length.
     """
     order = generator.permutation(len(lengths))
     half = (len(lengths) + 1) // 2
     examples: dict[int, tuple[str, bool]] = {}
-    words = language.sample([_nearest(language, lengths[place], _some_word) for place in order[:half]], generator)
+    words = language.sample([_nearest(language, lengths[place], _has_words) for place in order[:half]], generator)
     examples.update((place, (word, True)) for place, word in zip(order[:half].tolist(), words, strict=True))
     others = non_words(language, [lengths[place] for place in order[half:]], generator)
     examples.update((place, (other, False)) for place, other in zip(order[half:].tolist(), others, strict=True))
@@ -123,14 +123,14 @@ def recognition(language: Language, lengths: Sequence[int], generator: np.random
 
 
 def non_words(language: Language, lengths: Sequence[int], generator: np.random.Generator) -> list[str]:
-    """Strings that are no words, none empty: half one edit away from a word, the others uniform over all strings.
+    """Draws nonempty strings that are no words: half are one edit away from a word, the others are uniformly random.
 
-    An edit substitutes, inserts or deletes one symbol of a random word, of the given length or the nearest that has
-    words; so its string may be longer or shorter by one. A uniform string is of the given length, or the nearest at
-    which some string is no word. Where no edit of many words leads out of the language (every short string is a word,
-    say), a uniform string stands in; and an edited word where nearly all strings are words.
+    - An edit substitutes, inserts or deletes one symbol of a random word. The word has the given length, or the nearest
+      length with words. The result may be one symbol longer or shorter.
+    - A random string has the given length, or the nearest length at which some string is no word.
+    - If one kind is not found after many attempts, the other kind is used.
 
-    Raises `UserError` where neither is found.
+    Raises `UserError` if neither is found.
     """
     near = generator.permutation(len(lengths)) < (len(lengths) + 1) // 2
     found: list[str | None] = [None] * len(lengths)
@@ -150,33 +150,33 @@ def non_words(language: Language, lengths: Sequence[int], generator: np.random.G
 
 
 def _edited(language: Language, lengths: Sequence[int], generator: np.random.Generator) -> list[str | None]:
-    """For each length a string one edit away from a word; another word for every attempt."""
-    sizes = [_nearest(language, length, _some_word) for length in lengths]
+    """For each length a string one edit away from a word, with a new word in every attempt; None if none is found."""
+    sizes = [_nearest(language, length, _has_words) for length in lengths]
 
     def attempt(places: list[int]) -> list[str]:
         words = language.sample([sizes[place] for place in places], generator)
         return [_edit(language, word, generator) for word in words]
 
-    return _attempts(language, len(lengths), attempt)
+    return _retry(language, len(lengths), attempt)
 
 
 def _uniform(language: Language, lengths: Sequence[int], generator: np.random.Generator) -> list[str | None]:
-    """For each length a string drawn from all."""
-    sizes = [_nearest(language, length, _some_other) for length in lengths]
+    """For each length a uniformly random string that is no word; None if none is found."""
+    sizes = [_nearest(language, length, _has_non_words) for length in lengths]
 
     def attempt(places: list[int]) -> list[str]:
         return [_random(language, sizes[place], generator) for place in places]
 
-    return _attempts(language, len(lengths), attempt)
+    return _retry(language, len(lengths), attempt)
 
 
-def _attempts(language: Language, number: int, attempt: Callable[[list[int]], list[str]]) -> list[str | None]:
-    """Draws for those places again that have found no string that is no word, None where none comes up."""
+def _retry(language: Language, number: int, attempt: Callable[[list[int]], list[str]]) -> list[str | None]:
+    """Repeats `attempt` for the places without a result, until each has a string that is no word; None if it fails."""
     found: list[str | None] = [None] * number
     missing = list(range(number))
     for _ in range(ATTEMPTS):
         for place, string in zip(missing, attempt(missing), strict=True):
-            if string and not language.contains(string):  # an empty string has no position to ask at
+            if string and not language.contains(string):  # the empty string has no position for a label
                 found[place] = string
         missing = [place for place in missing if found[place] is None]
         if not missing:
@@ -184,23 +184,23 @@ def _attempts(language: Language, number: int, attempt: Callable[[list[int]], li
     return found
 
 
-def _some_word(language: Language, length: int) -> bool:
+def _has_words(language: Language, length: int) -> bool:
     return language.count(length) > 0
 
 
-def count_others(language: Language, length: int) -> int:
-    """How many strings of this length are no words; the empty one does not count, it has no position to ask at."""
+def count_non_words(language: Language, length: int) -> int:
+    """The number of strings of this length that are no words. The empty string, which has no label, is not counted."""
     return len(language.symbols) ** length - language.count(length) if length else 0
 
 
-def _some_other(language: Language, length: int) -> bool:
-    return count_others(language, length) > 0
+def _has_non_words(language: Language, length: int) -> bool:
+    return count_non_words(language, length) > 0
 
 
-def _nearest(language: Language, length: int, suits: Callable[[Language, int], bool]) -> int:
+def _nearest(language: Language, length: int, accepts: Callable[[Language, int], bool]) -> int:
     for distance in range(NEAR):
         for candidate in (length - distance, length + distance):
-            if candidate >= 0 and suits(language, candidate):
+            if candidate >= 0 and accepts(language, candidate):
                 return candidate
     raise UserError(f"{language.name} has no example of a length near {length}; choose other lengths")
 
@@ -211,7 +211,7 @@ def _random(language: Language, length: int, generator: np.random.Generator) -> 
 
 
 def _edit(language: Language, word: str, generator: np.random.Generator) -> str:
-    """One random substitution (by another symbol, if there is one), insertion or deletion."""
+    """Makes one random substitution (by another symbol, if there is one), insertion or deletion."""
     edit = generator.integers(3) if word else 1
     place = int(generator.integers(len(word) + (edit == 1)))
     choices = [symbol for symbol in language.symbols if edit == 1 or symbol != word[place]]

@@ -1,4 +1,4 @@
-"""On how many held-out words do a model, a machine and the language say the same?"""
+"""Compares the labels of a model, an extracted machine and the language on held-out words."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,15 @@ from fwplab.extraction.mealy import UNDEFINED, Integers
 
 @dataclass(frozen=True)
 class Agreement:
-    """Held-out words of one length. `asked`: the share of their positions at which the language asks for a label.
+    """Agreement on held-out words of one length.
 
-    Counted are words that agree at every such position: `model`, where the model's label is the language's;
-    `with_model`, where the machine's is the model's; `with_language`, where the machine's is the language's.
-    Of a language without end little is asked of long words: nothing more once a word has gone deeper than the depth.
+    - `length`: the length of the words.
+    - `words`: their number.
+    - `asked`: the share of their positions at which the language has a label. For a language that is cut at a depth it
+      is small for long words: positions after a word has exceeded the depth have no label.
+    - `model`: the number of words whose labels from the model and the language agree at all labelled positions.
+    - `with_model`: the same for the machine and the model.
+    - `with_language`: the same for the machine and the language.
     """
 
     length: int
@@ -23,12 +27,14 @@ class Agreement:
 
 
 def compare(length: int, model: Integers, machine: Integers, language: Integers, positions: int) -> Agreement:
-    """Compares the labels `[words, time]` of the three; `UNDEFINED` in `language` asks for nothing.
+    """Compares the labels of a model, a machine and the language.
 
-    `positions` counts the symbols of all words, without padding.
+    - `length`: the length of the words.
+    - `model`, `machine`, `language`: labels `[words, time]`. Positions with `UNDEFINED` in `language` are ignored.
+    - `positions`: the number of symbols of all words, without padding.
     """
-    asked = language != UNDEFINED
-    share = float(asked.sum() / max(1, positions))
+    labelled = language != UNDEFINED
+    share = float(labelled.sum() / max(1, positions))
     pairs = ((model, language), (machine, model), (machine, language))
-    counts = (int(((one == other) | ~asked).all(1).sum()) for one, other in pairs)
+    counts = (int(((one == other) | ~labelled).all(1).sum()) for one, other in pairs)
     return Agreement(length, len(language), share, *counts)

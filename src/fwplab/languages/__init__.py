@@ -1,4 +1,4 @@
-"""Formal languages: each knows its alphabet, its place in the hierarchy, its states and how to draw words."""
+"""Formal languages. A language gives its alphabet, its place in the hierarchy, its states, and random words."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ __all__ = ["END", "LANGUAGES", "Language", "Regular", "language", "load_language
 
 @cache
 def load_language(name: str) -> Language:
-    """The language called `name`; a `UserError` that lists the names if there is none.
+    """Returns the language called `name`. Raises a `UserError` that lists the names if there is none.
 
     >>> " ".join(load_language("aa-star").labels("aaaa"))
     '0 1 0 1'
@@ -19,4 +19,4 @@ def load_language(name: str) -> Language:
 
 
 language = load_language
-"""The name that this function had before; programs may go on using it."""
+"""The former name of `load_language`, kept for programs that use it."""

@@ -1,4 +1,4 @@
-"""What the counting languages share: equal blocks, bracket depths, and uniform random walks above zero."""
+"""Base classes of the counting languages (equal blocks, brackets), and uniform random walks above zero."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -8,22 +8,23 @@ from numpy.typing import NDArray
 from fwplab.languages.language import END, Language
 
 Integers = NDArray[np.integer[Any]]
-Walks = NDArray[np.bool_]  # a walk a row, True for a step up; rows shorter than the longest go on as they like
+Walks = NDArray[np.bool_]  # one walk per row, True for a step up; entries after the end of a shorter walk are arbitrary
 
 
 class Block(NamedTuple):
-    """Where a prefix of a^n b^n c^n ... stands."""
+    """The state after a prefix of a^n b^n c^n ..."""
 
-    place: int  # the block it ends in, counted from 0
-    size: int  # the number of a's
-    seen: int  # the symbols of the block so far
+    place: int  # the index of the block in which the prefix ends
+    size: int  # the number of symbols in the first block
+    seen: int  # the number of symbols read in the current block
 
 
 class EqualBlocks(Language):
-    """a^n b^n (c^n ...), n >= 0: as many of each symbol, in the order of the alphabet.
+    """a^n b^n (c^n ...), n >= 0: equally many of each symbol, in the order of the alphabet.
 
-    The label tells what may come next: the first symbol's class during the a's (another a, or b), else the
-    only symbol possible, or T when only the end is. Strings that are no prefix of a word have no labels.
+    The label shows what may come next. In the first block it is the class of the first symbol: another a or a b may
+    follow. Later it is the only possible symbol, or T when the word is complete. A string that is no prefix of a word
+    has no labels.
     """
 
     start = Block(0, 0, 0)
@@ -51,7 +52,7 @@ class EqualBlocks(Language):
         return frozenset((self.symbols[state.place] if state.seen < state.size else after,))
 
     def counters(self, state: Block | None) -> dict[str, int]:
-        """How many more of the block's symbol are needed; in the first block, how many of the next."""
+        """How many symbols the current block still lacks. In the first block: how many the next block must have."""
         if state is None:
             return {}
         return {"owed": state.size if state.place == 0 else state.size - state.seen}
@@ -60,7 +61,7 @@ class EqualBlocks(Language):
         return string == "".join(symbol * (len(string) // len(self.symbols)) for symbol in self.symbols)
 
     def label_rule(self, prefix: str) -> str | None:
-        """The first block whose symbols are not as many as the a's, or T; among the a's, a."""
+        """The first symbol that occurs less often than a, or T if there is none; a while only a's have been read."""
         sizes = [prefix.count(symbol) for symbol in self.symbols]
         shortest_word = "".join(symbol * sizes[0] for symbol in self.symbols)
         if not shortest_word.startswith(prefix):
@@ -77,18 +78,18 @@ class EqualBlocks(Language):
 
 
 class Depths(NamedTuple):
-    """Where a string of brackets stands."""
+    """The state after a string of brackets."""
 
-    open: tuple[int, ...]  # the depth of each pair; below zero after a closing bracket too many
-    alive: bool = True  # whether some word begins like this
+    open: tuple[int, ...]  # the depth of each pair; negative after an unmatched closing bracket
+    alive: bool = True  # whether the string is a prefix of some word
     resets: int = 0
 
 
 class Brackets(Language):
     """Strings of brackets of one or more pairs, each pair balanced on its own.
 
-    The alphabet lists opening and closing bracket of each pair in turn, other symbols after them.
-    The label has one bit a pair: whether its depth is above zero. It is defined for every string.
+    `symbols` lists the opening and the closing bracket of each pair in turn, then other symbols. `pairs` is the number
+    of pairs. The label has one bit per pair: 1 when its depth is above zero. It is defined for every string.
     """
 
     pairs: ClassVar[int]
@@ -114,11 +115,11 @@ class Brackets(Language):
         return frozenset((*opening, *closing, *(() if any(state.open) else (END,))))
 
     def word_rule(self, string: str) -> bool:
-        """Whether nothing is left once the pairs have been struck out, kind by kind."""
+        """Whether no bracket is left after matching pairs have been removed, for each kind."""
         return not any(unpaired(string, kind) for kind in self.kinds())
 
     def label_rule(self, prefix: str) -> str | None:
-        """A bit a kind: whether more brackets have been opened than closed."""
+        """One bit per kind: 1 when more brackets have been opened than closed."""
         return "".join("01"[prefix.count(opening) > prefix.count(closing)] for opening, closing in self.kinds())
 
     def kinds(self) -> list[tuple[str, str]]:
@@ -127,7 +128,7 @@ class Brackets(Language):
 
 
 def unpaired(string: str, kind: tuple[str, str]) -> str:
-    """What is left of the brackets of one kind when neighbours that match are struck out again and again."""
+    """The brackets of one kind that remain when adjacent matching pairs are removed until there are none."""
     left = "".join(symbol for symbol in string if symbol in kind)
     while "".join(kind) in left:
         left = left.replace("".join(kind), "")
@@ -135,21 +136,24 @@ def unpaired(string: str, kind: tuple[str, str]) -> str:
 
 
 def arrangements(ups: Integers, lengths: Integers, generator: np.random.Generator) -> Walks:
-    """A row for every length, with so many ups among its first `length` places, uniform over all of them."""
+    """Random sequences of steps up (True) and down, one row per length, uniform over all such sequences.
+
+    `ups`: the number of steps up in each row, `[number]`. `lengths`: the number of steps in each row, `[number]`.
+    """
     places = np.arange(int(lengths.max(initial=0)))
     keys = generator.random((len(lengths), len(places)))
-    keys[places >= lengths[:, None]] = 2.0  # behind all others
+    keys[places >= lengths[:, None]] = 2.0  # sorts after all random keys
     arranged = np.empty(keys.shape, dtype=np.bool_)
     np.put_along_axis(arranged, np.argsort(keys, axis=1), places < ups[:, None], axis=1)
     return arranged
 
 
 def balanced_walks(lengths: Integers, generator: np.random.Generator) -> Walks:
-    """Walks of these even lengths from 0 to 0 that never fall below 0, uniform over all of their length.
+    """Walks of these even lengths from 0 to 0 that never fall below 0, uniform over all such walks.
 
-    Cycle lemma (Dvoretzky and Motzkin 1947): of the 2n + 1 rotations of any arrangement of n + 1 ups and n
-    downs exactly one stays above zero, the one that begins after the last lowest point; without its first
-    step, an up, it is a balanced walk, and every balanced walk comes from equally many arrangements.
+    Uses the cycle lemma (Dvoretzky and Motzkin 1947). Take any arrangement of n + 1 steps up and n steps down. Exactly
+    one of its 2n + 1 rotations stays above zero: the one that begins after the last lowest point. Its first step is up.
+    Without this step it is a balanced walk. Every balanced walk comes from equally many arrangements.
     """
     sizes = lengths[:, None] + 1
     up = arrangements(lengths // 2 + 1, lengths + 1, generator)
@@ -162,9 +166,9 @@ def balanced_walks(lengths: Integers, generator: np.random.Generator) -> Walks:
 def walks_above_zero(lengths: Integers, generator: np.random.Generator) -> Walks:
     """Walks from 0 that never fall below 0, uniform over all `comb(length, length // 2)` of their length.
 
-    An arrangement of as many ups as downs (one up more if the length is odd) becomes such a walk when every
-    step down to a new lowest point is turned up. The last steps up to the heights so gained give the
-    arrangement back, so this is a bijection.
+    Take an arrangement of equally many steps up and down (one more up if the length is odd). Reverse every step down to
+    a new lowest point: the result never falls below 0. This is a bijection, because the reversed steps can be found
+    again: they are the last steps up to the heights that were gained.
     """
     up = arrangements((lengths + 1) // 2, lengths, generator)
     lowest = np.minimum(np.minimum.accumulate(_heights(up), axis=1), 0)

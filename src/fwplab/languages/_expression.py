@@ -1,4 +1,4 @@
-"""Regular expressions as automata: the positions of an expression (Glushkov 1961), then sets of positions."""
+"""Converts regular expressions to automata, by the positions of an expression (Glushkov 1961) and sets of positions."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from fwplab.errors import UserError
 
 Moves = tuple[tuple[int | None, ...], ...]
-"""For every state the next state for each symbol, None where no word begins so; state 0 is the start."""
+"""For every state the next state for each symbol; None if no word begins like this. State 0 is the start."""
 
 Positions = frozenset[int]
 OPERATORS = "()|*+?\\"
@@ -20,14 +20,14 @@ class Automaton(NamedTuple):
 
 
 def automaton(expression: str, symbols: Sequence[str]) -> Automaton:
-    """The smallest automaton of a regular expression, states numbered in the order in which they are reached.
+    """The smallest automaton of a regular expression. States are numbered in the order in which they are reached.
 
-    `expression`: symbols of the alphabet side by side, alternatives with `|`, groups with `( )`, repetition with `*`,
-    `+` and `?`; a backslash before a symbol that is one of these signs; an empty alternative is the empty string. All
-    of it means the same to Python's `re`.
-    `symbols`: the alphabet.
+    - `expression`: symbols of the alphabet, alternatives `|`, groups `( )` and the repetitions `*`, `+` and `?`. A
+      backslash quotes a symbol that is one of these signs. An empty alternative is the empty string. Python's `re`
+      gives the same meaning to all of these.
+    - `symbols`: the alphabet, one character each.
 
-    Raises `UserError` for an expression that cannot be read, or has a symbol outside the alphabet.
+    Raises `UserError` for a syntax error, or for a symbol outside the alphabet.
 
     >>> automaton("(ab)*", "ab").moves
     ((1, None), (None, 0))
@@ -36,15 +36,15 @@ def automaton(expression: str, symbols: Sequence[str]) -> Automaton:
 
 
 def minimal(moves: Moves, accepting: frozenset[int]) -> Automaton:
-    """The same language with the fewest states; those that lead to no word become None (Moore 1956)."""
+    """The smallest automaton of the same language (Moore 1956). States that lead to no word become None."""
     dead = len(moves)
     table = [[dead if after is None else after for after in row] for row in moves] + [[dead] * len(moves[0])]
     block = [int(state in accepting) for state in range(dead + 1)]
-    for _ in table:  # each round but the last splits a block
+    for _ in table:  # every round but the last splits a block
         future = [(block[state], *(block[after] for after in row)) for state, row in enumerate(table)]
         names = {each: number for number, each in enumerate(dict.fromkeys(future))}
         block = [names[each] for each in future]
-    member = {block[state]: state for state in range(dead + 1)}  # any state speaks for its block
+    member = {block[state]: state for state in range(dead + 1)}  # one representative state per block
     place, waiting = {block[0]: 0}, [block[0]]
     rows: list[tuple[int | None, ...]] = []
     for one in waiting:
@@ -58,7 +58,7 @@ def minimal(moves: Moves, accepting: frozenset[int]) -> Automaton:
 
 
 class _Part(NamedTuple):
-    """A part of an expression: whether it holds the empty string, and the positions where its strings begin and end."""
+    """A part of an expression: whether it matches the empty string, and where its strings may begin and end."""
 
     empty: bool
     first: Positions
@@ -66,7 +66,7 @@ class _Part(NamedTuple):
 
 
 class _Parser:
-    """Reads an expression: `symbol[n]` is the symbol at position n, `follow[n]` the positions that may come next."""
+    """Parses an expression. `symbol[n]` is the symbol at position n, `follow[n]` the positions that may come next."""
 
     def __init__(self, expression: str, symbols: Sequence[str]) -> None:
         self.expression, self.symbols, self.at = expression, tuple(symbols), 0
@@ -78,7 +78,7 @@ class _Parser:
 
     def alternatives(self) -> _Part:
         part = self.sequence()
-        while self.takes("|"):
+        while self.accept("|"):
             other = self.sequence()
             part = _Part(part.empty or other.empty, part.first | other.first, part.last | other.last)
         return part
@@ -87,7 +87,7 @@ class _Parser:
         part = _Part(True, frozenset(), frozenset())
         while self.at < len(self.expression) and self.expression[self.at] not in "|)":
             other = self.repeated()
-            self.joins(part.last, other.first)
+            self.connect(part.last, other.first)
             first = part.first | other.first if part.empty else part.first
             last = part.last | other.last if other.empty else other.last
             part = _Part(part.empty and other.empty, first, last)
@@ -96,19 +96,19 @@ class _Parser:
     def repeated(self) -> _Part:
         part = self.single()
         for sign in ("*", "+", "?"):
-            if self.takes(sign):
+            if self.accept(sign):
                 if sign != "?":
-                    self.joins(part.last, part.first)
+                    self.connect(part.last, part.first)
                 return part._replace(empty=part.empty or sign != "+")
         return part
 
     def single(self) -> _Part:
-        if self.takes("("):
+        if self.accept("("):
             part = self.alternatives()
-            if not self.takes(")"):
+            if not self.accept(")"):
                 self.fail()
             return part
-        escaped = self.takes("\\")
+        escaped = self.accept("\\")
         symbol = self.expression[self.at : self.at + 1]
         if symbol not in self.symbols or (symbol in OPERATORS and not escaped):
             self.fail()
@@ -118,11 +118,11 @@ class _Parser:
         here = frozenset((len(self.symbol) - 1,))
         return _Part(False, here, here)
 
-    def joins(self, before: Positions, after: Positions) -> None:
+    def connect(self, before: Positions, after: Positions) -> None:
         for position in before:
             self.follow[position] |= after
 
-    def takes(self, sign: str) -> bool:
+    def accept(self, sign: str) -> bool:
         found = self.expression.startswith(sign, self.at)
         self.at += found
         return found
@@ -135,7 +135,7 @@ class _Parser:
 
 
 def _subsets(parser: _Parser, symbols: Sequence[str]) -> Automaton:
-    """A state for every set of positions in which a string may have ended; the start is a state of its own."""
+    """The subset construction: a state is the set of positions at which a string may have ended. -1 is the start."""
     start, whole = frozenset((-1,)), parser.whole
     place, waiting = {start: 0}, [start]
     rows: list[tuple[int | None, ...]] = []

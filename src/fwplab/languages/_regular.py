@@ -1,4 +1,4 @@
-"""What the regular languages share: a finite automaton, the number of its words, and words drawn uniformly."""
+"""The base class of the regular languages: a finite automaton, the number of its words, and uniform random words."""
 
 import re
 from functools import cache
@@ -14,14 +14,15 @@ from fwplab.languages.language import END, Language
 class Regular(Language):
     """A language with finitely many states, from a regular expression or a table of moves.
 
-    A subclass gives one of the two, or both, which must then agree:
-    `expression`: a regular expression, as `fwplab.languages._expression` reads it; also the rule that tests compare
-    with the states.
-    `moves`, `accepting`: for every state the next state for each symbol, None where no word begins so; and the states
-    in which a word may end. State 0 is the start.
+    A subclass gives an expression or a table of moves. If it gives both, they must describe the same language.
 
-    A label is the second class while the prefix is a word, else the first; override `label` and `label_rule` for
-    others. Words are drawn uniformly over all of their length, to the rounding of float64.
+    - `expression`: a regular expression in the syntax of `fwplab.languages._expression.automaton`. It is also the
+      second definition, which the tests compare with the states.
+    - `moves`: for every state the next state for each symbol; None if no word begins like this. State 0 is the start.
+    - `accepting`: the states in which a word may end.
+
+    The label of a position is the second class if its prefix is a word, else the first. For other labels override
+    `label` and `label_rule`. `draw` is uniform over all words of a length, up to the rounding of float64.
     """
 
     classes = ("0", "1")
@@ -58,7 +59,7 @@ class Regular(Language):
         return sum(int(paths[state]) for state in self.accepting)
 
     def draw(self, length: int, number: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
-        """Each symbol with the share of the words that go on with it; no random number where there is one word."""
+        """Draws each symbol with the share of words that continue with it; no random numbers if there is one word."""
         only = self.count(length) == 1
         shares = self._shares(length)
         after = np.array([[-1 if to is None else to for to in row] for row in self.moves])
@@ -71,14 +72,14 @@ class Regular(Language):
         return np.tile(tokens, (number, 1)) if only else tokens
 
     def _shares(self, length: int) -> NDArray[np.float64]:
-        """`[length, states, symbols]`: the share of the words that go on with this symbol or one before it.
+        """`[length, states, symbols]`: the share of words that continue with this symbol or an earlier one.
 
-        With w_r(s) the number of ways from state s to a whole word in r more symbols,
+        With w_r(s) the number of ways to complete a word from state s in exactly r more symbols,
 
             w_0(s) = [s accepts],   w_r(s) = sum over symbols a of w_(r-1)(s after a),
 
-        and the share of a is w_(r-1)(s after a) / w_r(s). The w are floats, multiplied by powers of two so that they
-        stay finite: exact up to 2^53.
+        and the share of a is w_(r-1)(s after a) / w_r(s). The w are float64, scaled by powers of two to stay finite.
+        Numbers up to 2^53 are exact.
         """
         states = len(self.moves)
         after = np.array([[states if to is None else to for to in row] for row in self.moves])
@@ -94,7 +95,7 @@ class Regular(Language):
 
 
 def _paths(language: Regular) -> NDArray[np.int64]:
-    """`[state, state]`: how many symbols lead from one to the other."""
+    """`[from, to]`: the number of symbols that lead from one state to another."""
     paths = np.zeros((len(language.moves),) * 2, dtype=np.int64)
     for state, row in enumerate(language.moves):
         for to in row:
@@ -105,7 +106,7 @@ def _paths(language: Regular) -> NDArray[np.int64]:
 
 @cache
 def _live(kind: type[Regular]) -> frozenset[int]:
-    """The states from which some word is reached."""
+    """The states from which some word can be completed."""
     live = set(kind.accepting)
     while more := {state for state, row in enumerate(kind.moves) if not live.isdisjoint(row)} - live:
         live |= more

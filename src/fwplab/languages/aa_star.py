@@ -4,7 +4,7 @@ from fwplab.languages._regular import Regular
 
 
 class AaStar(Regular):
-    """a^(2n), n >= 0; a position is labelled 1 when its prefix is in (aa)*, else 0.
+    """a^(2n), n >= 0. The label of a position is 1 when its prefix is in (aa)*, else 0.
 
     >>> " ".join(AaStar().labels("aaaa"))
     '0 1 0 1'

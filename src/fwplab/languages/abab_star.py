@@ -4,7 +4,7 @@ from fwplab.languages._regular import Regular
 
 
 class AbabStar(Regular):
-    """(abab)^n, n >= 0; a position is labelled 1 when its prefix is in (abab)*, else 0.
+    """(abab)^n, n >= 0. The label of a position is 1 when its prefix is in (abab)*, else 0.
 
     >>> " ".join(AbabStar().labels("abababab"))
     '0 0 0 1 0 0 0 1'

@@ -4,7 +4,7 @@ from fwplab.languages._counting import EqualBlocks
 
 
 class Counter2(EqualBlocks):
-    """a^n b^n, n >= 0. Labels: `a` during the a's (a or b may follow), `b` when only b may, `T` at the end.
+    """a^n b^n, n >= 0. Label `a`: a or b may follow. Label `b`: only b may follow. Label `T`: the word is complete.
 
     >>> " ".join(Counter2().labels("aaabbb"))
     'a a a b b T'

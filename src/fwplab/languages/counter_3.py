@@ -4,7 +4,7 @@ from fwplab.languages._counting import EqualBlocks
 
 
 class Counter3(EqualBlocks):
-    """a^n b^n c^n, n >= 0. Labels: `a` during the a's, `b` or `c` when only that may follow, `T` at the end.
+    """a^n b^n c^n, n >= 0. Label `a`: a or b may follow. Labels `b`, `c`: only that may follow. `T`: complete.
 
     >>> " ".join(Counter3().labels("aabbcc"))
     'a a b c c T'

@@ -10,9 +10,9 @@ from fwplab.languages._counting import Brackets, Depths, balanced_walks
 
 
 class Dyck1(Brackets):
-    """Balanced strings of ( and ); a position is labelled 1 when the depth after it is above 0, else 0.
+    """Balanced strings of ( and ). The label of a position is 1 when the depth after it is above 0, else 0.
 
-    Drawn uniformly over all words of a length.
+    `draw` is uniform over all words of a length.
 
     >>> " ".join(Dyck1().labels("(())()"))
     '1 1 1 0 1 0'

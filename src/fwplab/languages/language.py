@@ -1,4 +1,4 @@
-"""What a language is: a machine that reads symbols, and a way to draw words of a given length."""
+"""The base class of languages: a machine that reads symbols, and a sampler of words of a given length."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from fwplab.catalogue import Catalogue
 from fwplab.errors import UserError
 
-END = "end"  # stands in a set of next symbols when the word may end here
-SYMBOLS_AT_ONCE = 2**20  # a sampler works in batches of so many symbols, to bound its memory
+END = "end"  # in a set of next symbols: the word may end here
+SYMBOLS_AT_ONCE = 2**20  # words are drawn in batches of at most this many symbols, to bound the memory
 
 
 class Language(ABC):
     """A language as a deterministic machine, possibly with infinitely many states, and a sampler.
 
-    A subclass names its alphabet and label classes, and defines `start`, `step`, `label` and `following`;
-    labels, membership and next symbols all come from these four, so they cannot disagree.
-    States are hashable values: equal states have the same future.
+    A subclass defines its alphabet and label classes, and `start`, `step`, `label` and `following`. Labels, membership
+    and next symbols are all computed from these four, so that they always agree. States are hashable values. Equal
+    states have the same continuations.
     """
 
-    symbols: ClassVar[tuple[str, ...]]  # alphabet: single characters, their order is the token index
-    classes: ClassVar[tuple[str, ...]]  # label classes, their order is the class index
-    hierarchy: ClassVar[str]  # place in the Chomsky and counter hierarchies
+    symbols: ClassVar[tuple[str, ...]]  # the alphabet: single characters in the order of their token indices
+    classes: ClassVar[tuple[str, ...]]  # the label classes in the order of their indices
+    hierarchy: ClassVar[str]  # the place in the Chomsky and counter hierarchies
     start: ClassVar[Any]  # the state after the empty string
 
     @abstractmethod
@@ -34,14 +34,14 @@ class Language(ABC):
 
     @abstractmethod
     def label(self, state: Any) -> str | None:
-        """The label class of a position whose symbol led to `state`; None where none is defined."""
+        """The label class of a position after which the state is `state`; None if it is undefined."""
 
     @abstractmethod
     def following(self, state: Any) -> frozenset[str]:
-        """The symbols that may come next on the way to some word, END after a whole word; empty if dead."""
+        """The symbols with which some word continues, and END after a whole word. Empty if no word begins like this."""
 
     def counters(self, state: Any) -> dict[str, int]:
-        """What the state counts, by name; empty where the states are finitely many or the state is dead."""
+        """The values of the counters in the state, by name. Empty without counters and in a dead state."""
         return {}
 
     @abstractmethod
@@ -50,41 +50,41 @@ class Language(ABC):
 
     @abstractmethod
     def draw(self, length: int, number: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
-        """Independent words as token indices `[number, length]`; called where `count(length) > 0` only."""
+        """Independent random words as token indices `[number, length]`. Called only if `count(length) > 0`."""
 
     def word_rule(self, string: str) -> bool | None:
-        """Whether `string` is a word, by the rule itself and without the states; None where no such rule is written.
+        """Whether `string` is a word, computed without the states; None if the language does not define this.
 
-        The second definition of the language: tests, and the check of a language from outside, compare it with the
-        states. `string`: any string over the alphabet.
+        This is a second, independent definition of the language. The tests and the check of a plug-in language compare
+        it with the states. `string`: any string over the alphabet.
         """
         return None
 
     def label_rule(self, prefix: str) -> str | None:
-        """The label of the last position of `prefix`, by the rule itself and without the states.
+        """The label of the last position of `prefix`, computed without the states; None if it is undefined.
 
-        None where the language labels no such position. Without an override: the second class after a word, else the
-        first. `prefix`: any string over the alphabet but the empty one.
+        The default is the second class if `prefix` is a word, else the first. `prefix`: any nonempty string over the
+        alphabet.
         """
         return self.classes[bool(self.word_rule(prefix))]
 
     def draw_weight(self, word: str) -> float:
-        """How likely `draw` gives this word in proportion to the others of its length; 1 where all are equally likely.
+        """The probability that `draw` returns this word, up to a factor common to all words of its length.
 
-        Stated, like the two rules, for tests to compare with `draw`.
+        The default is 1: all words of a length are equally likely. The tests compare it with `draw`.
         """
         return 1.0
 
     @property
     def name(self) -> str:
-        """The name under which the catalogue finds this language."""
+        """The name of the language in the catalogue."""
         return _name_of(type(self))
 
     def labels(self, string: str) -> list[str]:
-        """One label class a position, in O(n).
+        """The label class of every position of `string`, in O(n).
 
-        Raises `UserError` naming the position (from 1) of a symbol outside the alphabet, or of one that
-        no word continues with where the language labels prefixes of its words only.
+        Raises `UserError` for a symbol outside the alphabet and for a position whose label is undefined. The message
+        gives the position, counted from 1.
         """
         state, labels = self.start, []
         for position, symbol in enumerate(string, start=1):
@@ -104,19 +104,19 @@ class Language(ABC):
         return labels
 
     def asked(self, length: int) -> int:
-        """How many positions of a string of this length, counted from its end, a model is asked about: here all."""
+        """The number of labelled positions in a string of this length, counted from its end. The default is all."""
         return length
 
     def targets(self, string: str) -> list[str]:
-        """The labels that a model is trained and judged on: those of the positions that are asked about."""
+        """The labels on which a model is trained and evaluated: those of the last `asked(len(string))` positions."""
         return self.labels(string)[len(string) - self.asked(len(string)) :]
 
     def contains(self, string: str) -> bool:
-        """Whether `string` is a word of the language; one with foreign symbols is not."""
+        """Whether `string` is a word of the language. A string with a symbol outside the alphabet is none."""
         return END in self.next_symbols(string)
 
     def next_symbols(self, prefix: str) -> frozenset[str]:
-        """The symbols that may follow `prefix`, with END exactly when it is a word; empty if it is dead."""
+        """The symbols that may follow `prefix`, and END if it is a word. Empty if no word begins with `prefix`."""
         state = self.start
         for symbol in prefix:
             if symbol not in self.symbols:
@@ -125,7 +125,7 @@ class Language(ABC):
         return self.following(state)
 
     def machine(self, limit: int) -> dict[Any, dict[str, Any]] | None:
-        """The states that can be reached, the start first, each with its moves; None where there are more than `limit`.
+        """The reachable states, the start first, each with its next states. None if there are more than `limit`.
 
         >>> from fwplab.languages import load_language
         >>> load_language("parity").machine(10)
@@ -146,13 +146,13 @@ class Language(ABC):
         return moves
 
     def lengths(self, low: int, high: int) -> list[int]:
-        """The lengths from `low` to `high`, both included, at which the language has a word."""
+        """The lengths from `low` to `high`, both included, of which there are words."""
         return [length for length in range(max(low, 0), high + 1) if self.count(length) > 0]
 
     def sample(self, lengths: Sequence[int], generator: np.random.Generator) -> list[str]:
-        """One word of exactly each of the `lengths`, independent; those of one length are drawn together.
+        """Independent random words, one for each entry of `lengths` and in the same order.
 
-        Raises `UserError` for a length at which the language has no word.
+        Raises `UserError` for a length of which there is no word.
         """
         wanted = np.asarray(lengths, dtype=np.int64)
         words = [""] * len(wanted)
@@ -181,12 +181,12 @@ LANGUAGES: Catalogue[Language] = Catalogue(
 )
 
 
-@lru_cache(maxsize=2**16)  # strings take the same steps again and again
+@lru_cache(maxsize=2**16)  # strings repeat the same steps many times
 def _move(language: Language, state: Any, symbol: str) -> tuple[Any, str | None]:
     after = language.step(state, symbol)
     return after, language.label(after)
 
 
-@cache  # the catalogue looks through the metadata of all installed packages
+@cache  # the catalogue reads the metadata of all installed packages
 def _name_of(kind: type[Language]) -> str:
     return LANGUAGES.name_of(kind)

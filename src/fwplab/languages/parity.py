@@ -9,9 +9,9 @@ from fwplab.languages._regular import Regular
 
 
 class Parity(Regular):
-    """Strings over {0, 1} with an even number of 1s; a label is 1 while the prefix is such a string, else 0.
+    """Strings over {0, 1} with an even number of 1s. The label of a position is 1 when its prefix is one, else 0.
 
-    Drawn uniformly: free bits, and a last one that makes the number even.
+    `draw` is uniform: random bits, then a last bit that makes the number of 1s even.
 
     >>> " ".join(Parity().labels("0110"))
     '1 0 1 1'
@@ -30,7 +30,7 @@ class Parity(Regular):
         return string.count("1") % 2 == 0
 
     def draw(self, length: int, number: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
-        # Not the automaton's way: the strings of finished runs were drawn so.
+        # Overrides `Regular.draw`, because the strings of finished runs were drawn like this.
         bits = generator.integers(0, 2, size=(number, length), dtype=np.int8)
         bits[:, -1] = np.bitwise_xor.reduce(bits[:, :-1], axis=1)
         return bits

@@ -13,10 +13,11 @@ from fwplab.languages.language import END
 class ResetDyck1(Brackets):
     """A prefix of a balanced string, one reset `1`, a balanced string.
 
-    A position is labelled 1 when the depth since the last reset is above 0, else 0 (0 at the reset).
-    Drawn with the place of the reset uniform over those that leave an even number of symbols after it, then
-    the prefix and the balanced string each uniform over all of their length; so not uniform over all words,
-    most of which have their reset near the end.
+    The label of a position is 1 when the depth since the last reset is above 0, else 0 (0 at the reset).
+
+    `draw` is not uniform over all words, most of which have their reset near the end. The position of the reset is
+    uniform over those that leave an even number of symbols after it. Given the position, the prefix and the balanced
+    string are each uniform over all strings of their length.
 
     >>> " ".join(ResetDyck1().labels("((1()"))
     '1 1 0 1 0'
@@ -51,14 +52,14 @@ class ResetDyck1(Brackets):
         return super().label_rule(prefix.rsplit("1", maxsplit=1)[-1])
 
     def draw_weight(self, word: str) -> float:
-        """One share for each place of the reset, divided by the words that have it there."""
+        """One over the number of words with the reset at the same position."""
         head = word.index("1")
-        half = (len(word) - head) // 2  # the pairs after it
+        half = (len(word) - head) // 2  # the number of bracket pairs after the reset
         return (half + 1) / (comb(head, head // 2) * comb(2 * half, half))
 
     def count(self, length: int) -> int:
-        # Put an opening bracket for the reset: it is the last one that is never closed, so the words are in
-        # bijection with the walks above zero that do not end at zero.
+        # Replace the reset by an opening bracket. It is the last bracket that is never closed. The words are
+        # therefore in bijection with the walks that never fall below zero and do not end at zero.
         half, odd = divmod(length, 2)
         return comb(length, half) - (0 if odd else comb(length, half) // (half + 1))
 

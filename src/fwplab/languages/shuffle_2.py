@@ -10,9 +10,9 @@ from fwplab.languages._counting import Brackets, Depths, arrangements, balanced_
 
 
 class Shuffle2(Brackets):
-    """Interleavings of a balanced string of ( ) and one of [ ]; a label has one bit a pair, its depth > 0.
+    """Interleavings of a balanced string of ( ) and one of [ ]. A label has a bit per pair: 1 if its depth is above 0.
 
-    Drawn uniformly over all words of a length (up to the rounding of the weights in float64, about 1e-11).
+    `draw` is uniform over all words of a length, up to the rounding of the weights in float64 (about 1e-11).
 
     >>> " ".join(Shuffle2().labels("([)]"))
     '10 11 01 00'
@@ -29,7 +29,7 @@ class Shuffle2(Brackets):
     start = Depths((0, 0))
 
     def count(self, length: int) -> int:
-        # The sum of comb(2n, 2k) C_k C_(n-k) over k is C_n C_(n+1), C the Catalan numbers.
+        # With the Catalan numbers C_k, the sum of comb(2n, 2k) C_k C_(n-k) over k is C_n C_(n+1).
         half, odd = divmod(length, 2)
         return 0 if odd else comb(length, half) * comb(length + 2, half + 1) // ((half + 1) * (half + 2))
 
@@ -45,8 +45,11 @@ class Shuffle2(Brackets):
 
 
 def _shares(half: int) -> NDArray[np.float64]:
-    """The probability of k round pairs in a uniform word of n: comb(2n, 2k) C_k C_(n-k) / (C_n C_(n+1))."""
-    # Without what is common to all k this is 1 / (k! (k+1)! (n-k)! (n-k+1)!): in logarithms, for long words.
+    """For k = 0 ... n, n = `half`, the probability that a uniform word of n pairs has k round pairs.
+
+    It is comb(2n, 2k) C_k C_(n-k) / (C_n C_(n+1)), with the Catalan numbers C_k.
+    """
+    # Up to a factor common to all k this is 1 / (k! (k+1)! (n-k)! (n-k+1)!). Logarithms avoid overflow for long words.
     logs = np.array([-lgamma(k + 1) - lgamma(k + 2) for k in range(half + 1)])
     weights = logs + logs[::-1]
     shares: NDArray[np.float64] = np.exp(weights - weights.max())

@@ -1,4 +1,4 @@
-"""The sequence mixers, one file a mixer; the folder is the register. Listing them does not import PyTorch."""
+"""The sequence mixers, one per file. Each file of this folder is an entry. Listing them does not import PyTorch."""
 
 from typing import TYPE_CHECKING
 

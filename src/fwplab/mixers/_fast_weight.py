@@ -1,4 +1,4 @@
-"""The frame that the paper's fast-weight layers share."""
+"""The base class of the fast-weight layers: projections, a sequence rule and a residual connection."""
 
 from abc import abstractmethod
 from typing import NamedTuple
@@ -14,8 +14,7 @@ from fwplab.ops import Scan
 
 
 class Projected(NamedTuple):
-    """What SlowNet makes of the positions: query, key and value `[..., heads, d]`, and the logits of the rule's rates,
-    `[..., heads]` each."""
+    """SlowNet's output: query, key and value `[..., heads, d]`, and the logits of the rates, each `[..., heads]`."""
 
     query: Tensor
     key: Tensor
@@ -24,13 +23,14 @@ class Projected(NamedTuple):
 
 
 class FastWeightMixer(Mixer):
-    """`x + OutLinear(rule(SlowNet(LayerNorm(x))))`, both maps without bias.
+    """`x + OutLinear(rule(SlowNet(LayerNorm(x))))`. SlowNet and OutLinear are linear maps without bias.
 
-    SlowNet's output is viewed `[heads, 3 d + extra]` and split `[query | key | value | extra]` a head.
-    `erases` says whether the rule takes away what it held under a key before it writes there.
-    `rate_bias` `[heads]` is added to the logits of the rates. It is a parameter of its own only where `start` asks for
-    a bias: the published layer has none, and its checkpoints and random draws stay what they are. Nothing is gained in
-    what the layer can compute: LayerNorm's affine map can make the same constant.
+    SlowNet's output has the shape `[..., heads, 3 d + extra]`. The last axis is `[query | key | value | extra]`.
+
+    - `erases`: whether the rule subtracts the old value of a key before it writes a new one (a delta rule).
+    - `rate_bias`: added to the logits of the rates, `[heads]`. It exists only if `start` requests a bias. The published
+      layer has none, so that its checkpoints and random draws do not change. The bias does not change what the layer
+      can compute: the affine map of LayerNorm can produce the same constant.
     """
 
     state_names: tuple[str, ...] = ("W",)
@@ -49,28 +49,28 @@ class FastWeightMixer(Mixer):
 
     @torch.no_grad()
     def _scale(self, start: Start) -> None:
-        """Multiplies the starting rows of SlowNet that make the values and the rates, and the map behind the rule."""
+        """Scales the initial rows of SlowNet that produce the values and the rates, and the output map."""
         rows = self.slow_net.weight.unflatten(0, (self.heads, -1))
         rows[:, 2 * self.head_width : 3 * self.head_width] *= start.value_factors(self.heads)[:, None, None]
         rows[:, 3 * self.head_width :] *= start.rate_scale
         self.out_linear.weight *= start.output_scale
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
-        """`[batch, time, width]` to the same shape, and the fast weights after the last position."""
+        """Maps `[batch, time, width]` to the same shape, and returns the fast weights after the last position."""
         scan = self.rule(self.project(self.layer_norm(x)), state, cu_seqlens)
         new_state = scan.state if isinstance(scan.state, tuple) else (scan.state,)
         return x + self.out_linear(scan.output.flatten(-2)), new_state
 
     @abstractmethod
     def rule(self, projected: Projected, state: State | None, cu_seqlens: Tensor | None) -> Scan:
-        """Runs the rule on SlowNet's output of `[batch, time]` positions; `cu_seqlens` as `forward` takes it."""
+        """Runs the rule on SlowNet's output at positions `[batch, time]`. `cu_seqlens` is that of `forward`."""
 
     @abstractmethod
     def features(self, projected: Projected, last: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Query, key, value and rate as the update sees them, from SlowNet's output.
+        """Query, key, value and rate of the update, computed from SlowNet's output.
 
-        `last`: the output of the position before, `[batch, heads, d]`, for a rule that has feedback; SlowNet's output
-        is then that of one position, `[batch, heads, d]` each, the rates without d.
+        `last`: for a rule with feedback, the output at the previous position, `[batch, heads, d]`. `projected` is then
+        SlowNet's output at one position, with query, key and value `[batch, heads, d]` and rates `[batch, heads]`.
         """
 
     def view(self, x: Tensor, before: State) -> Writes:
@@ -80,7 +80,7 @@ class FastWeightMixer(Mixer):
         return writes(query, key, rate.unsqueeze(-1), value, before[0], erases=self.erases)
 
     def project(self, x: Tensor) -> Projected:
-        """SlowNet, its rows taken apart rather than its output: every part comes out contiguous."""
+        """Applies SlowNet. It splits the rows of the weight, not the output, so that every part is contiguous."""
         weight = self.slow_net.weight.unflatten(0, (self.heads, -1))
         parts = weight.tensor_split([n * self.head_width for n in (1, 2, 3)], dim=1)
         query, key, value = (linear(x, part.flatten(0, 1)).unflatten(-1, (self.heads, -1)) for part in parts[:3])
@@ -88,9 +88,9 @@ class FastWeightMixer(Mixer):
         return Projected(query, key, value, rates)
 
     def biased(self, logits: Tensor) -> Tensor:
-        """The logits of the rates, `[batch, time, heads]`, with their bias."""
+        """Adds the bias to the logits of the rates, `[batch, time, heads]`."""
         return logits if self.rate_bias is None else logits + self.rate_bias
 
     def initial_state(self, batch: int) -> State:
-        """One zero matrix a head, `[batch, heads, d, d]`."""
+        """One zero matrix per head, `[batch, heads, d, d]`."""
         return (self.slow_net.weight.new_zeros(batch, self.heads, self.head_width, self.head_width),)

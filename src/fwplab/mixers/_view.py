@@ -1,4 +1,4 @@
-"""What a mixer shows of itself while it reads: the updates of its fast weights, or where it attends."""
+"""Internal quantities of a mixer at every position: the updates of its fast weights, or its attention weights."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Writes:
-    """What each position does to the fast weights of every head: `W_t = W_{t-1} + wrote - erased`.
+    """The update of the fast weights of every head at every position: `W_t = W_{t-1} + wrote - erased`.
 
-    Row vectors: `wrote = (rate k)^T v` and `erased = (rate k)^T (k W_{t-1})`, each of rank one a block. An additive
-    rule erases nothing, and SRWM writes what it finds under its query, `v = q W_{t-1}`. `blocks` names the parts that
-    lie side by side in the columns, with their widths. `updates` names what has a rate of its own: the blocks, or the
-    steps of a product of updates, each with its key, whose sum is written and erased. `kept` is the eigenvalue of the
-    update along its key, `1 - rate |k|^2` (1 for an additive rule, `1 + rate (q - k) . k` for SRWM); all others are 1.
+    With row vectors, `wrote = (rate k)^T v` and `erased = (rate k)^T (k W_{t-1})`. Both have rank one in each block. An
+    additive rule erases nothing. SRWM writes the value of its query, `v = q W_{t-1}`.
+
+    - `blocks`: the names and widths of the column blocks of W, from left to right.
+    - `updates`: the names of the updates that have their own rate: the blocks, or the steps of a product of updates.
+      Each step has its own key. `wrote` and `erased` are then sums over the steps.
+    - `query`, `key`, `rate`: those of the update.
+    - `kept`: the eigenvalue of the update along its key, `1 - rate |k|^2`. It is 1 for an additive rule and
+      `1 + rate (q - k) . k` for SRWM. All other eigenvalues are 1.
+    - `wrote`, `erased`: the matrices that are added and subtracted.
     """
 
     blocks: tuple[tuple[str, int], ...]
@@ -30,7 +35,7 @@ class Writes:
 
 @dataclass(frozen=True)
 class Attention:
-    """How much each position attends to each before it, the past's first, and itself; the rows sum to 1."""
+    """The attention weights of each position over all earlier positions and itself. The rows sum to 1."""
 
     rows: Float[Tensor, "heads time past_and_time"]
 
@@ -39,19 +44,19 @@ View = Writes | Attention
 
 
 def writes(query: Tensor, key: Tensor, rate: Tensor, value: Tensor, weight: Tensor, *, erases: bool) -> Writes:
-    """The view of a rule `W += rate k^T (v - k W)`, or of one that adds without erasing."""
+    """The view of the rule `W += rate k^T (v - k W)`, or of `W += rate k^T v` if `erases` is false."""
     return products(query, key.unsqueeze(-2), rate, value.unsqueeze(-2), weight, erases=erases)
 
 
 def products(query: Tensor, key: Tensor, rate: Tensor, value: Tensor, weight: Tensor, *, erases: bool) -> Writes:
-    """The view of several such updates a position, one after the other; `key` and `value` `[time, heads, steps, d]`."""
+    """The view of several such updates per position, in sequence. `key`, `value`: `[time, heads, steps, d]`."""
     wrote = erased = torch.zeros_like(weight)
     steps = key.shape[-2]
-    for row, in_row, of_row in zip(key.unbind(-2), value.unbind(-2), rate.unbind(-1), strict=True):
-        held = (row.unsqueeze(-2) @ (weight + wrote - erased)).squeeze(-2)
-        rated = of_row.unsqueeze(-1) * row
-        wrote = wrote + _outer(rated, in_row)
-        erased = erased + _outer(rated, held) if erases else erased
+    for k, v, beta in zip(key.unbind(-2), value.unbind(-2), rate.unbind(-1), strict=True):
+        old_value = (k.unsqueeze(-2) @ (weight + wrote - erased)).squeeze(-2)
+        scaled_key = beta.unsqueeze(-1) * k
+        wrote = wrote + _outer(scaled_key, v)
+        erased = erased + _outer(scaled_key, old_value) if erases else erased
     kept = 1 - rate * (key**2).sum(-1) if erases else torch.ones_like(rate)
     names = tuple(f"step {step + 1}" for step in range(steps)) if steps > 1 else ("W",)
     return Writes((("W", value.shape[-1]),), names, query, key, rate, kept, wrote, erased)
@@ -67,13 +72,13 @@ def rewrites(
     erases: bool,
     fed: dict[str, Tensor],
 ) -> Writes:
-    """The view of a rule whose blocks rewrite themselves: `W_j += rate_j k^T (q W_j + fed_j - k W_j)`, the `rewritten`.
+    """The view of a self-referential rule, `W_j += rate_j k^T (q W_j + fed_j - k W_j)` for the `rewritten` blocks j.
 
-    `fed` is what feedback adds to what is written into a block, `[time, heads, width of the block]`.
+    `fed`: the feedback that is added to the written value of a block, `[time, heads, width of the block]`.
     """
     sizes = tuple((name, block.shape[-1]) for name, block in blocks.items())
-    acts = torch.tensor([float(name in rewritten) for name in blocks], dtype=rates.dtype, device=rates.device)
-    rates = rates * acts
+    active = torch.tensor([float(name in rewritten) for name in blocks], dtype=rates.dtype, device=rates.device)
+    rates = rates * active
     by_column = rates.repeat_interleave(torch.tensor([width for _, width in sizes], device=rates.device), dim=-1)
     weight = torch.cat(list(blocks.values()), dim=-1)
     found, held = ((each.unsqueeze(-2) @ weight).squeeze(-2) for each in (query, key))

@@ -24,7 +24,7 @@ class DeltaNet(Start):
     packs = True
 
     def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
-        """The layer `x + OutLinear(delta(SlowNet(LayerNorm(x))))`."""
+        """Builds `x + OutLinear(delta(SlowNet(LayerNorm(x))))`."""
         return _Layer(width, heads, extra=1, start=self)
 
 

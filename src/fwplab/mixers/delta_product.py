@@ -14,9 +14,9 @@ from fwplab.ops import delta_product
 
 @dataclass(frozen=True)
 class DeltaProduct(MixerSpec):
-    """Several delta steps a position, keys and query of length 1, rates up to 2 (arXiv 2502.10297).
+    """Several delta updates per position, with unit keys and queries and rates up to 2 (arXiv 2502.10297).
 
-    `steps` is their number; each has its own key, value and rate. With one it is the signed DeltaNet.
+    `steps`: the number of updates. Each has its own key, value and rate. With one step this is the signed DeltaNet.
     """
 
     packs = True
@@ -27,12 +27,12 @@ class DeltaProduct(MixerSpec):
             raise UserError(f"steps must be 1 or more, not {self.steps}")
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
-        """The layer `x + OutLinear(delta_product(SlowNet(LayerNorm(x))))`, both maps without bias."""
+        """Builds `x + OutLinear(delta_product(SlowNet(LayerNorm(x))))`. Both linear maps have no bias."""
         return _Layer(self.steps, width, heads)
 
 
 class _Layer(Mixer):
-    """SlowNet's output is, a head, `[query | key, value and rate of each step]`."""
+    """SlowNet's output for each head is `[query | key, value and rate of each step]`."""
 
     state_names = ("W",)
 

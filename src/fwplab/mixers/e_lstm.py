@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.mixers._start import check_time_scales, memory_lengths
-from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat
+from fwplab.mixers.mixer import Mixer, MixerSpec, State, saturated_share
 from fwplab.ops import elementwise
 
 
@@ -14,12 +14,12 @@ from fwplab.ops import elementwise
 class ELSTM(MixerSpec):
     """`c = f c + (1 - f) z` with element-wise feedback, gate `sigmoid(Lin([x, c]))`, output `c * gate`.
 
-    All cell parameters start as `N(0, 0.1^2)` (arXiv 2310.16076). `one_layer`, a quirk of the published model: it
-    has a single layer, whatever number is asked for.
+    All cell parameters are drawn from `N(0, 0.1^2)` (arXiv 2310.16076).
 
-    - `forget_bias`: added to the starting bias of the gate `f`.
+    - `one_layer`: build a single layer, whatever number of layers is requested. The published model does this.
+    - `forget_bias`: added to the initial bias of the gate `f`.
     - `time_scales`: 0 for none; else the longest memory T, in symbols. Unit u of U has the memory length
-      `m = T^(u / (U - 1))`, and `log m` is added to its bias of `f`, as chrono initialisation does for the LSTM
+      `m = T^(u / (U - 1))`, and `log m` is added to its bias of `f`, as in chrono initialisation of the LSTM
       (arXiv 1804.11188).
     """
 
@@ -34,11 +34,11 @@ class ELSTM(MixerSpec):
         check_time_scales(self.time_scales)
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
-        """The cell and its output gate; `heads` has no meaning here."""
+        """Builds the cell and its output gate. `heads` is not used."""
         return _Layer(self, input_width, width)
 
     def depth(self, layers: int) -> int:
-        """One, or the number asked for when `one_layer` is off."""
+        """One, or `layers` if `one_layer` is false."""
         return 1 if self.one_layer else layers
 
 
@@ -67,7 +67,7 @@ class _Layer(Mixer):
         return cell * gate, (scan.state,)
 
     def saturation(self, state: State) -> Tensor:
-        return flat(state[0])  # a mean of values that went through tanh
+        return saturated_share(state[0])  # the cell is a weighted mean of tanh values
 
     def initial_state(self, batch: int) -> State:
         return (self.bias_z.new_zeros(batch, 1, self.width),)

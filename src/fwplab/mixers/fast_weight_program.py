@@ -1,4 +1,4 @@
-"""Fast weights with every part of the paper's rules as a switch."""
+"""A fast-weight layer with a switch for every part of the paper's rules."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -11,7 +11,7 @@ from fwplab.errors import UserError
 from fwplab.mixers._fast_weight import FastWeightMixer, Projected
 from fwplab.mixers._start import Start
 from fwplab.mixers._view import Writes, rewrites
-from fwplab.mixers.mixer import Mixer, State, flat, head_width
+from fwplab.mixers.mixer import Mixer, State, head_width, saturated_share
 from fwplab.ops import Scan, delta, linear, recurrent_delta, srwm
 from fwplab.ops.recurrent_delta import with_feedback
 from fwplab.ops.variation import CHOICES, PARTS, Variation
@@ -23,24 +23,30 @@ def _named(parts: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class FastWeightProgram(Start):
-    """One frame for the paper's four models and all between them; as it stands it is Recurrent Delta.
+    """A layer that contains the paper's four models as settings of its switches. The default is Recurrent Delta.
 
-    Row vectors, a head; `h` is the last output (`feedback` "raw"), its tanh, or nothing:
+    With row vectors, for each head:
 
         q = phi(q_x + h R_q);  k = phi(k_x + h R_k);  v = v_x + h R_v;  b = rho(b_x + h r_b)
         W += b k^T (v - k W)  ("delta"), or  W += b k^T v  ("additive");  o = q W
 
-    `feedback_into` names the parts (value, query, key, rate, with commas) that `h` is fed to. `normalisation` is phi:
-    softmax; `elu + 1` divided by its sum; the vector divided by its length ("l2", signed); or `elu + 1` as it is
-    ("none"). `rate` is rho: a sigmoid, twice a sigmoid, or 1. With parts in `self_reference` the projections are
-    themselves fast weights, `y, q, k, b = x [W_y, W_q, W_k, w_b]`, the output is `y`, and each block j that is named
-    ("value" is W_y) rewrites itself: `W_j += b_j k^T (q W_j - k W_j)`, without `k W_j` where the update is additive;
-    the other blocks stay as they are. Without "value" among them no memory reaches the output.
-    `feedback_scale` multiplies the starting R and r_b. In self-reference the mean of the starting `w_b` is the
-    published -1 plus `rate_bias`: a bias where `input_softmax` replaces a head's input by its softmax
-    (arXiv 2202.05780).
-    All settings run in the compiled kernels of the paper's rules, but for self-reference with feedback, which is a
-    loop in PyTorch. Source: arXiv 2310.16076, section 2; `PRESETS` has the paper's four.
+    - `update`: the update of W, "delta" or "additive".
+    - `feedback`: the feedback h is the last output ("raw"), its tanh ("tanh"), or absent ("none").
+    - `feedback_into`: the parts that receive h, separated by commas: value, query, key, rate.
+    - `normalisation`: phi is a softmax; `elu + 1` divided by its sum ("sum"); the vector divided by its Euclidean norm
+      ("l2", which keeps signs); or `elu + 1` ("none").
+    - `rate`: rho is a sigmoid ("sigmoid"), twice a sigmoid ("double"), or 1 ("fixed").
+    - `self_reference`: the blocks that modify themselves, separated by commas. See below.
+    - `feedback_scale`: a factor of the initial R and r_b.
+    - `input_softmax`: replace the input of each head by its softmax (arXiv 2202.05780). Only with self-reference.
+
+    With `self_reference` the projections are themselves fast weights: `y, q, k, b = x [W_y, W_q, W_k, w_b]`. The output
+    is `y`. Each named block j ("value" is W_y) is updated by `W_j += b_j k^T (q W_j - k W_j)`, without `k W_j` if the
+    update is additive. The other blocks are constant. If "value" is not named, the output depends on no memory.
+    The initial `w_b` has the mean -1, as published, plus `rate_bias`. With `input_softmax` this mean acts as a bias.
+
+    Self-reference with feedback runs as a loop in PyTorch. All other settings run in the compiled kernels.
+    Source: arXiv 2310.16076, section 2. `PRESETS` has the settings of the paper's four models.
     """
 
     packs: ClassVar[bool] = True
@@ -72,17 +78,17 @@ class FastWeightProgram(Start):
             raise UserError("time_scales needs rates with a bias: choose input_softmax=true with self_reference")
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
-        """The layer of the published code for the family that the switches name."""
+        """Builds the layer: the published one with the rule of the switches."""
         return _SelfReferential(self, width, heads) if self.self_reference else _Fast(self, width, heads)
 
     @property
     def fed(self) -> tuple[str, ...]:
-        """The parts that see the last output."""
+        """The parts that receive the last output."""
         return () if self.feedback == "none" else _named(self.feedback_into)
 
     @property
     def variation(self) -> Variation:
-        """The switches as the operators take them."""
+        """The switches in the form that the operators use."""
         return Variation(
             self.update,
             "raw" if self.feedback == "raw" and not self.self_reference else "tanh",
@@ -98,11 +104,11 @@ PRESETS: dict[str, FastWeightProgram] = {
     "recurrent-delta": FastWeightProgram(),
     "srwm": FastWeightProgram(feedback="none", self_reference="value,query,key,rate"),
 }
-"""The switches of the paper's models, by the names of their mixers."""
+"""The switches of the paper's models, by the name of the mixer."""
 
 
 def _feedback(spec: FastWeightProgram, heads: int, d: int, rates: int) -> nn.ParameterDict:
-    """The recurrent weights of the parts that are fed, `N(0, feedback_scale^2 / d)`."""
+    """The recurrent weights of the parts with feedback, drawn from `N(0, feedback_scale^2 / d)`."""
     widths = {"value": d, "query": d, "key": d, "rate": rates}
     scale = d**-0.5 * spec.feedback_scale
     return nn.ParameterDict({part: torch.randn(heads, d, widths[part]) * scale for part in spec.fed})
@@ -114,7 +120,7 @@ def _fed(x: Tensor, part: str, feedback: Tensor, recurrent: nn.ParameterDict) ->
 
 
 def _four(projected: Projected) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Query, key, value and the rates' logits: zeros where the rate is fixed."""
+    """Query, key, value and the logits of the rates, which are zeros if the rate is fixed."""
     query, key, value, rates = projected
     return query, key, value, rates[0] if rates else value.new_zeros(value.shape[:-1])
 
@@ -145,7 +151,7 @@ class _Fast(FastWeightMixer):
         return rule.phi(query), rule.phi(key), value, rule.rho(logits)
 
     def _recurrent_weights(self) -> tuple[Tensor, ...]:
-        """Recurrent Delta's four; a part that is not fed has zeros."""
+        """The four recurrent weights of Recurrent Delta. Those of a part without feedback are zeros."""
         d = self.head_width
         zeros = self.slow_net.weight.new_zeros(self.heads, d, d)
         matrices = [self.recurrent.get(part, zeros) for part in ("query", "key", "value")]
@@ -153,7 +159,7 @@ class _Fast(FastWeightMixer):
         return (*matrices, rate.squeeze(-1))
 
     def saturation(self, state: State) -> Tensor | None:
-        return flat(state[1].tanh()) if self.spec.feedback == "tanh" and self.spec.fed else None
+        return saturated_share(state[1].tanh()) if self.spec.feedback == "tanh" and self.spec.fed else None
 
     def initial_state(self, batch: int) -> State:
         state = super().initial_state(batch)
@@ -161,7 +167,7 @@ class _Fast(FastWeightMixer):
 
 
 class _SelfReferential(Mixer):
-    """The published SRWM layer, `LayerNorm(x) + OutLinear(y)`, each block rewritten or not."""
+    """The published SRWM layer, `LayerNorm(x) + OutLinear(y)`, with a choice of the blocks that modify themselves."""
 
     def __init__(self, spec: FastWeightProgram, width: int, heads: int) -> None:
         super().__init__()
@@ -190,7 +196,7 @@ class _SelfReferential(Mixer):
             scan = srwm(heads, *blocks, initial_state=state, cu_seqlens=cu_seqlens, variation=spec.variation)
         elif cu_seqlens is None:
             scan = self._loop(heads, state)
-        else:  # the sequences side by side, each until it ends
+        else:  # pad the sequences to a batch, and stop each at its end
             lengths = cu_seqlens.diff()
             padded, after = self._loop(pad_sequence(heads[0].split(lengths.tolist()), batch_first=True), state, lengths)
             inside = torch.arange(padded.shape[1], device=x.device) < lengths.unsqueeze(1)
@@ -202,7 +208,7 @@ class _SelfReferential(Mixer):
         return heads.softmax(-1) if self.spec.input_softmax else heads
 
     def _loop(self, x: Tensor, state: State | None, lengths: Tensor | None = None) -> Scan:
-        """Self-reference with feedback; the state of a sequence stays as it is from its length on."""
+        """Self-reference with feedback. `lengths`: the state of a sequence is constant after its last position."""
         state, outputs = state or self.initial_state(len(x)), []
         for position, at_time in enumerate(x.unbind(1)):
             output, after = self._move(at_time, state)
@@ -217,7 +223,7 @@ class _SelfReferential(Mixer):
         return Scan(torch.stack(outputs, 1) if outputs else torch.zeros_like(x), state)
 
     def _move(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One position `[batch, heads, d]`: the output, and the blocks and the output to be fed back."""
+        """One position `[batch, heads, d]`: the output, and the new state (blocks and fed-back output)."""
         spec, blocks = self.spec, dict(zip(PARTS, state, strict=False))
         output, query, key, rates, h = self._read(x, blocks, state[-1])
         address = query - key if spec.update == "delta" else query
@@ -230,7 +236,7 @@ class _SelfReferential(Mixer):
         return output, (*blocks.values(), output)
 
     def _read(self, x: Tensor, blocks: dict[str, Tensor], last: Tensor) -> tuple[Tensor, ...]:
-        """Output, query, key and rates of one position `[batch, heads, d]`, and what is fed back to them."""
+        """Output, query, key, rates and feedback h of one position `[batch, heads, d]`."""
         spec, row = self.spec, x.unsqueeze(-2)
         read = {part: (row @ block).squeeze(-2) for part, block in blocks.items()}
         h = last.tanh() if spec.feedback == "tanh" else last
@@ -239,7 +245,7 @@ class _SelfReferential(Mixer):
         return read["value"], query, key, rule.rho(_fed(read["rate"], "rate", h, self.recurrent)), h
 
     def view(self, x: Tensor, before: State) -> Writes:
-        """The updates of the blocks that rewrite themselves."""
+        """The updates of the blocks that modify themselves."""
         blocks = dict(zip(PARTS, before, strict=False))
         _, query, key, rates, h = self._read(self._heads(x), blocks, before[-1])
         fed = {"value": _fed(torch.zeros_like(h), "value", h, self.recurrent)} if "value" in self.recurrent else {}

@@ -12,12 +12,12 @@ from fwplab.ops import Scan, linear
 
 @dataclass(frozen=True)
 class LinearTransformer(MixerSpec):
-    """Additive fast weights with the feature map `elu + 1` on query and key, no normaliser (arXiv 2310.16076)."""
+    """Additive fast weights, with the feature map `elu + 1` on query and key and no normaliser (arXiv 2310.16076)."""
 
     packs = True
 
     def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
-        """The layer `x + OutLinear(linear(SlowNet(LayerNorm(x))))`."""
+        """Builds `x + OutLinear(linear(SlowNet(LayerNorm(x))))`."""
         return _Layer(width, heads)
 
 

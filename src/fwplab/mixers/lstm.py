@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.mixers._start import check_time_scales, memory_lengths
-from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat
+from fwplab.mixers.mixer import Mixer, MixerSpec, State, saturated_share
 
 
 @dataclass(frozen=True)
 class LSTM(MixerSpec):
-    """`nn.LSTM`, one layer after the other, no residual and no feed-forward part (arXiv 2310.16076).
+    """A stack of `nn.LSTM` layers without residual connections and feed-forward parts (arXiv 2310.16076).
 
-    - `forget_bias`: added to the starting bias of the forget gate.
+    - `forget_bias`: added to the initial bias of the forget gate.
     - `time_scales`: 0 for none; else the longest memory T, in symbols. Unit u of U has the memory length
-      `m = T^(u / (U - 1))`; `log m` is added to its forget gate's bias and taken from its input gate's: chrono
-      initialisation (arXiv 1804.11188), with lengths that are equally far apart in their logarithm.
+      `m = T^(u / (U - 1))`. `log m` is added to the bias of its forget gate and subtracted from that of its input gate.
+      This is chrono initialisation (arXiv 1804.11188) with log-spaced lengths.
     """
 
     feed_forward = "none"
@@ -28,7 +28,7 @@ class LSTM(MixerSpec):
         check_time_scales(self.time_scales)
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
-        """One layer of `nn.LSTM`; `heads` has no meaning here."""
+        """Builds one layer of `nn.LSTM`. `heads` is not used."""
         return _Layer(self, input_width, width)
 
 
@@ -51,7 +51,7 @@ class _Layer(Mixer):
         return output, (hidden.squeeze(0), cell.squeeze(0))
 
     def saturation(self, state: State) -> Tensor:
-        return flat(state[1].tanh())
+        return saturated_share(state[1].tanh())
 
     def initial_state(self, batch: int) -> State:
         zeros = next(self.cell.parameters()).new_zeros(batch, self.cell.hidden_size)

@@ -1,4 +1,4 @@
-"""What every mixer is: a frozen spec, and the module it builds, which runs, steps and carries a state."""
+"""The base classes of mixers: a frozen spec, and the module that it builds."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,23 +10,25 @@ from fwplab.errors import UserError
 from fwplab.mixers._view import View
 
 State = tuple[Tensor, ...]
-"""What a mixer carries from one position to the next: tensors with the batch first."""
+"""The recurrent state of a mixer: tensors with the batch as their first axis."""
 
 
 class Mixer(nn.Module, ABC):
-    """Moves information along time. Run on a whole sequence or stepped, the outputs are the same.
+    """A layer that moves information along time. A whole sequence and single steps give the same outputs.
 
-    `state_names`: what the parts of the state are called, in their order; they are numbered where none are given.
+    `state_names`: the names of the parts of the state, in order. Without names the parts are numbered.
     """
 
     state_names: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """`x` `[batch, time, width]` to the outputs `[batch, time, width]` and the state after the last position.
+        """Returns the outputs `[batch, time, width]` and the state after the last position.
 
-        A mixer whose spec says `packs` takes a third argument, `cu_seqlens` `[sequences + 1]` or None: the bounds of
-        sequences that lie one behind the other in a batch of 1.
+        - `x`: the inputs, `[batch, time, input width]`.
+        - `state`: the state before the first position. None stands for the initial state.
+        - `cu_seqlens`: only if the spec has `packs`: the boundaries `[sequences + 1]` of sequences that are
+          concatenated along time in a batch of 1, or None.
         """
 
     @abstractmethod
@@ -34,37 +36,39 @@ class Mixer(nn.Module, ABC):
         """The state before the first position."""
 
     def named_state(self, state: State) -> dict[str, Tensor]:
-        """The parts of a state by their names."""
+        """The parts of a state, by name."""
         names = self.state_names or tuple(f"part {number + 1}" for number in range(len(state)))
         return dict(zip(names, state, strict=True))
 
     def saturation(self, state: State) -> Tensor | None:
-        """The share of units whose `tanh` is flat in this state, beyond 0.99, `[batch]`; None without such units."""
+        """The share of units with `|tanh| > 0.99` in this state, `[batch]`; None if the mixer has no such units."""
         return None
 
     def view(self, x: Tensor, before: State) -> View | None:
-        """What every position of a string does inside the layer; None for a mixer that shows nothing of itself.
+        """The internal quantities of the layer at every position of a string; None if the mixer does not define them.
 
-        `x` `[time, width]` are the layer's inputs, `before` the states before each of them, in place of the batch; of
-        a state that grows, along its second axis, the one before the first position.
+        - `x`: the inputs of the layer, `[time, width]`.
+        - `before`: the state before each position, with time as the first axis. For a state that grows with the
+          sequence: the state before the first position.
         """
         return None
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One position: `x` `[batch, width]` to the output `[batch, width]` and the new state."""
+        """Reads one position: maps `x` `[batch, width]` to the output `[batch, width]` and the new state."""
         output, state = self(x.unsqueeze(1), state)
         return output.squeeze(1), state
 
 
 @dataclass(frozen=True)
 class MixerSpec(ABC):
-    """The named switches of a mixer; their defaults are the paper's layer.
+    """The switches of a mixer, by name. The defaults give the paper's layer.
 
-    `feed_forward`: where the block's feed-forward part has its LayerNorm ("pre", "post"), or "none" for no such part.
-    `final_norm`: one more LayerNorm before the readout. `residual`: the mixer adds to its input, so that the
-    embedding must be as wide as the layers. `constant_memory`: the state does not grow with the sequence.
-    `packs`: the layer takes sequences of unequal lengths one behind the other, so that no work is done on padding.
-    `same_start`: all layers start from the weights of the first.
+    - `feed_forward`: where the feed-forward part has its LayerNorm ("pre", "post"), or "none" for no such part.
+    - `final_norm`: whether there is another LayerNorm before the readout.
+    - `residual`: whether the mixer adds its input to its output. The embedding must then be as wide as the layers.
+    - `constant_memory`: whether the size of the state is independent of the length of the sequence.
+    - `packs`: whether the layer accepts concatenated sequences of unequal lengths, which avoids work on padding.
+    - `same_start`: whether all layers start with the weights of the first.
     """
 
     feed_forward: ClassVar[Literal["pre", "post", "none"]] = "pre"
@@ -76,20 +80,20 @@ class MixerSpec(ABC):
 
     @abstractmethod
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
-        """A fresh layer; its weights are drawn from torch's current generator."""
+        """Builds a new layer. Its weights are drawn from the global random generator of PyTorch."""
 
     def depth(self, layers: int) -> int:
-        """How many layers the model really gets when `layers` are asked for."""
+        """The number of layers of the model when `layers` are requested."""
         return layers
 
 
-def flat(squashed: Tensor) -> Tensor:
-    """The share of values in (-1, 1) beyond 0.99, `[batch]` of `[batch, ...]`."""
-    return (squashed.abs() > 0.99).flatten(1).float().mean(1)
+def saturated_share(activations: Tensor) -> Tensor:
+    """The share of values with absolute value above 0.99, `[batch]`. `activations`: tanh values, `[batch, ...]`."""
+    return (activations.abs() > 0.99).flatten(1).float().mean(1)
 
 
 def head_width(width: int, heads: int) -> int:
-    """Width of one head; a `UserError` where the heads do not divide the width."""
+    """The width of one head. Raises `UserError` if `heads` does not divide `width`."""
     if heads < 1 or width % heads:
         divisors = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
         raise UserError(f"{heads} heads do not divide a width of {width}; choose from: {divisors}")

@@ -7,24 +7,24 @@ from torch import Tensor, nn
 
 from fwplab.mixers._fast_weight import FastWeightMixer, Projected
 from fwplab.mixers._start import Start
-from fwplab.mixers.mixer import State, flat
+from fwplab.mixers.mixer import State, saturated_share
 from fwplab.ops import Scan, recurrent_delta
 from fwplab.ops.recurrent_delta import with_feedback
 
 
 @dataclass(frozen=True)
 class RecurrentDelta(Start):
-    """The delta rule whose query, key, value and write strength see the last output (arXiv 2310.16076).
+    """The delta rule with feedback of the last output to query, key, value and write rate (arXiv 2310.16076).
 
-    The recurrent weights start as `N(0, 1/d)`, d the width of a head, times `feedback_scale`. The feedback moves the
-    logit of a rate by up to the sum of `|r_b|`, so that low rates stay low only where it starts small.
+    The recurrent weights are drawn from `N(0, 1/d)` and multiplied by `feedback_scale`; d is the width of a head. The
+    feedback moves the logit of a rate by up to the sum of `|r_b|`. Low rates thus stay low only if it starts small.
     """
 
     packs = True
     feedback_scale: float = 1.0
 
     def build(self, input_width: int, width: int, heads: int) -> FastWeightMixer:
-        """The layer `x + OutLinear(recurrent_delta(SlowNet(LayerNorm(x))))`."""
+        """Builds `x + OutLinear(recurrent_delta(SlowNet(LayerNorm(x))))`."""
         return _Layer(self, width, heads)
 
 
@@ -40,7 +40,7 @@ class _Layer(FastWeightMixer):
         self.recurrent_beta = nn.Parameter(torch.randn(heads, d) * scale)
 
     def project(self, x: Tensor) -> Projected:
-        """SlowNet in one product; nothing comes between it and the rule, which reads the parts where they lie."""
+        """Applies SlowNet in one product. The parts are views, which the rule reads in place."""
         d = self.head_width
         query, key, value, beta = self.slow_net(x).unflatten(-1, (self.heads, -1)).split([d, d, d, 1], dim=-1)
         return Projected(query, key, value, (self.biased(beta.squeeze(-1)),))
@@ -56,11 +56,11 @@ class _Layer(FastWeightMixer):
 
     @property
     def recurrent(self) -> tuple[Tensor, ...]:
-        """The weights of the feedback to query, key, value and write strength."""
+        """The recurrent weights of query, key, value and write rate."""
         return self.recurrent_query, self.recurrent_key, self.recurrent_value, self.recurrent_beta
 
     def saturation(self, state: State) -> Tensor:
-        return flat(state[-1].tanh())
+        return saturated_share(state[-1].tanh())
 
     def initial_state(self, batch: int) -> State:
         return (*super().initial_state(batch), self.slow_net.weight.new_zeros(batch, self.heads, self.head_width))

@@ -1,4 +1,4 @@
-"""Softmax attention in the frame of the fast-weight layers (pre-LayerNorm)."""
+"""Softmax attention with the projections of the fast-weight layers (pre-LayerNorm)."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
 class SoftmaxAttention(MixerSpec):
     """`x + OutLinear(attention(SlowNet(LayerNorm(x))))`, scale `1/sqrt(d)`, no biases, no position encoding.
 
-    The second softmax baseline of the code published with arXiv 2310.16076. Its state, all keys and values so far,
-    grows with the sequence.
+    This is the second softmax baseline of the code published with arXiv 2310.16076. The state consists of all keys and
+    values so far and grows with the sequence.
     """
 
     constant_memory = False
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
-        """The layer; SlowNet's output is split `[query | key | value]` a head."""
+        """Builds the layer. SlowNet's output for each head is `[query | key | value]`."""
         return _Layer(width, heads)
 
 
@@ -38,7 +38,7 @@ class CausalAttention(Mixer):
         self.out_linear = nn.Linear(width, width, bias=biased)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """`softmax(q k^T / sqrt(d)) v` over the past and present; heads merged in the output."""
+        """`softmax(q k^T / sqrt(d)) v` over the past and the present. The heads are merged in the output."""
         past = state[0].shape[1] if state else 0
         if state:
             key, value = torch.cat([state[0], key], dim=1), torch.cat([state[1], value], dim=1)
@@ -47,11 +47,11 @@ class CausalAttention(Mixer):
             mask = None if past == 0 else _visible(key, past)
             fused = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0)
             return fused.transpose(1, 2).flatten(-2), (key, value)
-        # Written out for populations: the fused form has no batching rule, so that they would be looped.
+        # For populations (vmap): the fused form has no batching rule, so that vmap would loop over the members.
         return torch.einsum("bhts,bshd->bthd", self._rows(query, key, past), value).flatten(-2), (key, value)
 
     def _rows(self, query: Tensor, key: Tensor, past: int) -> Tensor:
-        """How much each new position attends to each of all, `[batch, heads, new, all]`."""
+        """The attention weights of the new positions over all positions, `[batch, heads, new, all]`."""
         scores = torch.einsum("bthd,bshd->bhts", query * self.head_width**-0.5, key)
         return scores.masked_fill(~_visible(key, past), -torch.inf).softmax(-1)
 
@@ -60,19 +60,19 @@ class CausalAttention(Mixer):
         """Query, key and value, `[batch, time, heads, d]` each, from the layer's input."""
 
     def view(self, x: Tensor, before: State) -> Attention:
-        """Where each position attends."""
+        """The attention weights of every position."""
         query, key, _ = self.project(x.unsqueeze(0))
         past = before[0]
         return Attention(self._rows(query, torch.cat([past, key], dim=1), past.shape[1]).squeeze(0))
 
     def initial_state(self, batch: int) -> State:
-        """No keys, no values."""
+        """Empty keys and values."""
         none = self.out_linear.weight.new_zeros(batch, 0, self.heads, self.head_width)
         return none, none
 
 
 def _visible(key: Tensor, past: int) -> Tensor:
-    """What each new position sees, `[new, all]`: itself and all before it."""
+    """The causal mask `[new, all]`: each new position sees itself and all earlier positions."""
     positions = torch.arange(key.shape[1], device=key.device)
     return positions <= positions[past:].unsqueeze(-1)
 

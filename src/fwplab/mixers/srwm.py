@@ -17,7 +17,7 @@ BLOCKS = ("W_y", "W_q", "W_k", "w_b")
 
 @dataclass(frozen=True)
 class SRWM(Start):
-    """A weight matrix that rewrites itself, its start learned (arXiv 2310.16076, 2202.05780).
+    """A weight matrix that modifies itself, with a trained initial value (arXiv 2310.16076, 2202.05780).
 
     Initial values: `W_y ~ N(0, value_scale^2 / d)`, `W_k ~ N(0, 1/d)`, `W_q ~ N(0, query_scale^2 / d)`,
     `w_b ~ N(rate_bias, rate_scale^2 / d)`. `rate_bias` is the mean of weights, so that the rates' logits start with
@@ -42,7 +42,7 @@ class SRWM(Start):
             raise UserError("time_scales needs rates with a bias: choose input_softmax=true with it")
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
-        """The layer; its state are the four blocks of every head."""
+        """Builds the layer. Its state is the four blocks of every head."""
         return _Layer(self, width, heads)
 
 

@@ -12,8 +12,8 @@ from fwplab.mixers.softmax_attention import CausalAttention
 class Transformer(MixerSpec):
     """`LayerNorm(x + attention(x))`, as in `nn.TransformerEncoderLayer`; no position encoding (arXiv 2310.16076).
 
-    The model ends with one more LayerNorm. The state, all keys and values so far, grows with the sequence.
-    `same_start`, a quirk of `nn.TransformerEncoder`: its layers are copies of one, so that all start alike.
+    The model ends with another LayerNorm. The state consists of all keys and values so far and grows with the sequence.
+    `same_start`: whether all layers start with equal weights, as in `nn.TransformerEncoder`, which copies one layer.
     """
 
     feed_forward = "post"
@@ -22,7 +22,7 @@ class Transformer(MixerSpec):
     same_start: bool = True
 
     def build(self, input_width: int, width: int, heads: int) -> CausalAttention:
-        """Multi-head attention with biases, initialised as `nn.MultiheadAttention`."""
+        """Builds multi-head attention with biases, initialised like `nn.MultiheadAttention`."""
         return _Layer(width, heads)
 
 

@@ -1,1 +1,1 @@
-"""Layers and languages of other packages: whether they keep their promises, and which code they are."""
+"""Layers and languages of other packages: checks of their requirements, and fingerprints of their code."""

@@ -1,4 +1,7 @@
-"""The code of layers and languages from outside this package: part of a run's name, for changed code is another run."""
+"""Fingerprints of the code of layers and languages from other packages.
+
+The fingerprint is part of a run's key: a run with changed code is a different run.
+"""
 
 import hashlib
 import sys
@@ -9,11 +12,13 @@ from types import ModuleType
 OWN = __name__.partition(".")[0]
 
 
-@cache  # what a process has imported does not change under it
+@cache  # imported modules do not change while the process runs
 def fingerprint(*classes: type) -> str | None:
-    """Sixteen hexadecimal digits of the files in which these classes are defined, and of what those import of their
-    own package, from file to file; None where all are this package's own, whose changes
-    `fwplab.training.run.FORMAT` counts."""
+    """The first 16 hexadecimal digits of a hash of the code of these classes.
+
+    It covers the files that define the classes and, recursively, the modules of the same package that they import.
+    None if all classes belong to fwplab itself: `fwplab.training.run.FORMAT` is the version of that code.
+    """
     files: dict[str, Path] = {}
     waiting = [name for name in (one.__module__ for one in classes) if _root(name) != OWN]
     while waiting:
