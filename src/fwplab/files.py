@@ -22,7 +22,7 @@ def home() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"FWPLAB_HOME is no folder that can be written: {folder} ({error.strerror})") from error
+        raise UserError(f"FWPLAB_HOME is not a writable folder: {folder} ({error.strerror})") from error
     return folder
 
 

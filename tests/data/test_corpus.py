@@ -126,7 +126,7 @@ def test_other_publishers_name_the_classes_otherwise(tmp_path):
     result = audit(tmp_path, load_language("counter_2"))
     assert result.ok
     assert result.renamed == {"a": "c"}
-    assert "label classes have other names: a is written c" in result.lines()
+    assert "label classes have other names in the corpus: a is called c" in result.lines()
     assert datasets(read(tmp_path), load_language("counter_2"))["train"].labels[0].tolist() == [0, 0, 0, 1, 1, 2]
 
 
@@ -220,7 +220,7 @@ def test_a_file_without_its_counterpart_is_named(tmp_path):
     assert result.ok
     assert result.words == 1
     assert result.orphans == ("val_tgt_bin2.txt", "val_src_bin3.txt")
-    assert "val_tgt_bin2.txt: no counterpart, left out" in result.lines()
+    assert "val_tgt_bin2.txt: ignored, the other file of the pair is missing" in result.lines()
 
 
 def test_wrong_corpora_are_not_trained_on(tmp_path):
@@ -250,11 +250,11 @@ def test_folders_that_hold_no_corpus_are_refused_in_one_line(tmp_path, files, me
 
 
 def test_a_missing_folder_and_unreadable_files_are_refused(tmp_path):
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         read(tmp_path / "nowhere")
     put(tmp_path, train_tgt__txt="01\n")
     (tmp_path / "train_src.txt").write_bytes(b"a\xffa\n")
-    with pytest.raises(UserError, match=r"train_src\.txt is no UTF-8 text: byte 1"):
+    with pytest.raises(UserError, match=r"train_src\.txt is not UTF-8 text: byte 1"):
         read(tmp_path)
     (tmp_path / "train_src.txt").unlink()
     (tmp_path / "train_src.txt").mkdir()
@@ -272,7 +272,7 @@ def test_writing_refuses_unknown_formats_and_full_folders(tmp_path):
             write(corpus, folder, "irie")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     part = replace(corpus.parts["train"], strings=("01",), targets=(("even", "odd"),))
-    with pytest.raises(UserError, match="labels of one size"):
+    with pytest.raises(UserError, match="labels of equal length"):
         write(Corpus("irie", {"train": part}), tmp_path / "corpus", "bhattamishra")
 
 

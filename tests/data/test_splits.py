@@ -249,5 +249,5 @@ def test_strings_and_targets_that_do_not_fit_are_refused(strings, targets, messa
 
 
 def test_a_string_without_labels_is_refused():
-    with pytest.raises(UserError, match="position 3 continues no word"):
+    with pytest.raises(UserError, match="no word continues with symbol 'a' at position 3,"):
         encode(load_language("counter_2"), ["ab", "aba"])

@@ -150,7 +150,7 @@ def test_other_databases_and_schemas_are_refused(home: Path) -> None:
 def test_a_home_that_is_a_file_is_a_user_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.parent.joinpath("file").write_text("")
     monkeypatch.setenv("FWPLAB_HOME", str(home.parent / "file"))
-    with pytest.raises(UserError, match="FWPLAB_HOME is no folder"):
+    with pytest.raises(UserError, match="FWPLAB_HOME is not a writable folder"):
         Store()
 
 

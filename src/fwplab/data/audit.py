@@ -86,9 +86,9 @@ class Audit:
                 f"lengths {counts.shortest}-{counts.longest}, {part.non_members} non-members"
             )
         if self.renamed:
-            names = ", ".join(f"{ours} is written {theirs}" for ours, theirs in self.renamed.items())
-            lines.append(f"label classes have other names: {names}")
-        lines += [f"{name}: no counterpart, left out" for name in self.orphans]
+            names = ", ".join(f"{ours} is called {theirs}" for ours, theirs in self.renamed.items())
+            lines.append(f"label classes have other names in the corpus: {names}")
+        lines += [f"{name}: ignored, the other file of the pair is missing" for name in self.orphans]
         if self.first_wrong is not None:
             lines.append(f"first wrong line: {self.first_wrong}")
         return lines

@@ -116,7 +116,7 @@ def read(folder: Path, language: Language | None = None) -> Corpus:
         else:
             orphans.extend(path.name for path in sides.values())
     if not parts:
-        raise UserError(f"{folder} has no source with its target, only {', '.join(orphans)}")
+        raise UserError(f"{folder} has no pair of source and target files, only {', '.join(orphans)}")
     return Corpus(format, parts, tuple(orphans))
 
 
@@ -132,7 +132,7 @@ def write(corpus: Corpus, folder: Path, format: str) -> None:
         raise UserError(f"{folder} exists already; choose a new folder or an empty one")
     widths = {len(label) for part in corpus.parts.values() for target in part.targets for label in target}
     if not kind.separator and len(widths) > 1:
-        raise UserError(f"format {format!r} needs labels of one size; choose from: irie")
+        raise UserError(f"format {format!r} needs labels of equal length; choose from: irie")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         whole = Path(scratch) / folder.name
@@ -152,7 +152,7 @@ def _format(name: str) -> Format:
 def _files(folder: Path) -> tuple[str, dict[str, dict[str, Path]]]:
     """The format of a folder, and its files by part and side."""
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; choose one with train_src.txt or train_50.src in it")
+        raise UserError(f"{folder} is not a folder; choose one with train_src.txt or train_50.src in it")
     found: dict[str, dict[str, dict[str, Path]]] = {}
     for path in sorted(folder.iterdir()):
         for format, kind in FORMATS.items():
@@ -191,7 +191,7 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path.name} is no UTF-8 text: byte {error.start} cannot be read") from error
+        raise UserError(f"{path.name} is not UTF-8 text: byte {error.start} cannot be read") from error
     except OSError as error:
         raise UserError(f"{path.name} cannot be read: {error.strerror}") from error
     lines = text.replace("\r\n", "\n").split("\n")

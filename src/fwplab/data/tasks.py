@@ -30,8 +30,8 @@ class Recognition(Language):
     model can be compared at every position.
 
     >>> from fwplab.languages import load_language
-    >>> asked = Recognition(load_language("dyck_1"))
-    >>> asked.labels("(())"), asked.targets("(())"), asked.targets("((")
+    >>> dyck = Recognition(load_language("dyck_1"))
+    >>> dyck.labels("(())"), dyck.targets("(())"), dyck.targets("((")
     (['0', '0', '0', '1'], ['1'], ['0'])
     """
 

@@ -98,7 +98,8 @@ class Language(ABC):
             if label is None:
                 allowed = " ".join(sorted(self.following(before)))
                 raise UserError(
-                    f"{self.name}: symbol {symbol!r} at position {position} continues no word, choose from: {allowed}"
+                    f"{self.name}: no word continues with symbol {symbol!r} at position {position}, "
+                    f"choose from: {allowed}"
                 )
             labels.append(label)
         return labels

@@ -14,11 +14,11 @@ from fwplab.ops import Scan, delta
 
 @dataclass(frozen=True)
 class DeltaNet(Start):
-    """The delta rule with `elu + 1`, then query and key divided by their sum, and `beta = sigmoid(.)`.
+    """The delta rule. Query and key are `elu + 1`, divided by their sum, and the rate is `beta = sigmoid(.)`.
 
-    `0 < 1 - beta |k|^2 < 1`: no transition has a negative eigenvalue, so that parity is out of reach by construction
-    (arXiv 2310.16076). A write also erases: of what W holds along its key, `1 - beta |k|^2` stays. A layer that counts
-    needs rates near 0, and starts there by `rate_bias` and `value_scale`.
+    Because `0 < 1 - beta |k|^2 < 1`, no transition has a negative eigenvalue, and the layer cannot compute parity
+    (arXiv 2310.16076). A write also erases: the part of W along its key is multiplied by `1 - beta |k|^2`. A layer that
+    counts needs rates near 0. With `rate_bias` and `value_scale` it can start there.
     """
 
     packs = True

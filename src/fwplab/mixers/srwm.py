@@ -20,13 +20,15 @@ class SRWM(Start):
     """A weight matrix that modifies itself, with a trained initial value (arXiv 2310.16076, 2202.05780).
 
     Initial values: `W_y ~ N(0, value_scale^2 / d)`, `W_k ~ N(0, 1/d)`, `W_q ~ N(0, query_scale^2 / d)`,
-    `w_b ~ N(rate_bias, rate_scale^2 / d)`. `rate_bias` is the mean of weights, so that the rates' logits start with
-    `rate_bias` times the sum of the input, of either sign for a raw input. With `input_softmax`, as in the layer of
-    arXiv 2202.05780, equation 5, a head's input is its softmax, whose sum is 1: then it is a bias. `time_scales` lowers
-    it head by head and needs that too.
+    `w_b ~ N(rate_bias, rate_scale^2 / d)`. `rate_bias` is the mean of weights. The logits of the rates therefore start
+    near `rate_bias` times the sum of the input, which can have either sign. With `input_softmax` the input of a head is
+    its softmax (arXiv 2202.05780, equation 5). Its sum is 1, so that `rate_bias` is then a bias. `time_scales` lowers
+    this bias head by head and needs `input_softmax`.
 
-    Two quirks of the published layer are switches: `normalised_input=False`, the rule reads the raw `x` without a
-    LayerNorm; `normalised_residual=True`, the layer returns `LayerNorm(x) + OutLinear(y)` instead of adding to `x`.
+    Two peculiarities of the published layer are switches:
+
+    - `normalised_input`: false if the rule reads the raw `x` without a LayerNorm, as published.
+    - `normalised_residual`: true if the layer returns `LayerNorm(x) + OutLinear(y)`, as published, not `x + ...`.
     """
 
     packs = True
