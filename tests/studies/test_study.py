@@ -148,7 +148,7 @@ def test_a_row_of_several_seeds_names_the_search_behind_its_recipe(capsys: pytes
     assert fact["found_by"] == own.found_by.summary("dyck_1")
     assert from_dict(History, fact["history"]) == own.found_by
     assert command(["study", "show", "robustness", "--searches", "--languages", "parity", "--mixers", "srwm"]) == 2
-    assert "no recipe stands behind these rows" in capsys.readouterr().err
+    assert "these rows of robustness have no recipes" in capsys.readouterr().err
 
 
 def test_another_mixer_stands_beside_the_papers_by_the_common_recipe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,7 +173,7 @@ class Mechanism(Study):
         return [f"{cell.mixer}{solved}", *self.texts(cell)]
 
 
-def cell_of_checkpoint(checkpoint: Checkpoint, values: Values) -> MechanismRow:
+def row_of_checkpoint(checkpoint: Checkpoint, values: Values) -> MechanismRow:
     """What a probe found in one checkpoint."""
     run, spreads = checkpoint.run, {which: spread([value]) for which, value in values.items()}
     return MechanismRow(run.mixer_name, run.language, checkpoint.rule, 1, None, spreads)
