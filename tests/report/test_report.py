@@ -89,7 +89,7 @@ def test_a_row_counts_what_the_records_say() -> None:
     assert (cell.solved, cell.seeds, cell.diverged) == (2, 3, 0)
     assert cell.bin0 == (1.0, 12 / 60, 1.0)
     assert cell.chance_bin0 == 0.02
-    assert (cell.steps, cell.looks) == ((250, 250, 250), (5, 5, 5))
+    assert (cell.steps, cell.evaluations) == ((250, 250, 250), (5, 5, 5))
     low, high = cell.interval
     assert 0 < low < 2 / 3 < high < 1
     halves = [replace(RECORDS[2], members=RECORDS[2].members[:1]), replace(RECORDS[2], members=RECORDS[2].members[1:])]
