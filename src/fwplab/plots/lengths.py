@@ -67,11 +67,11 @@ def _draw_seeds(axes: Axes, places: list[float], counts: list[list[tuple[int, in
     means = []
     for place, seeds in zip(places, counts, strict=True):
         # A member without a checkpoint counts as all wrong, on as many strings as the other members.
-        asked = max(strings for _, strings in seeds) or 1
+        given = max(strings for _, strings in seeds) or 1
         right = [correct for correct, _ in seeds]
-        low, high = seeds_interval(right, [asked] * len(seeds))
+        low, high = seeds_interval(right, [given] * len(seeds))
         axes.vlines(place, 100 * low, 100 * high, color=style.colour, linewidth=1)
-        shares = [100 * correct / asked for correct in right]
+        shares = [100 * correct / given for correct in right]
         axes.plot([place] * len(seeds), shares, ".", color=style.colour, markersize=3.5, clip_on=False)
         means.append(statistics.fmean(shares))
     axes.plot(places, means, color=style.colour, linewidth=0.8, alpha=0.6)

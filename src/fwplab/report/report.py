@@ -88,26 +88,27 @@ def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:
     return [
         Drawing(
             "Solved seeds",
-            "Seeds whose selected checkpoint labels every string of Bin0 and Bin1 right at every position.",
+            "Seeds whose selected checkpoint labels all strings of Bin0 and Bin1 right at every position.",
             to_svg(solve_rate_heatmap(rows)),
         ),
         Drawing(
             "Accuracy by length",
-            f"Further test strings, under the {rule} rule{_repeated(records)}. A dot is a seed, the marker their "
-            "mean, the bar its 95 % interval for new seeds like these (one seed alone: for new strings only). The "
-            "dotted line is the better of two guesses, the shade marks the lengths of training.",
+            f"Accuracy on test strings, under the {rule} rule{_repeated(records)}. A dot is a seed. A marker is the "
+            "mean of the seeds, with the 95 % confidence interval for new seeds like these (with one seed: for new "
+            "strings). The dotted line is the better of two guesses. Lengths of training are shaded.",
             to_svg(accuracy_by_length(records, rule)),
         ),
         Drawing(
             "Learning curves",
-            "A line is a seed: Bin0 solid, Bin1 dashed. A marker shows where a seed ended, a cross where it diverged.",
+            "Each seed has a solid line for Bin0 and a dashed line for Bin1. A marker shows where its training ended, "
+            "a cross where it diverged.",
             to_svg(learning_curves(records)),
         ),
         Drawing(
             "Steps to solve",
-            "The share of seeds that have not solved their language yet (Kaplan-Meier): a line falls where a check "
-            "finds Bin0 and Bin1 at 100 % for the first time. A tick: seeds that ended unsolved; a "
-            "cross: one that diverged, and never will. Lines stand a little apart so that none hides another.",
+            "The share of seeds that have not solved their language (Kaplan-Meier). A seed solves it at its first "
+            "check with Bin0 and Bin1 at 100 %. A tick shows where seeds ended unsolved, a cross where a seed "
+            "diverged. The lines are shifted a little, so that none hides another.",
             to_svg(steps_to_solve(records)),
         ),
     ]
