@@ -109,7 +109,7 @@ def _text(found: Extraction, checkpoint: Checkpoint, written: list[str]) -> Grou
     lines = [
         f"{run.mixer_name} on {run.language}, seed {checkpoint.seed}, {checkpoint.rule} rule, by {found.method}:",
         verdict(found),
-        f"{found.queries:,} words asked; held-out words on which the machine says the same where something is asked:",
+        f"{found.queries:,} words queried; held-out words whose labels the machine gives at every asked position:",
     ]
     if found.kept is not None:
         lines.insert(2, describe_kept(found.kept))
