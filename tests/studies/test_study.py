@@ -137,8 +137,8 @@ def test_a_row_of_several_seeds_names_the_search_behind_its_recipe(capsys: pytes
     part = ["irie2023", "--own", "--languages", "dyck_1", "--mixers", "srwm", "--seeds", "3"]
     assert command(["study", "show", *part]) == 0
     assert (
-        "Recipes of what did not come out, or not in every seed (--searches tells more):\n- srwm on dyck_1: search"
-        in capsys.readouterr().out
+        "Recipes of claims that were not reproduced in every seed (--searches prints the details):\n"
+        "- srwm on dyck_1: search" in capsys.readouterr().out
     )
     assert command(["study", "show", *part, "--searches"]) == 0
     shown = " ".join(capsys.readouterr().out.split())

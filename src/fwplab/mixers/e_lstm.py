@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.mixers._start import check_time_scales, memory_lengths
-from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat
+from fwplab.mixers.mixer import Mixer, MixerSpec, State, saturated_share
 from fwplab.ops import elementwise
 
 
@@ -67,7 +67,7 @@ class _Layer(Mixer):
         return cell * gate, (scan.state,)
 
     def saturation(self, state: State) -> Tensor:
-        return flat(state[0])  # a mean of values that went through tanh
+        return saturated_share(state[0])  # a mean of values that went through tanh
 
     def initial_state(self, batch: int) -> State:
         return (self.bias_z.new_zeros(batch, 1, self.width),)

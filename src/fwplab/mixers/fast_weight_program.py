@@ -11,7 +11,7 @@ from fwplab.errors import UserError
 from fwplab.mixers._fast_weight import FastWeightMixer, Projected
 from fwplab.mixers._start import Start
 from fwplab.mixers._view import Writes, rewrites
-from fwplab.mixers.mixer import Mixer, State, flat, head_width
+from fwplab.mixers.mixer import Mixer, State, head_width, saturated_share
 from fwplab.ops import Scan, delta, linear, recurrent_delta, srwm
 from fwplab.ops.recurrent_delta import with_feedback
 from fwplab.ops.variation import CHOICES, PARTS, Variation
@@ -153,7 +153,7 @@ class _Fast(FastWeightMixer):
         return (*matrices, rate.squeeze(-1))
 
     def saturation(self, state: State) -> Tensor | None:
-        return flat(state[1].tanh()) if self.spec.feedback == "tanh" and self.spec.fed else None
+        return saturated_share(state[1].tanh()) if self.spec.feedback == "tanh" and self.spec.fed else None
 
     def initial_state(self, batch: int) -> State:
         state = super().initial_state(batch)

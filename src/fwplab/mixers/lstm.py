@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fwplab.mixers._start import check_time_scales, memory_lengths
-from fwplab.mixers.mixer import Mixer, MixerSpec, State, flat
+from fwplab.mixers.mixer import Mixer, MixerSpec, State, saturated_share
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Layer(Mixer):
         return output, (hidden.squeeze(0), cell.squeeze(0))
 
     def saturation(self, state: State) -> Tensor:
-        return flat(state[1].tanh())
+        return saturated_share(state[1].tanh())
 
     def initial_state(self, batch: int) -> State:
         zeros = next(self.cell.parameters()).new_zeros(batch, self.cell.hidden_size)

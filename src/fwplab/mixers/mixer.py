@@ -39,7 +39,7 @@ class Mixer(nn.Module, ABC):
         return dict(zip(names, state, strict=True))
 
     def saturation(self, state: State) -> Tensor | None:
-        """The share of units whose `tanh` is flat in this state, beyond 0.99, `[batch]`; None without such units."""
+        """The share of units with |tanh| above 0.99 in this state, `[batch]`; None for a mixer without such units."""
         return None
 
     def view(self, x: Tensor, before: State) -> View | None:
@@ -83,9 +83,12 @@ class MixerSpec(ABC):
         return layers
 
 
-def flat(squashed: Tensor) -> Tensor:
-    """The share of values in (-1, 1) beyond 0.99, `[batch]` of `[batch, ...]`."""
-    return (squashed.abs() > 0.99).flatten(1).float().mean(1)
+def saturated_share(values: Tensor) -> Tensor:
+    """The share of values with an absolute value above 0.99, `[batch]`.
+
+    values: outputs of `tanh`, `[batch, ...]`.
+    """
+    return (values.abs() > 0.99).flatten(1).float().mean(1)
 
 
 def head_width(width: int, heads: int) -> int:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fwplab.mixers._fast_weight import FastWeightMixer, Projected
 from fwplab.mixers._start import Start
-from fwplab.mixers.mixer import State, flat
+from fwplab.mixers.mixer import State, saturated_share
 from fwplab.ops import Scan, recurrent_delta
 from fwplab.ops.recurrent_delta import with_feedback
 
@@ -60,7 +60,7 @@ class _Layer(FastWeightMixer):
         return self.recurrent_query, self.recurrent_key, self.recurrent_value, self.recurrent_beta
 
     def saturation(self, state: State) -> Tensor:
-        return flat(state[-1].tanh())
+        return saturated_share(state[-1].tanh())
 
     def initial_state(self, batch: int) -> State:
         return (*super().initial_state(batch), self.slow_net.weight.new_zeros(batch, self.heads, self.head_width))
