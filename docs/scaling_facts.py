@@ -95,12 +95,12 @@ def main() -> None:
     srwm = of(found, "srwm")
     over = [s for s in srwm if any(math.isnan(s.at(length, "norm") or 0) for length in s.lengths)]
     print("SRWM overflows at some length:", share(over, srwm))
-    flat = [s.at(LONGEST, "saturation") or 0 for s in of(found, "e-lstm") if s.always]
-    print(f"e-LSTM always right, flat: {min(flat):.0%} to {max(flat):.0%}")
+    saturation = [s.at(LONGEST, "saturation") or 0 for s in of(found, "e-lstm") if s.always]
+    print(f"e-LSTM always right, saturated: {min(saturation):.0%} to {max(saturation):.0%}")
     for mixer, more in (("e-lstm", True), ("lstm", False)):
         group = [s for s in of(found, mixer) if not s.always]
         moved = [s for s in group if (s.ratio("saturation") > 1) == more and s.ratio("saturation") != 1]
-        print(f"{mixer} failing, flat units become {'more' if more else 'fewer'}:", share(moved, group))
+        print(f"{mixer} failing, saturated units become {'more' if more else 'fewer'}:", share(moved, group))
     for length in (5_000, LONGEST):
         half = load_language("counter_2").lengths(length - 16, length)[-1] // 2
         errors = [s.at(length, "first_error") or 0 for s in of(found, "e-lstm") if s.language == "counter_2"]

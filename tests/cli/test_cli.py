@@ -153,7 +153,7 @@ WRONG = {
     ),
     "no evaluated lengths": (["evaluate", "parity/srwm", "--lengths"], "at least one"),
     "rate": (["train", "--language", "parity", "--mixer", "srwm", "--learning-rate", "-1"], "must be positive"),
-    "checkpoint": (["evaluate", "nowhere.safetensors"], "'nowhere.safetensors' is no checkpoint's file"),
+    "checkpoint": (["evaluate", "nowhere.safetensors"], "no checkpoint 'nowhere.safetensors': give a checkpoint file"),
     "study": (["reproduce", "irie2024"], "irie2023"),
     "no records": (["report", "--quick"], "fwplab study run irie2023 --quick"),
     "no corpus": (["corpus", "audit", "nowhere", "--language", "parity"], "nowhere"),

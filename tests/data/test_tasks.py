@@ -222,7 +222,7 @@ def test_a_model_is_trained_to_recognise_evaluated_and_extracted(capsys, monkeyp
     assert found["language"] == "dyck_1"
     assert [run["task"] for run in answer(capsys, "runs", "--json")] == ["recognition"]
     assert run(["probe", checkpoint, "probing"]) == 2
-    assert "is of the task recognition" in capsys.readouterr().err
+    assert "has the task recognition" in capsys.readouterr().err
 
 
 def test_a_corpus_of_recognition_is_written_audited_imported_and_trained_on(capsys, monkeypatch, tmp_path):

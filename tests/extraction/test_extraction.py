@@ -203,7 +203,7 @@ def test_the_machines_of_trained_models_are_found(capsys: pytest.CaptureFixture[
         (["parity/srwm", "--depth", "0"], "positive whole numbers"),
         (["parity/srwm", "--seed", "-1"], "not negative"),
         (["parity/srwm", "--lengths", "0"], "lengths are positive"),
-        (["x" * 5_000], "is no checkpoint's file"),
+        (["x" * 5_000], "give a checkpoint file, the key of a run"),
         (["parity/transformer", "--method", "states"], "choose from: lstar, kv"),
         (["pyproject.toml"], "is no fwplab checkpoint"),
     ],

@@ -118,21 +118,21 @@ def test_scaling_draws_the_mean_in_its_interval_and_the_state_below() -> None:
     right = {100: (100, 100), 1_000: (100, 40), 10_000: (10, 0)}
     lstm = Run("parity", MIXERS.load("lstm")(), (0, 1), (3e-3,))
     cells = Scaling().rows([reaching(lstm, right, norm=(20, 40), saturation=(0.4, 0.6))])
-    accuracy, norm, flat = scaling_curves(cells).axes
-    (guess, line), (norms,), (flats,) = ([x for x in a.lines if len(x.get_xdata()) > 1] for a in (accuracy, norm, flat))
+    accuracy, norm, saturation = panels = scaling_curves(cells).axes
+    (guess, line), (norms,), (shares,) = ([x for x in axes.lines if len(x.get_xdata()) > 1] for axes in panels)
     assert list(guess.get_ydata()) == [25, 25, 25]
     assert list(line.get_ydata()) == [100, 70, 5]
-    bars = [[tuple(bar[:, 1]) for bar in axes.collections[0].get_segments()] for axes in (accuracy, norm, flat)]
+    bars = [[tuple(bar[:, 1]) for bar in axes.collections[0].get_segments()] for axes in (accuracy, norm, saturation)]
     intervals = [seeds_interval(each, [100, 100]) for each in right.values()]
     assert bars == [[pytest.approx((100 * low, 100 * high)) for low, high in intervals], [(20, 40)] * 3, [(40, 60)] * 3]
     assert (list(norms.get_xdata()), list(norms.get_ydata())) == ([100, 1_000, 10_000], [30, 30, 30])
-    assert list(flats.get_ydata()) == [50, 50, 50]
-    for axes in (accuracy, norm, flat):
+    assert list(shares.get_ydata()) == [50, 50, 50]
+    for axes in (accuracy, norm, saturation):
         points = [line for line in axes.lines if line.get_marker() == look("lstm").marker]
         assert [point.get_markerfacecolor() == "none" for point in points] == [False, True, True]
 
 
-def test_scaling_has_three_panels_a_language_and_says_where_no_unit_can_be_flat() -> None:
+def test_scaling_has_three_panels_a_language_and_says_where_no_unit_can_be_saturated() -> None:
     runs = [Run(language, MIXERS.load("srwm")(), (0, 1), (3e-3,)) for language in LANGUAGES[:5]]
     cells = Scaling().rows([reaching(run, {100: (100, 0)}, norm=(1, 10**n)) for n, run in enumerate(runs)])
     seen = [axes for axes in scaling_curves(cells).axes if axes.get_visible()]

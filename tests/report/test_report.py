@@ -89,7 +89,7 @@ def test_a_row_counts_what_the_records_say() -> None:
     assert (cell.solved, cell.seeds, cell.diverged) == (2, 3, 0)
     assert cell.bin0 == (1.0, 12 / 60, 1.0)
     assert cell.chance_bin0 == 0.02
-    assert (cell.steps, cell.looks) == ((250, 250, 250), (5, 5, 5))
+    assert (cell.steps, cell.evaluations) == ((250, 250, 250), (5, 5, 5))
     low, high = cell.interval
     assert 0 < low < 2 / 3 < high < 1
     halves = [replace(RECORDS[2], members=RECORDS[2].members[:1]), replace(RECORDS[2], members=RECORDS[2].members[1:])]
@@ -141,12 +141,13 @@ def test_the_page_is_one_file_with_the_rows_numbers(tmp_path: Path) -> None:
 
 
 def test_the_page_names_the_searches_behind_what_did_not_come_out(tmp_path: Path) -> None:
-    assert "Recipes of what did not come out" not in page(tmp_path)
+    assert "Recipes of claims that were not reproduced" not in page(tmp_path)
     tried = (Attempt("wider ones", "2 < 3 seeds"),)
     rows = [replace(each, found_by=History(notes=(f"common to {each.mixer} &c",), tried=tried)) for each in ROWS]
     write_report(RECORDS, rows, tmp_path / "report.html", title="A title", command="x", question="Which?")
     text = (tmp_path / "report.html").read_text()
     assert [each.verdict for each in rows] == ["reproduced", "reproduced", "partly: 2 of 3 seeds"]
+    assert "Recipes of claims that were not reproduced" in text
     (line,) = re.findall(r"<summary>(delta-net on .*?)</summary>", text.split("Specs")[0])
     assert line == 'delta-net on reset_dyck_1: <span class="soft">common: not searched</span>'
     told = re.findall(r'<li class="soft">(.*?)</li>', text)

@@ -244,7 +244,7 @@ def test_the_command_extracts(capsys: pytest.CaptureFixture[str], tmp_path: Path
         (["show", "palindromes"], "unknown self-modifying automaton 'palindromes'"),
         (["run", "a-n-b-n", "abx"], "symbol 'x' is outside the alphabet"),
         (["run", "a-n-b-n", "ab", "--out", "machine.gif"], "choose from: .dot, .json"),
-        (["extract", "nothing/here"], "is no checkpoint's file"),
+        (["extract", "nothing/here"], "give a checkpoint file, the key of a run"),
         (["extract", "delta-product-s3"], "choose a construction of a language"),
         (["extract", "parity/lstm", "--source", "dreams"], "choose from: answers, weights"),
     ],

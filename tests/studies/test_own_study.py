@@ -110,7 +110,7 @@ def test_what_an_own_study_measures_and_draws_is_found_under_its_name(
         assert len({row["units"] for row in rows}) == 1
         assert rows[0]["units"] > 0
     assert command(["study", "show", "hidden_units", "--rule", "strict"]) == 2
-    assert "hidden_units looks at no checkpoint of the strict rule" in capsys.readouterr().err
+    assert "hidden_units measures no checkpoints of the strict rule" in capsys.readouterr().err
     assert command(["plot", "hidden-units", "--out", f"{tmp_path}/figures/"]) == 0
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {"hidden_units-bars.png", "hidden_units-bars.svg"}

@@ -62,13 +62,13 @@ def test_scaling_says_where_it_fails_and_forgets_nothing(tmp_path: Path) -> None
         for seed in run.seeds:
             found = [
                 Measurement("scaling", "paper", length, name, value)
-                for length, (right, flat) in values.items()
+                for length, (right, saturation) in values.items()
                 for name, value in {
                     "strings": 100.0,
                     "correct": right - seed,
                     "norm": 2.0 if seed == 0 else math.nan,
                     "chance": 0.0,
-                    "saturation": flat,
+                    "saturation": saturation,
                     "first_error": 7.0 + 2 * seed,
                 }.items()
             ]

@@ -137,8 +137,8 @@ def test_a_row_of_several_seeds_names_the_search_behind_its_recipe(capsys: pytes
     part = ["irie2023", "--own", "--languages", "dyck_1", "--mixers", "srwm", "--seeds", "3"]
     assert command(["study", "show", *part]) == 0
     assert (
-        "Recipes of what did not come out, or not in every seed (--searches tells more):\n- srwm on dyck_1: search"
-        in capsys.readouterr().out
+        "Recipes of claims that were not reproduced in every seed (--searches prints the details):\n"
+        "- srwm on dyck_1: search" in capsys.readouterr().out
     )
     assert command(["study", "show", *part, "--searches"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -148,7 +148,7 @@ def test_a_row_of_several_seeds_names_the_search_behind_its_recipe(capsys: pytes
     assert fact["found_by"] == own.found_by.summary("dyck_1")
     assert from_dict(History, fact["history"]) == own.found_by
     assert command(["study", "show", "robustness", "--searches", "--languages", "parity", "--mixers", "srwm"]) == 2
-    assert "no recipe stands behind these rows" in capsys.readouterr().err
+    assert "these rows of robustness have no recipes" in capsys.readouterr().err
 
 
 def test_another_mixer_stands_beside_the_papers_by_the_common_recipe(capsys: pytest.CaptureFixture[str]) -> None:

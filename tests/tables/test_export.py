@@ -128,7 +128,7 @@ def test_an_empty_study_is_refused(form: str, tmp_path: Path, capsys: pytest.Cap
     measured("spectrum", 0, {"refused": 1.0})
     for words, named in (
         (["scaling", *CELL, "--rule", "last"], "choose from: paper, strict"),
-        (["spectrum", *CELL], "what it has: fwplab study show spectrum"),
+        (["spectrum", *CELL], "its table: fwplab study show spectrum"),
     ):
         assert command(["study", "export", *words, "--format", form, "--out", str(tmp_path / "none")]) == 2
         assert named in capsys.readouterr().err

@@ -1,7 +1,7 @@
-"""The command line: one command is found by name, carried out, and its end told by an exit code.
+"""The command line: finds a command by name, runs it, and returns an exit code.
 
-This module and what it imports at its top are light, so that signals are handled from the first line on and help does
-not wait for PyTorch; `fwplab.cli.commands` lists the commands.
+This module and its imports at the top load fast. So signals are handled from the start, and `--help` does not wait for
+PyTorch. `fwplab.cli.commands` lists the commands.
 """
 
 import sys
@@ -12,30 +12,34 @@ from fwplab.errors import UserError, WorkError
 
 
 def main() -> None:
-    """Runs the command line of this process and ends it with the exit code."""
+    """Runs the command line of this process, and exits with its exit code."""
     signals.install()
-    streams.guard()
+    streams.install()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Carries out one command line and returns its exit code.
+    """Runs one command line and returns its exit code.
 
-    0: done, or the reader of the output has gone. 1: the work failed, or a command found something wrong. 2: wrong
-    input. 130, 143: interrupted, terminated. All but 0 print one line on standard error, or what a worker said.
+    - 0: success, or the reader of standard output has closed it.
+    - 1: the work failed, or a check found an error.
+    - 2: wrong input.
+    - 130: interrupted. 143: terminated.
+
+    With any code but 0, standard error has one line that says why, or the output of the worker that failed.
     """
     try:
         return _run(arguments)
     except BaseException as error:
         if signals.received() or isinstance(error, KeyboardInterrupt):
-            return signals.say()
+            return signals.report_signal()
         if isinstance(error, streams.OutputError):
-            streams.abandon()
-            return 0 if error.closed else _complain(error, 1)
+            streams.discard_output()
+            return 0 if error.closed else _fail(error, 1)
         if isinstance(error, UserError):
-            return _complain(error, 2)
+            return _fail(error, 2)
         if isinstance(error, WorkError):
-            return _complain(f"{error}; {signals.GOES_ON}" if error.resumable else error, 1)
+            return _fail(f"{error}; {signals.RESUMABLE}" if error.resumable else error, 1)
         raise
 
 
@@ -46,7 +50,7 @@ def _run(arguments: Sequence[str]) -> int:
 
     try:
         command = read_command(arguments)
-        with signals.raised():
+        with signals.as_exceptions():
             code = command()
     except SystemExit as end:  # help has been printed
         if end.code:
@@ -56,6 +60,6 @@ def _run(arguments: Sequence[str]) -> int:
     return code
 
 
-def _complain(what: object, code: int) -> int:
-    print(f"fwplab: {what}", file=sys.stderr)
+def _fail(message: object, code: int) -> int:
+    print(f"fwplab: {message}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""`fwplab bench`: how fast the operators are here, beside what they replace."""
+"""`fwplab bench`: measures the speed of the operators on this machine, and compares it with other implementations."""
 
 import json
 import math
@@ -27,23 +27,28 @@ OPERATORS = tuple(dict.fromkeys(case.operator for case in CASES))
 
 @dataclass(frozen=True)
 class Bench:
-    """Measures every operator, streaming, and the training step, forward and backward, medians, on one thread.
+    """Measures the speed of the operators, of streaming and of the training step on this machine.
 
-    All ratios come from one run in which the forms take turns. A form that fails its check against the float64
-    reference gets no speed, and the exit code is 1. `--quick` takes about a minute; `--only` names operators; `--json`
-    writes every number to a file, and `--show` prints such a file instead of measuring, or the medians of several.
-    `--backend` measures another form of the operators than the fastest one here. `--device cuda` measures the operators
-    and populations on a GPU, beside loops, CUDA graphs, torch.compile, cuDNN's LSTM and flash-linear-attention.
+    Operators and training step: forward and backward, on one thread. The numbers are medians. All forms of an operator
+    are measured in turn in the same run, and the ratios come from that run. A form that fails its check against the
+    float64 reference gets no speed, and the exit code is 1. With --device cuda the operators and populations of seeds
+    are measured on a GPU, and compared with loops, CUDA graphs, torch.compile, cuDNN's LSTM and flash-linear-attention.
     """
 
     quick: bool = False
+    """Fewer measurements, in about a minute."""
     json: Path | None = None
+    """A file to write every number to."""
     only: tuple[str, ...] = ()
+    """Names of the operators to measure."""
     show: tuple[Path, ...] = ()
+    """Print files that --json wrote instead of measuring: one file, or the medians of several."""
     backend: str = "auto"
+    """The form of the operators to measure: the fastest one on this machine unless another is named."""
     device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
     published: Path | None = None
-    """A clone of IDSIA/fwp-formal-lang, whose CUDA kernels are then measured too (--device cuda)."""
+    """A clone of IDSIA/fwp-formal-lang, to measure its CUDA kernels too (with --device cuda)."""
 
     def __call__(self) -> int:
         if self.show:
@@ -80,7 +85,7 @@ class Bench:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """What `--json` wrote; a `UserError` for any other file."""
+    """Reads a file that `--json` wrote. Raises `UserError` for any other file."""
     try:
         report: dict[str, Any] = json.loads(file.read_text())
         suites.results_of(report)
@@ -90,7 +95,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def tables(results: list[Result], machine: dict[str, object]) -> Group:
-    """What was measured, for a person."""
+    """The measurements as tables for a terminal."""
     peak = float(str(machine["peak_multiply_adds_per_second"])) / 1e9
     memory = float(str(machine["copy_bytes_per_second"])) / 1e9
     cores = f"{machine['cores']} cores of {peak:.0f} G multiply-adds and {memory:.0f} GB copied a second"
@@ -107,7 +112,7 @@ def tables(results: list[Result], machine: dict[str, object]) -> Group:
 
 
 def operator_table(results: list[Result]) -> Table:
-    """Operators, forward and backward."""
+    """The table of the operators, forward and backward, on the CPU."""
     table = Table(
         "operator", "heads x d", title="forward + backward, float32, batch 64, length 100", title_justify="left"
     )
@@ -144,7 +149,7 @@ def operator_table(results: list[Result]) -> Table:
 
 
 def stream_table(results: list[Result]) -> Table:
-    """One long sequence."""
+    """The table of streaming: one long sequence."""
     table = Table("operator", "d", "length", "tokens a second", "tuned loop", title="streaming", title_justify="left")
     for row in results:
         if isinstance(row, Stream):
@@ -154,7 +159,7 @@ def stream_table(results: list[Result]) -> Table:
 
 
 def step_table(results: list[Result]) -> Table:
-    """The training step."""
+    """The table of the training step."""
     table = Table("model", "hidden", "batch", "ms a step", "tuned loop", title="training step", title_justify="left")
     for row in results:
         if isinstance(row, Step):
@@ -164,7 +169,7 @@ def step_table(results: list[Result]) -> Table:
 
 
 def seed_table(results: list[Result]) -> Table:
-    """Seeds at once."""
+    """The table of several seeds trained at once on the CPU."""
     table = Table("model", "batch", "processes", "members in each", title="seeds", title_justify="left")
     table.add_column("seed-steps a second", justify="right")
     table.add_column("of one alone", justify="right")
@@ -176,7 +181,7 @@ def seed_table(results: list[Result]) -> Table:
 
 
 def gpu_table(results: list[Result]) -> Table:
-    """Operators on a GPU, and why a comparison is missing."""
+    """The table of the operators on a GPU. Its caption says why a comparison is missing."""
     rows = [row for row in results if isinstance(row, GpuRow)]
     reasons = "\n".join(dict.fromkeys(row.failed for row in rows if row.failed))
     title = "forward + backward on the GPU, float32, batch 64, length 100"
@@ -197,7 +202,7 @@ def gpu_table(results: list[Result]) -> Table:
 
 
 def population_table(results: list[Result]) -> Table:
-    """Populations on a GPU."""
+    """The table of populations of seeds on a GPU."""
     table = Table("model", "batch", "members", title="populations on the GPU", title_justify="left")
     table.add_column("seed-steps a second", justify="right")
     table.add_column("of one alone", justify="right")
@@ -209,5 +214,5 @@ def population_table(results: list[Result]) -> Table:
 
 
 def times(ratio: float) -> str:
-    """A ratio, nothing where there is none."""
+    """A ratio, such as "2.5x"; an empty string for NaN."""
     return "" if math.isnan(ratio) else f"{ratio:.1f}x"

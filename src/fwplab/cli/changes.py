@@ -1,4 +1,4 @@
-"""Options that replace what a preset says: their types, help texts and defaults are those of the spec."""
+"""Command-line options that change fields of a preset. Their types and help texts come from the class of the preset."""
 
 import ast
 import inspect
@@ -13,11 +13,15 @@ Spec = TypeVar("Spec")
 
 
 def changes(spec: type, names: tuple[str, ...], presets: Mapping[str, Any]) -> Any:
-    """A dataclass with these fields of `spec`, each None where nothing is said.
+    """Makes a dataclass with these fields of `spec`. Their default, None, keeps the value of the preset.
 
-    The help of a field is the spec's own sentence and the value that holds in each of the `presets`.
+    The help text of a field is its documentation in `spec`, followed by its value in each preset.
+
+    spec: a dataclass whose fields have documentation below them.
+    names: the fields to take.
+    presets: instances of `spec` by name.
     """
-    sentences, kinds = _sentences(spec), get_type_hints(spec)
+    sentences, kinds = _field_documentation(spec), get_type_hints(spec)
     options = []
     for name in names:
         text = arg(help=f"{sentences[name]} {_default(name, presets)}", help_behavior_hint="")
@@ -26,9 +30,9 @@ def changes(spec: type, names: tuple[str, ...], presets: Mapping[str, Any]) -> A
 
 
 def changed(spec: Spec, given: Any) -> Spec:
-    """The spec with what was given in its place."""
-    said = {each.name: getattr(given, each.name) for each in fields(given)}
-    return replace(spec, **{name: value for name, value in said.items() if value is not None})  # type: ignore[type-var]
+    """The spec with the values of `given`, an instance of a class from `changes`, that are not None."""
+    values = {each.name: getattr(given, each.name) for each in fields(given)}
+    return replace(spec, **{name: value for name, value in values.items() if value is not None})  # type: ignore[type-var]
 
 
 def _default(name: str, presets: Mapping[str, Any]) -> str:
@@ -38,8 +42,8 @@ def _default(name: str, presets: Mapping[str, Any]) -> str:
     return f"(default: {', '.join(f'{value:,} of {preset}' for preset, value in values.items())})"
 
 
-def _sentences(spec: type) -> dict[str, str]:
-    """The text that stands below each field of a class."""
+def _field_documentation(spec: type) -> dict[str, str]:
+    """The text below each field of a class."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(spec))).body
     assert isinstance(definition, ast.ClassDef)
     found = {}

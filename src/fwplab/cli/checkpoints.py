@@ -1,4 +1,4 @@
-"""What a command means by the name of a checkpoint."""
+"""Finds the checkpoint that the user names on the command line."""
 
 import contextlib
 from pathlib import Path
@@ -11,9 +11,14 @@ from fwplab.training.run import Rule
 
 
 def find_checkpoint(name: str, rule: Rule) -> Checkpoint:
-    """The checkpoint that a name means: a file, a run's key (its first seed), or LANGUAGE/MIXER of the package."""
+    """The checkpoint with this name. Raises `UserError` if there is none.
+
+    name: the path of a checkpoint file; the key of a run, for its lowest seed; or LANGUAGE/MIXER, for a checkpoint that
+        comes with the package.
+    rule: the selection rule, for the key of a run.
+    """
     of_run: list[Path] = []
-    with contextlib.suppress(OSError):  # no name that a file could have
+    with contextlib.suppress(OSError):  # the name may be too long for a file name
         if Path(name).is_file():
             return load_checkpoint(Path(name))
         of_run = list((home() / "runs" / name).glob(f"seed-*-{rule}.safetensors")) if name.isalnum() else []
@@ -24,8 +29,8 @@ def find_checkpoint(name: str, rule: Rule) -> Checkpoint:
         return load_checkpoint(shipped[name])
     shown = name if len(name) < 80 else f"{name[:80]}..."
     raise UserError(
-        f"{shown!r} is no checkpoint's file, no run with a checkpoint of the {rule} rule (fwplab runs), and none of "
-        f"the package's: {', '.join(sorted(shipped))}"
+        f"no checkpoint {shown!r}: give a checkpoint file, the key of a run with a checkpoint of the {rule} rule "
+        f"(fwplab runs), or one of the package: {', '.join(sorted(shipped))}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The commands by name. Only the module of the command that is asked for is imported; help reads the others' texts."""
+"""The commands by name. Only the module of the requested command is imported; help texts are read from source files."""
 
 import dataclasses
 import importlib
@@ -18,14 +18,16 @@ Command = Callable[[], int]
 
 @dataclass(frozen=True)
 class Group:
-    """A command of several actions, each the name of a class; `list` is meant where none is named."""
+    """A command with several actions. Its default action is `list`, if it has one."""
 
     subject: str
+    """What the command is about."""
     actions: Mapping[str, str]
+    """The class of each action, as `module:Class`."""
 
     @property
     def summary(self) -> str:
-        """The line of the group in a help text."""
+        """Its line in the list of commands that `--help` prints."""
         return f"{self.subject}: {', '.join(self.actions)}."
 
 
@@ -61,7 +63,7 @@ COMMANDS: dict[str, str | Group] = {
     "search": "search:SearchCommand",
     "mixers": Group("The sequence mixers", {"list": "mixers:ListMixers", "show": "mixers:ShowMixer"}),
     "constructions": Group(
-        "Weights set by hand",
+        "Models with weights set by hand",
         {
             "list": "constructions:ListConstructions",
             "show": "constructions:ShowConstruction",
@@ -79,23 +81,23 @@ COMMANDS: dict[str, str | Group] = {
         },
     ),
     "corpus": Group(
-        "The two published file formats",
+        "Corpora in the two published file formats",
         {"export": "corpus:ExportCorpus", "import": "corpus:ImportCorpus", "audit": "corpus:AuditCorpus"},
     ),
     "bench": "bench:Bench",
 }
-"""Each command's class as `module:Class`, the module being one of this folder."""
+"""The class of each command, as `module:Class` with a module of this folder."""
 DESCRIPTION = (
-    "What can a sequence model compute? Formal languages, fast weight programmers, seeds and intervals. "
-    "`fwplab COMMAND --help` tells more of one command, `fwplab --version` the version."
+    "Measures which formal languages sequence models recognise, over several seeds, with confidence intervals. "
+    "`fwplab COMMAND --help` explains a command, `fwplab --version` prints the version."
 )
 HELP = ("-h", "--help")
 
 
 def read_command(arguments: Sequence[str]) -> Command:
-    """The command that the arguments ask for, ready to be called; a `UserError` for arguments that ask for none.
+    """Parses the arguments to a command, ready to be called. Raises `UserError` for wrong arguments.
 
-    Help and version are printed and end with `SystemExit`, as tyro does.
+    `--help` prints the help and raises `SystemExit`, as tyro does.
     """
     name, *rest = arguments or [HELP[0]]
     if name == "--version":
@@ -117,13 +119,13 @@ def _action(name: str, group: Group, arguments: Sequence[str]) -> Command:
     if action.startswith("-") and "list" in group.actions:
         action, rest = "list", list(arguments)
     if action not in group.actions:
-        what = "needs an action" if action.startswith("-") else f"has no action {action!r}"
-        raise UserError(f"fwplab {name} {what}; choose from: {', '.join(group.actions)}")
+        problem = "needs an action" if action.startswith("-") else f"has no action {action!r}"
+        raise UserError(f"fwplab {name} {problem}; choose from: {', '.join(group.actions)}")
     return _parsed(group.actions[action], rest, f"fwplab {name} {action}")
 
 
 def load_class(place: str) -> type[Command]:
-    """The class of a command, from `module:Class`."""
+    """Imports the class of a command. place: `module:Class`."""
     module, _, name = place.partition(":")
     return cast(type[Command], getattr(importlib.import_module(f"{__package__}.{module}"), name))
 
@@ -140,8 +142,10 @@ def _summary(entry: str | Group) -> str:
 
 
 def _help(program: str, description: str, summaries: Mapping[str, str]) -> Command:
-    """Prints the commands of a program with their summaries, and ends with `SystemExit`; empty classes stand for the
-    commands, which are not imported."""
+    """Prints the commands of a program with their summaries, and raises `SystemExit`.
+
+    The commands are not imported: tyro gets an empty class for each.
+    """
     choices = []
     for name, summary in summaries.items():
         empty = dataclasses.make_dataclass(name.capitalize(), [])

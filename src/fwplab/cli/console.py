@@ -1,4 +1,4 @@
-"""Reading a command line and printing an answer, the same way for all commands."""
+"""Parses command lines and prints results, in the same way for all commands."""
 
 import contextlib
 import io
@@ -21,18 +21,22 @@ if TYPE_CHECKING:
 
 Fact = TypeVar("Fact")
 PLAIN_WIDTH = 140
-"""Columns of a table that goes to a file or a pipe."""
+"""The width, in characters, of a table that is printed to a file or a pipe."""
 
 
 def parse(command: Any, arguments: Sequence[str], program: str, description: str | None = None) -> Any:
-    """The instance of `command`, a dataclass or a union of them, that the arguments describe.
+    """Parses the arguments to an instance of `command`.
 
-    `program`: the words before the arguments, such as "fwplab train". Raises `UserError` of one line where the
-    arguments are wrong; `--help` prints the help and ends with `SystemExit`.
+    command: a dataclass, or a union of dataclasses.
+    arguments: the words of the command line after `program`.
+    program: the words before the arguments, such as "fwplab train".
+    description: the first line of the help; None for the docstring of the dataclass.
+
+    Raises `UserError` with one line for wrong arguments. `--help` prints the help and raises `SystemExit`.
     """
-    said = io.StringIO()
+    messages = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(messages):
             return tyro.cli(
                 command,
                 prog=program,
@@ -46,12 +50,12 @@ def parse(command: Any, arguments: Sequence[str], program: str, description: str
             )
     except SystemExit as end:
         if end.code:
-            raise UserError(_one_line(said.getvalue())) from None
+            raise UserError(_one_line(messages.getvalue())) from None
         raise
 
 
 def _one_line(box: str) -> str:
-    """The words of a framed message, without its frame and its title."""
+    """The text of a framed message on one line, without the frame and its title."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = (re.sub(r"[│╭╮╰╯─]+|-{3,}", " ", line) for line in plain.splitlines() if not line.startswith("╭"))
     words = re.sub(r"\s+", " ", " ".join(lines)).strip()
@@ -59,8 +63,8 @@ def _one_line(box: str) -> str:
 
 
 def seeded(seed: int) -> "np.random.Generator":
-    """A generator of random numbers; a `UserError` where the seed is none."""
-    import numpy as np  # takes a tenth of a second, and help needs none
+    """A random number generator with this seed. Raises `UserError` for a negative seed."""
+    import numpy as np  # takes a tenth of a second, and help does not need it
 
     if seed < 0:
         raise UserError(f"a seed must not be negative: {seed}")
@@ -68,8 +72,11 @@ def seeded(seed: int) -> "np.random.Generator":
 
 
 def listed(catalogue: Catalogue[Any], describe: Callable[[str], Fact]) -> list[Fact]:
-    """What `describe` says of every name in the catalogue. An entry of another package that fails is named on standard
-    error, in one line, and left out, so that one bad plug-in does not hide the others."""
+    """Applies `describe` to every name in the catalogue, and returns the results.
+
+    If an entry of another package raises an error, it is left out and reported in one line on standard error, so that a
+    faulty plug-in does not hide the other entries.
+    """
     facts = []
     for name in catalogue.names():
         try:
@@ -83,7 +90,7 @@ def listed(catalogue: Catalogue[Any], describe: Callable[[str], Fact]) -> list[F
 
 
 def emit(value: Any, *, as_json: bool, text: Any) -> None:
-    """Prints `value` as JSON for a program, or `text`, a string or a rich table, for a person."""
+    """Prints `value` as JSON if `as_json`, else `text`: a string or an object that rich can print."""
     if as_json:
         print(json.dumps(value, indent=2))
     elif isinstance(text, str):
@@ -91,14 +98,14 @@ def emit(value: Any, *, as_json: bool, text: Any) -> None:
     else:
         console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
         if isinstance(text, Table):
-            console.width = max(console.width, _narrowest(console, text))
+            console.width = max(console.width, _minimum_width(console, text))
         console.print(text)
 
 
-def _narrowest(console: Console, table: Table) -> int:
-    """Columns below which rich would cut cells that do not wrap, and leave out the last ones.
+def _minimum_width(console: Console, table: Table) -> int:
+    """The smallest width at which rich neither truncates cells that do not wrap nor omits columns.
 
-    In a narrower terminal the lines of a table go on in the next one: ugly, but all there.
+    A narrower terminal wraps the lines of the table. That is ugly, but complete.
     """
     wide = console.options.update(width=1_000)
     for column in table.columns:

@@ -1,4 +1,4 @@
-"""`fwplab constructions`: weights set by hand, whether they do what they are to do, and what none can do."""
+"""`fwplab constructions`: models with weights set by hand, their checks, and bounds on what any weights can do."""
 
 import inspect
 import math
@@ -23,21 +23,28 @@ from fwplab.verification.bounds import (
 from fwplab.verification.check import LONGEST, exhaustive, measure_break
 
 MOST_SYMBOLS = 12
-"""Of words that are all learned: 4,096 of them."""
+"""The largest length of which `bounds` learns all words, 4,096 words over two symbols."""
 PRECISIONS = (torch.float32, torch.float64, torch.bfloat16)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A construction in a row; `breaks_at` is for float32, None for never."""
+    """One row of the list of constructions."""
 
     name: str
+    """Its name."""
     description: str
+    """The first paragraph of its documentation."""
     width: int
+    """The width of its layers."""
     heads: int
+    """Its number of heads."""
     weights: int
+    """The number of weights that are not zero."""
     state_size: int
+    """The number of values in its state."""
     breaks_at: int | None
+    """The length from which float32 gives wrong answers; None for never."""
 
 
 def _facts(name: str) -> Facts:
@@ -45,21 +52,21 @@ def _facts(name: str) -> Facts:
     model, shape = construction.build(), construction.shape
     weights = sum(int(weight.count_nonzero()) for weight in model.parameters())
     description = first_paragraph(inspect.getdoc(type(construction)))
-    breaks = _whole(construction.breaks_at(torch.float32))
+    breaks = _finite_length(construction.breaks_at(torch.float32))
     return Facts(name, description, shape.hidden, shape.heads, weights, model.state_size(), breaks)
 
 
-def _whole(length: float) -> int | None:
+def _finite_length(length: float) -> int | None:
     return None if math.isinf(length) else round(length)
 
 
-def _said(length: int | None, otherwise: str) -> str:
+def _format_length(length: int | None, otherwise: str) -> str:
     return otherwise if length is None else f"{length:,}" if length < 10**9 else f"{length:.1e}"
 
 
 @dataclass(frozen=True)
 class ListConstructions:
-    """All constructions: how many of their weights are not zero, and the length at which float32 breaks them."""
+    """Lists all constructions, with the number of their nonzero weights and the length from which float32 fails."""
 
     json: bool = False
 
@@ -68,14 +75,14 @@ class ListConstructions:
         table = Table("construction", "width", "heads", "weights", "state", "breaks at", "what it does", box=None)
         for fact in facts:
             numbers = map(str, (fact.width, fact.heads, fact.weights, fact.state_size))
-            table.add_row(fact.name, *numbers, _said(fact.breaks_at, "never"), fact.description)
+            table.add_row(fact.name, *numbers, _format_length(fact.breaks_at, "never"), fact.description)
         emit([asdict(fact) for fact in facts], as_json=self.json, text=table)
         return 0
 
 
 @dataclass(frozen=True)
 class ShowConstruction:
-    """One construction and its argument."""
+    """Shows one construction: what it computes, and why."""
 
     name: Positional[str]
     json: bool = False
@@ -83,9 +90,9 @@ class ShowConstruction:
     def __call__(self) -> int:
         kind = CONSTRUCTIONS.load(self.name)
         facts, made = _facts(CONSTRUCTIONS.name_of(kind)), kind()
-        # What it does is said where it is named; the argument may stand with the class that it is a case of.
-        told = [each for each in kind.__mro__ if issubclass(each, Construction) and each is not Construction]
-        text = "\n\n".join(inspect.getdoc(each) or "" for each in told)
+        # Its own class documents what it computes. A base class may document why.
+        documented = [each for each in kind.__mro__ if issubclass(each, Construction) and each is not Construction]
+        text = "\n\n".join(inspect.getdoc(each) or "" for each in documented)
         answer = {**asdict(facts), "text": text, "mixer": str(made.mixer), "shape": str(made.shape)}
         emit(answer, as_json=self.json, text=f"{facts.name}\n\n{text}\n\n{made.mixer}\n{made.shape}")
         return 0
@@ -93,16 +100,21 @@ class ShowConstruction:
 
 @dataclass(frozen=True)
 class CheckConstruction:
-    """All words up to a length, and the length at which precision breaks it, predicted and measured.
+    """Checks a construction on all words up to a length, and measures from which length rounding makes it fail.
 
-    Words that leave model and task in the same state are one situation; closed: longer words lead to no others.
-    bfloat16, with its 8 bits, shows a break for which float32 would take millions of symbols.
+    Words after which the model and the task are in the same state count as one situation. "closed" means that longer
+    words lead to no new situation. bfloat16, with 8 significant bits, fails early enough to measure it; float32 may
+    fail only after millions of symbols.
     """
 
     name: Positional[str]
+    """Name of a construction: fwplab constructions."""
     exhaustive: int = 12
+    """Check all words up to this length."""
     longest: int = LONGEST
+    """The largest length at which a failure is looked for."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         if min(self.exhaustive, self.longest) < 1:
@@ -113,7 +125,7 @@ class CheckConstruction:
         answers = []
         for dtype in PRECISIONS:
             found, name = exhaustive(construction, dtype, self.exhaustive), str(dtype).removeprefix("torch.")
-            predicted = _whole(construction.breaks_at(dtype))
+            predicted = _finite_length(construction.breaks_at(dtype))
             seen = measure_break(construction, dtype, self.longest)
             answers.append({"precision": name, **asdict(found), "predicted": predicted, "measured": seen})
             table.add_row(
@@ -121,8 +133,8 @@ class CheckConstruction:
                 f"{found.words:,}",
                 f"{found.situations:,}{', closed' if found.closed else ''}",
                 found.wrong or "none",
-                _said(predicted, "never"),
-                _said(seen, f"not to {self.longest:,}"),
+                _format_length(predicted, "never"),
+                _format_length(seen, f"not to {self.longest:,}"),
             )
         emit(answers, as_json=self.json, text=table)
         return int(any(answer["wrong"] is not None for answer in answers))
@@ -130,13 +142,19 @@ class CheckConstruction:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Why some mixers cannot tell even from odd: the eigenvalues they reach, and how much of 1^n they get right."""
+    """Shows why some mixers cannot compute parity: bounds on their eigenvalues and on their accuracy on 1^n.
+
+    Each bound is printed beside the best value that an optimiser finds.
+    """
 
     heads: int = 2
+    """Number of heads of the layer."""
     lengths: tuple[int, ...] = (5, 9, 17)
+    """The lengths n of the words 1^n."""
     words: tuple[int, ...] = ()
-    """Lengths of which all words are learned by whole models too, of one and two layers; a minute each."""
+    """Also train whole models of one and two layers on all words of these lengths; about a minute for each length."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         if self.heads < 1 or min(self.lengths, default=0) < 1:
@@ -165,12 +183,12 @@ class Bounds:
                 {"length": length, "bound": bound, "found": found}
                 for length, (bound, found) in zip(self.lengths, shares, strict=True)
             ]
-            spoken = {"bound": (limit.low, limit.high), "reached": reached}
+            eigenvalue_facts = {"bound": (limit.low, limit.high), "reached": reached}
             learned = [
                 {"length": length, "layers": layers, "found": found}
                 for length, both in zip(self.words, whole, strict=True)
                 for layers, found in enumerate(both, 1)
             ]
-            answers.append({"mixer": name, "eigenvalues": spoken, "right": right, "words": learned})
+            answers.append({"mixer": name, "eigenvalues": eigenvalue_facts, "right": right, "words": learned})
         emit(answers, as_json=self.json, text=table)
         return 0

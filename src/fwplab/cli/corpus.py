@@ -1,4 +1,4 @@
-"""`fwplab corpus`: the two published file formats."""
+"""`fwplab corpus`: writes, imports and audits corpora in the two published file formats."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -18,13 +18,17 @@ from fwplab.languages import load_language
 
 @dataclass(frozen=True)
 class ExportCorpus:
-    """Writes training, validation and test strings of a language into a new folder."""
+    """Writes training, validation and test strings of a language to a new folder."""
 
     folder: Positional[Path]
+    """The folder to create."""
     language: str
+    """Name of a language: fwplab languages."""
     format: Literal["bhattamishra", "irie"] = "bhattamishra"
+    """The file format: that of Bhattamishra et al. (2020) or that of Irie et al. (2023)."""
     splits: SplitSpec = field(default_factory=SplitSpec)
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         language = for_task(load_language(self.language), self.splits.task)
@@ -44,15 +48,18 @@ class ExportCorpus:
 
 @dataclass(frozen=True)
 class ImportCorpus:
-    """Audits a corpus and keeps it under a name, for `fwplab train --corpus NAME`."""
+    """Audits a corpus and stores it under a name, for `fwplab train --corpus NAME`."""
 
     folder: Positional[Path]
+    """The folder of the corpus."""
     language: str
+    """Name of its language: fwplab languages."""
     name: str | None = None
-    """Name of the corpus; the folder's own where none is given."""
+    """Name to store it under; by default the name of the folder."""
     task: Task = "transduction"
-    """What its labels say: see fwplab train --help."""
+    """The task that its labels are for: see fwplab train --help."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         name = self.name or self.folder.resolve().name
@@ -67,13 +74,16 @@ class ImportCorpus:
 
 @dataclass(frozen=True)
 class AuditCorpus:
-    """Checks every label of a corpus; exit code 1 with the first wrong line where one is wrong."""
+    """Checks every label of a corpus. If one is wrong, it prints the first wrong line and the exit code is 1."""
 
     folder: Positional[Path]
+    """The folder of the corpus."""
     language: str
+    """Name of its language: fwplab languages."""
     task: Task = "transduction"
-    """What its labels say: see fwplab train --help."""
+    """The task that its labels are for: see fwplab train --help."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         result = audit(self.folder, for_task(load_language(self.language), self.task))
@@ -88,7 +98,7 @@ def _facts(result: Audit) -> dict[str, object]:
 
 
 def _counts(summary: SplitSummary) -> dict[str, object]:
-    """The fields of the JSON form."""
+    """A split's counts under the names of the `--json` fields."""
     return {
         "name": summary.split,
         "strings": summary.strings,

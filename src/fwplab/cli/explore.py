@@ -10,14 +10,15 @@ from fwplab.errors import UserError
 
 @dataclass(frozen=True)
 class Explore:
-    """Serves a local web app over the records and checkpoints: tables, curves, and what a model does with a string.
+    """Starts a local web app that shows records and checkpoints: tables, curves, and how a model reads a string.
 
-    It listens on this machine alone unless --host says otherwise, and sends nothing anywhere.
+    By default only this machine can reach it. It sends no data to other machines.
     """
 
     host: str = "127.0.0.1"
-    """The address to listen on; whoever can reach it can read the records and start small trainings."""
+    """The address to listen on. Everyone who can reach it can read the records and start small trainings."""
     port: int = 8501
+    """The port to listen on."""
     browser: bool = False
     """Open a browser window."""
 
@@ -38,7 +39,7 @@ class Explore:
         }
         from streamlit.web.cli import main
 
-        import fwplab.app.main  # noqa: F401  # before the first visitor waits for it
+        import fwplab.app.main  # noqa: F401  # now, so that the first visitor does not wait for the import
         from fwplab.app.shared import study_records
 
         study_records("irie2023", False)
@@ -52,7 +53,7 @@ class Explore:
         if not 1 <= self.port <= 65535:
             raise UserError(f"a port is a number from 1 to 65535, not {self.port}")
         if not self.host:
-            raise UserError("--host is an address of this machine, such as 127.0.0.1, not nothing")
+            raise UserError("--host must not be empty; give an address of this machine, such as 127.0.0.1")
         try:
             family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
             with socket.socket(family) as probe:

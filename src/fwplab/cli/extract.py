@@ -1,4 +1,4 @@
-"""`fwplab extract`: the machine that a trained model is, beside the true one."""
+"""`fwplab extract`: extracts an automaton from a trained model, and compares it with that of the language."""
 
 import importlib.util
 from dataclasses import asdict, dataclass
@@ -24,23 +24,26 @@ from fwplab.training.run import Rule
 
 @dataclass(frozen=True)
 class Extract:
-    """Learns the machine that a trained model is from its answers, or reads it off its states, and compares it."""
+    """Extracts an automaton from a trained model, and compares it with the automaton of the language."""
 
     model: Positional[str]
-    """A checkpoint's file; a run's key; or LANGUAGE/MIXER for the checkpoint that comes with the package."""
+    """A checkpoint file; the key of a run; or LANGUAGE/MIXER for the checkpoint that comes with the package."""
     rule: Rule = "paper"
-    """Of a run: whose checkpoint."""
+    """For the key of a run: the selection rule whose checkpoint is read."""
     method: str = "lstar"
-    """lstar, kv: learned from answers; states: clusters of the model's states."""
+    """lstar or kv: learned from the model's answers to queries. states: clustered from the model's hidden states."""
     depth: int = 8
-    """Of a language without end: states up to so many moves from the start."""
+    """For a language with infinitely many states: the states at most this many moves from the start."""
     max_states: int = 60
+    """The largest automaton to learn."""
     lengths: tuple[int, ...] = LENGTHS
     """Lengths of the held-out words."""
     seed: int = 0
+    """Seed of the sampled words."""
     out: tuple[Path, ...] = ()
     """Files to write: .dot, .json, .svg, .pdf, .png."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         for module in ("aalpy", "sklearn"):
@@ -68,7 +71,7 @@ class Extract:
 
 
 def facts_of(found: Extraction, checkpoint: Checkpoint) -> dict[str, Any]:
-    """An extraction as plain JSON values."""
+    """The result of an extraction as plain JSON values."""
     return {
         "run": checkpoint.run.key,
         "language": checkpoint.run.language,
@@ -93,7 +96,7 @@ def _machine(machine: Mealy) -> dict[str, Any]:
     return {
         "symbols": machine.symbols,
         "moves": machine.moves.tolist(),
-        "outputs": [[machine.name_of(said) for said in row] for row in machine.outputs.tolist()],
+        "outputs": [[machine.name_of(output) for output in row] for row in machine.outputs.tolist()],
     }
 
 
@@ -106,7 +109,7 @@ def _text(found: Extraction, checkpoint: Checkpoint, written: list[str]) -> Grou
     lines = [
         f"{run.mixer_name} on {run.language}, seed {checkpoint.seed}, {checkpoint.rule} rule, by {found.method}:",
         verdict(found),
-        f"{found.queries:,} words asked; held-out words on which the machine says the same where something is asked:",
+        f"{found.queries:,} words queried; held-out words whose labels the machine gives at every asked position:",
     ]
     if found.kept is not None:
         lines.insert(2, describe_kept(found.kept))

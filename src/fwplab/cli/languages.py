@@ -1,4 +1,4 @@
-"""`fwplab languages`: their rules, words and labels."""
+"""`fwplab languages`: the rules, words and labels of the formal languages."""
 
 import inspect
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ def _facts(name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ListLanguages:
-    """All languages, with their alphabets and their places in the hierarchy."""
+    """Lists all languages, with their alphabets and their classes in the Chomsky hierarchy."""
 
     json: bool = False
 
@@ -34,7 +34,7 @@ class ListLanguages:
 
 @dataclass(frozen=True)
 class ShowLanguage:
-    """The rule of one language, with worked words."""
+    """Shows the rule of one language, with examples."""
 
     name: Positional[str]
     json: bool = False
@@ -56,14 +56,23 @@ class ShowLanguage:
 
 @dataclass(frozen=True)
 class SampleLanguage:
-    """Words of a language with their labels, of random admissible lengths between the two bounds."""
+    """Draws random words of a language, and prints them with their labels.
+
+    The length of each word is drawn from the lengths between the two bounds at which the language has words.
+    """
 
     name: Positional[str]
+    """Name of a language: fwplab languages."""
     count: int = 10
+    """How many words."""
     shortest: int = 2
+    """The smallest length."""
     longest: int = 50
+    """The largest length."""
     seed: int = 0
+    """Seed of the random words."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         language = load_language(self.name)
@@ -84,11 +93,14 @@ class SampleLanguage:
 
 @dataclass(frozen=True)
 class LabelString:
-    """The label of every position of a string, separated by blanks."""
+    """Prints the label of every position of a string, separated by spaces."""
 
     name: Positional[str]
+    """Name of a language: fwplab languages."""
     string: Positional[str]
+    """A string over the language's alphabet."""
     json: bool = False
+    """Print JSON, which also says whether the string is a word, and which symbols may follow."""
 
     def __call__(self) -> int:
         language = load_language(self.name)

@@ -1,4 +1,4 @@
-"""Machines as files: as facts, as a graph, as a drawing."""
+"""Writes machines to files: as JSON values or as a graph."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ TEXTS = (".dot", ".json")
 
 
 def check_suffixes(paths: Sequence[Path], suffixes: Sequence[str] = TEXTS) -> None:
-    """A `UserError` for a path that ends otherwise."""
+    """Raises `UserError` for a path whose suffix is not one of `suffixes`."""
     for path in paths:
         if path.suffix.lower() not in suffixes:
             raise UserError(f"no machine can be written as {path.name!r}; choose from: {', '.join(suffixes)}")
 
 
 def write_text(path: Path, facts: dict[str, Any], graph: Callable[[], str]) -> None:
-    """Writes the facts as .json, or the graph as .dot, whole or not at all."""
+    """Writes `facts` to a .json file, or the text of `graph` to a .dot file. The file appears only once complete."""
     with replaced(path) as temporary:
         text = graph() if path.suffix.lower() == ".dot" else json.dumps(facts, indent=2) + "\n"
         temporary.write_text(text, "utf-8")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    from fwplab.model.model import ModelSpec, build  # needs PyTorch, and the list for people does not
+    from fwplab.model.model import ModelSpec, build  # imports PyTorch, which the printed list does not need
 
     spec = MIXERS.load(name)()
     model = build(spec, ModelSpec(), vocabulary=3, classes=2, seed=0)
@@ -38,9 +38,13 @@ def _switches(spec: "MixerSpec") -> dict[str, object]:
 
 @dataclass(frozen=True)
 class ListMixers:
-    """All mixers; with --json also their switches, and the size of the default two-layer model on a binary language."""
+    """Lists all mixers.
+
+    With --json also their switches, and the size of the default two-layer model on a binary language.
+    """
 
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         if self.json:
@@ -55,10 +59,12 @@ class ListMixers:
 
 @dataclass(frozen=True)
 class ShowMixer:
-    """One mixer, its switches with the paper's values, and the size of the default model on a binary language."""
+    """Shows one mixer: its switches with the paper's values, and the size of the default model on a binary language."""
 
     name: Positional[str]
+    """Name of a mixer: fwplab mixers."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         kind = MIXERS.load(self.name)

@@ -1,4 +1,4 @@
-"""`fwplab plot`: the figures of a study as files, for a paper or a talk."""
+"""`fwplab plot`: draws the figures of a study to files, for a paper or a talk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +12,23 @@ from fwplab.plots import check_format, save
 from fwplab.training.run import Rule
 
 FOLDER_SUFFIXES = (".png", ".svg")
-"""What a figure is written as where a folder is named instead of a file."""
+"""The formats of each figure if `--out` is a folder."""
 
 
 @dataclass(frozen=True)
 class Plot(Selected):
-    """Draws figures of a study from the records that are there: one into a file, or all of them into a folder."""
+    """Draws figures of a study from finished records: one figure to a file, or all figures to a folder."""
 
     name: Positional[str] = "irie2023"
-    """A study: fwplab study list."""
+    """Name of a study: fwplab study list."""
     figure: str | None = None
-    """One of the study's figures, such as steps; all of them where none is named and --out is a folder."""
+    """One figure of the study, such as steps. By default all figures, if --out is a folder."""
     out: str = "figures/"
     """A file that ends in .svg, .pdf or .png; or a folder, which gets each figure as PNG and SVG."""
     rule: Rule = "paper"
-    """Which checkpoint speaks for a run where the figure reads one: paper, strict, last or oracle."""
+    """The selection rule of the checkpoints, for figures of checkpoints: paper, strict, last or oracle."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         paths = self._paths()
@@ -36,12 +37,13 @@ class Plot(Selected):
         for name, figure in drawn.items():
             for path in paths[name]:
                 save(figure, path)
-        facts = [{"figure": name, "path": str(path)} for name, those in paths.items() for path in those]
+        facts = [{"figure": name, "path": str(path)} for name, written in paths.items() for path in written]
         emit(facts, as_json=self.json, text="\n".join(fact["path"] for fact in facts))
         return 0
 
     def _paths(self) -> dict[str, list[Path]]:
-        """The files that each figure goes to; a `UserError` for what cannot be drawn or written."""
+        """The files of each figure. Raises `UserError` for a figure that cannot be drawn or a file that cannot be
+        written."""
         names = self._figures()
         out = Path(self.out)
         if self.out.endswith("/") or out.is_dir():
@@ -53,11 +55,11 @@ class Plot(Selected):
         return {names[0]: [out]}
 
     def _figures(self) -> tuple[str, ...]:
-        able = tuple(self.study().figures())
-        if not able:
+        available = tuple(self.study().figures())
+        if not available:
             raise UserError(f"{self.name} has no figures; its table: fwplab study show {self.name}")
         if self.figure is None:
-            return able
-        if self.figure not in able:
-            raise UserError(f"{self.name} has no figure {self.figure!r}; choose from: {', '.join(able)}")
+            return available
+        if self.figure not in available:
+            raise UserError(f"{self.name} has no figure {self.figure!r}; choose from: {', '.join(available)}")
         return (self.figure,)

@@ -1,4 +1,4 @@
-"""`fwplab probe`: by what mechanism one trained model does what it does."""
+"""`fwplab probe`: probes the mechanism of one trained model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,29 +11,30 @@ from fwplab.cli.console import emit
 from fwplab.errors import UserError
 from fwplab.plots import check_format, save
 from fwplab.studies import STUDIES
-from fwplab.studies._mechanism import Mechanism, MechanismRow, cell_of_checkpoint
+from fwplab.studies._mechanism import Mechanism, MechanismRow, row_of_checkpoint
 from fwplab.training.checkpoint import Checkpoint
 from fwplab.training.run import Rule
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Asks one checkpoint what it holds, what its states cause, how a step moves them, what updates are good for."""
+    """Probes a checkpoint: what its states encode and cause, how a step changes them, and which updates it needs."""
 
     model: Positional[str]
-    """A checkpoint's file; a run's key; or LANGUAGE/MIXER for the checkpoint that comes with the package."""
+    """A checkpoint file; the key of a run; or LANGUAGE/MIXER for the checkpoint that comes with the package."""
     probe: Positional[str] = "all"
     """freezing, patching, probing, spectrum, or all."""
     rule: Rule = "paper"
-    """Of a run: whose checkpoint."""
+    """For the key of a run: the selection rule whose checkpoint is read."""
     out: Path | None = None
-    """A figure of one probe: .svg, .pdf or .png."""
+    """File for the figure of one probe: .svg, .pdf or .png."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         probes = tuple(name for name in STUDIES.names() if issubclass(STUDIES.load(name), Mechanism))
         if self.probe not in (*probes, "all"):
-            raise UserError(f"there is no probe {self.probe!r}; choose from: {', '.join(probes)}, all")
+            raise UserError(f"unknown probe {self.probe!r}; choose from: {', '.join(probes)}, all")
         if self.out is not None:
             check_format(self.out)
             if self.probe == "all":
@@ -41,10 +42,10 @@ class Probe:
         checkpoint = find_checkpoint(self.model, self.rule)
         if (task := checkpoint.run.protocol.splits.task) != "transduction":
             raise UserError(
-                f"run {checkpoint.run.key} is of the task {task}, and the probes read the labels of words; "
-                "choose a run of the task transduction, or fwplab extract"
+                f"run {checkpoint.run.key} has the task {task}, but the probes need a label at every position; "
+                "choose a run with the task transduction, or fwplab extract"
             )
-        found, refused = _asked(checkpoint, probes if self.probe == "all" else (self.probe,))
+        found, refused = _run_probes(checkpoint, probes if self.probe == "all" else (self.probe,))
         if self.out is not None:
             study, cell = found[self.probe]
             save(study.draw([cell]), self.out)
@@ -52,26 +53,26 @@ class Probe:
         run = checkpoint.run
         about = {"run": run.key, "seed": checkpoint.seed, "selection": checkpoint.rule, "step": checkpoint.step}
         which = f"seed {checkpoint.seed}, {checkpoint.rule} rule, step {checkpoint.step:,}"
-        said = f"{run.mixer_name} on {run.language}, {which}"
+        heading = f"{run.mixer_name} on {run.language}, {which}"
         tables = [part for study, cell in found.values() for part in (f"\n{study.question}", study.render([cell]))]
         emit(
             about | {"probes": facts, "refused": refused},
             as_json=self.json,
-            text=Group(said, *tables, *refused.values()),
+            text=Group(heading, *tables, *refused.values()),
         )
         return 0
 
 
-def _asked(
+def _run_probes(
     checkpoint: Checkpoint, names: tuple[str, ...]
 ) -> tuple[dict[str, tuple[Mechanism, MechanismRow]], dict[str, str]]:
-    """By probe, what it found, and why it could not look; of a single one that is a `UserError`."""
+    """The results by probe, and the reasons why other probes do not apply. With one probe, that is a `UserError`."""
     found, refused = {}, {}
     for name in names:
         study = STUDIES.load(name)()
         assert isinstance(study, Mechanism)
         try:
-            found[name] = study, cell_of_checkpoint(checkpoint, study.probe(checkpoint))
+            found[name] = study, row_of_checkpoint(checkpoint, study.probe(checkpoint))
         except UserError as error:
             if len(names) == 1:
                 raise

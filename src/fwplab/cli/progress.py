@@ -1,4 +1,4 @@
-"""The progress of runs: a live table on a terminal, plain lines elsewhere."""
+"""Shows the progress of runs: a live table on a terminal, plain lines in a file or a pipe."""
 
 import time
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ PLAIN_EVERY_SECONDS = 15.0
 
 
 class TimeLeft(ProgressColumn):
-    """The longest time left: that of runs that use all their steps; solved runs end earlier."""
+    """An upper bound of the time left: as if every run used all its steps. Solved runs end earlier."""
 
     def render(self, task: BarTask) -> Text:
-        """The column's text, in minutes and seconds."""
+        """The text of the column, in minutes and seconds."""
         if not task.completed or task.total is None or not task.elapsed:
             return Text("at most --:-- left")
         seconds = int(task.elapsed * (task.total - task.completed) / task.completed)
@@ -35,7 +35,7 @@ class ProgressView:
 
     Use it as a context manager, and pass `observe` to the engine.
 
-    runs: the runs that are to be trained.
+    runs: the runs to train.
     console: the terminal or file to write to; None for standard error.
     """
 

@@ -1,4 +1,4 @@
-"""`fwplab reproduce` and `fwplab report`: a study, or some runs, as one page to share."""
+"""`fwplab reproduce` and `fwplab report`: write a study, or some runs, as one self-contained HTML page."""
 
 import shlex
 import sys
@@ -24,11 +24,12 @@ from fwplab.training.run import Rule
 
 @dataclass(frozen=True)
 class Reproduce(Trained):
-    """Trains what a study asks for, prints its table, and writes its report."""
+    """Trains the runs of a study, prints its table, and writes its report."""
 
     out: Path = Path("report.html")
-    """Where the report goes."""
+    """The file to write the report to."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         check_report(self)
@@ -39,16 +40,18 @@ class Reproduce(Trained):
 
 @dataclass(frozen=True)
 class Report(Selected):
-    """Writes the report of a study, or of some runs, from the records that are there, without training."""
+    """Writes the report of a study, or of some runs, from finished records, without training."""
 
     name: Positional[str] = "irie2023"
-    """A study, or the key of a run (fwplab runs)."""
+    """Name of a study, or the key of a run (fwplab runs)."""
     more: Positional[tuple[str, ...]] = ()
     """The keys of more runs for the same report."""
     out: Path = Path("report.html")
+    """The file to write the report to."""
     rule: Rule = "paper"
-    """Which checkpoint speaks for a run: paper, strict, last or oracle."""
+    """The selection rule whose checkpoints are reported: paper, strict, last or oracle."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         if self.name in STUDIES and not self.more:
@@ -57,25 +60,25 @@ class Report(Selected):
         records = self._runs()
         rows = rows_of(records, self.rule)
         languages, mixers = ({getattr(row, name): None for row in rows} for name in ("language", "mixer"))
-        title = f"{_listed(mixers)} on {_listed(languages)}"
+        title = f"{_join(mixers)} on {_join(languages)}"
         question = (
             "How many of the seeds of these runs solve their language, and how far beyond the lengths of training?"
         )
         return _write(records, rows, self.out, title, question, as_json=self.json)
 
     def _runs(self) -> list[Record]:
-        """The finished runs with these keys, each once."""
+        """The records of the runs with these keys, without repetition."""
         if self.quick or self.seeds is not None or self.languages or self.mixers:
             raise UserError("--quick, --seeds, --languages and --mixers take a part of a study; a run is shown whole")
         with Store() as store:
-            return [_loaded(store, key) for key in dict.fromkeys((self.name, *self.more))]
+            return [_load_run(store, key) for key in dict.fromkeys((self.name, *self.more))]
 
 
 def check_report(part: Selected) -> None:
-    """A `UserError` for a study whose table is not one that the report shows."""
+    """Raises `UserError` for a study that has no report."""
     if not part.study().reports:
-        able = ", ".join(_reported())
-        raise UserError(f"{part.name} has no report; choose from: {able}; its table: fwplab study show {part.name}")
+        choices = ", ".join(_studies_with_report())
+        raise UserError(f"{part.name} has no report; choose from: {choices}; its table: fwplab study show {part.name}")
 
 
 def publish(part: Selected, rule: Rule, out: Path, *, as_json: bool) -> int:
@@ -84,12 +87,13 @@ def publish(part: Selected, rule: Rule, out: Path, *, as_json: bool) -> int:
     return _write(records, study.rows(records, rule), out, study.title, study.question, as_json=as_json)
 
 
-def _loaded(store: Store, key: str) -> Record:
+def _load_run(store: Store, key: str) -> Record:
     if key in STUDIES:
         raise UserError(f"a report shows one study or some runs, and {key!r} is a study; the runs: fwplab runs")
     record = store.load(key)
     if record is None:
-        raise UserError(f"unknown study or run {key!r}; the studies: {', '.join(_reported())}; the runs: fwplab runs")
+        studies = ", ".join(_studies_with_report())
+        raise UserError(f"unknown study or run {key!r}; the studies: {studies}; the runs: fwplab runs")
     return record
 
 
@@ -104,11 +108,11 @@ def _write(
     return 0
 
 
-def _reported() -> list[str]:
+def _studies_with_report() -> list[str]:
     return [name for name, kind in STUDIES.classes() if kind.reports]
 
 
-def _listed(names: Iterable[str]) -> str:
-    """Names as one says them: "a, b and c"."""
+def _join(names: Iterable[str]) -> str:
+    """Joins names to "a, b and c"."""
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last

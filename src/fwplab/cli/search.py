@@ -1,4 +1,4 @@
-"""`fwplab search`: finds a recipe for a cell."""
+"""`fwplab search`: searches the hyperparameters of a mixer on a language."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ import torch
 from rich.table import Table
 
 from fwplab.cli.console import emit
-from fwplab.cli.switches import choices
+from fwplab.cli.switches import parse_choices
 from fwplab.engines import end_with_the_driver, signals_wait, usable_cores
 from fwplab.errors import UserError
 from fwplab.files import check_writable
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchCommand:
-    """Searches sizes, rate, schedule, batch and switches for a mixer on a language, on strings and seeds of its own.
+    """Searches the hyperparameters of a mixer on a language: sizes, learning rate, schedule, batch size and switches.
 
-    Killed and started again it goes on; several of the same command share one search, also from several machines
-    with `--storage`.
+    The search uses its own strings and seeds, not those that a study reports. Run the same command again to continue an
+    interrupted search. Several processes with the same command share one search, on several machines with --storage.
     """
 
     language: str
@@ -39,25 +39,26 @@ class SearchCommand:
     mixer: str
     """Name of a mixer: fwplab mixers."""
     trials: int = 20
-    """How many trials the search shall have, those of earlier sittings included."""
+    """The total number of finished trials, including those of earlier commands."""
     strings: int = 300_000
-    """Strings that each member of a trial is trained on."""
+    """How many strings each seed of a trial is trained on."""
     members: int = 2
-    """Seeds of a trial."""
+    """How many seeds a trial trains."""
     objective: Literal["paper", "strict"] = "paper"
-    """paper: the best mean of Bin0 and Bin1; strict: the in-distribution loss."""
+    """paper: maximise the mean accuracy on Bin0 and Bin1. strict: minimise the in-distribution loss."""
     space: Space = Space()
     switch: tuple[str, ...] = ()
-    """Switches of the mixer to choose values of, NAME=VALUE,VALUE (fwplab mixers)."""
+    """Switches of the mixer, each with the values to choose from: NAME=VALUE,VALUE (fwplab mixers)."""
     check_every: int | None = None
-    """Steps between two evaluations of both bins, besides one at each epoch's end; where none is given 20 in all."""
+    """Steps between two evaluations of both bins, besides one after each epoch; by default 20 evaluations in all."""
     storage: str | None = None
-    """URL of a database for the trials; FWPLAB_STORE, or a file in FWPLAB_HOME, where none is given."""
+    """URL of a database for the trials; by default FWPLAB_STORE, or a file in FWPLAB_HOME."""
     workers: int | None = None
-    """Processes; the number of usable cores where none is given."""
+    """Number of processes; by default the number of usable cores."""
     write_recipe: Path | None = None
-    """File to write the winner to, as a recipe."""
+    """File to write the best trial to, as a recipe."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         from fwplab.recipes.search import open_search, trials_of  # needs an optional extra
@@ -86,7 +87,7 @@ class SearchCommand:
         return 0
 
     def search(self) -> "Search":
-        """The search that the options spell."""
+        """The search that the options describe."""
         from fwplab.recipes.search import Search
 
         for name in ("trials", "strings", "members", "check_every"):
@@ -95,7 +96,7 @@ class SearchCommand:
         return Search(
             language=load_language(self.language).name,
             mixer=MIXERS.name_of(MIXERS.load(self.mixer)),
-            space=replace(self.space, switches=choices(self.mixer, self.switch)),
+            space=replace(self.space, switches=parse_choices(self.mixer, self.switch)),
             strings=self.strings,
             members=self.members,
             objective=self.objective,
@@ -112,7 +113,7 @@ class SearchCommand:
         from fwplab.recipes.search import open_search
 
         with open_search(search, self.storage):
-            pass  # the tables are made once, before everybody asks for them
+            pass  # creates the tables once, before the workers need them
         shares = [usable_cores()[place::workers] or usable_cores() for place in range(workers)]
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, initializer=end_with_the_driver) as pool:
@@ -130,14 +131,14 @@ class SearchCommand:
 
 
 def _work_in_pool(search: "Search", trials: int, storage: str | None, cores: list[int]) -> None:
-    """As `_work`, in a process whose driver ends it by SIGTERM: the trial that is broken off is put back."""
-    import fwplab.recipes.search  # noqa: F401  # takes a second, and an interrupted import raises anything
+    """`_work` in a worker process. SIGTERM from the driver interrupts the current trial, which is queued again."""
+    import fwplab.recipes.search  # noqa: F401  # takes a second, and an interrupted import may raise any error
 
-    def once(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may come twice, to the group and from the driver
+    def interrupt_once(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the process group and the driver may both send it
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, once)
+    signal.signal(signal.SIGTERM, interrupt_once)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         _work(search, trials, storage, cores)
@@ -158,11 +159,11 @@ def _table(name: str, rows: list[dict[str, object]]) -> Table:
     table = Table("trial", "state", "value", "parameters", title=name, box=None, title_justify="left")
     for row in rows:
         value, parameters = row["value"], row["parameters"]
-        shown = " ".join(map(_shown, sorted(parameters.items()))) if isinstance(parameters, dict) else ""
-        table.add_row(str(row["number"]), str(row["state"]), f"{value:.4f}" if isinstance(value, float) else "-", shown)
+        text = " ".join(map(_format, sorted(parameters.items()))) if isinstance(parameters, dict) else ""
+        table.add_row(str(row["number"]), str(row["state"]), f"{value:.4f}" if isinstance(value, float) else "-", text)
     return table
 
 
-def _shown(parameter: tuple[str, object]) -> str:
+def _format(parameter: tuple[str, object]) -> str:
     name, value = parameter
     return f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"

@@ -1,7 +1,7 @@
-"""SIGINT and SIGTERM from the first line of the process: one line on standard error, exit code 130 or 143.
+"""SIGINT and SIGTERM end the process with one line on standard error and exit code 130 or 143.
 
-While the program starts, nothing is half-done and an exception would come out of somebody's import, so that the process
-ends at once. While a command works, a signal raises `KeyboardInterrupt`, so that files and workers are left in order.
+While the program starts, the process ends at once: there is no unfinished work, and an exception could be raised inside
+an import. While a command runs, a signal raises `KeyboardInterrupt`, so that files and workers are cleaned up.
 """
 
 import os
@@ -14,24 +14,24 @@ from types import FrameType
 from typing import Any
 
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-GOES_ON = "the same command goes on where this one stopped"
-PATIENCE_SECONDS = 1.0
-"""A signal that comes again after this time ends the process at once; before, it is the same one, sent by a second
-sender (`timeout` signals its child and then its group)."""
+RESUMABLE = "the same command goes on where this one stopped"
+REPEAT_SECONDS = 1.0
+"""A second signal after this time ends the process at once. Before, it counts as a copy of the first: `timeout` signals
+its child and then its process group."""
 
 
 class _State:
-    works = False
+    running = False
     received: int | None = None
-    when = 0.0
-    said = False
+    received_at = 0.0
+    reported = False
 
 
 _state = _State()
 
 
 def install() -> None:
-    """Handles both signals from now on; one that the parent of this process ignores stays ignored."""
+    """Installs the handlers of both signals. A signal that the parent process ignores stays ignored."""
     for number in WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
@@ -39,46 +39,46 @@ def install() -> None:
 
 
 @contextmanager
-def raised() -> Iterator[None]:
-    """While this lasts, a signal raises `KeyboardInterrupt` in the main thread."""
-    _state.works, _state.received, _state.said = True, None, False
+def as_exceptions() -> Iterator[None]:
+    """Inside this context, a signal raises `KeyboardInterrupt` in the main thread."""
+    _state.running, _state.received, _state.reported = True, None, False
     try:
         yield
     finally:
-        _state.works = False
+        _state.running = False
 
 
 def received() -> bool:
-    """Whether a signal has ended the work: any error since then comes of it."""
+    """Whether a signal was received while the command ran. Later errors are consequences of it."""
     return _state.received is not None
 
 
-def say() -> int:
-    """Prints the line of the signal that was received, and returns the exit code."""
+def report_signal() -> int:
+    """Prints one line about the received signal, and returns the exit code."""
     number = _state.received or signal.SIGINT
-    if not _state.said:
-        _state.said = True
-        with suppress(OSError):  # nobody is there to read it
-            os.write(2, f"fwplab: {WORDS[signal.Signals(number)]}; {GOES_ON}\n".encode())
+    if not _state.reported:
+        _state.reported = True
+        with suppress(OSError):  # standard error may be closed
+            os.write(2, f"fwplab: {WORDS[signal.Signals(number)]}; {RESUMABLE}\n".encode())
     return 128 + number
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
-    if _state.works and _state.received is None:
-        _state.received, _state.when = number, now
+    if _state.running and _state.received is None:
+        _state.received, _state.received_at = number, now
         raise KeyboardInterrupt
-    if not _state.works or now - _state.when > PATIENCE_SECONDS:
+    if not _state.running or now - _state.received_at > REPEAT_SECONDS:
         _end(number)
 
 
 def _end(number: int) -> None:
     _state.received = _state.received or number
-    os._exit(say())
+    os._exit(report_signal())
 
 
-def _unraisable(lost: Any) -> None:
-    """An interrupt that came where Python cannot raise, in a finaliser for example, ends the process all the same."""
-    if isinstance(lost.exc_value, KeyboardInterrupt):
+def _unraisable(unraisable: Any) -> None:
+    """Ends the process for an interrupt where Python cannot raise an exception, such as in a finaliser."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
         _end(signal.SIGINT)
-    sys.__unraisablehook__(lost)
+    sys.__unraisablehook__(unraisable)

@@ -1,4 +1,4 @@
-"""`fwplab smfa`: self-modifying finite automata, and those that trained models may be."""
+"""`fwplab smfa`: self-modifying finite automata (SMFA): examples, and extraction from trained models."""
 
 import importlib.util
 import inspect
@@ -28,7 +28,7 @@ from fwplab.tables.numbers import percent
 from fwplab.training.run import Rule
 
 COMPARED = 100_000
-"""Pairs of a word and a continuation that may be tried to count the states of a finite automaton."""
+"""The most pairs of a word and a continuation to try when the states of a finite automaton are counted."""
 
 
 def _sizes(name: str) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def _sizes(name: str) -> dict[str, Any]:
     return {"name": name, **sizes, "description": first_paragraph(inspect.getdoc(kind))}
 
 
-def _needed(example: Example, symbols: tuple[str, ...]) -> list[int]:
-    """The states that a finite automaton needs at least for words up to length 0, 1, 2, ..."""
+def _states_needed(example: Example, symbols: tuple[str, ...]) -> list[int]:
+    """The least number of states of a finite automaton for words up to length 0, 1, 2, ..."""
     most = 1
     while sum(len(symbols) ** size for size in range(most + 3)) ** 2 / len(symbols) <= COMPARED:
         most += 1
@@ -48,9 +48,10 @@ def _needed(example: Example, symbols: tuple[str, ...]) -> list[int]:
 
 @dataclass(frozen=True)
 class ListMachines:
-    """All examples, with the number of their fixed states, registers, moves and changes."""
+    """Lists all example automata, with the number of their states, registers, moves and changes."""
 
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         table = Table("machine", "states", "registers", "moves", "changes", "its language", box=None)
@@ -63,15 +64,18 @@ class ListMachines:
 
 @dataclass(frozen=True)
 class ShowMachine:
-    """One example: its argument, its moves and changes, and how many states a finite automaton would need at least."""
+    """Shows one example automaton: why it is correct, its moves and changes, and how many states a finite automaton
+    would need at least."""
 
     name: Positional[str]
+    """Name of an example: fwplab smfa."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         kind = EXAMPLES.load(self.name)
         machine = kind().machine()
-        needed = _needed(kind(), machine.symbols)
+        needed = _states_needed(kind(), machine.symbols)
         text = inspect.getdoc(kind) or ""
         lines = [EXAMPLES.name_of(kind), "", text, "", *_parts(machine), ""]
         lines.append(
@@ -84,13 +88,16 @@ class ShowMachine:
 
 @dataclass(frozen=True)
 class RunMachine:
-    """Reads a word with an example, symbol by symbol."""
+    """Runs an example automaton on a word, and prints each step."""
 
     name: Positional[str]
+    """Name of an example: fwplab smfa."""
     word: Positional[str]
+    """A word over its alphabet."""
     out: tuple[Path, ...] = ()
-    """Files to write: .dot, the machine as it is after the word; .json."""
+    """Files to write: .dot (the automaton after the word) or .json."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         check_suffixes(self.out)
@@ -107,28 +114,30 @@ class RunMachine:
 
 @dataclass(frozen=True)
 class ExtractMachine:
-    """Proposes the machine of a control and one chain that a trained model is, and verifies it on longer words."""
+    """Extracts a self-modifying automaton, a control with one chain, from a model, and tests it on longer words."""
 
     model: Positional[str]
-    """A checkpoint's file; a run's key; LANGUAGE/MIXER for one that comes with the package; or a construction."""
+    """A checkpoint file; the key of a run; LANGUAGE/MIXER for one that comes with the package; or a construction."""
     rule: Rule = "paper"
-    """Of a run: whose checkpoint."""
+    """For the key of a run: the selection rule whose checkpoint is read."""
     source: str = "answers"
-    """answers: what the model says; weights: the programs that clusters of its states are."""
+    """answers: fit the model's answers. weights: fit the programs found by clustering its states."""
     longest: int = 16
-    """Words of up to so many symbols are fitted."""
+    """The longest words to fit."""
     words: int = 3_000
-    """So many of them at most, shorter ones first."""
+    """The most words to fit; shorter words come first."""
     rows: int = 8
-    """The largest machine: a control of n states has n rows, with a chain 2n."""
+    """The most rows of the automaton's table. A control of n states has n rows, with a chain 2n."""
     steps: int = 1_000_000
-    """Words that the search reads before it gives up."""
+    """The search gives up after it has read this many words."""
     lengths: tuple[int, ...] = LENGTHS
     """Lengths of the held-out words."""
     seed: int = 0
+    """Seed of the sampled words."""
     out: tuple[Path, ...] = ()
-    """Files to write: .dot, the machine at its start; .json."""
+    """Files to write: .dot (the automaton at its start) or .json."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         if importlib.util.find_spec("sklearn") is None:
@@ -156,7 +165,7 @@ class ExtractMachine:
 
 
 def _subject(name: str, rule: Rule) -> tuple[str, Model, Language]:
-    """What is asked, in words; the model; its language."""
+    """The model with this name: its title, the model itself, and its language."""
     if name in CONSTRUCTIONS:
         construction = CONSTRUCTIONS.load(name)()
         if not isinstance(construction.task, Language):
@@ -174,7 +183,7 @@ def _smfa(found: Proposal) -> SelfModifying:
 
 
 def _facts(found: Proposal) -> dict[str, Any]:
-    """A proposal as plain JSON values."""
+    """The result as plain JSON values."""
     chain, reading = found.fit.chain, found.reading
     facts: dict[str, Any] = {
         "source": found.source,
@@ -199,7 +208,7 @@ def _facts(found: Proposal) -> dict[str, Any]:
 
 
 def _rows(found: Proposal) -> list[dict[str, Any]]:
-    """The table of the machine, an entry a row, with what reading it changes in the machine and in the state."""
+    """The rows of the automaton's table: a move each, with its changes of the automaton and of the model's state."""
     if found.fit.chain is None:
         return []
     chain, grown = found.fit.chain, _smfa(found).changes
@@ -212,14 +221,15 @@ def _rows(found: Proposal) -> list[dict[str, Any]]:
             "to": to,
             "effect": effect,
             "moves_added": len(grown["grow"].add) if effect == "push" else 0,
-            **_in_the_state(changed.get((row, symbol))),
+            **_state_change(changed.get((row, symbol))),
         }
         for (row, symbol), (to, effect) in sorted(chain.moves.items())
     ]
 
 
-def _in_the_state(changed: StateChange | None) -> dict[str, Any]:
-    """What a move changes in the state: a share, the mean and deviation of a depth, and three shares of positions."""
+def _state_change(changed: StateChange | None) -> dict[str, Any]:
+    """How a move changes the model's state: the relative size of the change, the mean and deviation of the change of
+    depth, and three shares of positions."""
     if changed is None:
         return dict.fromkeys(("state_changed", "depth_changed", "positions", "read", "written", "neither"))
     written = changed.written
@@ -240,11 +250,12 @@ def _text(found: Proposal, title: str) -> Group:
             moved = "-" if depth is None else f"{depth[0]:+.2f} ± {depth[1]:.2f}"
             shares = [percent(row[name]) for name in ("read", "written", "neither")]
             table.add_row(*entries, percent(row["state_changed"]), moved, str(positions or "-"), *shares)
-        lines += [table, *_parts(_smfa(found)), *_read(found), _lengths(found)]
+        lines += [table, *_parts(_smfa(found)), *_readout_lines(found), _length_table(found)]
     return Group(*lines, f"{found.fit.steps:,} words read by the search; {found.seconds:.1f} s in all")
 
 
-def _read(found: Proposal) -> list[str]:
+def _readout_lines(found: Proposal) -> list[str]:
+    """What a linear readout of the model's state gives, as lines."""
     reading = found.reading
     if reading is None:
         return [
@@ -268,7 +279,7 @@ def _read(found: Proposal) -> list[str]:
     return lines
 
 
-def _lengths(found: Proposal) -> Table:
+def _length_table(found: Proposal) -> Table:
     table = Table("length", "words", "model right %", "as the model %", "as the language %", box=None)
     for each in found.agreement:
         counts = (each.model, each.with_model, each.with_language)
@@ -277,7 +288,7 @@ def _lengths(found: Proposal) -> Table:
 
 
 def _parts(machine: SelfModifying) -> list[str]:
-    """A machine as lines."""
+    """The states, registers, moves and changes of an automaton, as lines."""
     lines = ["states: " + ", ".join(f"{state} (output {output})" for state, output in machine.states.items())]
     if machine.registers:
         lines.append("registers: " + ", ".join(f"{name} = {held}" for name, held in machine.registers.items()))

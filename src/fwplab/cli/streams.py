@@ -1,4 +1,4 @@
-"""Standard output and standard error as the command line uses them: what cannot be written is one clear error."""
+"""The two output streams of the command line: a failed write to standard output is one clear error."""
 
 import io
 import os
@@ -7,30 +7,30 @@ from typing import IO
 
 
 class OutputError(Exception):
-    """Standard output cannot be written; `closed` says that its reader has gone, as `head` does."""
+    """A write to standard output failed. `closed`: because its reader has closed the pipe, as `head` does."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write to standard output: {error.strerror}")
         self.closed = isinstance(error, BrokenPipeError)
 
 
-def guard() -> None:
-    """Replaces both streams: a failed write to standard output is an `OutputError`, and one to standard error is
-    nothing, since there is nowhere left to say so."""
+def install() -> None:
+    """Replaces both streams. A failed write to standard output raises `OutputError`; one to standard error is ignored,
+    because no stream is left to report it on."""
     if sys.stdout is not None:
-        sys.stdout = _opened(_Output(sys.stdout.fileno(), "w", closefd=False), sys.stdout)
+        sys.stdout = _reopened(_Output(sys.stdout.fileno(), "w", closefd=False), sys.stdout)
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # as long as the process
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # open until the process ends
     else:
-        sys.stderr = _opened(_Errors(sys.stderr.fileno(), "w", closefd=False), sys.stderr)
+        sys.stderr = _reopened(_Errors(sys.stderr.fileno(), "w", closefd=False), sys.stderr)
 
 
-def abandon() -> None:
-    """Sends what is left in the buffer nowhere, so that Python does not try again at its end."""
+def discard_output() -> None:
+    """Redirects standard output to the null device, so that Python can flush its buffer at exit without an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _opened(raw: io.FileIO, old: IO[str]) -> io.TextIOWrapper:
+def _reopened(raw: io.FileIO, old: IO[str]) -> io.TextIOWrapper:
     assert isinstance(old, io.TextIOWrapper)
     line_buffering = old.line_buffering or isinstance(raw, _Errors)
     return io.TextIOWrapper(

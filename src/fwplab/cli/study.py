@@ -1,4 +1,4 @@
-"""`fwplab study`: training what is missing, how far it is, its table, and its records for other tools."""
+"""`fwplab study`: trains the runs of a study, shows their status and the table, and exports them for other tools."""
 
 import shutil
 from dataclasses import dataclass
@@ -35,25 +35,26 @@ FORMATS = ("csv", "parquet", "latex", "records")
 
 @dataclass(frozen=True)
 class Selected:
-    """Which part of a study."""
+    """The options that select a part of a study."""
 
     name: Positional[str]
+    """Name of a study: fwplab study list."""
     quick: bool = False
-    """The part that takes minutes."""
+    """Only the part that takes minutes."""
     seeds: int | None = None
-    """How many seeds a cell; the study's own number where none is given."""
+    """How many seeds for each model and language; by default the study's own number."""
     languages: tuple[str, ...] = ()
-    """These languages alone."""
+    """Only these languages."""
     mixers: tuple[str, ...] = ()
-    """These mixers alone. In the studies of the paper's models also others, such as yours, by a common recipe."""
+    """Only these mixers. A study of the paper's models also trains other mixers, with a common recipe."""
     own: bool = False
-    """Leave aside the records that come with the package: train what only they hold, and show this machine's alone."""
+    """Ignore the records that come with the package: show and use only those of this machine."""
 
     def study(self) -> Study:
         return STUDIES.load(self.name)()
 
     def runs(self) -> list[Run]:
-        """The cells that are meant."""
+        """The selected runs. Raises `UserError` if there are none."""
         if self.seeds is not None and self.seeds < 1:
             raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
         languages = {load_language(name).name for name in self.languages}
@@ -67,22 +68,22 @@ class Selected:
         found = [run for run in every if run.language in (languages or LANGUAGES.names())]
         if not found:
             raise UserError(
-                f"{self.name} asks nothing of these languages and mixers; see: fwplab study status {self.name}"
+                f"{self.name} has no runs of these languages and mixers; see: fwplab study status {self.name}"
             )
         return found
 
     def shipped(self) -> Store:
-        """The records that come with the package, as far as they are wanted."""
+        """The records that come with the package; an empty store with `--own`."""
         study = self.study()
         return Store(MEMORY) if self.own else shipped(study.records_of or study.name)
 
     def records(self) -> list[Record]:
-        """What is finished; a `UserError` that says how to begin where nothing is."""
+        """The finished records. Raises `UserError` if there are none."""
         with Store() as own, self.shipped() as others:
-            return self.some(finished(self.runs(), (own, others)))
+            return self.require_records(finished(self.runs(), (own, others)))
 
-    def some(self, records: list[Record]) -> list[Record]:
-        """The records, where there are any."""
+    def require_records(self, records: list[Record]) -> list[Record]:
+        """Returns `records`. Raises `UserError`, which names the command to run first, if there are none."""
         if not records:
             flag = " --quick" if self.quick else ""
             raise UserError(f"no run of this study is finished; first: fwplab study run {self.name}{flag}")
@@ -91,20 +92,24 @@ class Selected:
 
 @dataclass(frozen=True)
 class Trained(Selected):
-    """A part of a study, and who trains what it lacks."""
+    """The options that select a part of a study, and say where its missing runs are trained."""
 
     engine: str = "local"
-    """local: processes on this machine's cores; ray: a Ray cluster."""
+    """local: processes on this machine. ray: a Ray cluster."""
     address: str | None = None
-    """The cluster's address, or auto; none starts one on this machine."""
+    """The address of the Ray cluster, or auto; by default a cluster is started on this machine."""
     workers: int | None = None
-    """Runs at a time; as many as there are cores where none is given."""
+    """How many runs at a time; by default the number of cores."""
     device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
     gpus_a_run: float = 0.0
-    """With ray: the share of a GPU that each run takes, such as 0.25; where 0, one with --device cuda, else none."""
+    """With ray: the share of a GPU for each run, such as 0.25. 0 means one GPU with --device cuda, else none."""
 
     def train(self, *, measure_only: bool = False) -> None:
-        """Trains what is not finished, then measures what the study wants to know of the checkpoints."""
+        """Trains the runs that are not finished, and then measures the checkpoints if the study does so.
+
+        measure_only: measure only, and train nothing.
+        """
         check_device(self.device)
         engine = engine_named(
             self.engine,
@@ -132,25 +137,28 @@ class Trained(Selected):
 
 @dataclass(frozen=True)
 class RunStudy(Trained):
-    """Trains what is not finished yet, here or on a cluster; killed at any instant, it goes on where it stopped."""
+    """Trains the runs of a study that are not finished, here or on a cluster. Run it again to continue after an
+    interruption."""
 
     measure_only: bool = False
-    """Train nothing: look at the checkpoints that are there, in studies that do."""
+    """Train nothing; only measure existing checkpoints, in a study that measures checkpoints."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         if self.measure_only and not self.study().measures:
-            having = ", ".join(name for name, kind in STUDIES.classes() if kind.measures)
-            raise UserError(f"{self.name} measures no checkpoints; choose from: {having}")
+            choices = ", ".join(name for name, kind in STUDIES.classes() if kind.measures)
+            raise UserError(f"{self.name} measures no checkpoints; choose from: {choices}")
         self.train(measure_only=self.measure_only)
         return show(self, "paper", as_json=self.json)
 
 
 @dataclass(frozen=True)
 class StatusStudy(Selected):
-    """How many seeds of every cell are finished, and in which state they ended."""
+    """Shows how many seeds of each model and language are finished, and how their training ended."""
 
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         study, runs = self.study(), self.runs()
@@ -182,13 +190,14 @@ class StatusStudy(Selected):
 
 @dataclass(frozen=True)
 class ShowStudy(Selected):
-    """The table of a study, from finished records, one's own and those that come with the package."""
+    """Shows the table of a study, from your own finished records and those that come with the package."""
 
     rule: Rule = "paper"
-    """Which checkpoint speaks for a run: paper, strict, last or oracle."""
+    """The selection rule whose checkpoints are reported: paper, strict, last or oracle."""
     searches: bool = False
-    """Below the table, all that is known of the searches behind the recipes; --json always has it (history)."""
+    """Below the table, print the details of the searches behind the recipes. --json always has them, as history."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         return show(self, self.rule, as_json=self.json, searches=self.searches)
@@ -200,7 +209,7 @@ def show(part: Selected, rule: Rule, *, as_json: bool, searches: bool = False) -
     rows = study.rows(part.records(), rule)
     below = study.searches(rows) if searches else study.notes(rows)
     if searches and not below:
-        raise UserError(f"no recipe stands behind these rows of {part.name}; its table: fwplab study show {part.name}")
+        raise UserError(f"these rows of {part.name} have no recipes; its table: fwplab study show {part.name}")
     emit(study.facts(rows), as_json=as_json, text=study.render(rows))
     if below and not as_json:
         emit(below, as_json=False, text=Text(below))
@@ -209,18 +218,17 @@ def show(part: Selected, rule: Rule, *, as_json: bool, searches: bool = False) -
 
 @dataclass(frozen=True)
 class ExportStudy(Selected):
-    """Writes a study for other tools: every score, or what it measured, as CSV or Parquet; its table as LaTeX; or the
-    records themselves."""
+    """Exports a study for other tools: its scores or measurements as CSV or Parquet, its table as LaTeX, or its
+    records."""
 
     out: Path = Path()
-    """The file to write; a folder for records."""
+    """The file to write; for records a folder."""
     format: str = "csv"
     """csv, parquet, latex or records."""
     rule: Rule | None = None
-    """For csv and parquet: this rule's rows alone, those of every rule where none is given. For latex: which
-    checkpoint speaks for a run, the paper rule's where none is given."""
+    """The selection rule to export. By default all rules for csv and parquet, and the paper rule for latex."""
     checkpoints: bool = False
-    """With records: also the paper rule's checkpoint of each cell's first seed that is in FWPLAB_HOME."""
+    """With records: also the paper rule's checkpoint of the first seed in FWPLAB_HOME, for each model and language."""
 
     def __call__(self) -> int:
         self._check()
@@ -250,10 +258,10 @@ class ExportStudy(Selected):
         rule: Rule = self.rule or "paper"
         rows = self._rows(study, self.records(), (rule,))
         table = study.render(rows)
-        one_rule = any("rule" in fact for fact in study.facts(rows))  # a study may read its runs under all of them
-        said = f" Selection rule: {rule}." if one_rule else ""
+        one_rule = any("rule" in fact for fact in study.facts(rows))  # the rows of some studies compare all rules
+        sentence = f" Selection rule: {rule}." if one_rule else ""
         with replaced(self.out) as temporary:
-            temporary.write_text(to_latex(table, f"{study.title}.{said} {table.caption}") + "\n", "utf-8")
+            temporary.write_text(to_latex(table, f"{study.title}.{sentence} {table.caption}") + "\n", "utf-8")
 
     def _write_rows(self, study: Study) -> None:
         members = self._members()
@@ -270,23 +278,23 @@ class ExportStudy(Selected):
         (write_csv if self.format == "csv" else write_parquet)(table, self.out)
 
     def _rows(self, study: Study, records: list[Record], rules: tuple[Rule, ...]) -> list[Any]:
-        """The study's rows, where there are any."""
+        """The rows of the study. Raises `UserError` if there are none."""
         rows = [row for rule in rules for row in study.rows(records, rule)]
         if not rows:
             raise UserError(
                 f"{self.name} has measured nothing in these languages and mixers; "
-                f"what it has: fwplab study show {self.name}"
+                f"its table: fwplab study show {self.name}"
             )
         return rows
 
     def _members(self) -> list[Record]:
-        """A record of each finished member, with the run that it was trained in."""
+        """One record for each finished seed, of the run in which it was trained."""
         found: list[Record] = []
         with Store() as own, self.shipped() as others:
             for run in self.runs():
                 by_seed = {r.members[0].seed: r for store in (others, own) for r in store.found(run)}
                 found += [by_seed[seed] for seed in sorted(by_seed)]
-        return self.some(found)
+        return self.require_records(found)
 
     def _write_records(self) -> None:
         keys = {record.run.key for record in self._members()}

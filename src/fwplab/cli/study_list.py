@@ -1,4 +1,4 @@
-"""`fwplab study list`: the questions. Apart from the other actions, which need what trains."""
+"""`fwplab study list`. It is in a module of its own, so that it does not import PyTorch as the other actions do."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,10 @@ from fwplab.studies import STUDIES
 
 @dataclass(frozen=True)
 class ListStudies:
-    """All studies, with the question that each asks."""
+    """Lists all studies, with the question that each answers."""
 
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         facts = listed(STUDIES, lambda name: {"name": name, **STUDIES.read(name, "title", "question")})

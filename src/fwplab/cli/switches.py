@@ -1,4 +1,4 @@
-"""A mixer's switches as words of a command: `NAME=VALUE`, or for a search `NAME=VALUE,VALUE`."""
+"""Parses the switches of a mixer on the command line: `NAME=VALUE`, or for a search `NAME=VALUE,VALUE`."""
 
 import json
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from fwplab.mixers import MixerSpec
 from fwplab.training.run import mixer_from_dict
 
 
-def switched(mixer: str, switches: Sequence[str]) -> MixerSpec:
-    """A mixer by name, with some of its switches set."""
-    named = dict(_parts(mixer, text) for text in switches)
+def parse_mixer(mixer: str, switches: Sequence[str]) -> MixerSpec:
+    """The mixer with this name and these switches, each `NAME=VALUE`."""
+    named = dict(_split(mixer, text) for text in switches)
     return mixer_from_dict({"name": mixer, **{name: _value(value) for name, value in named.items()}})
 
 
-def choices(mixer: str, switches: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """The values that a search may give each of these switches."""
-    named = dict(_parts(mixer, text) for text in switches)
+def parse_choices(mixer: str, switches: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """The values that a search may choose for each of these switches, each `NAME=VALUE,VALUE`."""
+    named = dict(_split(mixer, text) for text in switches)
     return {name: tuple(map(_value, values.split(","))) for name, values in named.items()}
 
 
-def _parts(mixer: str, text: str) -> tuple[str, str]:
+def _split(mixer: str, text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     if not (name.strip() and value.strip()):
         raise UserError(f"a switch is NAME=VALUE, not {text!r}; fwplab mixers show {mixer} lists them")

@@ -13,7 +13,7 @@ from fwplab.cli.changes import changed, changes
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit, seeded
 from fwplab.cli.progress import ProgressView
-from fwplab.cli.switches import switched
+from fwplab.cli.switches import parse_mixer
 from fwplab.data.dataset import encode
 from fwplab.data.imported import reference
 from fwplab.data.splits import SplitSpec
@@ -45,7 +45,10 @@ Strings = changes(
 
 @dataclass(frozen=True)
 class Train:
-    """Trains a mixer on a language over several seeds, and prints what came out."""
+    """Trains a mixer on a language with several seeds, and prints their accuracies and checkpoints.
+
+    With --task recognition, half of the strings are words. Half of the other strings are one edit away from a word.
+    """
 
     language: str
     """Name of a language: fwplab languages."""
@@ -54,27 +57,26 @@ class Train:
     seeds: int = 3
     """How many seeds."""
     first_seed: int = 0
-    """The seeds count up from here."""
+    """The first seed; the others follow it."""
     learning_rate: tuple[float, ...] = (3e-3,)
-    """One rate, or one for each seed."""
+    """One learning rate, or one for each seed."""
     task: Task = "transduction"
-    """transduction asks for a label at every position of a word, recognition at the end of a string whether it is a
-    word; half of its strings are, and half of the others are one edit away from one."""
+    """transduction: give a label at every position of a word. recognition: say whether a string is a word."""
     model: ModelSpec = ModelSpec()
     protocol: str = "paper"
-    """paper or strict; the options that follow replace what it says."""
+    """paper or strict. The options below replace single values of it."""
     training: Annotated[Any, arg(constructor=Training)] = Training()
     strings: Annotated[Any, arg(constructor=Strings)] = Strings()
     switch: tuple[str, ...] = ()
     """Switches of the mixer, NAME=VALUE (fwplab mixers)."""
     corpus: str | None = None
-    """An imported corpus to train on (fwplab corpus import)."""
+    """Name of an imported corpus to train on (fwplab corpus import)."""
     workers: int | None = None
-    """Processes; the number of usable cores where none is given."""
+    """Number of processes; by default the number of usable cores."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, ..."""
     json: bool = False
-    """Print JSON for a program."""
+    """Print JSON."""
 
     def __call__(self) -> int:
         run = self.run()
@@ -107,7 +109,7 @@ class Train:
         return 0
 
     def run(self) -> Run:
-        """The spec that the options spell."""
+        """The run that the options describe."""
         if self.seeds < 1:
             raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
         if self.protocol not in PROTOCOLS:
@@ -117,7 +119,7 @@ class Train:
         language = for_task(load_language(self.language), self.task)
         return Run(
             language=language.name,
-            mixer=switched(self.mixer, self.switch),
+            mixer=parse_mixer(self.mixer, self.switch),
             seeds=tuple(range(self.first_seed, self.first_seed + self.seeds)),
             learning_rates=self.learning_rate,
             model=self.model,
@@ -127,7 +129,7 @@ class Train:
 
 
 def check_device(device: str) -> None:
-    """A `UserError` where torch cannot use the device."""
+    """Raises `UserError` if torch cannot use the device."""
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -155,21 +157,27 @@ def _member_facts(record: Record, protocol: Protocol) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Scores a checkpoint on fresh strings of any length, streamed in constant memory where the mixer allows it."""
+    """Measures the accuracy of a checkpoint on new strings of any length.
+
+    Strings are streamed in constant memory if the mixer allows it.
+    """
 
     checkpoint: Positional[str]
-    """A checkpoint's file; a run's key; or LANGUAGE/MIXER for the checkpoint that comes with the package."""
+    """A checkpoint file; the key of a run; or LANGUAGE/MIXER for the checkpoint that comes with the package."""
     rule: Rule = "paper"
-    """Of a run: whose checkpoint."""
+    """For the key of a run: the selection rule whose checkpoint is read."""
     lengths: tuple[int, ...] = (50, 100, 200, 500, 1000)
+    """The lengths of the strings."""
     strings: int = 100
-    """Strings a length; a language with fewer words of that length gives each once."""
+    """Strings of each length. If the language has fewer words of a length, all of them are used once."""
     seed: int = 1
-    """Seed of the strings."""
+    """Seed of the random strings."""
     language: str | None = None
-    """Another language than the one of training, over as many symbols and classes."""
+    """Another language than that of training, with as many symbols and label classes."""
     device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         check_device(self.device)
@@ -224,7 +232,7 @@ def _sizes(language: Language) -> tuple[int, int]:
 
 
 def _strings(language: Language, length: int, number: int, generator: np.random.Generator) -> list[str]:
-    """Words of this length; of recognition half words, half strings near this length that are none."""
+    """Words of this length; for recognition, half of the strings are non-words with about this length."""
     if not isinstance(language, Recognition):
         return _draw(language, length, number, generator)
     words = _draw(language, length, number - number // 2, generator)
@@ -266,11 +274,14 @@ def _evaluation_table(facts: dict[str, Any]) -> Table:
 
 @dataclass(frozen=True)
 class Runs:
-    """The finished runs in the store."""
+    """Lists the finished runs in the store."""
 
     language: str | None = None
+    """Only runs on this language."""
     mixer: str | None = None
+    """Only runs of this mixer."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         wanted_language = load_language(self.language).name if self.language else None

@@ -67,7 +67,7 @@ class _Layer(Mixer):
         return cell * gate, (scan.state,)
 
     def saturation(self, state: State) -> Tensor:
-        return saturated_share(state[0])  # the cell is a weighted mean of tanh values
+        return saturated_share(state[0])  # a mean of values that went through tanh
 
     def initial_state(self, batch: int) -> State:
         return (self.bias_z.new_zeros(batch, 1, self.width),)

@@ -1,6 +1,6 @@
-"""Figures of records, for a page and for a paper: vectors, one look a mixer everywhere; one file a figure.
+"""Figures of records, one in each file. A mixer has the same colour and marker in all figures.
 
-A figure that one study alone has stands in the file of the study.
+A figure that only one study has is in the file of that study.
 """
 
 from fwplab.plots.curves import learning_curves

@@ -1,4 +1,4 @@
-"""How every seed learned."""
+"""The figure of learning curves."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,10 @@ POINTS_A_LINE = 400
 
 
 def learning_curves(records: Sequence[Record]) -> Figure:
-    """Whole-string accuracy against training steps: a row a language, a column a mixer, a line a seed.
+    """Draws the accuracy against training steps, with a row for each language and a column for each mixer.
 
-    Bin0 is solid, Bin1 dashed; a marker shows where a seed ended, a cross where it diverged.
+    Accuracy is the share of strings with every label right. Each seed has a solid line for Bin0 and a dashed line for
+    Bin1. A marker shows where its training ended, a cross where it diverged.
     """
     cells = by_cell(records)
     languages, mixers = names(cells)
@@ -64,7 +65,7 @@ def _draw_member(axes: Axes, member: Member, style: Look) -> None:
 
 
 def _thinned(checks: tuple[Check, ...]) -> list[Check]:
-    """At most `POINTS_A_LINE` checks or so: of every stretch those where an accuracy is lowest or highest."""
+    """About `POINTS_A_LINE` checks: from each interval those with the lowest and the highest accuracies."""
     stretch = max(1, -(-4 * len(checks) // POINTS_A_LINE))
     if stretch <= 4:
         return list(checks)

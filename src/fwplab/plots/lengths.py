@@ -1,4 +1,4 @@
-"""How far beyond the lengths of training each mixer is right."""
+"""The figure of accuracy by length of string."""
 
 import statistics
 from collections.abc import Sequence
@@ -17,10 +17,11 @@ from fwplab.training.run import Rule
 
 
 def accuracy_by_length(records: Sequence[Record], rule: Rule) -> Figure:
-    """Whole-string accuracy on the test sets, by their strings' length: a panel a language.
+    """Draws the accuracy on the test sets by length of string, with a panel for each language.
 
-    Under `rule`: a small dot a seed, a marker at the mean with its 95 % interval for a new seed (`seeds_interval`).
-    Lengths of training are shaded; the dotted line is the better of two guesses.
+    Accuracy is the share of strings with every label right, of the checkpoints of `rule`. Each seed has a small dot. A
+    marker shows their mean, with its 95 % confidence interval for a new seed (`seeds_interval`). Lengths of training
+    are shaded. The dotted line is the chance level.
     """
     cells = by_cell(records)
     languages, mixers = names(cells)
@@ -38,7 +39,7 @@ def accuracy_by_length(records: Sequence[Record], rule: Rule) -> Figure:
 
 
 def _draw_lengths(axes: Axes, cells: dict[str, list[Record]], rule: Rule) -> None:
-    """One panel; the mixers stand side by side within a window of lengths, so that none hides another."""
+    """Draws one panel. The mixers are side by side at each range of lengths, so that none hides another."""
     first = next(iter(cells.values()))[0]
     windows = _windows(first)
     trained = max((split.longest for split in first.splits if split.split == "train"), default=0)
@@ -59,15 +60,18 @@ def _draw_lengths(axes: Axes, cells: dict[str, list[Record]], rule: Rule) -> Non
 
 
 def _draw_seeds(axes: Axes, places: list[float], counts: list[list[tuple[int, int]]], style: Look) -> None:
-    """The seeds of one mixer, `counts` of right and of all strings a window and seed."""
+    """Draws the seeds of one mixer.
+
+    counts: the numbers of right and of all strings, for each range of lengths and each seed.
+    """
     means = []
     for place, seeds in zip(places, counts, strict=True):
-        # A member without a checkpoint has nothing right, of as many strings as the others were given.
-        asked = max(strings for _, strings in seeds) or 1
+        # A member without a checkpoint counts as all wrong, on as many strings as the other members.
+        given = max(strings for _, strings in seeds) or 1
         right = [correct for correct, _ in seeds]
-        low, high = seeds_interval(right, [asked] * len(seeds))
+        low, high = seeds_interval(right, [given] * len(seeds))
         axes.vlines(place, 100 * low, 100 * high, color=style.colour, linewidth=1)
-        shares = [100 * correct / asked for correct in right]
+        shares = [100 * correct / given for correct in right]
         axes.plot([place] * len(seeds), shares, ".", color=style.colour, markersize=3.5, clip_on=False)
         means.append(statistics.fmean(shares))
     axes.plot(places, means, color=style.colour, linewidth=0.8, alpha=0.6)

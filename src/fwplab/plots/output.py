@@ -1,4 +1,4 @@
-"""Figures as a file, or as an element of a page."""
+"""Writes figures to files, or as an SVG element for a page."""
 
 import re
 from hashlib import blake2b
@@ -18,10 +18,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element to stand in a page: text stays text, ink takes the page's text colour.
+    """Renders a figure as an `<svg>` element for an HTML page.
 
-    Ids begin with a digest of the drawing, so that several figures fit in one page; the same figure gives the
-    same element on every day.
+    Text stays text, and the colour `INK` becomes the text colour of the page. Ids begin with a digest of the drawing,
+    so that a page can have several figures. The same figure always gives the same element.
     """
     drawn = _rendered(figure)
     prefix = "f" + blake2b(drawn.encode(), digest_size=5).hexdigest()
@@ -44,13 +44,13 @@ def to_svg(figure: Figure) -> str:
 
 
 def check_format(path: Path) -> None:
-    """A `UserError` for a path whose suffix is none of `FORMATS`."""
+    """Raises `UserError` for a path whose suffix is not in `FORMATS`."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"no figure can be written as {path.name!r}; choose a suffix from: {', '.join(FORMATS)}")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure whole or not at all, as the suffix says: .svg, .pdf or .png."""
+    """Writes a figure in the format of the suffix: .svg, .pdf or .png. The file appears only once it is complete."""
     check_format(path)
     suffix = path.suffix.lower()
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[suffix]
@@ -66,7 +66,7 @@ def _rendered(figure: Figure) -> str:
 
 
 def _inline(name: str, value: str, prefix: str) -> str:
-    """An attribute for a page that holds other drawings too, without needless digits."""
+    """An attribute's value for a page with other drawings: with the prefix in ids, and numbers rounded."""
     if name == "id":
         return f"{prefix}-{value}"
     if name == "href" or "url(#" in value:

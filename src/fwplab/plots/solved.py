@@ -1,4 +1,4 @@
-"""How many seeds solve each cell."""
+"""The figure of solved seeds."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,10 @@ FILL = "#0072b2"
 
 
 def solve_rate_heatmap(rows: Sequence[Row]) -> Figure:
-    """How many seeds solve each cell: a row a language, a column a mixer, darker where more do."""
+    """Draws how many seeds solve each cell, with a row for each language and a column for each mixer.
+
+    A darker cell has a larger share of solved seeds.
+    """
     languages = list(dict.fromkeys(row.language for row in rows))
     mixers = list(dict.fromkeys(row.mixer for row in rows))
     with matplotlib.rc_context(STYLE):

@@ -1,4 +1,4 @@
-"""After how many steps the seeds of each mixer solve their language."""
+"""The figure of the training steps after which seeds solve their language."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,15 +15,16 @@ from fwplab.training.record import Record
 from fwplab.training.run import Run
 
 APART = 1.2
-"""Points between lines that would hide one another."""
+"""The distance, in points, between lines that would hide each other."""
 
 
 def steps_to_solve(records: Sequence[Record], place: Callable[[Run], tuple[str, str]] = cell_of) -> Figure:
-    """Seeds that have not solved their language, against training steps (Kaplan-Meier).
+    """Draws the share of seeds that have not solved their language against training steps (Kaplan-Meier).
 
-    `place` gives each run its panel and its line there: a panel a language and a line a mixer where nothing is said.
-    A marker stands where seeds solve it, a tick where some leave unsolved, a cross where one diverged, which never
-    will. Lines of one panel stand a little apart, so that none hides another.
+    A marker shows a step at which seeds solve it, a tick where seeds end unsolved, and a cross where a seed diverged.
+    The lines of a panel are shifted a little, so that none hides another.
+
+    place: gives the panel and the line of a run; by default a panel for each language and a line for each mixer.
     """
     cells = by_cell(records, place)
     titles, lines = names(cells)
@@ -49,7 +50,7 @@ def steps_to_solve(records: Sequence[Record], place: Callable[[Run], tuple[str, 
 
 
 def _draw_line(axes: Axes, records: Sequence[Record], style: Look, first: int, apart: float) -> None:
-    """One line, moved up and to the right by so many points; what happened before step `first` is drawn there."""
+    """Draws one line, shifted up and to the right by `apart` points. Events before step `first` are drawn at it."""
     members, budget = cell_members(records), records[0].run.protocol.max_steps
     falls = unsolved(members, budget)
     end = max(member.watched_until(budget) for member in members)
@@ -72,9 +73,9 @@ def _draw_line(axes: Axes, records: Sequence[Record], style: Look, first: int, a
 
 
 def _step_axis(axes: Axes, first: float, last: float) -> None:
-    """Steps by their order of magnitude: some mixers need a hundred, others ten thousand."""
+    """A logarithmic axis: some mixers need a hundred steps, others ten thousand."""
     axes.set_xscale("log")
     axes.set_xlim(first, last)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if last < 400 * first else (1,)))  # as labels find room
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if last < 400 * first else (1,)))  # as many labels as fit
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""What all figures share: one look a mixer everywhere, no global state."""
+"""The style of all figures: colours, markers, axes and legends. It changes no global state of matplotlib."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,12 @@ from fwplab.mixers import MIXERS
 
 @dataclass(frozen=True)
 class Look:
-    """How a mixer is drawn: a colour and, for whoever does not see it, a marker."""
+    """How a mixer is drawn. The marker distinguishes mixers for readers who do not see the colours."""
 
     colour: str
+    """The colour, as `#rrggbb`."""
     marker: str
+    """The marker, by its name in matplotlib."""
 
 
 LOOKS: dict[str, Look] = {
@@ -35,13 +37,13 @@ LOOKS: dict[str, Look] = {
     "transformer": Look("#745b64", "X"),
     "softmax-attention": Look("#be8d97", "h"),
 }
-"""Far apart for every kind of colour vision, and of middling lightness: they read on white and on black."""
+"""The colours differ for every kind of colour vision. Their medium lightness is legible on white and on black."""
 
 SPARE_MARKERS = ("p", "<", ">", "d", "H", "8", "*")
 INK = "#1b1f24"
-"""The colour of text and lines; `to_svg` turns it into the colour of the page's text."""
+"""The colour of text and lines; `to_svg` replaces it with the colour of the page's text."""
 FONT = "DejaVu Sans"
-"""Comes with matplotlib, so that the layout is the same everywhere; a page shows its own font instead."""
+"""This font comes with matplotlib, so that the layout is the same everywhere. `to_svg` uses the page's font instead."""
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
@@ -62,7 +64,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fwplab",
     "text.color": INK,
-    "text.parse_math": False,  # a dollar in a name is a dollar
+    "text.parse_math": False,  # a dollar sign in a name does not start a formula
     "xtick.color": INK,
     "xtick.labelsize": 8,
     "xtick.major.width": 0.6,
@@ -75,7 +77,7 @@ PANEL_COLUMNS = 3
 
 
 def look(mixer: str) -> Look:
-    """The look of a mixer; one without a place in `LOOKS` gets its own from its name, the same every time."""
+    """The look of a mixer. For a mixer that is not in `LOOKS`, it is derived from the name, always in the same way."""
     if mixer in LOOKS:
         return LOOKS[mixer]
     number = int.from_bytes(blake2b(mixer.encode(), digest_size=4).digest(), "big")
@@ -85,7 +87,7 @@ def look(mixer: str) -> Look:
 
 
 def looks(lines: Sequence[str]) -> dict[str, Look]:
-    """A look for each line: mixers have their own, lines of anything else get theirs in turn."""
+    """A look for each line. If all lines are mixers, they have their own looks; else the looks are assigned in turn."""
     if set(lines) <= set(MIXERS.names()):
         return {line: look(line) for line in lines}
     colours = [known.colour for known in LOOKS.values()]
@@ -94,14 +96,14 @@ def looks(lines: Sequence[str]) -> dict[str, Look]:
 
 
 def marker_points(mixer: str) -> str:
-    """The outline of a mixer's marker as the points of an SVG polygon in a square from -1 to 1."""
+    """The outline of a mixer's marker, as the points of an SVG polygon with coordinates from -1 to 1."""
     style = MarkerStyle(look(mixer).marker)
     outline = np.asarray(style.get_path().transformed(style.get_transform()).to_polygons()[0])
     return " ".join(f"{x:.2f},{-y:.2f}" for x, y in outline / np.abs(outline).max())
 
 
 def percent_axis(axes: Axes) -> None:
-    """Shares from 0 to 100 upwards, with room for markers at both ends."""
+    """Sets a vertical axis from 0 to 100, with room for markers at both ends."""
     axes.set_ylim(-4, 104)
     axes.set_yticks([0, 50, 100])
     axes.yaxis.grid(color=INK, alpha=0.15, linewidth=0.5)
@@ -109,7 +111,7 @@ def percent_axis(axes: Axes) -> None:
 
 
 def legend(figure: Figure, keys: Sequence[Artist]) -> None:
-    """A legend above the panels, in as many columns as there is room for."""
+    """Adds a legend above the panels, in as many columns as fit."""
     letters = [len(str(each.get_label())) for each in keys]
 
     def fits(columns: int) -> bool:
@@ -126,20 +128,24 @@ def key(label: str, style: Look) -> Line2D:
 
 
 def names(cells: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
-    """The first and the second names of cells, each once and in their order."""
+    """The first and the second names of cells, in their order and without repetition."""
     firsts, seconds = zip(*cells, strict=True)
     return list(dict.fromkeys(firsts)), list(dict.fromkeys(seconds))
 
 
 def measured_names(cells: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
-    """The same of cells that a study has measured; `UserError` where there is none."""
+    """The same as `names`. Raises `UserError` if there are no cells, because the study has measured nothing."""
     if not cells:
         raise UserError("nothing is measured yet of these checkpoints; fwplab study run NAME trains and measures")
     return names(cells)
 
 
 def panelled(titles: Sequence[str], x: str, y: str, *, same_y: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each title, and what its axes say; with `same_y` the upward axis is that of all."""
+    """A figure with a panel for each title.
+
+    x, y: the labels of the axes.
+    same_y: whether all panels share the vertical axis.
+    """
     columns = 2 if len(titles) == 4 else min(PANEL_COLUMNS, len(titles))
     rows = math.ceil(len(titles) / columns)
     figure = Figure(figsize=(3.25 * columns + (1.2 if columns == 1 else 0), 2.6 * rows + 0.7))

@@ -1,1 +1,1 @@
-"""What each cell of a table is trained with, and the search that finds it."""
+"""Recipes: the hyperparameters of each mixer on each language, and the search that finds them."""

@@ -1,4 +1,4 @@
-"""Where a recipe's numbers come from: the search that chose them, and what else was tried."""
+"""The history of a recipe: the search that chose its hyperparameters, and other attempts."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,65 +10,76 @@ Objective = Literal["paper", "strict"]
 
 @dataclass(frozen=True)
 class Searched:
-    """A finished search. `value` is that of its best trial under `objective`.
-
-    `ended` trials were trained to their end, `pruned` trials were given up before. A trial trains `seeds` members,
-    from `first_seed` on, for `strings` strings each, and looks at both bins every `check_every` steps (None: at a fixed
-    number of points). The strings are those of `split_seed`.
-    """
+    """A finished search."""
 
     name: str
+    """The name of the search."""
     ended: int
+    """The number of trials that were trained to their end."""
     pruned: int
+    """The number of trials that were stopped early."""
     seeds: int
+    """The number of seeds of a trial."""
     strings: int
+    """The number of strings that each seed was trained on."""
     value: float
+    """The value of the best trial."""
     objective: Objective
+    """The objective of the search (see `Search.objective`)."""
     space: Space
+    """The values to choose from."""
     check_every: int | None
+    """The number of steps between two evaluations of both bins; None for a fixed number of evaluations."""
     first_seed: int
+    """The first seed of a trial."""
     split_seed: int
+    """The seed of the strings."""
     sampler: str
+    """The sampler and its version."""
 
     @property
     def summary(self) -> str:
-        """One line."""
+        """A summary in one line."""
         return f"search {self.name}: {_trials(self.ended)}, value {self.value:.4f} ({self.objective})"
 
     def lines(self) -> list[str]:
-        """All of it, a fact a line."""
-        looks = f"every {self.check_every:,} steps" if self.check_every else "at a fixed number of points"
+        """All details, one fact in each line."""
+        evaluations = f"every {self.check_every:,} steps" if self.check_every else "at a fixed number of points"
         return [
             f"search {self.name}",
             f"{_trials(self.ended)} to the end, {self.pruned} pruned, by {self.sampler}",
             f"value of the best: {self.value:.4f} ({self.objective})",
-            f"a trial: {_counted(self.seeds, 'seed')} from {self.first_seed} on, {self.strings:,} strings each",
-            f"evaluated {looks}, on strings of split seed {self.split_seed}",
+            f"a trial: {_plural(self.seeds, 'seed')} from {self.first_seed} on, {self.strings:,} strings each",
+            f"evaluated {evaluations}, on strings of split seed {self.split_seed}",
             *self.space.lines(),
         ]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Something else that was tried for the cell, by a search or by hand, and how it ended.
-
-    The numbers are those of its search, None where they are not known.
-    """
+    """Another attempt for the same cell, by a search or by hand. Numbers that are not known are None."""
 
     tried: str
+    """What was tried."""
     outcome: str
+    """The result."""
     search: str = ""
+    """The name of the search; empty if there was none."""
     trials: int | None = None
+    """The number of trials."""
     seeds: int | None = None
+    """The number of seeds of a trial."""
     strings: int | None = None
+    """The number of strings that each seed was trained on."""
     value: float | None = None
+    """The value of the best trial."""
 
     def line(self) -> str:
         """One sentence."""
         known = [
             f"search {self.search}" if self.search else "",
             "" if self.trials is None else _trials(self.trials),
-            "" if self.seeds is None else f"{_counted(self.seeds, 'seed')} a trial",
+            "" if self.seeds is None else f"{_plural(self.seeds, 'seed')} a trial",
             "" if self.strings is None else f"{self.strings:,} strings a seed",
             "" if self.value is None else f"value {self.value:.4f}",
         ]
@@ -78,14 +89,17 @@ class Attempt:
 
 @dataclass(frozen=True)
 class History:
-    """Where the numbers of a recipe come from; without a `search` they are common ones, and `notes` says for whom."""
+    """Where the hyperparameters of a recipe come from."""
 
     search: Searched | None = None
+    """The search that found them; None for common hyperparameters that were not searched."""
     notes: tuple[str, ...] = ()
+    """Further remarks, one sentence each."""
     tried: tuple[Attempt, ...] = ()
+    """Other attempts."""
 
     def summary(self, language: str) -> str:
-        """One line, for a cell of this language."""
+        """A summary in one line, for a cell of this language."""
         if self.search is None:
             return "common: not searched"
         owner = self.search.name.split("/")[0]
@@ -94,14 +108,14 @@ class History:
         return f"{borrowed}{self.search.summary}{more}"
 
     def lines(self) -> list[str]:
-        """All that is known, a fact a line."""
+        """All details, one fact in each line."""
         searched = ["not searched"] if self.search is None else self.search.lines()
         return [*searched, *self.notes, *(f"tried: {each.line()}" for each in self.tried)]
 
 
 def _trials(number: int) -> str:
-    return _counted(number, "trial")
+    return _plural(number, "trial")
 
 
-def _counted(number: int, what: str) -> str:
+def _plural(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"

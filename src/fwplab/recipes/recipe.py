@@ -1,4 +1,4 @@
-"""What each cell of a table is trained with: one frozen spec a file, `<language>/<mixer>.json`, in the repository."""
+"""Recipes: the hyperparameters of each cell, in the files `<language>/<mixer>.json` of this folder."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -16,32 +16,40 @@ from fwplab.recipes.history import History
 from fwplab.training.run import Protocol, Run, Schedule, from_dict, to_dict
 
 PROTOCOL = Protocol(stop="every_rule", patience=10, oracle=True)
-"""One training that every selection rule can read; a recipe adds its budget."""
+"""The protocol of all recipes, which serves every selection rule. A recipe sets the fields in `BUDGET`."""
 BUDGET = ("batch_size", "max_steps", "schedule", "check_every")
-"""What of a protocol is a recipe's own."""
+"""The fields of the protocol that a recipe sets."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One cell. `check_every`: steps between two evaluations of the bins, besides one at each epoch's end.
+    """The hyperparameters of one cell.
 
-    `found_by` says where the numbers come from. No search sees the seeds that a table reports, nor its strings where
-    the language has others.
+    Searches use other seeds than those that a table reports, and other strings if the language has enough.
     """
 
     language: str
+    """The name of the language."""
     mixer: MixerSpec
+    """The mixer, with its switches."""
     model: ModelSpec
+    """The shape of the model."""
     learning_rate: float
+    """The learning rate."""
     batch_size: int
+    """The number of strings in a batch."""
     max_steps: int
+    """The most training steps."""
     schedule: Schedule = "cosine"
+    """The course of the learning rate."""
     check_every: int = 1_000_000
+    """The number of steps between two evaluations of the bins, besides one at the end of each epoch."""
     found_by: History = field(default_factory=History)
+    """Where these values come from."""
 
     @classmethod
     def of(cls, run: Run, found_by: History) -> "Recipe":
-        """The recipe of a run's cell."""
+        """The recipe with the hyperparameters of a run."""
         budget = {name: getattr(run.protocol, name) for name in BUDGET}
         return cls(run.language, run.mixer, run.model, run.learning_rates[0], **budget, found_by=found_by)
 
@@ -62,7 +70,7 @@ def _file(language: str, mixer: str) -> Traversable:
 
 
 def recipe(language: str, mixer: str) -> Recipe:
-    """The recipe of a cell; a `UserError` that says how to make one if there is none."""
+    """The recipe of a cell. Raises `UserError`, which says how to make one, if there is none."""
     language, mixer = LANGUAGES.name_of(LANGUAGES.load(language)), MIXERS.name_of(MIXERS.load(mixer))
     place = _file(language, mixer)
     if not place.is_file():
@@ -73,7 +81,7 @@ def recipe(language: str, mixer: str) -> Recipe:
 
 
 def write_recipe(found: Recipe, path: Path) -> None:
-    """Writes `path` whole or not at all."""
+    """Writes a recipe as JSON. The file appears only once it is complete."""
     values: dict[str, Any] = to_dict(found)
     with replaced(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n", "utf-8")

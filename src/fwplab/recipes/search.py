@@ -1,6 +1,6 @@
-"""Which sizes, rate, schedule, batch and switches does a cell need? Optuna's search, on strings and seeds of its own.
+"""Searches the hyperparameters of a cell with Optuna, on strings and seeds that no table uses.
 
-Optuna because its trials live in a database: many workers share a search, and one that was killed goes on.
+Optuna keeps its trials in a database. So several workers can share a search, and an interrupted search can continue.
 """
 
 import hashlib
@@ -44,32 +44,38 @@ except ModuleNotFoundError as error:
     raise UserError("fwplab search needs Optuna; install it: pip install 'fwplab[search]'") from error
 
 FIRST_SEED = 1_000
-"""Seeds from here on belong to searches: no table reports them."""
+"""The first seed of searches. No table reports seeds from here on."""
 SPLIT_SEED = 1_000
-"""The strings of searches; a unary language has but one set of strings, which every search and table must share."""
+"""The seed of the strings of searches. A unary language has only one set of strings: searches and tables share it."""
 HEARTBEAT_SECONDS = 60
 RETRIES = 3
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search: of which cell, over what, for how long.
+    """The specification of a search.
 
-    A trial trains `members` seeds for `strings` strings each, as long for every choice, and counts by their mean:
-    "paper", the best mean of Bin0 and Bin1 of each; "strict", the lowest in-distribution loss of each, negative.
-    Both bins are evaluated every `check_every` steps; where that is None `checks` times, and at each epoch's end. The
-    more evaluations, the likelier one of them finds a rare good moment: a recipe keeps the number it was found with.
-    At `checks` points a trial whose in-distribution loss is worse than the median of others ends.
+    More evaluations make it more likely that one of them has a high accuracy by chance. So a recipe keeps the
+    `check_every` with which it was found.
     """
 
     language: str
+    """The name of the language."""
     mixer: str
+    """The name of the mixer."""
     space: Space = field(default_factory=Space)
+    """The values to choose from."""
     strings: int = 300_000
+    """The number of strings that each seed of a trial is trained on."""
     members: int = 2
+    """The number of seeds of a trial. Its value is their mean."""
     objective: Objective = "paper"
+    """The value of a seed. "paper": its best mean accuracy on both bins. "strict": minus its lowest loss on Bin0."""
     checks: int = 20
+    """How often a trial may be pruned: when its loss on Bin0 is worse than the median of the other trials."""
     check_every: int | None = None
+    """The number of steps between two evaluations of both bins, besides one at the end of each epoch; None for `checks`
+    evaluations in all."""
 
     def __post_init__(self) -> None:
         for values in itertools.product(*self.space.switches.values()):
@@ -77,16 +83,16 @@ class Search:
 
     @property
     def name(self) -> str:
-        """The same for the same search, so that every worker and every sitting finds it again.
+        """The name of the search in the database, which is the same for the same specification.
 
-        Fields that have their default value are left out, so that a field that is added later changes no name.
+        Fields with their default value are left out, so that adding a field changes no name.
         """
         code = fingerprint(MIXERS.load(self.mixer), LANGUAGES.load(self.language))
         text = json.dumps(to_dict(self, defaults=False) | ({"code": code} if code else {}), sort_keys=True)
         return f"{self.language}/{self.mixer}/{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def run(self, trial: optuna.trial.BaseTrial) -> Run:
-        """The run that a trial asks for."""
+        """The run of a trial, with the values that the sampler chooses."""
         space = self.space
         chosen = {name: trial.suggest_categorical(name, values) for name, values in space.choices().items()}
         rate = trial.suggest_float("learning_rate", *space.learning_rate, log=True)
@@ -111,7 +117,7 @@ class Search:
         return mixer_from_dict({"name": self.mixer, **switches})
 
     def recipe(self, study: optuna.Study) -> Recipe:
-        """The winner, with what it was compared to."""
+        """The recipe of the best trial, with the history of the search."""
         best = study.best_trial
         run = self.run(optuna.trial.FixedTrial(best.params))
         states = [trial.state for trial in study.trials]
@@ -139,7 +145,10 @@ class Search:
 
 @contextmanager
 def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study]:
-    """The search with all its trials so far; by default on the server of `FWPLAB_STORE`, or in `FWPLAB_HOME`."""
+    """Opens a search with all its trials so far.
+
+    url: the database; None for the server of `FWPLAB_STORE`, or else a file in `FWPLAB_HOME`.
+    """
     logging.getLogger("optuna").setLevel(logging.WARNING)
     url = database_url(url, "searches.sqlite")
     try:
@@ -159,7 +168,7 @@ def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study
 
 def _study(search: Search, url: str) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
     with warnings.catch_warnings(), _unwrapped():
-        # heartbeats and two switches of the sampler: "may change", which a pin answers
+        # Optuna warns that heartbeats and two options of the sampler may change. Its version is pinned.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
             storage = optuna.storages.RDBStorage(
@@ -182,7 +191,7 @@ def _study(search: Search, url: str) -> tuple[optuna.storages.RDBStorage, optuna
 
 @contextmanager
 def _unwrapped() -> Iterator[None]:
-    """The errors of the database without what Optuna says around them."""
+    """Raises the errors of the database itself in place of Optuna's, which wrap them."""
     try:
         yield
     except optuna.exceptions.StorageInternalError as error:
@@ -192,7 +201,7 @@ def _unwrapped() -> Iterator[None]:
 def work(
     search: Search, trials: int, *, url: str | None = None, observe: Callable[[Progress], None] | None = None
 ) -> None:
-    """Adds trials until the search has so many that ended; any number of processes may do so at a time."""
+    """Adds trials until `trials` of them have ended. Several processes may do so at the same time."""
     ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     with open_search(search, url) as study:
 
@@ -211,16 +220,16 @@ def work(
 
 def _value(search: Search, trial: optuna.Trial, observe: Callable[[Progress], None] | None) -> float:
     run = search.run(trial)
-    folder = folder_of(run)  # of the run, not of the trial: one that was killed goes on from its checkpoint
-    told: set[int] = set()
+    folder = folder_of(run)  # the run's folder, so that an interrupted trial continues from its checkpoint
+    reported: set[int] = set()
 
     def report(progress: Progress) -> None:
         if observe:
             observe(progress)
         losses = [member.bin0_loss for member in progress.members if member.bin0_loss is not None]
         place = progress.step * search.checks // run.protocol.max_steps
-        if losses and place and place not in told:
-            told.add(place)
+        if losses and place and place not in reported:
+            reported.add(place)
             trial.report(-sum(losses) / len(losses), place)
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -231,7 +240,7 @@ def _value(search: Search, trial: optuna.Trial, observe: Callable[[Progress], No
 
 
 def value(search: Search, record: Record) -> float:
-    """What a trial counts; a member that diverged before its first look at the bins counts nothing (or minus 10)."""
+    """The value of a trial. A member that diverged before its first evaluation counts as 0, or as -10 for "strict"."""
     if search.objective == "strict":
         return _mean([max((-c.bin0_loss for c in m.checks), default=-10.0) for m in record.members])
     means = [max(((c.bin0_accuracy + c.bin1_accuracy) / 2 for c in m.checks), default=0.0) for m in record.members]
@@ -243,7 +252,7 @@ def _mean(values: list[float]) -> float:
 
 
 def trials_of(study: optuna.Study) -> list[dict[str, Any]]:
-    """The trials as plain values, the best first, those that did not reach their end last."""
+    """The trials as plain values, sorted from the best to the worst. Trials that did not end come last."""
     rows = [
         {"number": t.number, "state": t.state.name.lower(), "value": t.value if t.state.name == "COMPLETE" else None}
         | {"parameters": dict(t.params)}

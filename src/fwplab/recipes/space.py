@@ -1,4 +1,4 @@
-"""What a search may choose from."""
+"""The space of a search."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
@@ -10,7 +10,7 @@ from fwplab.training.run import SCHEDULES, Schedule
 
 @dataclass(frozen=True)
 class Space:
-    """What a search may choose from."""
+    """The values that a search may choose from."""
 
     hidden: tuple[int, ...] = (32, 64)
     """Widths of the model."""
@@ -19,9 +19,9 @@ class Space:
     head_width: tuple[int, ...] = (2, 4, 8, 16)
     """Widths of a head; each must divide every width of the model."""
     learning_rate: tuple[float, float] = (1e-3, 1e-2)
-    """Lowest and highest."""
+    """The lowest and the highest learning rate."""
     batch_size: tuple[int, ...] = (32, 64)
-    """Strings a step."""
+    """Numbers of strings in a batch."""
     schedule: tuple[Schedule, ...] = ("cosine",)
     """cosine, constant, or both."""
     switches: dict[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -41,12 +41,12 @@ class Space:
             raise UserError(f"learning rates from {low} to {high}: choose 0 < lowest <= highest")
 
     def lines(self) -> list[str]:
-        """A line for each thing that is chosen."""
+        """A line with the values of each hyperparameter."""
         low, high = self.learning_rate
         listed = [f"{name}: {', '.join(map(str, values))}" for name, values in (self.choices() | self.switches).items()]
         return [*listed, f"learning_rate: {low:g} to {high:g}"]
 
     def choices(self) -> dict[str, tuple[Any, ...]]:
-        """The values of everything that is chosen from a list, besides the mixer's switches."""
+        """The values of each hyperparameter that is chosen from a list, without the mixer's switches."""
         names = [each.name for each in fields(self) if each.name not in ("learning_rate", "switches")]
         return {name: getattr(self, name) for name in names}

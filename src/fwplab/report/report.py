@@ -1,4 +1,4 @@
-"""One self-contained page: the table, the curves, and what it takes to make them again."""
+"""Writes a report as one self-contained HTML page: the table, the figures, and how to reproduce them."""
 
 import json
 from collections import Counter
@@ -27,17 +27,27 @@ from fwplab.training.run import Rule, to_dict
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with the sentence that tells how to read it."""
+    """A figure of the report."""
 
     title: str
+    """Its heading."""
     caption: str
+    """The text that explains it."""
     svg: str
+    """The figure as an `<svg>` element."""
 
 
 def write_report(
     records: Sequence[Record], rows: Sequence[Row], path: Path, *, title: str, command: str, question: str
 ) -> None:
-    """Writes `path` whole or not at all. Every number in it is read from the records; nothing is fetched to show it."""
+    """Writes a report. All its numbers come from the records, and the page loads nothing from elsewhere.
+
+    records: the finished runs.
+    rows: the rows of the table, from these records.
+    path: the file to write, which appears only once it is complete.
+    title, question: the heading of the page, and the text below it.
+    command: the command line that writes the report again.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fwplab.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -62,7 +72,7 @@ def write_report(
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """What was found, in one sentence, by counting verdicts."""
+    """The main result in one sentence: how many claims were reproduced, or how many cells every seed solves."""
     kinds = Counter(row.verdict.split(":")[0] for row in rows if row.verdict)
     claimed = sum(kinds.values())
     if not claimed:
@@ -78,33 +88,34 @@ def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:
     return [
         Drawing(
             "Solved seeds",
-            "Seeds whose selected checkpoint labels every string of Bin0 and Bin1 right at every position.",
+            "Seeds whose selected checkpoint labels all strings of Bin0 and Bin1 right at every position.",
             to_svg(solve_rate_heatmap(rows)),
         ),
         Drawing(
             "Accuracy by length",
-            f"Further test strings, under the {rule} rule{_once_more(records)}. A dot is a seed, the marker their "
-            "mean, the bar its 95 % interval for new seeds like these (one seed alone: for new strings only). The "
-            "dotted line is the better of two guesses, the shade marks the lengths of training.",
+            f"Accuracy on test strings, under the {rule} rule{_repeated(records)}. A dot is a seed. A marker is the "
+            "mean of the seeds, with the 95 % confidence interval for new seeds like these (with one seed: for new "
+            "strings). The dotted line is the better of two guesses. Lengths of training are shaded.",
             to_svg(accuracy_by_length(records, rule)),
         ),
         Drawing(
             "Learning curves",
-            "A line is a seed: Bin0 solid, Bin1 dashed. A marker shows where a seed ended, a cross where it diverged.",
+            "Each seed has a solid line for Bin0 and a dashed line for Bin1. A marker shows where its training ended, "
+            "a cross where it diverged.",
             to_svg(learning_curves(records)),
         ),
         Drawing(
             "Steps to solve",
-            "The share of seeds that have not solved their language yet (Kaplan-Meier): a line falls where a check "
-            "finds Bin0 and Bin1 at 100 % for the first time. A tick: seeds that ended unsolved; a "
-            "cross: one that diverged, and never will. Lines stand a little apart so that none hides another.",
+            "The share of seeds that have not solved their language (Kaplan-Meier). A seed solves it at its first "
+            "check with Bin0 and Bin1 at 100 %. A tick shows where seeds ended unsolved, a cross where a seed "
+            "diverged. The lines are shifted a little, so that none hides another.",
             to_svg(steps_to_solve(records)),
         ),
     ]
 
 
-def _once_more(records: Sequence[Record]) -> str:
-    """Which languages have too few strings for that."""
+def _repeated(records: Sequence[Record]) -> str:
+    """A remark that names the languages with too few strings for new test strings."""
     few = {
         record.run.language
         for record in records
@@ -112,10 +123,10 @@ def _once_more(records: Sequence[Record]) -> str:
         if part.split == "test" and not is_fresh(record, (part.shortest, part.longest))
     }
     names = ", ".join(name for name in dict.fromkeys(record.run.language for record in records) if name in few)
-    return f" ({names}: within the lengths of Bin0 and Bin1 their very strings, there are no others)" if names else ""
+    return f" ({names}: within the lengths of Bin0 and Bin1 the same strings; there are no others)" if names else ""
 
 
 def splits(records: Sequence[Record]) -> list[tuple[str, SplitSummary]]:
-    """How many strings each language had in each split, said once."""
+    """The number of strings in each split of each language, without repetition."""
     found = {(record.run.language, part.split, part.shortest): part for record in records for part in record.splits}
     return [(language, part) for (language, _, _), part in found.items()]

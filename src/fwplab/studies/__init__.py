@@ -1,4 +1,4 @@
-"""The studies, one file a question; the folder is the register. Listing them does not import PyTorch."""
+"""The studies. Each file in this folder is one study; listing them does not import PyTorch."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ __all__ = ["STUDIES", "Study", "load_study"]
 
 
 def load_study(name: str) -> "Study":
-    """The study called `name`; a `UserError` that lists the names if there is none.
+    """The study with this name. Raises `UserError`, which lists the names, if there is none.
 
     >>> load_study("irie2023").title
     'Practical computational power of linear Transformers, again'

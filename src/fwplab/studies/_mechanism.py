@@ -1,4 +1,4 @@
-"""What the studies of mechanisms share: probes of the checkpoints of the paper's table, summed up over seeds."""
+"""The base class of studies that probe the checkpoints of the paper's table, with statistics over seeds."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,88 +24,90 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 REFUSED = "refused"
-"""The name of the measurement of a checkpoint that the probe cannot look at."""
+"""The name of the measurement that marks a checkpoint to which the probe does not apply."""
 
 
 @dataclass(frozen=True)
 class MechanismRow:
-    """One model on one language: every value that the probe found, over its seeds.
-
-    `solved` of them recognise the language; None where that is not known, as of a checkpoint alone.
-    """
+    """The results of a probe for one model on one language."""
 
     mixer: str
+    """The mixer's name."""
     language: str
+    """The language's name."""
     rule: Rule
+    """The selection rule of the checkpoints."""
     seeds: int
+    """The number of probed seeds."""
     solved: int | None
+    """The number of these seeds that solved the language; None if it is unknown, as for a single checkpoint."""
     values: dict[tuple[int, str], Spread]
+    """The values over seeds, by length and name."""
 
     def names(self, kind: str) -> list[str]:
-        """What values are called that end in `/kind`, without that ending, each once and in order."""
+        """The names of the values that end in `/kind`, without that ending, sorted and without repetition."""
         found = sorted(name for _, name in self.values if name.endswith(f"/{kind}"))
         return list(dict.fromkeys(name.removesuffix(f"/{kind}") for name in found))
 
     def lengths(self, name: str) -> list[int]:
-        """At which lengths there is a value of this name."""
+        """The lengths that have a value with this name."""
         return sorted(length for length, each in self.values if each == name)
 
     def median(self, length: int, name: str) -> float | None:
-        """The median over seeds."""
+        """The median over seeds of a value; None if there is none."""
         found = self.values.get((length, name))
         return None if found is None else found.median
 
 
 class Mechanism(Study):
-    """A probe asked of every checkpoint of the paper's table.
-
-    Its figure has a panel for each language: `x` and `y` say what its axes are.
-    """
+    """A study that probes every checkpoint of the paper's table. Its figure has a panel for each language."""
 
     x: ClassVar[str]
+    """The label of the horizontal axis."""
     y: ClassVar[str] = ""
+    """The label of the vertical axis."""
     records_of = "irie2023"
     template_mixer = Irie2023.template_mixer
     measures = True
     measured_rules = ("paper",)
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
-        """Those of the paper's table; quick: its models on parity, three seeds."""
+        """The runs of the paper's table. quick: only parity, three seeds."""
         every = Irie2023().runs(quick=False, seeds=seeds or (3 if quick else None))
         return [run for run in every if run.language == "parity"] if quick else every
 
     @abstractmethod
     def probe(self, checkpoint: Checkpoint) -> Values:
-        """What the probe finds; `UserError` where it cannot look."""
+        """The values that the probe measures. Raises `UserError` if it does not apply to the checkpoint."""
 
     @abstractmethod
     def texts(self, cell: MechanismRow) -> list[str]:
-        """A row of the table, after its first column."""
+        """The entries of a row of the table, without the first column."""
 
     @property
     @abstractmethod
     def head(self) -> tuple[str, ...]:
-        """What stands above those columns."""
+        """The headings of these entries."""
 
     @property
     @abstractmethod
     def caption(self) -> str:
-        """How to read the table."""
+        """The caption, which explains the table."""
 
     @abstractmethod
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
-        """Draws one language; matplotlib and `fwplab.plots` are imported here, as in `Study.figures`."""
+        """Draws the panel of one language. It should import matplotlib and `fwplab.plots` (see `Study.figures`)."""
 
     def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
-        """The entries of the figure's legend; none where it needs no legend."""
+        """The entries of the figure's legend; an empty list for no legend."""
         return []
 
     def figures(self) -> Mapping[str, Draw]:
-        """One, by the name of the study."""
+        """One figure, with the name of the study."""
         return {self.name: lambda records, rule: self.draw(self.rows(records, rule))}
 
     def draw(self, cells: Sequence[MechanismRow]) -> "Figure":
-        """A figure with a panel for each language; `UserError` where nothing has been measured."""
+        """Draws a figure with a panel for each language. Raises `UserError` if there are no measurements."""
         import matplotlib
 
         from fwplab.plots.style import STYLE, legend, measured_names, panelled
@@ -121,7 +123,7 @@ class Mechanism(Study):
         return figure
 
     def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
-        """The values, or one that says that there are none."""
+        """The values of the probe, or the mark `REFUSED` if it does not apply."""
         try:
             found = self.probe(checkpoint)
         except UserError:
@@ -129,7 +131,7 @@ class Mechanism(Study):
         return [Measurement(self.name, checkpoint.rule, length, what, value) for (length, what), value in found.items()]
 
     def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[MechanismRow]:
-        """One row a cell, of the seeds that are measured and can be looked at; `UserError` for a rule that none is."""
+        """One row for each cell, of the seeds with values. Raises `UserError` for a rule that is not measured."""
         self.require_measured(rule)
         cells = []
         for record in records:
@@ -147,7 +149,7 @@ class Mechanism(Study):
         return cells
 
     def facts(self, rows: Sequence[MechanismRow]) -> list[dict[str, Any]]:
-        """Values by name and length."""
+        """The rows as JSON values, with the values sorted by name and length."""
         return [
             {"mixer": cell.mixer, "language": cell.language, "rule": cell.rule, "seeds": cell.seeds}
             | {"solved": cell.solved}
@@ -161,7 +163,7 @@ class Mechanism(Study):
         ]
 
     def render(self, rows: Sequence[MechanismRow]) -> Table:
-        """Medians over seeds."""
+        """The table of the medians over seeds."""
         table = Table(header_style="bold", caption=self.caption, caption_justify="left")
         for name in ("model\nsolved", *self.head):
             table.add_column(name, no_wrap=True, justify="left" if name.startswith("model") else "right")
@@ -173,14 +175,14 @@ class Mechanism(Study):
         return [f"{cell.mixer}{solved}", *self.texts(cell)]
 
 
-def cell_of_checkpoint(checkpoint: Checkpoint, values: Values) -> MechanismRow:
-    """What a probe found in one checkpoint."""
+def row_of_checkpoint(checkpoint: Checkpoint, values: Values) -> MechanismRow:
+    """The row for the values of one checkpoint."""
     run, spreads = checkpoint.run, {which: spread([value]) for which, value in values.items()}
     return MechanismRow(run.mixer_name, run.language, checkpoint.rule, 1, None, spreads)
 
 
 def mixer_rows(axes: "Axes", cells: Sequence[MechanismRow]) -> None:
-    """A panel's axes: mixers from the top down, shares from left to right."""
+    """Sets the axes of a panel: mixers from top to bottom, percentages from left to right."""
     from fwplab.plots.style import INK
 
     axes.set_yticks(range(len(cells)), [cell.mixer for cell in cells])
@@ -191,5 +193,5 @@ def mixer_rows(axes: "Axes", cells: Sequence[MechanismRow]) -> None:
 
 
 def share(value: float | None) -> str:
-    """A share in whole percent, a dash for none; 100 and 0 are said of the exact values alone."""
+    """Formats a share as whole percent, and None as a dash. Only exact values are printed as 0 or 100."""
     return percent(value, decimals=0)

@@ -1,4 +1,4 @@
-"""Which part of the recurrent and the self-referential rule does a language need?"""
+"""Which parts of the update rules of Recurrent Delta and SRWM does a language need?"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ RATE = 3e-3
 
 
 def variations() -> dict[str, FastWeightProgram]:
-    """Every variation by name: the four models, then one part changed at a time, then parts taken away together."""
+    """All variations by name: the four models, then those with one part changed, then those with several."""
     whole, self_referential = PRESETS["recurrent-delta"], PRESETS["srwm"]
     others = {part: ",".join(other for other in PARTS if other != part) for part in PARTS}
     return {
@@ -42,7 +42,7 @@ def variations() -> dict[str, FastWeightProgram]:
         "additive, no feedback": replace(whole, update="additive", feedback="none"),
         "no feedback, keys: l2, rate: double": replace(whole, feedback="none", normalisation="l2", rate="double"),
         "srwm, additive": replace(self_referential, update="additive"),
-        # Without the value no memory reaches the output: those three are what a model without memory gets.
+        # Without the value, no memory reaches the output. Those three variations show a model without memory.
         **{f"srwm, {part} alone": replace(self_referential, self_reference=part) for part in PARTS},
         **{f"srwm, value and {part}": replace(self_referential, self_reference=f"value,{part}") for part in PARTS[1:]},
         **{f"srwm, all but the {part}": replace(self_referential, self_reference=others[part]) for part in PARTS},
@@ -52,14 +52,16 @@ def variations() -> dict[str, FastWeightProgram]:
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One variation on one language."""
+    """The results of one variation on one language."""
 
     variation: str
+    """The name of the variation."""
     row: Row
+    """Its results."""
 
 
 class Ablation(Study):
-    """Parts taken away from the recurrent and the self-referential rule, one at a time and together."""
+    """Removes parts of the update rules of Recurrent Delta and SRWM, one at a time and together."""
 
     title = "Which part does a language need"
     question = (
@@ -69,7 +71,7 @@ class Ablation(Study):
     seeds = 3
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
-        """Quick: parity, a thousand steps."""
+        """All variations on all languages. quick: only parity, a thousand steps."""
         protocol = replace(PROTOCOL, max_steps=1_000) if quick else PROTOCOL
         return [
             Run(language, program, tuple(range(seeds or self.seeds)), (RATE,), MODEL, protocol)
@@ -83,20 +85,20 @@ class Ablation(Study):
         return [AblationRow(names[record.run.mixer], row([record], rule, "")) for record in records]  # type: ignore[index]
 
     def place(self, run: Run) -> tuple[str, str]:
-        """Languages, and in them a line for each variation."""
+        """A panel for each language, and a line for each variation."""
         names = {program: name for name, program in variations().items()}
         return run.language, names[run.mixer]  # type: ignore[index]
 
     def facts(self, rows: Sequence[AblationRow]) -> list[dict[str, Any]]:
-        """As the paper's table, and the variation."""
+        """The JSON fields of the table of results, and the name of the variation."""
         return [{"variation": cell.variation} | to_json([cell.row])[0] for cell in rows]
 
     def figures(self) -> Mapping[str, Draw]:
-        """None: thirty variations are too many lines for a panel."""
+        """No figures: thirty variations are too many lines for a panel."""
         return {}
 
     def render(self, rows: Sequence[AblationRow]) -> Table:
-        """Variations by languages: solved seeds, and the accuracy on Bin1 over them."""
+        """A table of variations by languages, with the solved seeds and the accuracy on Bin1."""
         languages = list(dict.fromkeys(cell.row.language for cell in rows))
         found = {(cell.variation, cell.row.language): cell.row for cell in rows}
         rules = ", ".join(sorted({cell.row.rule for cell in rows}))

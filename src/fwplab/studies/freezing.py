@@ -1,4 +1,4 @@
-"""What becomes of the labels when the state stops changing, or one part of it never changes?"""
+"""How many labels stay right when the state stops changing, or when one part of it never changes?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Freezing(Mechanism):
-    """Self-modification ended after t steps, or one block's rate set to 0."""
+    """Freezes all states after t steps, or holds one part of the states from the start."""
 
     title = "What the updates are good for"
     question = (
@@ -34,11 +34,11 @@ class Freezing(Mechanism):
     )
 
     def probe(self, checkpoint: Checkpoint) -> Values:
-        """The checkpoint's model alone."""
+        """Runs the model with frozen states and with held parts."""
         return frozen(checkpoint.model(), load_language(checkpoint.run.language))
 
     def texts(self, cell: MechanismRow) -> list[str]:
-        """One line, and one for each part that is held."""
+        """The values of a row, with a line for each held part."""
         held = sorted(name for _, name in cell.values if name.startswith("held "))
         return [
             share(cell.median(0, "free")),
@@ -49,7 +49,7 @@ class Freezing(Mechanism):
         ]
 
     def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
-        """The mixers and the guess."""
+        """Entries for the mixers and the guess."""
         from matplotlib.lines import Line2D
 
         from fwplab.plots.style import INK, key, look
@@ -58,9 +58,9 @@ class Freezing(Mechanism):
         return [*keys, Line2D([], [], color=INK, linestyle=":", alpha=0.7, label="most frequent label")]
 
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
-        """Right labels against the step after which all states are frozen; at the right, with one part never changed.
+        """Draws the share of right labels against the step t, and on the right the share for each held part.
 
-        Mixers stand side by side at each step, so that none hides another.
+        The mixers are drawn side by side at each step, so that none hides another.
         """
         from fwplab.plots.style import INK, look, percent_axis
 
@@ -86,7 +86,7 @@ class Freezing(Mechanism):
 
 
 def _part_order(name: str) -> tuple[int, str]:
-    """Parts of one mixer beside each other, in the order of their equations."""
+    """A sort key: the parts of a mixer come together, in the order of its equations."""
     known = ("W", "fed back", *BLOCKS, "hidden", "cell")
     part = name.removeprefix("held ")
     return (known.index(part) if part in known else len(known), part)

@@ -1,4 +1,4 @@
-"""Does arXiv 2310.16076's table come out again, seed for seed?"""
+"""Do the results of arXiv 2310.16076 reproduce, over several seeds?"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ CLAIMS: dict[tuple[str, str], str] = {
     ("linear-transformer", "reset_dyck_1"): "fails",
     **{(mixer, "reset_dyck_1"): "solves" for mixer in MODELS[1:4]},
 }
-"""What the paper says of a cell, "solves" or "fails", where it says it in words; other cells carry no claim."""
+"""What the text of the paper claims about a cell: "solves" or "fails". Other cells have no claim."""
 
 
 QUICK = ("parity", "aa_star", "reset_dyck_1")
@@ -37,18 +37,19 @@ QUICK_SPLITS = SplitSpec(validation_strings=500, test_strings=200)
 QUICK_PROTOCOL = replace(PROTOCOLS["paper"], max_steps=800, splits=QUICK_SPLITS)
 QUICK_MODEL = ModelSpec(hidden=32, layers=2, heads=4, feed_forward_factor=2)
 QUICK_CELLS = {
-    # One layer, as in the paper's Table 2; narrow heads are where the delta family learns to count.
+    # One layer, as in the paper's Table 2. The delta rule learns to count only with narrow heads.
     "reset_dyck_1": (
         ModelSpec(hidden=32, layers=1, heads=8, feed_forward_factor=2),
         5e-3,
         replace(QUICK_PROTOCOL, max_steps=1_500, batch_size=32),
     ),
 }
-"""Minutes instead of hours: fewer strings and steps, no search; by language where it is not `QUICK_MODEL` at 3e-3."""
+"""The quick part takes minutes instead of hours: fewer strings and steps, and no search. This has the languages that
+need another spec than `QUICK_MODEL` with a learning rate of 3e-3."""
 
 
 class Irie2023(Study):
-    """The paper's table: models by languages, its claim beside what was measured, over several seeds."""
+    """The paper's table: models by languages, with the paper's claims and the results over several seeds."""
 
     title = "Practical computational power of linear Transformers, again"
     question = (
@@ -60,7 +61,7 @@ class Irie2023(Study):
     template_mixer = "linear-transformer"
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
-        """Quick: four models, three languages, three seeds. Else all models and languages from their recipes."""
+        """All models and languages, with their recipes. quick: four models, three languages, three seeds."""
         if quick:
             cells = [(model, language) for language in QUICK for model in MODELS[:4]]
             return [_quick(*cell, seeds or 3) for cell in sorted(cells, key=_ends_early)]
@@ -68,7 +69,7 @@ class Irie2023(Study):
         return [recipe(language, model).run(every) for language in LANGUAGES for model in MODELS]
 
     def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Row]:
-        """One row a cell, in the paper's order; mixers that are not the paper's come after its own."""
+        """One row for each cell, in the paper's order. Other mixers come after those of the paper."""
         cells = by_cell(records)
         others = dict.fromkeys(mixer for _, mixer in cells if mixer not in MODELS)
         return [
@@ -84,7 +85,7 @@ class Irie2023(Study):
         ]
 
     def figures(self) -> Mapping[str, Draw]:
-        """What every seed did, from four sides."""
+        """The four figures of the records."""
         return {
             "solved": self.draw_solved,
             "lengths": self.draw_lengths,
@@ -93,14 +94,14 @@ class Irie2023(Study):
         }
 
     def notes(self, rows: Sequence[Row]) -> str:
-        """The searches behind the cells that did not come out."""
+        """The searches behind the cells whose claim was not reproduced."""
         behind = [(each, each.found_by) for each in missed(rows) if each.found_by]
         lines = [f"- {each.mixer} on {each.language}: {found.summary(each.language)}" for each, found in behind]
-        heading = "Recipes of what did not come out, or not in every seed (--searches tells more):"
+        heading = "Recipes of claims that were not reproduced in every seed (--searches prints the details):"
         return "\n".join([heading, *lines]) if lines else ""
 
     def searches(self, rows: Sequence[Row]) -> str:
-        """Every recipe once, with the cells that it is of."""
+        """The details of every recipe, with the cells that use it."""
         cells: dict[str, list[str]] = {}
         for each in rows:
             if each.found_by:
@@ -110,7 +111,7 @@ class Irie2023(Study):
 
 
 def _found_by(record: Record) -> History | None:
-    """What the recipe says of its numbers; nothing for a run that is not the recipe's."""
+    """Where the numbers of the run's recipe come from; None for a run that does not follow the recipe."""
     one = record.run.member(record.run.seeds[0])
     searched = has_recipe(one.language, one.mixer_name)
     own = recipe(one.language, one.mixer_name if searched else Irie2023.template_mixer)
@@ -121,7 +122,7 @@ def _found_by(record: Record) -> History | None:
 
 
 def _ends_early(cell: tuple[str, str]) -> bool:
-    """Whether members are likely to be solved, and so to leave, long before their last step."""
+    """Whether training is likely to end long before the last step, because the members solve the language."""
     return cell[1] in REGULAR and CLAIMS.get(cell) == "solves"
 
 

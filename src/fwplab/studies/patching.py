@@ -1,4 +1,4 @@
-"""Where does a model keep what it knows: which layer's state, put into another word, carries the labels with it?"""
+"""Where is a model's state kept? Which layer's state, when exchanged between two words, changes the labels?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Patching(Mechanism):
-    """States exchanged between two words."""
+    """Exchanges the state of a layer or a head between two words."""
 
     title = "Where the state is kept"
     question = (
@@ -32,11 +32,11 @@ class Patching(Mechanism):
     )
 
     def probe(self, checkpoint: Checkpoint) -> Values:
-        """The checkpoint's model alone."""
+        """Exchanges states of the model between pairs of words."""
         return patched(checkpoint.model(), load_language(checkpoint.run.language))
 
     def texts(self, cell: MechanismRow) -> list[str]:
-        """A line a layer, and one for the best head."""
+        """The values of a row, with a line for each layer and one for the head that moves most."""
         layers = [name for name in cell.names("moved") if name.startswith("layer") and "head" not in name]
         heads = [name for name in cell.names("moved") if "head" in name]
         best = max(heads, key=lambda name: _mean(cell, f"{name}/moved") or 0.0, default=None)
@@ -47,7 +47,7 @@ class Patching(Mechanism):
         return ["\n".join(column) for column in columns]
 
     def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
-        """What a number and what a dot is."""
+        """The meaning of a number and of a dot."""
         from matplotlib.lines import Line2D
 
         from fwplab.plots.style import INK
@@ -58,7 +58,8 @@ class Patching(Mechanism):
         ]
 
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
-        """A row a mixer: the share of labels that each layer moves, its number as the marker, mean over cuts."""
+        """Draws a row for each mixer: the share of labels that each layer moves, mean over cuts. The marker is the
+        layer's number."""
         from fwplab.plots.style import look
 
         for row, cell in enumerate(cells):
@@ -74,6 +75,6 @@ class Patching(Mechanism):
 
 
 def _mean(cell: MechanismRow, name: str) -> float | None:
-    """Over the cuts."""
+    """The mean over the cuts of the medians over seeds; None without values."""
     found = [cell.values[length, name].median for length in cell.lengths(name)]
     return sum(found) / len(found) if found else None

@@ -1,4 +1,4 @@
-"""What can be read off a layer by a linear map: the automaton's state, a counter's value?"""
+"""Can a linear probe read the automaton's state, or the value of a counter, from a layer?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ ENDS = tuple(end for _, end in WINDOWS)
 
 
 class Probing(Mechanism):
-    """Linear probes with a control task and an untrained model beside them."""
+    """Linear probes, compared with a control task and with an untrained model."""
 
     title = "What a layer holds"
     question = (
@@ -29,19 +29,19 @@ class Probing(Mechanism):
     x = "positions {}-{} read off right (%)".format(*WINDOWS[-1])
     head = ("what", "where", *(f"{first}-{last}" for first, last in WINDOWS))
     caption = (
-        "Positions in percent at which a linear map gives the value, medians over seeds, by place in the word; words "
-        "up to 50 symbols and, last, of 51-100. The layer's state (what it carries) or output that reads best on the "
-        "last; beside it, each at its own best place, the same probe on random labels a type of position and the same "
-        "before training; and the most frequent value."
+        "Positions in percent at which a linear map of a layer's state or output gives the value, medians over seeds, "
+        "by position in the word. The words have up to 50 symbols, and 51-100 in the last column. Where: the state or "
+        "output with the best score in the last column. Beside the score: the same probe with random labels for each "
+        "type of position, and the same before training, each at its own best place; and the most frequent value."
     )
 
     def probe(self, checkpoint: Checkpoint) -> Values:
-        """Beside the checkpoint its own model before training."""
+        """Probes the trained model and the same model before training."""
         untrained = checkpoint.run.build(checkpoint.seed)
         return linear_probes(checkpoint.model(), untrained, load_language(checkpoint.run.language))
 
     def texts(self, cell: MechanismRow) -> list[str]:
-        """The best place of each target."""
+        """The values of a row, at the best place for each target."""
         columns: list[list[str]] = [[] for _ in self.head]
         for target in cell.names("guess"):
             place = best_place(cell, target)
@@ -54,7 +54,7 @@ class Probing(Mechanism):
         return ["\n".join(column) for column in columns]
 
     def legend(self, cells: Sequence[MechanismRow]) -> "list[Line2D]":
-        """Three markers and the guess."""
+        """Entries for the three markers and the guess."""
         from matplotlib.lines import Line2D
 
         from fwplab.plots.style import INK
@@ -67,9 +67,10 @@ class Probing(Mechanism):
         ]
 
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
-        """A row a mixer: right positions beyond the lengths of training, beside random labels and the untrained model.
+        """Draws a row for each mixer: the share of positions beyond the lengths of training that the probe reads right.
 
-        Of several counters the one that is read worst is drawn.
+        Random labels and the untrained model are drawn in the same row. With several counters, it is the one with the
+        lowest share.
         """
         from fwplab.plots.style import INK, look
 
@@ -92,13 +93,16 @@ class Probing(Mechanism):
 
 
 def best(cell: MechanismRow, target: str, kind: str, end: int) -> float | None:
-    """What the control or the untrained model scores at its own best place, so that no place is chosen against it."""
+    """The highest score of the control or of the untrained model over all places.
+
+    Its own best place is used, so that the comparison is fair to it.
+    """
     places = [name for name in cell.names(kind) if name.startswith(f"{target}/")]
     found = [cell.median(end, f"{place}/{kind}") for place in places]
     return max((value for value in found if value is not None), default=None)
 
 
 def best_place(cell: MechanismRow, target: str) -> str:
-    """Where the target is read best beyond the lengths of training."""
+    """The place with the highest score of the probe beyond the lengths of training."""
     places = [name for name in cell.names("right") if name.startswith(f"{target}/")]
     return max(places, key=lambda place: cell.median(ENDS[-1], f"{place}/right") or 0.0)

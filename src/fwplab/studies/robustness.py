@@ -1,4 +1,4 @@
-"""How often do the recurrent and self-referential models get there, from which start, and how fast?"""
+"""How often, and how fast, do Recurrent Delta and SRWM solve a language with different initialisations and rates?"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +20,7 @@ from fwplab.training.run import PROTOCOLS, Rule, Run
 
 MODELS = ("recurrent-delta", "srwm")
 LANGUAGES = ("parity", "aa_star")
-"""Both models solve them, so that there are times to compare; reset Dyck-1 neither does in so few steps."""
+"""Both models solve these, so that times can be compared. Neither solves reset Dyck-1 in so few steps."""
 RATES = (1e-3, 3e-3, 1e-2)
 MODEL = ModelSpec(hidden=32, layers=2, heads=4, feed_forward_factor=2)
 PROTOCOL = replace(
@@ -31,26 +31,35 @@ SHARES = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class RobustnessRow:
-    """One model on one language from one start at one rate.
-
-    `steps_until`: the steps after which a quarter, half and three quarters of the seeds had solved the language
-    (Kaplan-Meier), None where that share never did; seeds that ended unsolved count as watched to the last step, and
-    those that diverged too. `diverged_at`: the steps of those. `longer`: median accuracy on Bin1 under the rule.
-    """
+    """The results of one model on one language, with one initialisation and one learning rate."""
 
     mixer: str
+    """The mixer's name."""
     language: str
+    """The language's name."""
     initialisation: Initialisation
+    """The initialisation of the mixers' matrices."""
     learning_rate: float
+    """The learning rate."""
     seeds: int
+    """The number of seeds."""
     solved: int
+    """The number of seeds that solved the language."""
     diverged: int
+    """The number of seeds that diverged."""
     rule: Rule
+    """The selection rule of the checkpoints."""
     longer: float
+    """The accuracy on Bin1, median over seeds."""
     chance: float
+    """The chance level on Bin1."""
     steps_until: tuple[float | None, ...]
+    """The steps after which each of `SHARES` of the seeds had solved the language (Kaplan-Meier); None if that share
+    never did. Seeds that ended unsolved or diverged are censored at the last step."""
     diverged_at: tuple[int, ...]
+    """The steps at which seeds diverged."""
     max_steps: int
+    """The most steps that a seed trains."""
 
 
 class Robustness(Study):
@@ -82,18 +91,18 @@ class Robustness(Study):
         ]
 
     def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[RobustnessRow]:
-        """One row a cell, in the order of `runs`."""
-        return [_cell(record, rule) for record in records]
+        """One row for each record."""
+        return [_row(record, rule) for record in records]
 
     def place(self, run: Run) -> tuple[str, str]:
-        """A panel for each language, model and start, a line for each rate."""
+        """A panel for each language, model and initialisation, and a line for each learning rate."""
         return (
             f"{run.mixer_name} on {run.language}\nstart: {run.model.initialisation}",
             f"rate {run.learning_rates[0]:g}",
         )
 
     def facts(self, rows: Sequence[RobustnessRow]) -> list[dict[str, Any]]:
-        """Both rates with their 95 % Wilson intervals."""
+        """The rows as JSON values, with 95 % Wilson intervals of the shares of solved and of diverged seeds."""
         return [
             asdict(cell)
             | {
@@ -105,7 +114,7 @@ class Robustness(Study):
         ]
 
     def render(self, rows: Sequence[RobustnessRow]) -> Table:
-        """One line a cell, its intervals in brackets."""
+        """One line for each row, with intervals in brackets."""
         table = Table(
             header_style="bold",
             caption=(
@@ -121,7 +130,7 @@ class Robustness(Study):
         return table
 
 
-def _cell(record: Record, rule: Rule) -> RobustnessRow:
+def _row(record: Record, rule: Rule) -> RobustnessRow:
     run, members = record.run, record.members
     require_rule(run, rule)
     diverged = [member for member in members if member.status == "diverged"]
@@ -144,7 +153,7 @@ def _cell(record: Record, rule: Rule) -> RobustnessRow:
     )
 
 
-def _counted(count: int, of: int) -> str:
+def _format_count(count: int, of: int) -> str:
     low, high = wilson(count, of)
     return f"{count} of {of} [dim]({percent(low, 0)}-{percent(high, 0)})[/dim]"
 
@@ -154,9 +163,9 @@ def _texts(cell: RobustnessRow) -> list[str]:
         cell.mixer,
         cell.initialisation,
         f"{cell.learning_rate:g}",
-        _counted(cell.solved, cell.seeds),
+        _format_count(cell.solved, cell.seeds),
         ", ".join("-" if steps is None else f"{steps:,.0f}" for steps in cell.steps_until),
-        _counted(cell.diverged, cell.seeds),
+        _format_count(cell.diverged, cell.seeds),
         percent(cell.longer),
         percent(cell.chance),
     ]

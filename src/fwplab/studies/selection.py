@@ -1,4 +1,4 @@
-"""How much of a reported accuracy is the choice of the checkpoint?"""
+"""How much does a reported accuracy depend on the rule that selects the checkpoint?"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,62 +18,72 @@ from fwplab.training.run import RULES, Rule, Run
 from fwplab.training.selection import IN_DISTRIBUTION_RULES, merit
 
 GAINING: tuple[Rule, ...] = ("paper", "oracle")
-"""The rules whose gain over the strict one is told."""
+"""The rules whose gain over the strict rule is shown."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One cell under one rule: solved seeds, each seed's whole-string accuracy on Bin1, which the paper's rule has
-    seen, and on strings that neither this rule nor the strict one has.
-
-    `read_at` is the step of the checkpoint, median over seeds. `to_the_end_seeds` is the accuracy on Bin1 had the rule
-    read every look at the bins: strict and last end the training once Bin0 was right ten times in a row.
-    """
+class RuleResult:
+    """The results of one cell under one rule. Accuracies are shares of strings with every label right."""
 
     rule: Rule
+    """The rule."""
     solved: int
+    """The number of solved seeds."""
     longer_seeds: tuple[float, ...]
+    """The accuracy of each seed on Bin1, which the paper's rule uses for selection."""
     unseen_seeds: tuple[float, ...]
+    """The accuracy of each seed on strings that neither this rule nor the strict rule uses."""
     read_at: float
+    """The step of the selected checkpoint, median over seeds."""
     to_the_end_seeds: tuple[float, ...]
+    """The accuracy of each seed on Bin1 if the rule could use all evaluations. The rules strict and last ignore those
+    after Bin0 was at 100 % ten times in a row."""
 
     @property
     def medians(self) -> dict[str, float]:
-        """Of the seeds, by the names of the three accuracies."""
+        """The medians over seeds of the three accuracies, by name."""
         return {name: spread(getattr(self, f"{name}_seeds")).median for name in ("longer", "unseen", "to_the_end")}
 
 
 @dataclass(frozen=True)
 class SelectionRow:
-    """The same seeds of one cell under every rule; `chance` is the better guess on Bin1, `lengths` those of the unseen
-    strings."""
+    """The results of one cell, with the same seeds, under every rule."""
 
     mixer: str
+    """The mixer's name."""
     language: str
+    """The language's name."""
     seeds: int
+    """The number of seeds."""
     chance: float
+    """The chance level on Bin1."""
     lengths: tuple[int, int]
-    readings: tuple[Reading, ...]
+    """The shortest and longest length of the unseen strings."""
+    results: tuple[RuleResult, ...]
+    """The results of each rule."""
 
-    def reading(self, rule: Rule) -> Reading:
-        """What a rule makes of the cell."""
-        return next(reading for reading in self.readings if reading.rule == rule)
+    def result(self, rule: Rule) -> RuleResult:
+        """The results of one rule."""
+        return next(result for result in self.results if result.rule == rule)
 
     def gains(self, rule: Rule, over: Rule = "strict") -> tuple[float, ...]:
-        """How much each seed gains by a rule over another, on unseen strings."""
-        pairs = zip(self.reading(rule).unseen_seeds, self.reading(over).unseen_seeds, strict=True)
+        """The difference of each seed's accuracy on unseen strings between two rules."""
+        pairs = zip(self.result(rule).unseen_seeds, self.result(over).unseen_seeds, strict=True)
         return tuple(one - other for one, other in pairs)
 
     def split_gains(self) -> list[tuple[float, float]]:
-        """What each seed gains on Bin1 by the paper's rule over the strict one: because the strict rule ended the
-        training, and because it chose another look of the same training."""
-        strict, paper = self.reading("strict"), self.reading("paper")
+        """The gain of each seed on Bin1 of the paper's rule over the strict rule, in two parts.
+
+        The first part arises because the strict rule ends the training earlier. The second arises because it selects
+        another evaluation of the same training.
+        """
+        strict, paper = self.result("strict"), self.result("paper")
         seeds = zip(strict.longer_seeds, strict.to_the_end_seeds, paper.longer_seeds, strict=True)
-        return [(to_the_end - told, best - to_the_end) for told, to_the_end, best in seeds]
+        return [(to_the_end - reported, best - to_the_end) for reported, to_the_end, best in seeds]
 
 
 class Selection(Study):
-    """The runs of the paper's table, read under four rules."""
+    """The runs of the paper's table under the four selection rules."""
 
     title = "How much of a reported number is selection"
     question = (
@@ -85,19 +95,19 @@ class Selection(Study):
     template_mixer = Irie2023.template_mixer
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
-        """Those of the paper's table that log what the oracle needs; quick: its regular languages."""
+        """The runs of the paper's table. quick: only parity and (aa)*."""
         every = Irie2023().runs(quick=False, seeds=seeds)
         return [run for run in every if run.language in ("parity", "aa_star")] if quick else every
 
     def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[SelectionRow]:
-        """One row a cell; all rules stand in it, so that `rule` changes nothing."""
+        """One row for each cell. It has the results of all rules and does not depend on `rule`."""
         found = list(records)
         tables = [Irie2023().rows(found, each) for each in RULES]
         cells = by_cell(found)
-        return [_cell(same, cell_members(cells[same[0].language, same[0].mixer])) for same in zip(*tables, strict=True)]
+        return [_row(same, cell_members(cells[same[0].language, same[0].mixer])) for same in zip(*tables, strict=True)]
 
     def notes(self, rows: Sequence[SelectionRow]) -> str:
-        """How much of the gain is the end of training, and how much the choice among the same evaluations."""
+        """The part of the gain from a longer training, and the part from the choice among the same evaluations."""
         split = [[100 * gain for gain in both] for cell in rows for both in cell.split_gains()]
         differing = [both for both in split if abs(sum(both)) > 1]
         if not differing:
@@ -111,32 +121,32 @@ class Selection(Study):
         )
 
     def figures(self) -> Mapping[str, Draw]:
-        """Those of the runs; its rows have none of their own."""
+        """The figures of the runs."""
         return {"lengths": self.draw_lengths, "curves": self.draw_curves, "steps": self.draw_steps}
 
     def facts(self, rows: Sequence[SelectionRow]) -> list[dict[str, Any]]:
-        """Readings by the name of their rule."""
+        """The rows as JSON values, with the results under the names of the rules."""
         return [
             {"mixer": cell.mixer, "language": cell.language, "seeds": cell.seeds, "chance": cell.chance}
             | {"unseen_lengths": list(cell.lengths)}
-            | {reading.rule: asdict(reading) | reading.medians for reading in cell.readings}
+            | {result.rule: asdict(result) | result.medians for result in cell.results}
             | {f"gain_{rule}": spread(cell.gains(rule)).median for rule in GAINING}
             | {f"gain_{rule}_seeds": list(cell.gains(rule)) for rule in GAINING}
             for cell in rows
         ]
 
     def render(self, rows: Sequence[SelectionRow]) -> Table:
-        """Median accuracies on unseen longer strings, and beside them what the rule itself would report."""
+        """The median accuracies on unseen longer strings, and the accuracies that each rule itself would report."""
         table = Table(
             header_style="bold",
             caption=(
-                "Strings of the lengths beside the language that no rule has seen (the oracle has, where they are no "
-                "longer than 100), whole strings right in percent, median over seeds. A language with one string a "
-                "length has none of Bin1's lengths but Bin1's own: there longer ones are read. In brackets what the "
-                "rule would report of itself: solved seeds, and the median on Bin1. Gain: of the same seed over the "
-                "strict rule, median, and from lowest to highest. To the end: what strict and last would find on Bin1"
-                " if they did not end the training once Bin0 was right ten times in a row, but read every evaluation "
-                "that the paper's rule reads. Steps: those that strict and paper chose, medians."
+                "Strings with every label right, in percent, median over seeds. The strings have the lengths beside "
+                "the language, and no rule uses them for selection (except the oracle, up to length 100). A language "
+                "with one string of each length is tested on longer strings than those of Bin1. In brackets: what the "
+                "rule itself would report, that is, the solved seeds and the median on Bin1. Gain: the difference to "
+                "the strict rule for the same seed, median, lowest to highest. To the end: the accuracy on Bin1 of "
+                "strict and last if they used all evaluations, not only those until Bin0 was at 100 % ten times in a "
+                "row. Steps: the steps that strict and paper selected, medians."
             ),
             caption_justify="left",
         )
@@ -148,23 +158,23 @@ class Selection(Study):
         return table
 
 
-def _cell(rows: tuple[Row, ...], members: Sequence[Member]) -> SelectionRow:
+def _row(rows: tuple[Row, ...], members: Sequence[Member]) -> SelectionRow:
     first = rows[0]
-    longer = list(zip(first.test, first.fresh, strict=True))[1:]  # the first has the lengths of training
+    longer = list(zip(first.test, first.fresh, strict=True))[1:]  # without the lengths of training
     lengths = next((shortest, longest) for (shortest, longest, _), fresh in longer if fresh)
-    readings = tuple(_reading(row, members, lengths) for row in rows)
-    return SelectionRow(first.mixer, first.language, first.seeds, first.chance_bin1, lengths, readings)
+    results = tuple(_rule_result(row, members, lengths) for row in rows)
+    return SelectionRow(first.mixer, first.language, first.seeds, first.chance_bin1, lengths, results)
 
 
-def _reading(row: Row, members: Sequence[Member], lengths: tuple[int, int]) -> Reading:
+def _rule_result(row: Row, members: Sequence[Member], lengths: tuple[int, int]) -> RuleResult:
     unseen = next(shares for shortest, longest, shares in row.test if (shortest, longest) == lengths)
     read_at = spread([member.selected.get(row.rule, 0) for member in members]).median
     to_the_end = tuple(_to_the_end(row.rule, member) for member in members)
-    return Reading(row.rule, row.solved, row.bin1, unseen, read_at, to_the_end)
+    return RuleResult(row.rule, row.solved, row.bin1, unseen, read_at, to_the_end)
 
 
 def _to_the_end(rule: Rule, member: Member) -> float:
-    """What the rule would have found on Bin1, had it read every check; 0 where there was none."""
+    """The accuracy on Bin1 of the rule's choice among all checks of the training; 0 if there was no check."""
     best = max(member.checks, key=partial(merit, rule), default=None)
     return best.bin1_accuracy if best else 0.0
 
@@ -175,15 +185,15 @@ def _heading(cell: SelectionRow) -> str:
 
 
 def _texts(cell: SelectionRow) -> list[str]:
-    medians = {reading.rule: reading.medians for reading in cell.readings}
+    medians = {result.rule: result.medians for result in cell.results}
     shown = [
         f"{percent(medians[r.rule]['unseen'])}\n[dim]({r.solved}, {percent(medians[r.rule]['longer'])})[/dim]"
-        for r in cell.readings
+        for r in cell.results
     ]
     gains = [[100 * gain for gain in cell.gains(rule)] for rule in GAINING]
     texts = [f"{spread(each).median:+.1f}\n[dim]{min(each):+.1f} to {max(each):+.1f}[/dim]" for each in gains]
     longer = ", ".join(percent(medians[rule]["to_the_end"]) for rule in IN_DISTRIBUTION_RULES)
-    steps = ", ".join(f"{cell.reading(rule).read_at:,.0f}" for rule in ("strict", "paper"))
+    steps = ", ".join(f"{cell.result(rule).read_at:,.0f}" for rule in ("strict", "paper"))
     return [
         f"{cell.mixer}\n[dim]{cell.seeds}; {percent(cell.chance)}[/dim]",
         *shown,

@@ -1,4 +1,4 @@
-"""By what does one symbol multiply the state: does an eigenvalue of the step go negative?"""
+"""Which eigenvalues does the transition of one step have, and are some of them negative?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -31,18 +31,18 @@ class Spectrum(Mechanism):
     )
 
     def probe(self, checkpoint: Checkpoint) -> Values:
-        """The checkpoint's model alone."""
+        """The eigenvalues of the model's steps."""
         return step_eigenvalues(checkpoint.model(), load_language(checkpoint.run.language))
 
     def texts(self, cell: MechanismRow) -> list[str]:
-        """A line a symbol."""
+        """The values of a row, with a line for each symbol."""
         symbols = cell.names("negative")
         columns = [symbols, [share(cell.median(0, f"{symbol}/negative")) for symbol in symbols]]
         columns += [[f"{cell.values[0, f'{s}/{what}'].median:.2f}" for s in symbols] for what in ("lowest", "largest")]
         return ["\n".join(column) for column in columns]
 
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
-        """A strip a mixer and symbol: how many eigenvalues have this real part, on a logarithmic scale of darkness."""
+        """Draws a strip for each mixer and symbol: the share of eigenvalues by real part, in log-scale darkness."""
         from fwplab.plots.style import INK, look
 
         rows = [(cell, symbol) for cell in cells for symbol in cell.names("negative")]
@@ -50,7 +50,7 @@ class Spectrum(Mechanism):
             for place in range(len(EDGES) - 1):
                 value = cell.median(place, f"{symbol}/share")
                 if value:
-                    depth = 1 + np.log10(max(value, 1e-4)) / 4  # 0.01 % is white, all of them the full colour
+                    depth = 1 + np.log10(max(value, 1e-4)) / 4  # 0.01 % is white, 100 % the full colour
                     left, width = EDGES[place], EDGES[place + 1] - EDGES[place]
                     colour = look(cell.mixer).colour
                     axes.barh(row, width, 0.86, left, color=colour, alpha=0.12 + 0.88 * depth, linewidth=0)

@@ -1,4 +1,4 @@
-"""What every study is: a question, the runs that it yields, and the table that answers it."""
+"""The base class of studies. A study has a question, the runs that answer it, a table and figures."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -25,79 +25,88 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[[Sequence[Record], Rule], "Figure"]
-"""Draws a figure of finished records, read under a selection rule."""
+"""Draws a figure from finished records and a selection rule."""
 
 
 class Study(ABC):
-    """A question asked of many runs. `title` heads the report, `question` says what is asked and of whom.
-
-    `records_of` names the study whose runs these are, where it is not this one; `measures` says that the study looks at
-    checkpoints once they are trained, those of `measured_rules`; `reports` that its rows are those of `fwplab.tables`,
-    which the report shows. `template_mixer` is the mixer whose model, rate and budget are common to a language, for a
-    mixer that the study does not ask of itself.
-    """
+    """A question about many runs, and how it is answered."""
 
     title: ClassVar[str]
+    """The title of its report."""
     question: ClassVar[str]
+    """The question, in one or two sentences."""
     seeds: ClassVar[int] = 5
+    """The default number of seeds of each run."""
     records_of: ClassVar[str | None] = None
+    """The study whose runs it uses; None for runs of its own."""
     measures: ClassVar[bool] = False
+    """Whether it measures trained checkpoints, with `measure`."""
     measured_rules: ClassVar[tuple[Rule, ...]] = ("paper", "strict")
+    """The selection rules whose checkpoints it measures."""
     reports: ClassVar[bool] = False
+    """Whether its rows are `fwplab.tables.rows.Row`, so that it has a report."""
     template_mixer: ClassVar[str] = ""
+    """The mixer whose model, learning rate and budget are used for a mixer that is not part of the study; empty if the
+    study takes no other mixers."""
 
     @property
     def name(self) -> str:
-        """The name under which the catalogue finds this study: its command's, and that of what it measures."""
+        """Its name in the catalogue. Commands use it, and its measurements are stored under it."""
         return STUDIES.name_of(type(self))
 
     @abstractmethod
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
-        """A run for each cell with all its seeds, the longest first; `quick` asks for minutes rather than hours."""
+        """One run with all seeds for each cell.
+
+        quick: only a part that takes minutes.
+        seeds: the number of seeds; None for the study's own.
+        """
 
     def runs_of(self, mixers: Collection[str], *, quick: bool, seeds: int | None = None) -> list[Run]:
-        """The runs of these mixers alone.
+        """The runs of these mixers only, sorted by language.
 
-        A mixer that is not among the study's own comes after the others of its language. It is trained by its own
-        recipe where the package has one, else as the `template_mixer` is; without a `template_mixer` it has no runs.
+        A mixer that is not part of the study is trained by its own recipe where the package has one. Else it is trained
+        like the `template_mixer`; without a `template_mixer` it has no runs.
         """
         every = self.runs(quick=quick, seeds=seeds)
         own = {run.mixer_name for run in every}
         others = [MIXERS.load(mixer)() for mixer in mixers if mixer not in own]
         templates = [run for run in every if run.mixer_name == self.template_mixer]
         added = [_added_run(run, mixer, quick=quick) for run in templates for mixer in others]
-        asked = [run for run in every if run.mixer_name in mixers]
+        own_runs = [run for run in every if run.mixer_name in mixers]
         languages = list(dict.fromkeys(run.language for run in every))
-        return sorted(asked + added, key=lambda run: languages.index(run.language)) if added else asked
+        return sorted(own_runs + added, key=lambda run: languages.index(run.language)) if added else own_runs
 
     @abstractmethod
     def rows(self, records: Iterable[Record], rule: Rule) -> Sequence[Any]:
-        """The table, from the records of these runs, read under a selection rule."""
+        """The rows of the table, from records of its runs under a selection rule."""
 
     def measure(self, checkpoint: Checkpoint) -> list[Measurement]:
-        """What the study wants to know of a trained checkpoint, for studies that `measures`."""
+        """Measures a trained checkpoint. A study with `measures` must define it."""
         raise NotImplementedError
 
     def require_measured(self, rule: Rule) -> None:
-        """A `UserError` for a rule whose checkpoints the study does not look at: no rows would look like a result."""
+        """Raises `UserError` for a rule whose checkpoints are not measured. Else an empty table would look like a
+        result."""
         if rule not in self.measured_rules:
             choices = ", ".join(self.measured_rules)
-            raise UserError(f"{self.name} looks at no checkpoint of the {rule} rule; choose from: {choices}")
+            raise UserError(f"{self.name} measures no checkpoints of the {rule} rule; choose from: {choices}")
 
     def place(self, run: Run) -> tuple[str, str]:
-        """The panel of the figure of steps in which a run stands, and its line there; both name it in the status."""
+        """The title of a run's panel in the figure of steps, and the name of its line in the panel. Both also name the
+        run in the status."""
         return cell_of(run)
 
     def render(self, rows: Sequence[Any]) -> Table:
-        """The table for a terminal, and for LaTeX."""
+        """The table for a terminal and for LaTeX."""
         return render_terminal(rows)
 
     def notes(self, rows: Sequence[Any]) -> str:
-        """What a reader must know beside the table; nothing where there is no more to say."""
+        """Notes to print below the table; empty if there are none."""
         return ""
 
     def searches(self, rows: Sequence[Any]) -> str:
-        """All that is known of the searches behind the recipes of these rows; nothing where there are no recipes."""
+        """The details of the searches behind the recipes of these rows; empty if there are no recipes."""
         return ""
 
     def facts(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
@@ -105,14 +114,14 @@ class Study(ABC):
         return to_json(rows)
 
     def figures(self) -> Mapping[str, Draw]:
-        """The figures that can be drawn of its records, by the name that `fwplab plot --figure` takes.
+        """The figures that it can draw, by their names for `fwplab plot --figure`.
 
-        matplotlib is imported when one is drawn: whoever asks for a table does not wait for it.
+        matplotlib is imported only when a figure is drawn, so that commands that print a table do not wait for it.
         """
         return {"steps": self.draw_steps}
 
     def draw_solved(self, records: Sequence[Record], rule: Rule) -> "Figure":
-        """How many seeds solve each cell, for studies whose rows are those of `fwplab.tables`."""
+        """How many seeds solve each cell. The rows of the study must be `fwplab.tables.rows.Row`."""
         from fwplab.plots import solve_rate_heatmap
 
         return solve_rate_heatmap(self.rows(records, rule))
@@ -124,13 +133,13 @@ class Study(ABC):
         return accuracy_by_length(records, rule)
 
     def draw_curves(self, records: Sequence[Record], rule: Rule) -> "Figure":
-        """How every seed learned; the rule changes nothing."""
+        """The learning curve of every seed. It does not depend on the rule."""
         from fwplab.plots import learning_curves
 
         return learning_curves(records)
 
     def draw_steps(self, records: Sequence[Record], rule: Rule) -> "Figure":
-        """After how many steps seeds solve their language; the rule changes nothing."""
+        """The share of seeds that have not solved their language, by training step. It does not depend on the rule."""
         from fwplab.plots import steps_to_solve
 
         return steps_to_solve(records, self.place)
@@ -144,7 +153,7 @@ def _added_run(template: Run, mixer: MixerSpec, *, quick: bool) -> Run:
 
 
 def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:
-    """A record for each run with all its members that the stores hold; none for a run of which they hold nothing."""
+    """One record for each run, with all its members that are in the stores. A run without finished members has none."""
     records = []
     for run in runs:
         members: dict[int, Record] = {}
@@ -159,7 +168,8 @@ def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:
 def measure(
     run: Run, *, folder: Path, device: str, observe: Observer | None, study: Study
 ) -> tuple[str, dict[int, list[Measurement]]]:
-    """A task for an engine: the study looks at the checkpoints of a finished run, seed by seed."""
+    """A task for an engine: measures the checkpoints of a finished run. Returns the run's key, and its measurements by
+    seed."""
     return run.key, {seed: _measured(study, folder, seed) for seed in run.seeds}
 
 
@@ -177,7 +187,7 @@ def _measured(study: Study, folder: Path, seed: int) -> list[Measurement]:
 
 
 def unmeasured(runs: Iterable[Run], store: Store, study: Study) -> list[Run]:
-    """The finished runs whose checkpoints the study has not looked at."""
+    """The finished runs whose checkpoints the study has not measured."""
     left: dict[str, Run] = {}
     for run in runs:
         for member, record in store.members(run).values():
@@ -187,8 +197,11 @@ def unmeasured(runs: Iterable[Run], store: Store, study: Study) -> list[Run]:
 
 
 def unfinished(runs: Iterable[Run], stores: Sequence[Store], *, whole: bool) -> list[Run]:
-    """What is left to train: `whole`, all missing members of a cell in one program; else one by one, every cell's
-    first seed before any second, so that the table fills evenly."""
+    """The runs that still have to be trained.
+
+    whole: train all missing members of a cell in one run. Else there is one run for each member, with the first seeds
+        of all cells before any second seed, so that the table fills evenly.
+    """
     left, singles = [], []
     for run in runs:
         missing: Run | None = run

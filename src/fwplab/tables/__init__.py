@@ -1,1 +1,1 @@
-"""From records to tables: a row a cell, its columns, and the forms in which they are shown and handed on."""
+"""Tables made from records: their rows and columns, statistics, and output for terminals and other tools."""

@@ -1,4 +1,4 @@
-"""The columns of the table, one declaration each: the terminal, a program and the report's page read it."""
+"""The columns of the table of results, declared once for the terminal, for JSON and for the page of the report."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from fwplab.tables.statistics import spread
 from fwplab.training.run import to_dict
 
 Lines = tuple[str, str]
-"""What stands above, and what in small letters below it."""
+"""The two lines of a table entry: the main line, and a line in small letters below it."""
 
 
 def nothing(row: Row) -> dict[str, Any]:
@@ -22,42 +22,46 @@ def nothing(row: Row) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `facts`: its JSON fields. `text`: a row's two lines; None where it is for programs alone.
-
-    `heading` and `note`, a sentence that explains it, stand in the terminal and on the page. `page_heading` and
-    `page_text` replace heading and text on the page where they differ. `optional`: not on a page whose rows have
-    nothing to say there. `kind`: a word for a colour of the line above. `left`: its text begins at the left.
-    `wraps`: it may go on in the next line where the terminal is narrow.
-    """
+    """One column of the table."""
 
     facts: Callable[[Row], dict[str, Any]] = nothing
+    """The JSON fields of a row."""
     heading: Lines = ("", "")
+    """The heading."""
     text: Callable[[Row], Lines] | None = None
+    """The entry of a row; None for a column that only JSON has."""
     note: str = ""
+    """A sentence below the table that explains the column."""
     page_heading: Lines | None = None
+    """The heading on the page of the report, if it differs."""
     page_text: Callable[[Row], Lines] | None = None
+    """The entry on the page of the report, if it differs."""
     optional: Callable[[Row], bool] | None = None
+    """Whether a row has an entry. The page omits the column if no row has one."""
     kind: Callable[[Row], str] | None = None
+    """A word that determines the colour of the main line."""
     left: bool = False
+    """Whether the text is aligned to the left."""
     wraps: bool = False
+    """Whether the text may wrap in a narrow terminal."""
 
     def lines(self, row: Row) -> Lines:
-        """A row's text for a terminal."""
+        """The entry of a row in a terminal."""
         return self.text(row) if self.text else ("", "")
 
     def on_page(self, row: Row) -> Lines:
-        """A row's text as a page sets it: a dash between two numbers, a comma between two that stand apart."""
+        """The entry of a row on a page: a range has an en dash, and two numbers are separated by a comma."""
         above, below = (self.page_text or self.lines)(row)
         return _typeset(above), _typeset(below)
 
     @property
     def head_on_page(self) -> Lines:
-        """What heads it on a page."""
+        """The heading on a page."""
         return self.page_heading or self.heading
 
     @property
     def name(self) -> str:
-        """What names it where there is no heading above, as on a narrow page."""
+        """The heading as one line, for a narrow page that shows it beside each entry."""
         return "; ".join(self.head_on_page)
 
 
@@ -87,12 +91,12 @@ def _accuracy_text(shares: Sequence[float], chance: float) -> Lines:
 
 def _steps(row: Row) -> dict[str, Any]:
     steps = {"steps": list(row.steps), "solved_at": list(row.solved_at)}
-    return steps | {"max_steps": row.max_steps, "looks": list(row.looks)}
+    return steps | {"max_steps": row.max_steps, "looks": list(row.evaluations)}
 
 
 def _steps_text(row: Row) -> Lines:
     solved_at = [step for step in row.solved_at if step is not None]
-    trained = f"{spread(row.steps).median:,.0f}, {row.max_steps:,}; {spread(row.looks).median:,.0f}"
+    trained = f"{spread(row.steps).median:,.0f}, {row.max_steps:,}; {spread(row.evaluations).median:,.0f}"
     return f"{spread(solved_at).median:,.0f}" if solved_at else "-", trained
 
 
@@ -166,15 +170,15 @@ COLUMNS = (
 )
 
 SHOWN = tuple(column for column in COLUMNS if column.text)
-"""Those for people."""
+"""The columns that the terminal and the page show."""
 NOTES = " ".join(column.note for column in COLUMNS if column.note)
 
 
 def page_columns(rows: Sequence[Row]) -> list[Column]:
-    """The columns of a page with these rows."""
+    """The columns of a page with these rows: all that are shown, except optional ones without entries."""
     return [column for column in SHOWN if column.optional is None or any(map(column.optional, rows))]
 
 
 def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Plain JSON values of every row; accuracies and rates are shares in [0, 1], null where there is none."""
+    """The rows as plain JSON values. Accuracies and rates are shares in [0, 1], or null if unknown."""
     return [{name: fact for column in COLUMNS for name, fact in column.facts(row).items()} for row in rows]

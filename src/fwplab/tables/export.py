@@ -1,4 +1,4 @@
-"""A study for other tools: its scores or its measurements as CSV or Parquet, its table as LaTeX."""
+"""Exports a study for other tools: its scores or measurements as CSV or Parquet, its table as LaTeX."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -19,24 +19,29 @@ from fwplab.training.record import Measurement, Member, Record, Score
 from fwplab.training.run import Rule, Run
 
 Place = Callable[[Run], tuple[str, str]]
-"""What names a run's cell: its panel in the study's figures, and its line there."""
+"""Maps a run to the title of its panel in the study's figures, and to the name of its line in the panel."""
 
 OPTIONAL = {
     **dict.fromkeys(("solved_at", "selected_step", "length"), pyarrow.int64()),
     **dict.fromkeys(("chance_majority", "chance_symbolwise", "value"), pyarrow.float64()),
     "name": pyarrow.string(),
 }
-"""The types of what may be missing in every row, where there is no value to tell them from."""
+"""The types of columns that may be empty in all rows, so that the type cannot be inferred from a value."""
 
 
 PAGE = 40
-"""Rows that a page of LaTeX holds beside a caption."""
+"""How many rows fit on a page of LaTeX with a caption."""
 
 
 def scores(records: Sequence[Record], study: str, place: Place, rules: Sequence[Rule]) -> pyarrow.Table:
-    """A row for each run, seed, rule and length, with all that it takes to read it.
+    """A table with a row for each run, seed, rule and test set.
 
-    A member that left no checkpoint labels nothing: it has no right string, and no `selected_step`.
+    A member without a checkpoint has no correct strings and no `selected_step`.
+
+    records: finished runs.
+    study: the name of the study.
+    place: gives the panel and the line of a run.
+    rules: the selection rules to include.
     """
     return _typed(
         [
@@ -50,9 +55,10 @@ def scores(records: Sequence[Record], study: str, place: Place, rules: Sequence[
 
 
 def measured_values(records: Sequence[Record], study: str, place: Place, rules: Sequence[Rule]) -> pyarrow.Table:
-    """A row for each value that the study measured of a member, by rule, name and length of string.
+    """A table with a row for each value that the study measured, by member, rule, name and length of string.
 
-    A member of which it measured nothing has one row a rule, without a name.
+    A member without measurements has one row for each rule, in which name, length and value are empty. The arguments
+    are those of `scores`.
     """
     return _typed(
         [
@@ -66,22 +72,22 @@ def measured_values(records: Sequence[Record], study: str, place: Place, rules: 
 
 
 def write_csv(table: pyarrow.Table, path: Path) -> None:
-    """Writes `path` whole or not at all."""
+    """Writes a table as CSV. The file appears only once it is complete."""
     with replaced(path) as temporary:
         pyarrow.csv.write_csv(table, temporary)
 
 
 def write_parquet(table: pyarrow.Table, path: Path) -> None:
-    """Writes `path` whole or not at all."""
+    """Writes a table as Parquet. The file appears only once it is complete."""
     with replaced(path) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd")
 
 
 def to_latex(table: Table, caption: str) -> str:
-    """A terminal's table by booktabs, cell by cell the same, so that the two cannot disagree.
+    """Converts a table for a terminal to LaTeX, with booktabs. The entries are the same.
 
-    A cell of several lines stands in as many rows; a row with its first cell alone is a heading. What is longer than a
-    page goes on over pages, by longtable, which a text of two columns does not take: export some languages for it.
+    An entry with several lines becomes several rows. A row with only its first entry becomes a heading. A table longer
+    than a page uses longtable, which does not work in a document with two columns: export fewer languages for that.
 
     >>> shown = Table("mixer", "right %")
     >>> shown.add_row("e-lstm", "99.9")
@@ -111,26 +117,26 @@ def to_latex(table: Table, caption: str) -> str:
         elif max(map(len, cells)) > 1:
             body.append(r"\addlinespace")
     columns = "".join("r" if column.justify == "right" else "l" for column in table.columns)
-    said = rf"\caption{{{_latex(caption)}}}"
+    caption = rf"\caption{{{_latex(caption)}}}"
     head = [r"\toprule", *_latex_rows([[""] * (height - len(head)) + head for head in heads]), r"\midrule"]
     rows_of_text = sum(not line.startswith((r"\midrule", r"\addlinespace")) for line in body)
-    around = _float if rows_of_text <= PAGE else _over_pages
-    return "\n".join(around(columns, said, head, body))
+    environment = _table_environment if rows_of_text <= PAGE else _longtable_environment
+    return "\n".join(environment(columns, caption, head, body))
 
 
-def _float(columns: str, said: str, head: list[str], body: list[str]) -> list[str]:
-    begin = [r"% \usepackage{booktabs}", r"\begin{table}", said, rf"\begin{{tabular}}{{{columns}}}"]
+def _table_environment(columns: str, caption: str, head: list[str], body: list[str]) -> list[str]:
+    begin = [r"% \usepackage{booktabs}", r"\begin{table}", caption, rf"\begin{{tabular}}{{{columns}}}"]
     return [*begin, *head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
 
 
-def _over_pages(columns: str, said: str, head: list[str], body: list[str]) -> list[str]:
-    begin = [r"% \usepackage{booktabs,longtable}", rf"\begin{{longtable}}{{{columns}}}", rf"{said} \\"]
+def _longtable_environment(columns: str, caption: str, head: list[str], body: list[str]) -> list[str]:
+    begin = [r"% \usepackage{booktabs,longtable}", rf"\begin{{longtable}}{{{columns}}}", rf"{caption} \\"]
     every_page = [*head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endfoot"]
     return [*begin, *every_page, *body, r"\end{longtable}"]
 
 
 def _latex_rows(cells: Sequence[Sequence[str]]) -> list[str]:
-    """The starred ends keep a cell, and a heading with what it heads, on one page."""
+    """The LaTeX rows of one table row. A row that ends with `\\\\*` stays on the same page as the next one."""
     first, *others = cells
     if not any(map(any, others)):
         return [rf"\multicolumn{{{len(cells)}}}{{l}}{{\textbf{{{_latex(first[0])}}}}} \\*"]
@@ -144,12 +150,12 @@ def _lines(cell: RenderableType) -> list[str]:
 
 
 def _latex(text: str) -> str:
-    """Text as LaTeX prints it; ranges, minus signs, dashes and gaps are those of a typeset table.
+    """Escapes text for LaTeX, and typesets ranges, minus signs, dashes and gaps.
 
     >>> _latex("a_b  5 %"), _latex("43.9-100.0"), _latex("-1.5"), _latex("e-lstm"), _latex("-")
     ('a\\\\_b\\\\enspace 5 \\\\%', '43.9--100.0', '$-$1.5', 'e-lstm', '--')
     """
-    special = {c: "\\" + c for c in "&%$#_{}"} | {c: f"{{{c}}}" for c in "[]"}  # after \\ a bracket is an option
+    special = {c: "\\" + c for c in "&%$#_{}"} | {c: f"{{{c}}}" for c in "[]"}  # a bracket after \\ starts an option
     special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     escaped = "".join(special.get(character, character) for character in text.strip())
     ranged = re.sub(r"(?<=\d)-(?=\d)|(?<!\S)-(?=,|$)", "--", escaped)
@@ -186,10 +192,10 @@ def _member(record: Record, member: Member, study: str, place: Place) -> dict[st
 
 
 def _every_score(record: Record, member: Member) -> list[Score]:
-    """The member's scores, and none right where it has no checkpoint for a rule that its run logs."""
-    read = [part for part in record.splits if part.split != "train"]
+    """The member's scores, with 0 correct strings for each rule of the protocol without a checkpoint."""
+    parts = [part for part in record.splits if part.split != "train"]
     rules = record.run.protocol.rules
-    none = [Score(rule, part.split, part.shortest, part.longest, part.strings, 0) for rule in rules for part in read]
+    none = [Score(rule, part.split, part.shortest, part.longest, part.strings, 0) for rule in rules for part in parts]
     return list({(s.rule, s.split, s.shortest, s.longest): s for s in (*none, *member.scores)}.values())
 
 

@@ -1,10 +1,10 @@
-"""Numbers as people read them."""
+"""Formats numbers for tables."""
 
 import math
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
-    """A share in percent, a dash for none; 100 and 0 are said of the exact values alone.
+    """Formats a share in [0, 1] as percent, and None or NaN as a dash. Only exact values are printed as 0 or 100.
 
     >>> percent(1.0), percent(0.9999), percent(0.00001), percent(0.0)
     ('100.0', '99.9', '0.1', '0.0')

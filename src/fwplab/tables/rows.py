@@ -1,4 +1,4 @@
-"""The rows of a table: one a cell of model and language, its claim beside what was measured."""
+"""The rows of the table of results: one for each cell, that is, a mixer on a language."""
 
 import dataclasses
 import math
@@ -13,46 +13,64 @@ from fwplab.training.record import Member, Record
 from fwplab.training.run import Rule, Run
 
 LengthScores = tuple[int, int, tuple[float, ...]]
-"""The shortest and longest length of a test set, and one accuracy a seed."""
+"""The shortest and longest length of a test set, and the accuracy of each seed."""
 
 CLAIMS = ("solves", "fails", "")
 FEWEST = 3
-"""Seeds from which a claim is judged."""
+"""The least number of seeds for which a claim is judged."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cell. Accuracies are shares of whole strings right everywhere, one a seed, read under `rule`.
+    """The results of one cell.
 
-    A seed is solved when Bin0 and Bin1 are at 100 %. A seed that ended without a checkpoint
-    (it diverged before the first check) labels nothing and stands with 0. Chance is the better of two guesses:
-    the majority label everywhere, or the best label of each symbol. `fresh`: of each test set, whether its strings are
-    others than those of the bins. `steps`: training steps of each seed; `solved_at`: the step of its first check that
-    found both bins right. `looks`: evaluations of the bins, each a chance for a rule that chooses the best.
-    `found_by`: where the recipe's numbers come from, None of a run that has no recipe.
+    Accuracies are shares of strings with the correct label at every position. A seed that diverged before its first
+    check has no checkpoint; its accuracy is 0. The chance level is the better of two guesses: the majority label at all
+    positions, or the most frequent label of each symbol.
     """
 
     mixer: str
+    """The mixer's name."""
     language: str
+    """The language's name."""
     seeds: int
+    """The number of seeds."""
     solved: int
+    """The number of seeds with Bin0 and Bin1 at 100 %."""
     diverged: int
+    """The number of seeds that diverged."""
     rule: Rule
+    """The selection rule of the checkpoints."""
     bin0: tuple[float, ...]
+    """The accuracy of each seed on Bin0, which has the lengths of training."""
     bin1: tuple[float, ...]
+    """The accuracy of each seed on Bin1, which has longer strings."""
     test: tuple[LengthScores, ...]
+    """The accuracies on each test set."""
     fresh: tuple[bool, ...]
+    """For each test set, whether its strings differ from those of Bin0 and Bin1."""
     chance_bin0: float
+    """The chance level on Bin0."""
     chance_bin1: float
+    """The chance level on Bin1."""
     parameters: int
+    """The number of parameters of a model."""
     state_size: int
+    """The number of values in a model's state."""
     steps: tuple[int, ...]
+    """The number of training steps of each seed."""
     solved_at: tuple[int | None, ...]
+    """The step of each seed's first check with both bins at 100 %; None if there was none."""
     max_steps: int
-    looks: tuple[int, ...]
+    """The most steps that a seed may train."""
+    evaluations: tuple[int, ...]
+    """How often each seed was evaluated on the bins. Each evaluation is a chance for a rule that selects the best."""
     claim: str
+    """What the paper claims: one of `CLAIMS`, empty if it claims nothing."""
     verdict: str
+    """Whether the claim was reproduced (see `verdict`)."""
     found_by: History | None
+    """Where the numbers of the recipe come from; None for a run without a recipe."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -61,10 +79,14 @@ class Row:
 
 
 def row(records: Sequence[Record], rule: Rule, claim: str, found_by: History | None = None) -> Row:
-    """The row of one cell. Its members may be spread over several records; one found twice counts once.
+    """The row of one cell. Its members may be in several records; a member that occurs twice counts once.
 
-    Raises `UserError` where the records differ in more than their members: no row can speak for two specs; and where
-    the runs kept no checkpoint for the rule.
+    records: finished runs that differ in their members only.
+    rule: the selection rule of the checkpoints.
+    claim: one of `CLAIMS`.
+    found_by: where the numbers of the recipe come from.
+
+    Raises `UserError` if the records differ in more than their members, or have no checkpoints of the rule.
     """
     first = _only_spec(records)
     require_rule(first.run, rule)
@@ -92,7 +114,7 @@ def row(records: Sequence[Record], rule: Rule, claim: str, found_by: History | N
         steps=tuple(member.steps for member in members),
         solved_at=tuple(member.solved_at for member in members),
         max_steps=first.run.protocol.max_steps,
-        looks=tuple(len(member.checks) for member in members),
+        evaluations=tuple(len(member.checks) for member in members),
         claim=claim,
         verdict=verdict(claim, solved, len(members)),
         found_by=found_by,
@@ -100,7 +122,7 @@ def row(records: Sequence[Record], rule: Rule, claim: str, found_by: History | N
 
 
 def require_rule(run: Run, rule: Rule) -> None:
-    """A `UserError` where a run kept no checkpoint for a rule: its zeros would look like a result."""
+    """Raises `UserError` if a run has no checkpoints of this rule. Else its zeros would look like a result."""
     if rule not in run.protocol.rules:
         choices = ", ".join(run.protocol.rules)
         raise UserError(
@@ -110,10 +132,10 @@ def require_rule(run: Run, rule: Rule) -> None:
 
 
 def is_fresh(record: Record, window: tuple[int, int]) -> bool:
-    """Whether the test strings of these lengths are others than those of Bin0 and Bin1.
+    """Whether the test strings of these lengths differ from those of Bin0 and Bin1.
 
-    They are by construction where the language has enough. Where it has one string a length, say, every set of these
-    lengths holds the same ones, and fewer than were asked for.
+    They differ by construction if the language has enough strings. If it has, for example, one string of each length,
+    all sets with these lengths have the same strings, and fewer than requested.
     """
     spec = record.run.protocol.splits
     shortest, longest = window
@@ -123,13 +145,16 @@ def is_fresh(record: Record, window: tuple[int, int]) -> bool:
 
 
 def rows_of(records: Iterable[Record], rule: Rule) -> list[Row]:
-    """A row for each cell of runs of which nobody claims anything."""
+    """The rows of runs without claims, one for each cell."""
     return [row(found, rule, "") for found in by_cell(records).values()]
 
 
 def verdict(claim: str, solved: int, seeds: int) -> str:
-    """What `solved` of `seeds` seeds mean for a claim, "solves" or "fails"; nothing where nothing is claimed, and open
-    where the seeds are too few to say.
+    """Whether `solved` of `seeds` seeds reproduce a claim.
+
+    It is empty without a claim, and "open" if there are fewer than `FEWEST` seeds.
+
+    claim: one of `CLAIMS`.
 
     >>> verdict("solves", 2, 3)
     'partly: 2 of 3 seeds'
@@ -148,16 +173,16 @@ def verdict(claim: str, solved: int, seeds: int) -> str:
 
 
 def cell_of(run: Run) -> tuple[str, str]:
-    """The language and the mixer, which name a cell of the paper's table."""
+    """The cell of a run in the paper's table: its language and its mixer."""
     return run.language, run.mixer_name
 
 
 def by_cell(
     records: Iterable[Record], name: Callable[[Run], tuple[str, str]] = cell_of
 ) -> dict[tuple[str, str], list[Record]]:
-    """The records of each cell, by the name that `name` gives to a run's cell.
+    """Groups records by cell. `name` gives the cell of a run.
 
-    Raises `UserError` where the records of a cell differ in more than their members.
+    Raises `UserError` if the records of a cell differ in more than their members.
     """
     cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
@@ -168,25 +193,28 @@ def by_cell(
 
 
 def unsolved(members: Sequence[Member], max_steps: int) -> list[tuple[float, float]]:
-    """The share of members that have not solved their language, after each step at which one has (Kaplan-Meier)."""
+    """The Kaplan-Meier curve of members that have not solved their language: pairs of a step and a share."""
     times = [member.watched_until(max_steps) for member in members]
     return survival(times, [member.solved_at is not None for member in members])
 
 
 def cell_members(records: Sequence[Record]) -> list[Member]:
-    """All members of the records by seed, each once."""
+    """All members of the records, sorted by seed, without repetition."""
     members = {(m.seed, m.learning_rate): m for record in records for m in record.members}
     return [members[which] for which in sorted(members)]
 
 
 def accuracy(member: Member, rule: Rule, split: str, window: tuple[int, int] | None = None) -> float:
-    """The share of right strings of a split, or of one window of it; 0 where the member left no checkpoint."""
+    """The share of correct strings in a split, or in one range of lengths of it; 0 for a member without a checkpoint.
+
+    window: the shortest and the longest length; None for a split with one range of lengths.
+    """
     correct, strings = count(member, rule, split, window)
     return correct / strings if strings else 0.0
 
 
 def count(member: Member, rule: Rule, split: str, window: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Right strings and all strings of a split, or of one window of it; (0, 0) where the member left no checkpoint."""
+    """The numbers of correct strings and of all strings; (0, 0) without a checkpoint. Arguments: as of `accuracy`."""
     for score in member.scores:
         if score.rule == rule and score.split == split and window in (None, (score.shortest, score.longest)):
             return score.correct, score.strings
@@ -194,7 +222,7 @@ def count(member: Member, rule: Rule, split: str, window: tuple[int, int] | None
 
 
 def guess(record: Record, split: str, window: tuple[int, int] | None = None) -> float:
-    """The better of the two guesses on a split; NaN where the record has none."""
+    """The chance level on a split: the accuracy of the better of two guesses. NaN if the record does not have it."""
     found = [
         max(chance.majority, chance.symbolwise)
         for chance in record.chance
@@ -204,9 +232,9 @@ def guess(record: Record, split: str, window: tuple[int, int] | None = None) -> 
 
 
 def missed(rows: Iterable[Row]) -> list[Row]:
-    """The rows whose claim did not come out in every seed, and that have a recipe.
+    """The rows with a recipe whose claim was not reproduced in every seed.
 
-    A claim that failed is worth no more than the search that was tried.
+    Such a failure may be due to the recipe. So its search is shown with it.
     """
     return [row for row in rows if row.found_by and row.verdict not in ("", "reproduced")]
 
@@ -226,7 +254,7 @@ def _only_spec(records: Sequence[Record]) -> Record:
 
 
 def _differences(one: Run, other: Run) -> list[str]:
-    """The fields in which two specs differ; those that only say who the members are do not count."""
-    free = ("seeds", "learning_rates", "population")
-    names = [field.name for field in dataclasses.fields(Run) if field.name not in free]
+    """The fields in which two specs differ, without the fields that describe the members."""
+    of_members = ("seeds", "learning_rates", "population")
+    names = [field.name for field in dataclasses.fields(Run) if field.name not in of_members]
     return [name for name in names if getattr(one, name) != getattr(other, name)]

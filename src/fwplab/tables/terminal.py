@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Renders tables for a terminal."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -12,11 +12,11 @@ from fwplab.tables.rows import Row
 AnyRow = TypeVar("AnyRow")
 
 COLOURS = {"": "", "reproduced": "green", "partly": "yellow", "open": "dim"}
-"""Of a kind of cell; any other is red."""
+"""The colour of each kind of entry (see `Column.kind`). All other kinds are red."""
 
 
 def render_terminal(rows: Sequence[Row]) -> Table:
-    """The table for a terminal: two lines a cell, a heading a language."""
+    """The table of results for a terminal: a heading for each language, and two lines for each of its rows."""
     accuracy = "Accuracy: strings right at every position, in percent, of the checkpoint that the rule selects."
     table = Table(header_style="bold", caption=f"{accuracy} {NOTES}", caption_justify="left")
     for column in SHOWN:
@@ -39,7 +39,12 @@ def render_terminal(rows: Sequence[Row]) -> Table:
 def add_by_language(
     table: Table, cells: Sequence[AnyRow], language: Callable[[AnyRow], str], texts: Callable[[AnyRow], Sequence[str]]
 ) -> None:
-    """Adds the cells' rows, a section with a heading for each language."""
+    """Adds rows to a table, in a section with a heading for each language.
+
+    cells: the rows, sorted by language.
+    language: gives the language, or another heading, of a row.
+    texts: gives the entries of a row.
+    """
     heading = None
     for cell in cells:
         if language(cell) != heading:
