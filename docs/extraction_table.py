@@ -29,11 +29,11 @@ def main() -> None:
         checkpoint = load_checkpoint(path)
         found[checkpoint.run.language, checkpoint.run.mixer_name] = checkpoint
     print("| language | model | L* | clusters of states |\n|---|---|---|---|")
-    for cell in ((spoken, mixer) for spoken in REGULAR for mixer in MODELS):
+    for cell in ((language, mixer) for language in REGULAR for mixer in MODELS):
         if cell in found:
             print(f"| {' | '.join((*cell, answer(found[cell], 'lstar'), answer(found[cell], 'states')))} |", flush=True)
     print("\n| language | model | machine to a depth of 8, L* | kept |\n|---|---|---|---|")
-    for cell in ((spoken, mixer) for spoken in LANGUAGES for mixer in MODELS):
+    for cell in ((language, mixer) for language in LANGUAGES for mixer in MODELS):
         if cell in found and cell[0] not in REGULAR:
             print(f"| {' | '.join((*cell, *counted(found[cell])))} |", flush=True)
 

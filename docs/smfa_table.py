@@ -36,8 +36,8 @@ def kind(found: Proposal) -> str:
 def weights(checkpoint: Checkpoint) -> tuple[str, bool]:
     """What the programs say, and whether their machine is the language's."""
     try:
-        model, spoken = checkpoint.model(), load_language(checkpoint.run.language)
-        found = propose(model, spoken, source="weights", longest=SHORT, lengths=(20,))
+        model, language = checkpoint.model(), load_language(checkpoint.run.language)
+        found = propose(model, language, source="weights", longest=SHORT, lengths=(20,))
     except UserError:
         return "the state grows", False
     faithful = "" if found.faithful else ", unfaithful"
@@ -115,18 +115,18 @@ def main() -> None:
     )
     counts: dict[str, list[tuple[bool, bool, list[bool]]]] = defaultdict(list)
     for checkpoint, mark in cells:
-        spoken, mixer = checkpoint.run.language, checkpoint.run.mixer_name
-        found = propose(checkpoint.model(), language(spoken))
+        language, mixer = checkpoint.run.language, checkpoint.run.mixer_name
+        found = propose(checkpoint.model(), load_language(language))
         reading = found.reading
         model = ", ".join(percent(each.with_model / each.words) for each in found.agreement) or "-"
         true = ", ".join(dict.fromkeys(percent(each.with_language / each.words) for each in found.agreement)) or "-"
         depth = "-" if reading is None or reading.depth is None else f"{reading.depth:.3f}"
         control = "-" if reading is None else percent(reading.control)
         by_weights, right = weights(checkpoint)
-        cell, read = (mixer + mark, spoken), (depth, control, depths_read(found), written(found))
+        cell, read = (mixer + mark, language), (depth, control, depths_read(found), written(found))
         row = (*cell, kind(found), model, true, *read, by_weights)
         print(f"| {' | '.join(row)} |", flush=True)
-        group = next((name for name, members in GROUPS.items() if spoken in members), "regular")
+        group = next((name for name, members in GROUPS.items() if language in members), "regular")
         same = [each.with_model == each.words for each in found.agreement] or [False] * len(LENGTHS)
         counts[group].append((found.fit.chain is not None and found.witness is None, right, same))
     lengths = ", ".join(map(str, LENGTHS))
