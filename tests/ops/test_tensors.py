@@ -170,8 +170,15 @@ def test_all_forms_refuse_shapes_with_the_same_words() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("name", "form"), FORMS, ids=str)
-def test_half_precision_is_computed_in_float32(name: str, form: str, dtype: torch.dtype) -> None:
+def test_fast_forms_compute_half_precision_in_float32(name: str, form: str, dtype: torch.dtype) -> None:
+    """The reference stays in half precision: its state is rounded at every step, and so is that of `prefer`."""
     inputs = [tensor.to(dtype).requires_grad_() for tensor in draw(name, 2, 9, 2, 4)]
+    if form == "reference":
+        found = CASES[name].rule(*inputs, backend=form)
+        assert {found.output.dtype, *(part.dtype for part in states(found))} == {dtype}
+        with ops.prefer("reference"):
+            assert torch.equal(CASES[name].rule(*inputs).output, found.output)
+        return
     single = [tensor.detach().float().requires_grad_() for tensor in inputs]
     found, wanted = (CASES[name].rule(*each, backend=form) for each in (inputs, single))
     assert found.output.dtype == dtype

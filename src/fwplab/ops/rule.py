@@ -17,7 +17,7 @@ from torch import Tensor
 from fwplab.errors import UserError
 from fwplab.ops import triton
 from fwplab.ops.packing import check_bounds, count_sequences
-from fwplab.ops.scan import PACKED, Forms, Scan, chosen, compiled_first
+from fwplab.ops.scan import PACKED, Forms, Scan, chosen, compiled_first, means_reference
 
 FOLDER = Path(__file__).parent
 HALF = frozenset({torch.bfloat16, torch.float16})
@@ -123,12 +123,14 @@ class Rule:
     ) -> Scan:
         """The rule by the form that `backend` names, or by the fastest one for "auto".
 
-        `state` None is a state of zeros; `forms` stand for the rule's own. On a CPU half precision, and whatever runs
-        under autocast, is computed in float32: the output has the type of the first sequence, the state is float32.
+        `state` None is a state of zeros; `forms` stand for the rule's own. On a CPU the fast forms compute half
+        precision in float32, and so does every form under autocast: the output has the type of the first sequence, the
+        state is float32. The reference computes half precision as it is, rounding the state at every step.
         """
         first = sequences[0]
         assert first is not None
-        if first.is_cpu and (first.dtype in HALF or torch.is_autocast_enabled("cpu")):
+        half = first.dtype in HALF and not means_reference(backend)
+        if first.is_cpu and (half or torch.is_autocast_enabled("cpu")):
             return self.in_single(backend, sequences, slow, state=state, cu_seqlens=cu_seqlens, forms=forms)
         count, packed = count_sequences(self.name, first, cu_seqlens), cu_seqlens is not None
         if state is None:

@@ -69,6 +69,11 @@ def preferred() -> tuple[str, ...]:
     return () if torch.compiler.is_compiling() else _preferred.get()
 
 
+def means_reference(backend: str) -> bool:
+    """Whether the definition is asked for, by name or through `prefer`."""
+    return backend == "reference" or (backend == "auto" and preferred()[:1] == ("reference",))
+
+
 def chosen(
     rule: str,
     forms: Forms,
