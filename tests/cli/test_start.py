@@ -138,8 +138,12 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def begun(words: list[str], **options: Any) -> subprocess.Popen[str]:
-    """A command that handles signals already, in a group of its own."""
+    """A command that handles signals already, in a group of its own.
+
+    A shell starts background jobs with SIGINT ignored, and so would be all that these tests start.
+    """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen([*FWPLAB, *words], text=True, start_new_session=True, **pipes)
     deadline = time.monotonic() + 60
     while not handles(process.pid, signal.SIGTERM):
