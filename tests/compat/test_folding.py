@@ -10,6 +10,7 @@ from fwplab.compat.folding import fold_rate_bias, fold_split_delta_net
 from fwplab.compat.irie2023 import MODELS, PositionalModel, load_checkpoint, published_state
 from fwplab.errors import UserError
 from fwplab.mixers import MixerSpec
+from fwplab.mixers._fast_weight import Projected
 from fwplab.mixers.delta_net import DeltaNet
 from fwplab.mixers.linear_transformer import LinearTransformer
 from fwplab.mixers.recurrent_delta import RecurrentDelta
@@ -50,7 +51,7 @@ def test_a_split_layer_is_folded_into_the_published_delta_net(erase_bias: float)
     # positions, and comes through the pseudoinverse.
     layer: Any = model.mixers[0]
     inputs = layer.layer_norm(model.embedding.weight).detach()
-    least = layer.gates(*layer.project(inputs.unsqueeze(0))[3:])[0].detach().min()
+    least = layer.gates(*layer.project(inputs.unsqueeze(0)).rates)[0].detach().min()
     bound = 40 * float(torch.linalg.cond(inputs)) * EPSILON / float(least)
     assert (folded(tokens()) - wanted).abs().max() <= bound * wanted.abs().max()
 
@@ -61,8 +62,8 @@ def test_gates_below_the_least_are_folded_as_the_least() -> None:
     layer: Any = raised.mixers[0]
     plain = layer.features
 
-    def features(*parts: Tensor, last: Tensor | None) -> tuple[Tensor, ...]:
-        query, key, value, gate = plain(*parts, last=last)
+    def features(projected: Projected) -> tuple[Tensor, ...]:
+        query, key, value, gate = plain(projected)
         return query, key, value * (gate / gate.clamp(min=0.01)).unsqueeze(-1), gate.clamp(min=0.01)
 
     layer.features = features

@@ -41,8 +41,7 @@ def fold_split_delta_net(model: Model, spec: ModelSpec, *, least_erase: float = 
         )
     weights, d = _doubled(model), layer.head_width
     inputs = layer.layer_norm(exact.embedding.weight)
-    query, key, value, *logits = layer.project(inputs.unsqueeze(0))
-    _, _, scaled, gate = (part[0] for part in layer.features(query, key, value, *logits, last=None))
+    _, _, scaled, gate = (part[0] for part in layer.features(layer.project(inputs.unsqueeze(0))))
     rate = gate.clamp(min=least_erase)
     value = scaled * (gate / rate).unsqueeze(-1)
     rank = int(torch.linalg.matrix_rank(inputs))
