@@ -21,6 +21,7 @@ from fwplab.recipes.space import Space
 from fwplab.storage.store import Store, folder_of, restricted
 from fwplab.studies import STUDIES
 from fwplab.studies.ablation import Ablation, variations
+from fwplab.studies.counting import Counting
 from fwplab.studies.irie2023 import LANGUAGES as PAPER_LANGUAGES
 from fwplab.studies.irie2023 import MODELS, Irie2023
 from fwplab.studies.robustness import Robustness
@@ -380,3 +381,16 @@ def test_an_ablation_shows_how_far_its_seeds_are_apart() -> None:
 
 def test_reset_dyck_is_asked_of_one_layer_as_its_claim_is() -> None:
     assert {recipe("reset_dyck_1", model).model.layers for model in MODELS} == {1}
+
+
+def test_an_added_mixer_is_trained_by_its_own_recipe_where_there_is_one() -> None:
+    runs = {run.language: run for run in Irie2023().runs_of(["split-delta-net"], quick=False, seeds=2)}
+    assert runs["reset_dyck_1"] == recipe("reset_dyck_1", "split-delta-net").run((0, 1))
+    template = recipe("parity", Irie2023.template_mixer).run((0, 1))
+    assert runs["parity"] == replace(template, mixer=runs["parity"].mixer)
+
+
+def test_the_study_of_counting_asks_for_the_recipes_of_split_delta_net() -> None:
+    asked = [run for run in Counting().runs(quick=False) if run.mixer_name == "split-delta-net"]
+    assert asked == [recipe(run.language, "split-delta-net").run(run.seeds) for run in asked]
+    assert len(asked) == 5
