@@ -17,6 +17,7 @@ from fwplab.mixers import MIXERS
 from fwplab.storage.archive import shipped, shipped_checkpoints
 from fwplab.storage.store import Store
 from fwplab.studies import STUDIES
+from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import finished
 from fwplab.training.checkpoint import read_header
 from fwplab.training.record import Record
@@ -49,7 +50,7 @@ def study_records(name: str, quick: bool) -> list[Record]:
 @lru_cache(maxsize=4)
 def _study_records(name: str, quick: bool, version: float) -> list[Record]:
     study = STUDIES.load(name)()
-    with Store() as own, shipped(study.records_of or name) as others:
+    with Store() as own, shipped(*(study.records_of or (name,))) as others:
         return finished(study.runs(quick=quick), (own, others))
 
 
@@ -76,7 +77,7 @@ def _cell_records(language: str, mixer: str, version: float) -> list[Record]:
 
 @lru_cache(maxsize=1)
 def _shipped_records() -> list[Record]:
-    with shipped("irie2023") as others:
+    with shipped(*Irie2023.records_of) as others:
         return others.records()
 
 

@@ -75,7 +75,7 @@ class Selected:
     def shipped(self) -> Store:
         """The records that come with the package; an empty store with `--own`."""
         study = self.study()
-        return Store(MEMORY) if self.own else shipped(study.records_of or study.name)
+        return Store(MEMORY) if self.own else shipped(*(study.records_of or (study.name,)))
 
     def records(self) -> list[Record]:
         """The finished records. Raises `UserError` if there are none."""

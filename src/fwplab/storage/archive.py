@@ -4,10 +4,11 @@ Parquet is small, keeps the types, and can be read by most data tools. The recor
 in `fwplab/baselines/<study>/`.
 """
 
+import itertools
 import os
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -66,10 +67,22 @@ def open_archive(folder: Path) -> Store:
 
     Raises `UserError` if the folder is no archive.
     """
+    return _loaded(folder)
+
+
+def shipped(*studies: str) -> Store:
+    """The records of these studies that come with the package, in a store in memory; empty if there are none."""
+    places = [files("fwplab") / "baselines" / study for study in studies]
+    with ExitStack() as stack:
+        return _loaded(*(stack.enter_context(as_file(place)) for place in places if place.is_dir()))
+
+
+def _loaded(*folders: Path) -> Store:
+    """A store in memory with the records of several archives, which have no run in common."""
     store = Store(MEMORY)
     try:
         with store.engine.begin() as connection:
-            for table in TABLES:
+            for folder, table in itertools.product(folders, TABLES):
                 path = _file(folder, table)
                 if table is measurements and not path.exists():  # older archives have no such table
                     continue
@@ -82,15 +95,6 @@ def open_archive(folder: Path) -> Store:
         store.close()
         raise
     return store
-
-
-def shipped(study: str) -> Store:
-    """The records of a study that come with the package, in a store in memory; empty if there are none."""
-    place = files("fwplab") / "baselines" / study
-    if not place.is_dir():
-        return Store(MEMORY)
-    with as_file(place) as folder:
-        return open_archive(folder)
 
 
 def shipped_checkpoints() -> list[Path]:

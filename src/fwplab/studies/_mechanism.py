@@ -66,7 +66,7 @@ class Mechanism(Study):
     """The label of the horizontal axis."""
     y: ClassVar[str] = ""
     """The label of the vertical axis."""
-    records_of = "irie2023"
+    records_of = Irie2023.records_of
     template_mixer = Irie2023.template_mixer
     measures = True
     measured_rules = ("paper",)

@@ -59,6 +59,7 @@ class Irie2023(Study):
 
     reports = True
     template_mixer = "linear-transformer"
+    records_of = ("irie2023", "counting")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """All models and languages, with their recipes. quick: four models, three languages, three seeds."""

@@ -89,7 +89,7 @@ class Scaling(Study):
         "Models trained on strings of length 2-50: how many strings of length 100 to 10,000 do they label right at "
         "every position, in streaming mode, and what do their states look like where they fail?"
     )
-    records_of = "irie2023"
+    records_of = Irie2023.records_of
     template_mixer = Irie2023.template_mixer
     measures = True
 

@@ -91,7 +91,7 @@ class Selection(Study):
         "in-distribution strings alone (strict), the last, and best on the reported strings themselves (oracle). "
         "How much does a number change?"
     )
-    records_of = "irie2023"
+    records_of = Irie2023.records_of
     template_mixer = Irie2023.template_mixer
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:

@@ -37,8 +37,8 @@ class Study(ABC):
     """The question, in one or two sentences."""
     seeds: ClassVar[int] = 5
     """The default number of seeds of each run."""
-    records_of: ClassVar[str | None] = None
-    """The study whose runs it uses; None for runs of its own."""
+    records_of: ClassVar[tuple[str, ...]] = ()
+    """The studies whose shipped records its runs may be among; its own alone if empty."""
     measures: ClassVar[bool] = False
     """Whether it measures trained checkpoints, with `measure`."""
     measured_rules: ClassVar[tuple[Rule, ...]] = ("paper", "strict")
