@@ -403,7 +403,10 @@ def test_a_broken_plugin_that_is_asked_for_is_one_line(
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
-    [("report nothing", "the studies: irie2023"), ("study run irie2023 --measure-only", "choose from: freezing")],
+    [
+        ("report nothing", "the studies: counting, irie2023"),
+        ("study run irie2023 --measure-only", "choose from: freezing"),
+    ],
 )
 def test_a_broken_plugin_is_no_choice(
     words: str, complaint: str, bad: tuple[str, str], capsys: pytest.CaptureFixture[str]

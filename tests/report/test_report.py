@@ -228,7 +228,7 @@ KNOWN = RECORDS[0].run.key
 WRONG = {
     "unknown": (
         ["0123456789abcdef"],
-        "unknown study or run '0123456789abcdef'; the studies: irie2023; the runs: fwplab",
+        "unknown study or run '0123456789abcdef'; the studies: counting, irie2023; the runs: fwplab",
     ),
     "one of two": ([KNOWN, "fedc"], "unknown study or run 'fedc'"),
     "study and run": (["irie2023", KNOWN], "'irie2023' is a study"),
