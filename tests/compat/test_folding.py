@@ -42,10 +42,13 @@ def through_the_published_code(model: Model, model_type: int, heads: int) -> Mod
     return loaded
 
 
-@pytest.mark.parametrize("erase_bias", [-12.0, -6.0, 0.0, 3.0])
-def test_a_split_layer_is_folded_into_the_published_delta_net(erase_bias: float) -> None:
+@pytest.mark.parametrize(("into", "number"), [(DeltaNet(), 2), (RecurrentDelta(), 7)])
+@pytest.mark.parametrize("erase_bias", [-12.0, -6.0, 0.0, 3.0, 80.0])
+def test_a_split_layer_is_folded_into_a_published_one(
+    erase_bias: float, into: DeltaNet | RecurrentDelta, number: int
+) -> None:
     model = randomised(SplitDeltaNet(erase_bias=erase_bias, gate_scale=3.0))
-    folded = through_the_published_code(fold_split_delta_net(model, SHAPE), 2, 3)
+    folded = through_the_published_code(fold_split_delta_net(model, SHAPE, into), number, 3)
     wanted = model(tokens())
     # One symbol's value is as large as 1 / e; its rounding is in the rows that another symbol writes in full, over 40
     # positions, and comes through the pseudoinverse.

@@ -13,11 +13,15 @@ from fwplab.mixers.recurrent_delta import RecurrentDelta
 from fwplab.model.model import Model, ModelSpec, build
 
 Weights = dict[str, Tensor]
+TINY = 1e-30
+"""Shares of a key below this one are written as this one: the logarithm of 0 is no weight."""
 
 
 @torch.no_grad()
-def fold_split_delta_net(model: Model, spec: ModelSpec, *, least_erase: float = 0.0) -> Model:
-    """Folds a one-layer `split-delta-net` into the published DeltaNet: the same labels from the published weights.
+def fold_split_delta_net(
+    model: Model, spec: ModelSpec, into: DeltaNet | RecurrentDelta | None = None, *, least_erase: float = 0.0
+) -> Model:
+    """Folds a one-layer `split-delta-net` into a published layer: the same labels from the published weights.
 
     The layer reads the embedding alone. So its gates and values are functions of the symbol, and DeltaNet's rate and
     value can be the same functions: `beta = e`, and the value is `v w / e`. The rows of SlowNet that make them solve
@@ -25,11 +29,15 @@ def fold_split_delta_net(model: Model, spec: ModelSpec, *, least_erase: float = 
         y_s r = logit e_s;   y_s V = v_s w_s / e_s    for every symbol s,
 
     where `y_s` is the normalised embedding. The solution is exact where the `y_s` are linearly independent, and the
-    smallest one is taken. Query, key and all other weights stay. In float32 a row of values as large as `1 / e` is read
-    to a relative `6e-8`, which a symbol that erases (`e` near 1) writes in full: `least_erase` bounds it.
+    smallest one is taken. All other weights stay. Recurrent Delta has softmax in place of DeltaNet's feature map: there
+    the rows of query and key give `log q` and `log k`, and the weights of the feedback are 0.
+
+    In float32 a row of values as large as `1 / e` is read to a relative `6e-8`, which a symbol that erases (`e` near 1)
+    writes in full: `least_erase` bounds it.
 
     model: the trained model.
     spec: its shape.
+    into: the published mixer; DeltaNet where it is left out.
     least_erase: smaller gates `e` are folded as this one, in [0, 1); 0 for all as they are.
     Raises a `UserError` for another mixer, more than one layer, or dependent embeddings.
     """
@@ -41,21 +49,28 @@ def fold_split_delta_net(model: Model, spec: ModelSpec, *, least_erase: float = 
         )
     weights, d = _doubled(model), layer.head_width
     inputs = layer.layer_norm(exact.embedding.weight)
-    _, _, scaled, gate = (part[0] for part in layer.features(layer.project(inputs.unsqueeze(0))))
+    query, key, scaled, gate = (part[0] for part in layer.features(layer.project(inputs.unsqueeze(0))))
     rate = gate.clamp(min=least_erase)
     value = scaled * (gate / rate).unsqueeze(-1)
     rank = int(torch.linalg.matrix_rank(inputs))
     if rank < len(inputs):
         raise UserError(f"{len(inputs)} embeddings span {rank} dimensions only: choose a model with independent ones")
-    # symbols, heads, d + 1: what the rows of values and rates must give
-    wanted = torch.cat([value, torch.logit(rate).unsqueeze(-1)], dim=-1)
-    solved = torch.linalg.pinv(inputs) @ wanted.flatten(1)
+    recurrent = isinstance(into, RecurrentDelta)
+    addresses = [torch.cat([query, key], dim=-1).clamp(min=TINY).log()] if recurrent else []
+    # symbols, heads, columns: what the rows of SlowNet must give; a gate that rounds to 1 gets a finite logit
+    wanted = torch.cat([*addresses, value, torch.logit(rate, eps=torch.finfo(rate.dtype).eps).unsqueeze(-1)], dim=-1)
+    solved = (torch.linalg.pinv(inputs) @ wanted.flatten(1)).T.unflatten(0, (spec.heads, -1))
     rows = weights["mixers.0.slow_net.weight"].unflatten(0, (spec.heads, -1))
-    folded = torch.cat([rows[:, : 2 * d], solved.T.unflatten(0, (spec.heads, -1))], dim=1)
+    folded = solved if recurrent else torch.cat([rows[:, : 2 * d], solved], dim=1)
     weights["mixers.0.slow_net.weight"] = folded.flatten(0, 1)
     for name in ("erase_bias", "write_bias"):
         del weights[f"mixers.0.{name}"]
-    return _built(model, DeltaNet(), spec, weights)
+    if recurrent:
+        matrices = {
+            f"mixers.0.recurrent_{part}": rows.new_zeros(spec.heads, d, d) for part in ("query", "key", "value")
+        }
+        weights |= matrices | {"mixers.0.recurrent_beta": rows.new_zeros(spec.heads, d)}
+    return _built(model, type(into)() if into else DeltaNet(), spec, weights)
 
 
 @torch.no_grad()
