@@ -1,7 +1,7 @@
 """What the published layer can hold: trained layers of split-delta-net, folded into DeltaNet and scored once more.
 
-`python scripts/fold_counting.py reset_dyck_1`, after `fwplab study run counting --mixers split-delta-net`: for each seed
-the checkpoint of the paper's rule, for each least erase gate the accuracies of Bin0 and Bin1 in percent.
+`python scripts/fold_counting.py reset_dyck_1`, after `fwplab study run counting --mixers split-delta-net`: for each
+seed the checkpoint of the paper's rule, for each least erase gate the accuracies of Bin0 and Bin1 in percent.
 """
 
 import sys

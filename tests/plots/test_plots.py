@@ -212,7 +212,7 @@ WRONG = {
     "unmeasured rule": (["scaling", "--figure", "scaling", "--rule", "last", "--out", "a.svg"], "paper, strict"),
     "no figures": (["ablation"], "fwplab study show ablation"),
     "no records": (["robustness", "--quick"], "fwplab study run robustness --quick"),
-    "study": (["irie2024"], "choose from: ablation, freezing, irie2023"),
+    "study": (["irie2024"], "(did you mean 'irie2023'?); choose from: ablation, "),
 }
 
 
