@@ -234,7 +234,7 @@ WRONG = {
     "study and run": (["irie2023", KNOWN], "'irie2023' is a study"),
     "part of a run": ([KNOWN, "--quick"], "a run is shown whole"),
     "two specs": ([KNOWN, "OTHER"], "differ in model"),
-    "study": (["scaling"], "choose from: irie2023"),
+    "study": (["scaling"], "scaling has no report; choose from: "),
 }
 
 
