@@ -70,7 +70,7 @@ def test_a_rule_whose_checkpoints_are_not_looked_at_is_refused(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command([*words, "--rule", "strict"]) == 2
-    assert "no checkpoint of the strict rule; choose from: paper" in capsys.readouterr().err
+    assert "no checkpoints of the strict rule; choose from: paper" in capsys.readouterr().err
 
 
 def cell(values: dict[tuple[int, str], list[float]], mixer: str = "srwm") -> MechanismRow:

@@ -224,7 +224,7 @@ def test_the_command_probes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureF
         (["parity/srwm", "dreaming"], "choose from: freezing, patching, probing, spectrum, all"),
         (["parity/srwm", "--out", "a.svg"], "a file holds one figure"),
         (["parity/srwm", "freezing", "--out", "a.gif"], "choose a suffix from"),
-        (["nothing/here"], "none of the package's"),
+        (["nothing/here"], "no checkpoint 'nothing/here'"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
