@@ -44,7 +44,7 @@ WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 def assert_ended(process: subprocess.Popen[str], number: signal.Signals) -> None:
     """One line and the code of the signal, and nothing that waits for ever."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 128 + number
     assert out == ""
     assert err == f"fwplab: {WORDS[number]}; the same command goes on where this one stopped\n"
