@@ -47,7 +47,7 @@ def _verdict(language: str, mixer: str) -> None:
         low, high = (percent(end) for end in row.interval)
         claim = f"the paper says it {row.claim}: {row.verdict}" if row.claim else "the paper makes no claim"
         st.markdown(
-            f"Study irie2023, {row.rule} rule: {row.solved} of {row.seeds} seeds solve {language} "
+            f"Study irie2023, {row.model}, {row.rule} rule: {row.solved} of {row.seeds} seeds solve {language} "
             f"(95 % interval {low}-{high} %); {claim}."
         )
 

@@ -69,6 +69,8 @@ class Train:
     strings: Annotated[Any, arg(constructor=Strings)] = Strings()
     switch: tuple[str, ...] = ()
     """Switches of the mixer, NAME=VALUE (fwplab mixers)."""
+    trained_as: str | None = None
+    """Mixer of the models during training, such as split-delta-net. Each evaluation folds them into --mixer."""
     corpus: str | None = None
     """Name of an imported corpus to train on (fwplab corpus import)."""
     workers: int | None = None
@@ -125,6 +127,7 @@ class Train:
             model=self.model,
             protocol=replace(protocol, splits=splits),
             corpus=reference(self.corpus, language) if self.corpus else None,
+            trained_as=parse_mixer(self.trained_as, ()) if self.trained_as else None,
         )
 
 

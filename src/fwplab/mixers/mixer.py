@@ -68,6 +68,7 @@ class MixerSpec(ABC):
     - `residual`: whether the mixer adds its input to its output. The embedding must then be as wide as the layers.
     - `constant_memory`: whether the size of the state is independent of the length of the sequence.
     - `packs`: whether the layer accepts concatenated sequences of unequal lengths, which avoids work on padding.
+    - `folds_into`: the names of the mixers into which a trained one-layer model can be folded (`fwplab.model.folding`).
     - `same_start`: whether all layers start with the weights of the first.
     """
 
@@ -76,6 +77,7 @@ class MixerSpec(ABC):
     residual: ClassVar[bool] = True
     constant_memory: ClassVar[bool] = True
     packs: ClassVar[bool] = False
+    folds_into: ClassVar[tuple[str, ...]] = ()
     same_start: bool = False
 
     @abstractmethod

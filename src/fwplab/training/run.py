@@ -135,6 +135,9 @@ class Run:
 
     Both compute the same function, with different rounding errors.
     """
+    trained_as: MixerSpec | None = None
+    """The mixer that the members have during training; None for `mixer` itself. Each check folds the members into
+    models with `mixer` (`fwplab.model.folding`), so that all results and checkpoints are of `mixer`."""
     code: str | None = None
     """The fingerprint of a mixer or language from another package, set automatically; None for those of fwplab."""
 
@@ -150,6 +153,19 @@ class Run:
             raise UserError(f"give one learning rate, or one for each of {len(self.seeds)} seeds")
         if not all(rate > 0 for rate in self.learning_rates):
             raise UserError(f"a learning rate must be positive, not {self.learning_rates}")
+        if self.trained_as is not None:
+            self._require_foldable(self.trained_as)
+
+    def _require_foldable(self, trained_as: MixerSpec) -> None:
+        """Raises `UserError` if models that are trained with this mixer cannot be folded into the run's own."""
+        name, choices = MIXERS.name_of(type(trained_as)), trained_as.folds_into
+        if self.mixer_name not in choices:
+            raise UserError(f"{name} folds into {', '.join(choices) or 'no other mixer'}, not into {self.mixer_name}")
+        if self.model.layers != 1 or self.mixer != type(self.mixer)():
+            raise UserError(
+                f"only one layer of {name} folds into {self.mixer_name}, and only into its published form: "
+                "choose layers=1 and no switches of the mixer"
+            )
 
     @cached_property
     def key(self) -> str:
@@ -164,6 +180,13 @@ class Run:
     def code_here(self) -> str | None:
         """The fingerprint of the mixer and the language as they are installed now; compare it with `code`."""
         return fingerprint(type(self.mixer), LANGUAGES.load(self.language))
+
+    @property
+    def learner(self) -> "Run":
+        """The run whose models are trained: this run, or the same with the mixer `trained_as`."""
+        if self.trained_as is None:
+            return self
+        return dataclasses.replace(self, mixer=self.trained_as, trained_as=None)
 
     @property
     def mixer_name(self) -> str:

@@ -19,7 +19,8 @@ from fwplab.data.imported import corpus_splits
 from fwplab.data.splits import Splits, SplitSpec, SplitSummary, make_splits, summarise
 from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES, load_language
-from fwplab.model.population import Population, Weights
+from fwplab.model.folding import fold
+from fwplab.model.population import Population, Weights, load
 from fwplab.plugins import check_mixer as contract
 from fwplab.plugins.check_language import check as check_language
 from fwplab.plugins.fingerprint import fingerprint
@@ -91,11 +92,11 @@ class Training:
         self.members = [LearningMember(seed, run.rate_of(seed)) for seed in run.seeds]
         self.step_number = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
-        models = [run.build(seed).to(device) for seed in run.seeds]
+        reported, models = run.build(run.seeds[0]), [run.learner.build(seed).to(device) for seed in run.seeds]
         if fingerprint(type(run.mixer)):  # a mixer of another package; fwplab's own are tested by its test suite
             contract.check(run.mixer_name, models[0])
-        self.parameters, self.state_size = models[0].parameter_count(), models[0].state_size()
-        self.population = Population(models, *population_mode(run, device))
+        self.parameters, self.state_size = reported.parameter_count(), reported.state_size()
+        self.population = Population(models, *population_mode(run.learner, device))
         self.average = Average(self.population, run.protocol.average) if run.protocol.average else None
         self.population_mode = f"{self.population.mode} ({self.population.why})"
         self.on_gpu = torch.device(device).type == "cuda"
@@ -147,13 +148,21 @@ class Training:
         evaluated = [self.splits.bin0, self.splits.bin1, *oracle_splits(self.run.protocol, self.splits)]
         sizes = [len(data.lengths) for data in evaluated]
         with self.average.in_place(self.population) if self.average else nullcontext():
-            results = [score(self.population, data, self.device) for data in evaluated]
+            population = self._folded() if self.run.trained_as else self.population
+            results = [score(population, data, self.device) for data in evaluated]
             for index, member in enumerate(members):
                 accuracies = [correct[index].item() / size for (correct, _), size in zip(results, sizes, strict=True)]
                 loss0, loss1 = (loss[index].item() for _, loss in results[:2])
                 check = Check(self.step_number, member.train_loss, loss0, accuracies[0], loss1, *accuracies[1:])
-                member.apply_check(check, self.population.weights[index], self.run.protocol)
+                member.apply_check(check, population.weights[index], self.run.protocol)
         self._drop_ended(members)
+
+    def _folded(self) -> Population:
+        """The learning members, folded into models with the run's own mixer."""
+        shape, learner = self.run.model, self.run.learner
+        learned = zip(self.learning, self.population.weights, strict=True)
+        models = [load(learner.build(member.seed), weights) for member, weights in learned]
+        return Population([fold(model, shape, self.run.mixer).to(self.device) for model in models], "loop")
 
     def _drop_ended(self, members: list[LearningMember]) -> None:
         """Removes the members whose training has ended from the population."""
