@@ -7,7 +7,7 @@ from fwplab.data.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.model.model import ModelSpec
 from fwplab.recipes.history import History
-from fwplab.recipes.recipe import recipe, recipe_of, recipes
+from fwplab.recipes.recipe import recipe, recipe_of, recipes, shared_recipes
 from fwplab.studies.study import Draw, Study
 from fwplab.tables.rows import Row, by_cell, missed, row
 from fwplab.training.record import Record
@@ -47,6 +47,8 @@ QUICK_CELLS = {
 }
 """The quick part takes minutes instead of hours: fewer strings and steps, and no search. This has the languages that
 need another spec than `QUICK_MODEL` with a learning rate of 3e-3."""
+QUICK_START = "parted gates"
+"""The recipes with this start are also in the quick part, with its protocol."""
 
 
 class Irie2023(Study):
@@ -65,8 +67,9 @@ class Irie2023(Study):
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
         """All models and languages, with all recipes of each cell. quick: four models, three languages, three seeds."""
         if quick:
-            cells = [(model, language) for language in QUICK for model in MODELS[:4]]
-            return [_quick(*cell, seeds or 3) for cell in sorted(cells, key=_ends_early)]
+            every = tuple(range(seeds or 3))
+            cells = sorted(((language, model) for language in QUICK for model in MODELS[:4]), key=_ends_early)
+            return [run for cell in cells for run in (*_quick_start(*cell, every), _quick(*cell, every))]
         every = tuple(range(seeds or self.seeds))
         return [each.run(every) for cell in CELLS for each in recipes(*cell)]
 
@@ -134,9 +137,20 @@ def _found_by(record: Record) -> History | None:
 
 def _ends_early(cell: tuple[str, str]) -> bool:
     """Whether training is likely to end long before the last step, because the members solve the language."""
-    return cell[1] in REGULAR and CLAIMS.get(cell) == "solves"
+    language, mixer = cell
+    return language in REGULAR and CLAIMS.get((mixer, language)) == "solves"
 
 
-def _quick(mixer: str, language: str, seeds: int) -> Run:
+def _quick(language: str, mixer: str, seeds: tuple[int, ...]) -> Run:
     model, rate, protocol = QUICK_CELLS.get(language, (QUICK_MODEL, 3e-3, QUICK_PROTOCOL))
-    return Run(language, MIXERS.load(mixer)(), tuple(range(seeds)), (rate,), model, protocol)
+    return Run(language, MIXERS.load(mixer)(), seeds, (rate,), model, protocol)
+
+
+def _quick_start(language: str, mixer: str, seeds: tuple[int, ...]) -> list[Run]:
+    """The run with another start of the cell, if the quick part has one."""
+    runs = []
+    for each in shared_recipes(language, mixer):
+        if each.start == QUICK_START:
+            protocol = replace(QUICK_PROTOCOL, batch_size=each.batch_size, schedule=each.schedule)
+            runs.append(replace(each.run(seeds), protocol=protocol))
+    return runs

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fwplab.errors import UserError
+from fwplab.mixers import MIXERS
 from fwplab.recipes.history import History
-from fwplab.recipes.recipe import recipe_of
+from fwplab.recipes.recipe import recipes
 from fwplab.tables.statistics import survival, wilson
 from fwplab.training.record import Member, Record
 from fwplab.training.run import Rule, Run
@@ -193,14 +194,16 @@ def cell_of(run: Run) -> tuple[str, str]:
 
 
 def model_name(run: Run) -> str:
-    """The mixer's name; for a recipe with another start than the published one, with the name of that start."""
+    """The mixer's name; for another start than the published one, with the name of that start."""
     return _named(run.mixer_name, start_of(run))
 
 
 def start_of(run: Run) -> str:
-    """The name of the start of the run's recipe; empty for the published start, and without a recipe."""
-    found = recipe_of(run)
-    return found.start if found else ""
+    """The name of the run's start, from the recipe with the same switches of the mixer; empty for the published one."""
+    for each in recipes(run.language, run.mixer_name):
+        if each.start and (each.mixer, each.trained_as) == (run.mixer, run.trained_as):
+            return each.start
+    return f"trained as {MIXERS.name_of(type(run.trained_as))}" if run.trained_as else ""
 
 
 def _named(mixer: str, start: str) -> str:
