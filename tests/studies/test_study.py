@@ -99,6 +99,9 @@ def test_a_history_is_one_line_and_all_of_it_on_demand() -> None:
         assert fact in whole
     assert "tried: a wider one (search parity/srwm/ba9876543210, 1 trial, value 0.5000): no better" in whole
     assert History(notes=("the same for all",)).summary("parity") == "common: not searched"
+    assert (
+        History(by_hand=True, tried=(Attempt("wider ones", "no"),)).summary("parity") == "chosen by hand; 1 more tried"
+    )
 
 
 def test_every_shipped_recipe_has_a_history() -> None:
