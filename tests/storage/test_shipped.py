@@ -9,7 +9,8 @@ import pytest
 
 from fwplab.storage.archive import open_archive, shipped_checkpoints
 from fwplab.training.checkpoint import load_checkpoint
-from fwplab.training.run import Run, from_dict
+from fwplab.training.run import Run
+from fwplab.training.spec import from_dict
 
 BASELINES = sorted(path.parent for path in Path(str(files("fwplab") / "baselines")).glob("*/runs.parquet"))
 

@@ -13,7 +13,8 @@ from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model.model import ModelSpec
 from fwplab.recipes.history import History
-from fwplab.training.run import Protocol, Run, Schedule, from_dict, to_dict
+from fwplab.training.run import Protocol, Run, Schedule
+from fwplab.training.spec import from_json, to_dict
 
 PROTOCOL = Protocol(stop="every_rule", patience=10, oracle=True)
 """The protocol of all recipes, which serves every selection rule. A recipe sets the fields in `BUDGET`."""
@@ -77,7 +78,7 @@ def recipe(language: str, mixer: str) -> Recipe:
         raise UserError(
             f"no recipe for {mixer} on {language}; make one: fwplab search --language {language} --mixer {mixer}"
         )
-    return from_dict(Recipe, json.loads(place.read_text("utf-8")))
+    return from_json(Recipe, place.read_text("utf-8"))
 
 
 def write_recipe(found: Recipe, path: Path) -> None:

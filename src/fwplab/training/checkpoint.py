@@ -17,7 +17,8 @@ from fwplab.errors import UserError
 from fwplab.files import replaced
 from fwplab.model.model import Model
 from fwplab.model.population import load
-from fwplab.training.run import Rule, Run, from_dict, to_dict
+from fwplab.training.run import Rule, Run
+from fwplab.training.spec import from_dict, to_dict
 
 
 @dataclass(frozen=True)

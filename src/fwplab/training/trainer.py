@@ -29,8 +29,9 @@ from fwplab.training.cuda_graph import GraphedStep, Work
 from fwplab.training.environment import environment
 from fwplab.training.evaluate import chance, score
 from fwplab.training.record import Chance, Check, Member, Progress, Record, Score
-from fwplab.training.run import Protocol, Run, from_dict, to_dict
+from fwplab.training.run import Protocol, Run
 from fwplab.training.selection import LearningMember
+from fwplab.training.spec import from_dict, to_dict
 
 RESUME = "resume.safetensors"
 """The file in a run's folder that holds its training state."""
