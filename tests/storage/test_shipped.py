@@ -51,6 +51,7 @@ def test_every_shipped_record_is_read_whole(folder: Path) -> None:
 def test_every_shipped_checkpoint_is_one_of_a_shipped_run(path: Path) -> None:
     checkpoint = load_checkpoint(path)
     keys = pyarrow.parquet.read_table(path.parent.parent / "runs.parquet")["key"].to_pylist()
+    assert checkpoint.checked
     assert checkpoint.run.key in keys
     assert path.name.startswith(checkpoint.run.key)
     model = checkpoint.model()
