@@ -29,7 +29,8 @@ from fwplab.studies.selection import Selection
 from fwplab.studies.study import finished, unfinished
 from fwplab.training.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from fwplab.training.record import Chance, Check, Record, Score, SplitSummary, merge
-from fwplab.training.run import Run, from_dict
+from fwplab.training.run import Run
+from fwplab.training.spec import from_dict
 
 CELLS = [(language, model) for language in PAPER_LANGUAGES for model in MODELS]
 

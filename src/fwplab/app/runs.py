@@ -14,7 +14,8 @@ from fwplab.studies.irie2023 import Irie2023
 from fwplab.tables.numbers import percent
 from fwplab.training.checkpoint import read_header
 from fwplab.training.record import Member, Record
-from fwplab.training.run import Run, from_dict, to_dict
+from fwplab.training.run import Run
+from fwplab.training.spec import from_dict, to_dict
 from fwplab.training.trainer import RESUME
 
 LIVE_SECONDS = 60

@@ -1,6 +1,5 @@
 """`fwplab study`: trains the runs of a study, shows their status and the table, and exports them for other tools."""
 
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from fwplab.studies import STUDIES, Study
 from fwplab.studies.study import finished, measure, unfinished, unmeasured
 from fwplab.tables.export import measured_values, scores, to_latex, write_csv, write_parquet
 from fwplab.tables.rows import require_rule
-from fwplab.training.checkpoint import checkpoint_path
+from fwplab.training.checkpoint import checkpoint_path, read_tensors, write_tensors
 from fwplab.training.record import Record
 from fwplab.training.run import RULES, Rule, Run
 
@@ -310,6 +309,5 @@ class ExportStudy(Selected):
                 source = checkpoint_path(folder_of(record.run), seed, "paper")
                 if source.exists():
                     target = self.out / "checkpoints" / f"{record.run.key}-{source.name}"
-                    with replaced(target) as temporary:
-                        shutil.copyfile(source, temporary)
+                    write_tensors(target, *read_tensors(source))  # with a checksum, if a former version wrote it
                     break

@@ -226,7 +226,7 @@ class Evaluate:
             "constant_memory": checkpoint.run.mixer.constant_memory,
             "lengths": rows,
         }
-        emit(facts, as_json=self.json, text=_evaluation_table(facts))
+        emit(facts, as_json=self.json, text=_evaluation_table(facts, checked=checkpoint.checked))
         return 0
 
 
@@ -252,11 +252,11 @@ def _draw(language: Language, length: int, number: int, generator: np.random.Gen
     return sorted(set(language.sample([length] * (20 * count), generator)))
 
 
-def _evaluation_table(facts: dict[str, Any]) -> Table:
+def _evaluation_table(facts: dict[str, Any], *, checked: bool) -> Table:
     where = "at every position" if facts["task"] == "transduction" else "at the end"
     title = (
         f"{facts['mixer']} on {facts['language']}, seed {facts['seed']}, checkpoint of the {facts['selection']} rule "
-        f"at step {facts['step']}: strings right {where}"
+        f"at step {facts['step']}{'' if checked else ' (a file without a checksum)'}: strings right {where}"
     )
     table = Table(
         "length", "strings", "right %", "95 % interval", "chance %", "median first error", title=title, box=None

@@ -6,7 +6,6 @@ one does not; `Recipe.start` names it.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
@@ -20,7 +19,8 @@ from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model.model import ModelSpec
 from fwplab.recipes.history import History
-from fwplab.training.run import Protocol, Run, Schedule, from_dict, to_dict
+from fwplab.training.run import Protocol, Run, Schedule
+from fwplab.training.spec import from_dict, from_json, to_dict
 
 PROTOCOL = Protocol(stop="every_rule", patience=10, oracle=True)
 """The protocol of all recipes, which serves every selection rule. A recipe sets the fields in `BUDGET`."""
@@ -75,7 +75,7 @@ class Recipe:
 def recipes(language: str, mixer: str) -> tuple[Recipe, ...]:
     """All recipes of a cell: its own first, then the shared ones. Both arguments are names of the catalogues."""
     place = _folder() / language / f"{mixer}.json"
-    own = (from_dict(Recipe, dict(_values(place))),) if place.is_file() else ()
+    own = (from_json(Recipe, place.read_text("utf-8")),) if place.is_file() else ()
     return own + shared_recipes(language, mixer)
 
 
@@ -94,7 +94,7 @@ def recipe_of(run: Run) -> Recipe | None:
 def _shared() -> tuple[Recipe, ...]:
     found = []
     for place in sorted((_folder() / "shared").iterdir(), key=lambda each: each.name):
-        values = dict(_values(place))
+        values = json.loads(place.read_text("utf-8"))
         languages = values.pop("languages")
         found += [from_dict(Recipe, {"language": language, **values}) for language in languages]
     return tuple(found)
@@ -102,11 +102,6 @@ def _shared() -> tuple[Recipe, ...]:
 
 def _folder() -> Traversable:
     return files("fwplab") / "recipes"
-
-
-def _values(place: Traversable) -> Mapping[str, Any]:
-    values: Mapping[str, Any] = json.loads(place.read_text("utf-8"))
-    return values
 
 
 def recipe(language: str, mixer: str) -> Recipe:

@@ -22,7 +22,8 @@ from fwplab.plots import (
 from fwplab.tables.columns import NOTES, page_columns
 from fwplab.tables.rows import Row, best_by_claim, is_fresh, missed
 from fwplab.training.record import Record
-from fwplab.training.run import Rule, to_dict
+from fwplab.training.run import Rule
+from fwplab.training.spec import to_dict
 
 
 @dataclass(frozen=True)

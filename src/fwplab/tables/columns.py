@@ -9,7 +9,7 @@ from typing import Any
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import Row
 from fwplab.tables.statistics import spread
-from fwplab.training.run import to_dict
+from fwplab.training.spec import to_dict
 
 Lines = tuple[str, str]
 """The two lines of a table entry: the main line, and a line in small letters below it."""

@@ -4,11 +4,9 @@ import dataclasses
 import hashlib
 import json
 import math
-import types
-import typing
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from fwplab.data.splits import SplitSpec
 from fwplab.data.tasks import for_task
@@ -17,6 +15,7 @@ from fwplab.languages import LANGUAGES, Language, load_language
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model.model import Model, ModelSpec, build
 from fwplab.plugins.fingerprint import fingerprint
+from fwplab.training.spec import mixer_from_dict, to_dict
 
 FORMAT = 2
 """Part of every key. Raise it when a change, such as a new default, makes the same spec mean another computation."""
@@ -210,78 +209,6 @@ class Run:
         """The freshly initialised model of one member. Its vocabulary is the alphabet and one padding symbol."""
         language = self.task_language
         return build(self.mixer, self.model, len(language.symbols) + 1, len(language.classes), seed)
-
-
-def to_dict(spec: Any, *, defaults: bool = True) -> Any:
-    """A spec as plain JSON values, a mixer with its name.
-
-    `defaults=False` leaves out the fields that have their default value.
-    """
-    if isinstance(spec, MixerSpec):
-        return {"name": MIXERS.name_of(type(spec)), **_fields(spec, defaults)}
-    if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
-        return _fields(spec, defaults)
-    if isinstance(spec, tuple | list):
-        return [to_dict(item, defaults=defaults) for item in spec]
-    return spec
-
-
-def _fields(spec: Any, defaults: bool) -> dict[str, Any]:
-    values = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if defaults or not _is_default(f, spec)}
-    return {name: to_dict(value, defaults=defaults) for name, value in values.items()}
-
-
-def _is_default(one: dataclasses.Field[Any], spec: Any) -> bool:
-    factory = one.default_factory
-    default = one.default if factory is dataclasses.MISSING else factory()
-    return bool(getattr(spec, one.name) == default)
-
-
-Spec = TypeVar("Spec")
-
-
-def from_dict(kind: type[Spec], values: dict[str, Any]) -> Spec:
-    """The inverse of `to_dict`, for a dataclass `kind`.
-
-    Raises `UserError` for an unknown field, or a value of the wrong type.
-    """
-    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if unknown := sorted(set(values) - set(known)):
-        raise UserError(f"{kind.__name__} has no field {unknown[0]!r}; choose from: {', '.join(known) or 'none'}")
-    hints = typing.get_type_hints(kind)
-    for name, value in values.items():
-        if expected := _expected_type(hints[name], value):
-            raise UserError(f"{name} of {kind.__name__} is {expected}, not {value!r}")
-    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
-
-
-def _expected_type(hint: Any, value: Any) -> str:
-    """The type that a number or a switch should have had, empty where it is right; any string would count as true."""
-    if hint is bool and not isinstance(value, bool):
-        return "true or false"
-    if hint is int and (isinstance(value, bool) or not isinstance(value, int)):
-        return "a whole number"
-    return "a number" if hint is float and (isinstance(value, bool) or not isinstance(value, int | float)) else ""
-
-
-def _value(hint: Any, value: Any) -> Any:
-    if hint is MixerSpec:
-        return mixer_from_dict(value)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return from_dict(hint, value)
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is tuple:
-        item_hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-        return tuple(_value(item, v) for item, v in zip(item_hints, value, strict=True))
-    if typing.get_origin(hint) in (types.UnionType, typing.Union) and value is not None:
-        return _value(next(a for a in arguments if a is not type(None)), value)
-    return value
-
-
-def mixer_from_dict(values: dict[str, Any]) -> MixerSpec:
-    """A mixer spec from its name and its switches."""
-    switches = dict(values)
-    return from_dict(MIXERS.load(switches.pop("name")), switches)
 
 
 def mixer(name: str, /, **switches: Any) -> MixerSpec:

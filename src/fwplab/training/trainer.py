@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -25,13 +26,22 @@ from fwplab.plugins import check_mixer as contract
 from fwplab.plugins.check_language import check as check_language
 from fwplab.plugins.fingerprint import fingerprint
 from fwplab.training.averaging import Average
-from fwplab.training.checkpoint import Checkpoint, checkpoint_path, read_tensors, save_checkpoint, write_tensors
+from fwplab.training.checkpoint import (
+    Checkpoint,
+    DamagedError,
+    checkpoint_path,
+    damaged,
+    read_tensors,
+    save_checkpoint,
+    write_tensors,
+)
 from fwplab.training.cuda_graph import GraphedStep, Work
 from fwplab.training.environment import environment
 from fwplab.training.evaluate import chance, score
 from fwplab.training.record import Chance, Check, Member, Progress, Record, Score
-from fwplab.training.run import Protocol, Run, from_dict, to_dict
+from fwplab.training.run import Protocol, Run
 from fwplab.training.selection import LearningMember
+from fwplab.training.spec import from_dict, to_dict
 
 RESUME = "resume.safetensors"
 """The file in a run's folder that holds its training state."""
@@ -55,13 +65,18 @@ def train(run: Run, *, folder: Path | None = None, device: str = "cpu", observe:
 
     folder: where the training state is saved every few seconds, and the selected checkpoints at the end. A training
         that finds its state there continues from it. A run that was killed at any time and started again ends with
-        the same bits as one that was not.
+        the same bits as one that was not. It begins anew, and says so, if the state is damaged.
     device: a PyTorch device, such as "cpu" or "cuda".
     observe: called with the progress, about twice a second.
     """
     training = Training(run, device)
     if folder is not None and (folder / RESUME).exists():
-        training.resume(folder / RESUME)
+        try:
+            training.resume(folder / RESUME)
+        except DamagedError as error:
+            print(f"fwplab: run {run.key} begins anew: {error}", file=sys.stderr)
+            (folder / RESUME).unlink()
+            training = Training(run, device)
     saved = reported = time.monotonic()
     while training.learning:
         training.step()
@@ -259,11 +274,17 @@ class Training:
     def resume(self, path: Path) -> None:
         """Restores the state that `save` wrote.
 
-        Raises `UserError` if it belongs to another run.
+        Raises `UserError` if it belongs to another run, and `DamagedError` if it cannot be read.
         """
         tensors, header = read_tensors(path)
         if from_dict(Run, header["run"]) != self.run:  # fields that an older version did not have get their defaults
             raise UserError(f"{path} belongs to another run; remove it, or choose another folder")
+        try:
+            self._restore(tensors, header)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:  # of a former version, and cut by hand
+            raise damaged(path, error) from error
+
+    def _restore(self, tensors: Weights, header: dict[str, Any]) -> None:
         by_part: dict[tuple[int, str], Weights] = {}
         for full, tensor in tensors.items():
             seed, part, name = full.split("/", 2)
