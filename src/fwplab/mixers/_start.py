@@ -1,4 +1,4 @@
-"""How a layer starts: the bias and the scale of its first rates, the scale of its first values and feedback."""
+"""Options for the initial weights of a layer with a write rate."""
 
 import math
 from dataclasses import dataclass
@@ -12,19 +12,23 @@ from fwplab.mixers.mixer import MixerSpec
 
 @dataclass(frozen=True)
 class Start(MixerSpec):
-    """Switches for the starting weights of a layer with a write rate; their defaults are the published start.
+    """The initial weights of a layer with a write rate. The defaults are the published initialisation.
 
-    - `rate_bias`: added to the logit of every rate, `beta = sigmoid(w x + rate_bias)`. It is where training starts.
-    - `rate_scale`: factor of the starting weights that make the rates' logits from the input.
-    - `value_scale`: factor of the starting weights that make the values.
-    - `output_scale`: factor of the starting weights of the linear map behind the memory. It makes weak writes heard as
-      `value_scale` does, and leaves the values at a size that training can still change.
-    - `time_scales`: 0 for none; else the longest memory T, in symbols. Head h of H starts with the memory length
-      `m = T^(h / (H - 1))`: `log m` is taken from its rates' logits, so that `beta = 1 / (1 + m)` for a logit of 0, and
-      its values are multiplied by `(1 + m) / 2`, so that all heads write as much as at the published start.
+    A layer computes its write rates from its input x as `beta = sigmoid(w x + b)`, with one rate for each head.
 
-    Lengths that are spread over a range are the idea of chrono initialisation for the LSTM's gates (Tallec and Ollivier
-    2018, arXiv 1804.11188, uniform lengths) and of the step sizes of Mamba (arXiv 2312.00752, log-uniform).
+    - `rate_bias`: the initial value of the bias b. The bias is trained.
+    - `rate_scale`: a factor of the initial weights w, which produce the logits of the rates.
+    - `value_scale`: a factor of the initial weights that produce the values.
+    - `output_scale`: a factor of the initial weights of the linear map that follows the memory. A large factor makes
+      the effect of weak writes larger, as a large `value_scale` does, but the values keep a size that training can
+      change quickly.
+    - `time_scales`: 0 for no effect; else the longest memory length T, in symbols. Head h of H starts with the memory
+      length `m = T^(h / (H - 1))`: `log m` is subtracted from the bias of its rate, so that `beta = 1 / (1 + m)` for
+      `w x = 0` and `rate_bias = 0`. The initial weights of its values are multiplied by `(1 + m) / 2`, so that
+      `beta v` is as large in all heads as it is with the published initialisation.
+
+    Memory lengths that are spread over a range are the idea of chrono initialisation for the LSTM's gates (Tallec and
+    Ollivier 2018, arXiv 1804.11188, uniform lengths) and of the step sizes of Mamba (arXiv 2312.00752, log-uniform).
     """
 
     rate_bias: float = 0.0
@@ -38,22 +42,23 @@ class Start(MixerSpec):
 
     @property
     def has_bias(self) -> bool:
-        """Whether the rates' logits start with a bias, which the published layer has not."""
+        """Whether the logits of the rates have a bias. The published layer has none."""
         return self.rate_bias != 0 or self.time_scales != 0
 
     def biases(self, heads: int) -> Tensor:
-        """The starting biases of the rates' logits, `[heads]`."""
+        """The initial biases of the logits of the rates, `[heads]`."""
         return self.rate_bias - memory_lengths(self.time_scales, heads).log()
 
     def value_factors(self, heads: int) -> Tensor:
-        """What the starting weights of a head's values are multiplied by, `[heads]`."""
+        """The factors of the initial weights of the values of each head, `[heads]`."""
         return self.value_scale * (1 + memory_lengths(self.time_scales, heads)) / 2
 
 
 def memory_lengths(longest: float, count: int) -> Tensor:
-    """`count` lengths from 1 to `longest`, equally far apart in their logarithm; ones where `longest` is 0.
+    """Memory lengths from 1 to `longest` with equal distances of their logarithms, `[count]`.
 
-    A single length is the longest.
+    longest: the last length; 0 gives a length of 1 for all.
+    count: the number of lengths. If it is 1, the only length is `longest`.
     """
     if not longest:
         return torch.ones(count)

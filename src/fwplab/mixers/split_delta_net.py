@@ -1,4 +1,4 @@
-"""DeltaNet with one gate for erasing and one for writing."""
+"""DeltaNet with separate gates for erasing and for writing."""
 
 from dataclasses import dataclass
 
@@ -12,31 +12,37 @@ from fwplab.mixers.mixer import MixerSpec, State
 from fwplab.ops import Scan, delta
 
 LEAST_ERASE = -20.0
-"""Logits of the erase gate below this one are read as this one. `sigmoid(-20)` is `2.1e-9`: an erasure so small is lost
-in the rounding of a float32, while `w / e` stays finite."""
+"""The lowest logit of the erase gate; lower logits are clamped to it. It keeps `w / e` finite. An erase gate of
+`sigmoid(-20)`, which is 2.1e-9, has no effect in float32."""
 
 
 @dataclass(frozen=True)
 class SplitDeltaNet(MixerSpec):
-    """The delta rule whose rate is split into an erase gate `e` and a write gate `w`.
+    """The delta rule with an erase gate `e` and a write gate `w` instead of one rate.
 
         W_t = W_{t-1} + k^T (w v - e k W_{t-1});   o = q W_t
         e = sigmoid(erase_slope e_x + erase_bias);   w = sigmoid(w_x + write_bias)
 
-    All else is DeltaNet's. Erase and write gates of the delta rule, there one number a channel and with a decay, are
-    those of Gated DeltaNet-2 (arXiv 2605.22791); here each is one number a head, and nothing decays. A counter needs
-    writes that erase nothing, and a reset an erasure that writes nothing; one rate for both cannot start near both.
+    `e_x` and `w_x` are linear functions of the input, one number for each head. Everything else is as in DeltaNet.
 
-    It runs as `delta(q, k, v w / e, beta=e)`, with `w / e = sigmoid(w_x) (1 + exp(-e_x))`. Logits of `e` below -20 are
-    read as -20.
+    A counter must write without erasing, and a reset must erase without writing. With one rate for both, no
+    initialisation is close to both.
 
-    - `erase_bias`, `write_bias`: where the biases of the gates' logits start; both are trained.
-    - `erase_slope`: factor of the erase gate's logit before its bias. Heads start further apart, and a step of training
-      moves them by as much more: which symbols erase is found before the values have grown around another answer.
-    - `gate_scale`, `value_scale`: factors of the starting rows of SlowNet that make the gates, and the values. A head
-      that nothing reads adds up what its first values write, without end: small ones disturb longer strings less.
-    - `time_scales`: 0 for none; else the longest memory T, in symbols: head h of H has `h / (H - 1) log T` taken from
-      its starting erase bias.
+    The layer calls `delta(q, k, v w / e, beta=e)`. It computes `w / e` as `sigmoid(w_x + write_bias) (1 + exp(-l))`,
+    where l is the logit of e, and clamps l to at least -20.
+
+    Gated DeltaNet-2 (arXiv 2605.22791) has erase and write gates, too. It has one gate for each channel and a decay;
+    this layer has one for each head and no decay.
+
+    - `erase_bias`, `write_bias`: the initial biases of the logits. Both are trained.
+    - `erase_slope`: a factor of the erase gate's logit before its bias is added. A large factor makes the gates of
+      different heads and symbols differ more at the start, and each training step changes them more. The model then
+      learns which symbols erase before its values grow.
+    - `gate_scale`: a factor of the initial weights of the two gates.
+    - `value_scale`: a factor of the initial weights of the values. A head that the output does not use accumulates
+      its values over the whole string; small values disturb long strings less.
+    - `time_scales`: 0 for no effect; else the longest memory length T, in symbols. `h / (H - 1) log T` is subtracted
+      from the initial erase bias of head h of H.
     """
 
     packs = True
@@ -57,7 +63,7 @@ class SplitDeltaNet(MixerSpec):
 
 
 class _Layer(FastWeightMixer):
-    """SlowNet's output is `[query | key | value | erase, write]` a head."""
+    """The layer. SlowNet's output for each head is `[query | key | value | erase, write]`."""
 
     def __init__(self, spec: SplitDeltaNet, width: int, heads: int) -> None:
         super().__init__(width, heads, extra=2)
@@ -71,7 +77,7 @@ class _Layer(FastWeightMixer):
             rows[:, 3 * d :] *= spec.gate_scale
 
     def gates(self, erase: Tensor, write: Tensor) -> tuple[Tensor, Tensor]:
-        """The erase gate `e`, and the factor `w / e` of the values, from SlowNet's logits."""
+        """The erase gate `e` and the factor `w / e` of the values, from the outputs of SlowNet."""
         logits = (self.erase_slope * erase + self.erase_bias).clamp(min=LEAST_ERASE)
         return torch.sigmoid(logits), torch.sigmoid(write + self.write_bias) * (1 + torch.exp(-logits))
 

@@ -63,10 +63,11 @@ class AblationRow:
 class Ablation(Study):
     """Removes parts of the update rules of Recurrent Delta and SRWM, one at a time and together."""
 
-    title = "Which part does a language need"
+    title = "Which parts of the update rule does a language need?"
     question = (
-        "Update, feedback and where it goes, normalisation of the keys, range of the rate, and what refers to itself: "
-        "taken away one at a time and together, which of them does each language need?"
+        "Parts of the update rules of Recurrent Delta and SRWM are removed, one at a time and together: the delta "
+        "update, the feedback and its targets, the normalisation of the keys, the range of the rate, and the blocks "
+        "that modify themselves. Which of them does each language need?"
     )
     seeds = 3
 
@@ -112,9 +113,10 @@ class Ablation(Study):
             "variation",
             header_style="bold",
             caption=(
-                "Seeds with Bin0 and Bin1 at 100 %, and the median over seeds of whole strings right "
-                "in Bin1, percent, with the lowest and the best where they differ; 0 and 100 are exact. "
-                f"Rule: {rules}. Guess in Bin1: {guesses}. "
+                "The number of seeds that solve the language (one evaluation found 100 % on Bin0 and on Bin1). Then "
+                "the percentage of Bin1 strings with every label right: the median over seeds, and in brackets the "
+                "lowest and the highest seed if they differ. 0 and 100 are exact. "
+                f"Rule: {rules}. Best guess on Bin1: {guesses}. "
                 f"95 % Wilson intervals of the share of seeds, percent: {rates}."
             ),
             caption_justify="left",

@@ -1,4 +1,4 @@
-"""How many labels stay right when the state stops changing, or when one part of it never changes?"""
+"""How accurate does a model stay when its state, or one part of its state, is no longer updated?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,29 +16,31 @@ if TYPE_CHECKING:
 
 
 class Freezing(Mechanism):
-    """Freezes all states after t steps, or holds one part of the states from the start."""
+    """Freezes all states after t steps, or freezes one part of the states from the start."""
 
-    title = "What the updates are good for"
+    title = "Does the model need the updates of its state?"
     question = (
-        "How many labels are still right when all states are frozen after t steps, and when one part, such as a block "
-        "of a self-referential weight matrix, is never rewritten?"
+        "How many labels does the model still predict correctly if all states are frozen after t steps? How many if "
+        "one part of the state, for example one block of a self-referential weight matrix, is never updated?"
     )
-    x = "frozen after this step | part held from the start"
-    y = "labels right (%)"
-    head = ("free", *(f"t = {after}" for after in AFTER), "held", "right", "guess")
+    x = "all states frozen after this step | one part frozen from the start"
+    y = "correct labels (%)"
+    head = ("not frozen", *(f"t = {after}" for after in AFTER), "frozen part", "correct", "guess")
     caption = (
-        "Labels right in percent on words of 31-50 symbols, positions after t; medians over seeds. Held: one part of "
-        "every layer's state keeps its initial value (of SRWM: the block's rate is 0; of Recurrent Delta: W, or what "
-        "is fed back), the rest goes on. A layer that writes before it reads, as all but SRWM, still reads what the "
-        "present symbol writes, and then loses it. Guess: the most frequent label."
+        "Correct labels in percent on words of 31-50 symbols, medians over seeds. Not frozen: without intervention. "
+        "t = 5: the states of all layers are frozen after 5 steps, and the positions after them count. Frozen part: "
+        "this part of every layer's state keeps its initial value, and all other parts are updated. For a block of "
+        "SRWM this means a rate of 0. The parts of Recurrent Delta are W and the output that is fed back. Every "
+        "layer except SRWM writes before it reads: it still reads what the current symbol writes, but does not keep "
+        "it. Guess: the most frequent label."
     )
 
     def probe(self, checkpoint: Checkpoint) -> Values:
-        """Runs the model with frozen states and with held parts."""
+        """Runs the model with frozen states and with frozen parts."""
         return frozen(checkpoint.model(), load_language(checkpoint.run.language))
 
     def texts(self, cell: MechanismRow) -> list[str]:
-        """The values of a row, with a line for each held part."""
+        """The values of a row, with a line for each frozen part."""
         held = sorted(name for _, name in cell.values if name.startswith("held "))
         return [
             share(cell.median(0, "free")),
@@ -58,7 +60,7 @@ class Freezing(Mechanism):
         return [*keys, Line2D([], [], color=INK, linestyle=":", alpha=0.7, label="most frequent label")]
 
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
-        """Draws the share of right labels against the step t, and on the right the share for each held part.
+        """Draws the share of correct labels against the step t, and on the right the share for each frozen part.
 
         The mixers are drawn side by side at each step, so that none hides another.
         """

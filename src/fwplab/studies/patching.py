@@ -1,4 +1,4 @@
-"""Where is a model's state kept? Which layer's state, when exchanged between two words, changes the labels?"""
+"""Which layer or head stores the state of the language? Exchanging its state between two words shows it."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 class Patching(Mechanism):
     """Exchanges the state of a layer or a head between two words."""
 
-    title = "Where the state is kept"
+    title = "Which layer stores the state"
     question = (
-        "Put the state of one layer, or one head, from another word into this one: does the model go on as after the "
-        "other word? And does it not care where both words are in the same state of the language?"
+        "Replace the state of one layer or head by its state after another word. Do the labels become those of the "
+        "other word? And do they stay the same if both words are in the same state of the language?"
     )
-    x = "labels that follow the other word (%)"
+    x = "labels that become those of the other word (%)"
     head = ("place", *(f"after {cut}\nmoved" for cut in CUTS), "kept")
     caption = (
-        "Labels in percent that follow the other word when the state of one layer is exchanged after so many symbols, "
-        "a line a layer and then the one head that moves most, of those that differ between the two words; medians "
-        "over seeds. Kept: labels that stay when the other word is in the same state, mean over the cuts. All layers "
-        "together move everything, by construction."
+        "The state of a layer or head is replaced, after 5 to 30 symbols, by its state after another word. Moved: of "
+        "the labels that differ between the two words, the percentage that becomes that of the other word. Kept: if "
+        "both words are in the same state of the language, the percentage of labels that does not change, mean over "
+        "the numbers of symbols. One line for each layer, and one for the head with the highest moved. Medians over "
+        "seeds. Replacing the states of all layers together moves all labels by construction."
     )
 
     def probe(self, checkpoint: Checkpoint) -> Values:
@@ -36,7 +37,7 @@ class Patching(Mechanism):
         return patched(checkpoint.model(), load_language(checkpoint.run.language))
 
     def texts(self, cell: MechanismRow) -> list[str]:
-        """The values of a row, with a line for each layer and one for the head that moves most."""
+        """The values of a row, with a line for each layer and one for the head that moves most labels."""
         layers = [name for name in cell.names("moved") if name.startswith("layer") and "head" not in name]
         heads = [name for name in cell.names("moved") if "head" in name]
         best = max(heads, key=lambda name: _mean(cell, f"{name}/moved") or 0.0, default=None)
@@ -53,8 +54,8 @@ class Patching(Mechanism):
         from fwplab.plots.style import INK
 
         return [
-            Line2D([], [], linestyle="", label="a number: the state of that layer"),
-            Line2D([], [], color=INK, marker=".", linestyle="", markersize=5, label="of one head"),
+            Line2D([], [], linestyle="", label="a number: the layer with that number"),
+            Line2D([], [], color=INK, marker=".", linestyle="", markersize=5, label="a dot: one head"),
         ]
 
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:

@@ -65,10 +65,10 @@ class RobustnessRow:
 class Robustness(Study):
     """Twenty seeds, three initialisations, three learning rates."""
 
-    title = "Robustness of the recurrent and the self-referential model"
+    title = "Robustness of the training of Recurrent Delta and SRWM"
     question = (
-        "Over twenty seeds, three initialisations and three learning rates: how often do Recurrent Delta and SRWM "
-        "solve parity and (aa)*, after how many steps, and how often do they diverge?"
+        "Recurrent Delta and SRWM are trained on parity and (aa)* with twenty seeds, three initialisations and three "
+        "learning rates. How often do they solve the language, after how many steps, and how often do they diverge?"
     )
     seeds = 20
 
@@ -118,12 +118,13 @@ class Robustness(Study):
         table = Table(
             header_style="bold",
             caption=(
-                "Solved: Bin0 and Bin1 at 100 % in one evaluation. Steps until a quarter, half and three "
-                "quarters of the seeds had solved it (Kaplan-Meier); a dash: never. Brackets: 95 % Wilson, percent."
+                "Solved: one evaluation found 100 % on Bin0 and on Bin1. Steps: the training steps after which 25, 50 "
+                "and 75 % of the seeds had solved the language (Kaplan-Meier); a dash means never. In brackets: 95 % "
+                "Wilson intervals, in percent. Bin1: median over seeds. Guess: the best guess on Bin1."
             ),
             caption_justify="left",
         )
-        names = ("model", "start", "rate", "solved", "steps to 25, 50, 75 %", "diverged", "Bin1 %", "guess %")
+        names = ("model", "initialisation", "rate", "solved", "steps to 25, 50, 75 %", "diverged", "Bin1 %", "guess %")
         for name in names:
             table.add_column(name, no_wrap=True, justify="left" if name in names[:2] else "right")
         add_by_language(table, rows, lambda cell: f"{cell.language}  rule: {cell.rule}", _texts)

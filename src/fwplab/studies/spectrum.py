@@ -1,4 +1,4 @@
-"""Which eigenvalues does the transition of one step have, and are some of them negative?"""
+"""Which eigenvalues does the Jacobian of one step have, and are some of them negative?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 class Spectrum(Mechanism):
     """Eigenvalues of the Jacobian of a whole step, by symbol."""
 
-    title = "Eigenvalues of the per-step transition"
+    title = "Eigenvalues of the state transition of one step"
     question = (
-        "What are the eigenvalues of d state_t / d state_(t-1), feedback and self-reference included, and on which "
-        "symbols do they go below zero?"
+        "What are the eigenvalues of the Jacobian d state_t / d state_(t-1), with feedback and self-reference "
+        "included? For which symbols are some of them negative?"
     )
-    x = "real part of an eigenvalue of the step"
+    x = "real part of an eigenvalue of d state_t / d state_(t-1)"
     head = ("symbol", "negative %", "lowest", "largest")
     caption = (
-        "By symbol, medians over seeds. Negative: steps and heads (layers, of LSTM and e-LSTM) with an eigenvalue "
-        "whose real part is below -0.05. Lowest: the lowest real part. Largest: the median modulus of the largest."
+        "Eigenvalues of d state_t / d state_(t-1) for each head (for each layer of LSTM and e-LSTM), by symbol; "
+        "medians over seeds. Negative: the share of Jacobians that have an eigenvalue with a real part below -0.05. "
+        "Lowest: the lowest real part of all. Largest: the largest modulus of a Jacobian, median over Jacobians."
     )
 
     def probe(self, checkpoint: Checkpoint) -> Values:
@@ -42,7 +43,7 @@ class Spectrum(Mechanism):
         return ["\n".join(column) for column in columns]
 
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
-        """Draws a strip for each mixer and symbol: the share of eigenvalues by real part, in log-scale darkness."""
+        """Draws a strip for each mixer and symbol: the darker, the more eigenvalues have this real part (log scale)."""
         from fwplab.plots.style import INK, look
 
         rows = [(cell, symbol) for cell in cells for symbol in cell.names("negative")]
