@@ -36,10 +36,14 @@ def changed(spec: Spec, given: Any) -> Spec:
 
 
 def _default(name: str, presets: Mapping[str, Any]) -> str:
-    values = {preset: getattr(spec, name) for preset, spec in presets.items()}
+    values = {preset: _shown(getattr(spec, name)) for preset, spec in presets.items()}
     if len(set(values.values())) == 1:
-        return f"(default: {next(iter(values.values())):,})"
-    return f"(default: {', '.join(f'{value:,} of {preset}' for preset, value in values.items())})"
+        return f"(default: {next(iter(values.values()))})"
+    return f"(default: {', '.join(f'{value} of {preset}' for preset, value in values.items())})"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def _field_documentation(spec: type) -> dict[str, str]:

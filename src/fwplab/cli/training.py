@@ -30,7 +30,7 @@ from fwplab.training.protocol import PROTOCOLS, Protocol, Rule
 from fwplab.training.record import Record
 from fwplab.training.run import Run
 
-Training = changes(Protocol, ("max_steps", "batch_size", "check_every", "patience", "average"), PROTOCOLS)
+Training = changes(Protocol, ("max_steps", "batch_size", "check_every", "schedule", "patience", "average"), PROTOCOLS)
 Strings = changes(
     SplitSpec,
     ("train_strings", "validation_strings", "test_strings"),
