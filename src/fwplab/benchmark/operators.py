@@ -1,4 +1,4 @@
-"""Forward and backward of every rule against what it replaces, through autograd."""
+"""Benchmarks of the forward and backward pass of every rule, through autograd, compared with PyTorch loops."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -25,31 +25,31 @@ class Case:
 
     @property
     def name(self) -> str:
-        """As a person reads it."""
+        """The name for the table."""
         return f"{self.operator} {self.heads}x{self.width}"
 
     @property
     def rule(self) -> str:
-        """The rule whose case this is."""
+        """The name of the rule."""
         return next(name for name, rule in RULES.items() if self.operator in rule.cases)
 
     @property
     def own_forms(self) -> dict[str, Callable[..., Scan]]:
-        """The rule's forms by backend."""
+        """The forms of the rule, by backend."""
         return RULES[self.rule].forms
 
     @property
     def forms(self) -> Mapping[str, Callable[..., Scan]]:
-        """The same, and the published-style loop."""
+        """The same, and the loop in the style of the published code."""
         return self.own_forms | {"published": getattr(published, self.rule)}
 
     def backend(self, asked: str, device: str = "cpu") -> str:
-        """The backend that is asked for, or what "auto" takes on the device; a `UserError` names the choices."""
+        """The requested backend, or what "auto" means on the device. Raises `UserError` for an unknown one."""
         return chosen(self.rule, self.own_forms, asked, torch.empty(0, device=device))
 
     @property
     def multiply_adds(self) -> float:
-        """Of one step of one head, forward and backward, as the rule's equations need them."""
+        """The multiply-adds that the equations need for one step of one head, forward and backward."""
         d = self.width
         return {
             "linear": 7.0 * d * d,
@@ -86,14 +86,17 @@ QUICK = (
 
 @dataclass(frozen=True)
 class Row:
-    """One case, measured. Ratios are times of the other over the time of `backend`; nan where there is no such form.
+    """The measurements of one case. A ratio is the time of another form over `seconds`; nan if there is no such form.
 
-    `seconds`: median of forward and backward. `peak_fraction`: multiply-adds that the rule needs over those the core
-    could have done. `saved_bytes`: what is kept between forward and backward pass, inputs and results aside;
-    `saved_fraction`: of what the published loop keeps. `traffic_bytes`: the least that moves through memory (inputs
-    read twice, output and gradients written, what is kept written and read); `roof_fraction`: the time that the
-    larger of arithmetic at peak and this traffic at the speed of a copy would take, over the time it took (the
-    roofline). `error`: why no speed is given.
+    - `seconds`: the time of a forward and backward pass, median.
+    - `peak_fraction`: the multiply-adds that the rule needs, as a share of those that the core can do in that time.
+    - `saved_bytes`: the memory saved for the backward pass, without inputs and results.
+    - `saved_fraction`: the same as a share of what the published loop saves.
+    - `traffic_bytes`: the smallest possible memory traffic. Inputs are read twice, the output and the gradients are
+      written, the saved tensors are written and read.
+    - `roof_fraction`: the share of the roofline. The roofline is the larger of two times: the arithmetic at peak, and
+      this traffic at the speed of a copy.
+    - `error`: the reason if there is no speed.
     """
 
     operator: str
@@ -118,7 +121,7 @@ class Row:
 
 
 def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, backend: str = "auto") -> list[Row]:
-    """A row, on one thread and then on all."""
+    """Measures one case, on one thread and then on all threads."""
     inputs, name = draw(case, batch, length), case.backend(backend)
     shape: dict[str, Any] = {"batch": batch, "length": length, "threads": 1, "backend": name}
     wrong = check(case, name)
@@ -161,7 +164,7 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
 def draw(
     case: Case, batch: int, length: int, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> Inputs:
-    """Inputs as the rule's tests draw them, state last; the same numbers on every device."""
+    """The random inputs of the rule's tests, with the state last. They are the same on every device."""
     shape, generator = (batch, length, case.heads, case.width), torch.Generator().manual_seed(seed)
     drawn = RULES[case.rule].draw(case.operator, shape, generator).flat()
     return [None if tensor is None else tensor.to(device, dtype) for tensor in drawn]
@@ -180,7 +183,7 @@ def passes(form: Callable[..., Scan], inputs: Inputs) -> Callable[[], tuple[Tens
 
 
 def lstm_passes(width: int, batch: int, length: int, device: str = "cpu") -> Callable[[], tuple[Tensor, ...]]:
-    """The same of PyTorch's LSTM as wide as all heads together."""
+    """The same for PyTorch's LSTM, as wide as all heads together."""
     lstm = nn.LSTM(width, width, batch_first=True, device=device)
     x, cotangent = (torch.randn(batch, length, width, device=device) for _ in range(2))
     x.requires_grad_()
@@ -192,14 +195,16 @@ def lstm_passes(width: int, batch: int, length: int, device: str = "cpu") -> Cal
 
 
 def least_traffic(inputs: Inputs) -> int:
-    """Bytes of a forward and a backward pass that no kernel avoids: inputs read in both and their gradients written,
-    the output written and its gradient read."""
+    """The bytes that every kernel must move in a forward and backward pass.
+
+    It reads the inputs twice and writes their gradients. It writes the output and reads its gradient.
+    """
     sizes = [tensor.numel() * tensor.element_size() for tensor in inputs if tensor is not None]
     return 3 * sum(sizes) + 2 * sizes[0]
 
 
 def saved_bytes(form: Callable[..., Scan], inputs: Inputs) -> int:
-    """Bytes that autograd keeps for the backward pass, the inputs and the output themselves aside."""
+    """The bytes that autograd saves for the backward pass, without the inputs and the output."""
     leaves = [tensor if tensor is None else tensor.clone().requires_grad_() for tensor in inputs]
     kept: dict[int, int] = {}
 
@@ -215,9 +220,9 @@ def saved_bytes(form: Callable[..., Scan], inputs: Inputs) -> int:
 
 
 def check(case: Case, backend: str, device: str = "cpu") -> str | None:
-    """Why the form's speed must not be told: what differs from the reference, in results or gradients; else None.
+    """Compares a form with the reference, results and gradients. Returns the first difference; None if there is none.
 
-    In float64 to 1e-9 of the largest value; in float32 at most twice the reference loop's own rounding.
+    The tolerance is 1e-9 of the largest value in float64, and twice the reference's own rounding error in float32.
     """
     form, reference = case.forms[backend], case.forms["reference"]
     inputs = draw(case, batch=19, length=37, seed=1, dtype=torch.float64, device=device)
@@ -236,7 +241,7 @@ def check(case: Case, backend: str, device: str = "cpu") -> str | None:
 
 
 def results(form: Callable[..., Scan], inputs: Inputs, dtype: torch.dtype) -> list[Tensor]:
-    """Output, states and all gradients, in float64 whatever `dtype` computes."""
+    """Output, states and all gradients, computed in `dtype` and converted to float64."""
     leaves = [tensor if tensor is None else tensor.to(dtype).requires_grad_() for tensor in inputs]
     scan = form(*leaves)
     found = [scan.output, *(scan.state if isinstance(scan.state, tuple) else (scan.state,))]
