@@ -6,7 +6,7 @@ seed the checkpoint of the paper's rule, for each least erase gate the accuracie
 
 import sys
 
-from fwplab.compat.folding import fold_split_delta_net
+from fwplab.model.folding import fold_split_delta_net
 from fwplab.storage.store import folder_of
 from fwplab.studies.counting import Counting
 from fwplab.training.checkpoint import checkpoint_path, load_checkpoint

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from fwplab.languages import LANGUAGES
     from fwplab.languages import load_language as language
     from fwplab.mixers import MIXERS
-    from fwplab.model.model import ModelSpec
+    from fwplab.model.spec import ModelSpec
     from fwplab.studies import load_study as study
     from fwplab.training.checkpoint import load_checkpoint
-    from fwplab.training.run import Protocol, Run, mixer
+    from fwplab.training.protocol import Protocol
+    from fwplab.training.run import Run, mixer
     from fwplab.training.trainer import train
 else:
     __getattr__, __dir__ = lazy_names(
@@ -29,8 +30,8 @@ else:
         {
             "LANGUAGES": "fwplab.languages",
             "MIXERS": "fwplab.mixers",
-            "ModelSpec": "fwplab.model.model",
-            "Protocol": "fwplab.training.run",
+            "ModelSpec": "fwplab.model.spec",
+            "Protocol": "fwplab.training.protocol",
             "Run": "fwplab.training.run",
             "language": "fwplab.languages:load_language",
             "load_checkpoint": "fwplab.training.checkpoint",

@@ -1,16 +1,23 @@
-"""The folder of all results, and atomic writing of files."""
+"""The folder of all results, atomic writing of files, and the checksums of a folder."""
 
 import errno
+import glob
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
 
 from fwplab.errors import UserError
+from fwplab.processes import has_ended, this_process
+
+CHECKSUMS = "SHA256SUMS"
+LONGEST_STEM = 100
+"""The part of a file's name that its temporary's name has; a name has at most 255 bytes."""
 
 
 def home() -> Path:
@@ -28,7 +35,7 @@ def home() -> Path:
 
 def check_writable(path: Path) -> None:
     """Raises `UserError` if `replaced` could not write `path`. Call it before long work whose result goes there."""
-    with _user_errors(path):
+    with writes_to(path):
         if not _is_special(path):
             _temporary_file(_target(path)).unlink()
 
@@ -39,7 +46,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
     If `path` is a symbolic link, the file that it points to is replaced. A pipe or a device receives the bytes instead.
     """
-    with _user_errors(path):
+    with writes_to(path):
         special, target = _is_special(path), _target(path)
         temporary = _temporary_file(Path(tempfile.gettempdir()) / path.name if special else target)
         try:
@@ -67,24 +74,80 @@ def _is_special(path: Path) -> bool:
 def _temporary_file(path: Path) -> Path:
     """An empty temporary file in the folder of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_temporary_prefix(path), suffix=path.suffix)
     os.close(handle)
     return Path(name)
 
 
+@contextmanager
+def temporary_folder(near: Path) -> Iterator[Path]:
+    """An empty folder beside `near`, which is removed at the end, with what is left in it."""
+    near.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=near.parent, prefix=_temporary_prefix(near)) as folder:
+        yield Path(folder)
+
+
+def _temporary_prefix(path: Path) -> str:
+    """The beginning of a temporary's name. Temporaries for `path` that killed processes have left are removed first."""
+    stem = f".{path.stem[:LONGEST_STEM]}."
+    for old in path.parent.glob(f"{glob.escape(stem)}*~*"):
+        if has_ended(old.name.removeprefix(stem).partition("~")[0]):
+            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
+    return f"{stem}{this_process()}~"
+
+
 def _move(temporary: Path, target: Path) -> None:
     """Renames `temporary` to `target`, after its contents are on the disk, with the permissions of a new file."""
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
+    sync(temporary)
     umask = os.umask(0)
     os.umask(umask)
     temporary.chmod(0o666 & ~umask)
     temporary.replace(target)
+    sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's contents, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":  # which opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_checksums(folder: Path, names: Iterable[str]) -> None:
+    """Writes the checksums of these files of a folder to its file `CHECKSUMS`, as the program `sha256sum` does."""
+    (folder / CHECKSUMS).write_text("".join(_checksums(folder, names).values()), "utf-8", newline="\n")
+    sync(folder / CHECKSUMS)
+
+
+def check_checksums(folder: Path, names: Iterable[str]) -> bool:
+    """Whether the folder has checksums of these files; former versions wrote none.
+
+    Raises `UserError` if a file has changed since then.
+    """
+    if not (folder / CHECKSUMS).exists():
+        return False
+    if missing := [name for name in names if not (folder / name).exists()]:
+        raise UserError(f"{folder} lacks its file {missing[0]}")
+    written, found = (folder / CHECKSUMS).read_bytes().decode("latin-1"), _checksums(folder, names)
+    if written != "".join(found.values()):
+        changed = next((name for name, line in found.items() if line not in written), CHECKSUMS)
+        raise UserError(f"{folder / changed} has changed since it was written: the checksums in {CHECKSUMS} differ")
+    return True
+
+
+def _checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The line of each file in `CHECKSUMS`."""
+    contents = {name: (folder / name).read_bytes() for name in sorted(names)}
+    return {name: f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()}
 
 
 @contextmanager
-def _user_errors(path: Path) -> Iterator[None]:
-    """Turns an `OSError` in the block into a `UserError` about `path`."""
+def writes_to(path: Path) -> Iterator[None]:
+    """Turns an `OSError` in the block, which writes `path`, into a `UserError`."""
     try:
         yield
     except BrokenPipeError:  # the program that reads our output, such as `head`, has ended

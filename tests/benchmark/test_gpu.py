@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fwplab.benchmark import gpu, suite
 from fwplab.benchmark.gpu import GpuRow
-from fwplab.benchmark.operators import Case
+from fwplab.benchmark.operators import OPERATORS, Case
+from fwplab.benchmark.tables import tables
 from fwplab.cli import run
-from fwplab.cli.bench import OPERATORS, tables
 from fwplab.training.cuda_graph import WARM_UP, GraphedStep
 
 

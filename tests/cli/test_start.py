@@ -20,7 +20,22 @@ from fwplab.smfa.examples import EXAMPLES
 from fwplab.studies import STUDIES
 
 FWPLAB = [sys.executable, "-m", "fwplab"]
-HEAVY = ("torch", "streamlit", "ray", "pandas", "matplotlib", "pyarrow", "sqlalchemy", "optuna", "sklearn", "scipy")
+HEAVY = (
+    *(
+        "torch",
+        "triton",
+        "streamlit",
+        "ray",
+        "pandas",
+        "matplotlib",
+        "pyarrow",
+        "sqlalchemy",
+        "optuna",
+        "sklearn",
+        "scipy",
+    ),
+    *("aalpy", "jinja2"),
+)
 
 IMPORTED = """
 import sys
@@ -69,16 +84,32 @@ def test_a_list_or_help_imports_nothing_heavy(words: str, more: tuple[str, ...])
     assert imported(f"from fwplab.cli import run\nrun({words.split()!r})", (*HEAVY, *more)) == set()
 
 
-@pytest.mark.parametrize("words", ["train --help", "study run --help", "search --help"])
-def test_help_of_what_trains_imports_no_page_cluster_or_figure(words: str) -> None:
-    names = ("streamlit", "ray", "pandas", "matplotlib", "optuna", "sklearn", "aalpy", "jinja2")
-    assert imported(f"from fwplab.cli import run\nrun({words.split()!r})", names) == set()
+@pytest.mark.parametrize("words", places())
+def test_the_help_of_every_command_imports_nothing_heavy(words: str) -> None:
+    assert imported(f"from fwplab.cli import run\nrun({[*words.split(), '--help']!r})", HEAVY) == set()
+
+
+SPECS = {
+    "ModelSpec": "fwplab.model.spec",
+    "Protocol": "fwplab.training.protocol",
+    "Run": "fwplab.training.run",
+    "Record": "fwplab.training.record",
+    "SplitSpec": "fwplab.data.splits",
+    "MixerSpec": "fwplab.mixers",
+    "Space": "fwplab.recipes.space",
+}
+
+
+@pytest.mark.parametrize(("name", "module"), SPECS.items())
+def test_a_spec_is_imported_without_pytorch(name: str, module: str) -> None:
+    assert imported(f"from {module} import {name}", HEAVY) == set()
 
 
 def test_the_package_offers_its_names_and_imports_them_when_they_are_used() -> None:
     assert imported("import fwplab\nassert set(fwplab.__all__) <= set(dir(fwplab))", (*HEAVY, "numpy")) == set()
     assert imported("import fwplab\nfwplab.language('parity')", HEAVY) == set()
-    assert imported("import fwplab\nfwplab.Run", ("torch",)) == {"torch"}
+    assert imported("import fwplab\nfwplab.Run, fwplab.Protocol, fwplab.ModelSpec, fwplab.MIXERS", HEAVY) == set()
+    assert imported("import fwplab\nfwplab.train", ("torch",)) == {"torch"}
     for name in fwplab.__all__:
         assert getattr(fwplab, name) is not None
     with pytest.raises(AttributeError, match="module 'fwplab' has no attribute 'nothing'"):

@@ -23,7 +23,8 @@ from fwplab.errors import UserError
 from fwplab.languages import END, LANGUAGES, Language, load_language
 from fwplab.languages._regular import Regular
 from fwplab.mixers import MIXERS
-from fwplab.training.run import Protocol, Run, from_dict, to_dict
+from fwplab.training.run import Protocol, Run
+from fwplab.training.spec import from_dict, to_dict
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:

@@ -80,7 +80,7 @@ def is_wrong(run: Run, *, folder: Path, device: str, observe: Callable[[Progress
 def test_the_command_prints_a_tasks_error_without_its_own_traceback(
     task: Task, workers: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fwplab.cli.training.train_all", partial(train_all, task=task))
+    monkeypatch.setattr("fwplab.engines.train_all", partial(train_all, task=task))
     words = ["train", "--language", "parity", "--mixer", "srwm", "--seeds", "2", "--workers", str(workers)]
     assert command(words) == 1
     captured = capsys.readouterr()

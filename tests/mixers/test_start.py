@@ -11,7 +11,7 @@ from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.mixers._start import memory_lengths
 from fwplab.model.model import Model, ModelSpec, build
 from fwplab.ops.scan import prefer
-from fwplab.training.run import mixer_from_dict, to_dict
+from fwplab.training.spec import mixer_from_dict, to_dict
 
 SHAPE = ModelSpec(hidden=16, layers=2, heads=4)
 SELF_REFERENCE = {"self_reference": "value,query,key,rate"}

@@ -47,7 +47,7 @@ def test_a_problem_keeps_what_it_points_to() -> None:
 
 
 @pytest.mark.parametrize("place", [kernels.sequence, kernels.weight, kernels.state, elementwise.place])
-def test_a_place_keeps_its_tensor(place: Callable[[Tensor], kernels.Strided]) -> None:
+def test_a_place_keeps_its_tensor(place: Callable[[Tensor], kernels.Place]) -> None:
     strided = place(torch.full((2, 3, 4), 7.0))
     taken = [torch.zeros(2, 3, 4) for _ in range(64)]
     assert list((ctypes.c_float * 24).from_address(strided.data)) == [7.0] * 24

@@ -15,7 +15,8 @@ from fwplab.plugins.fingerprint import fingerprint
 from fwplab.recipes.search import Search
 from fwplab.storage.store import Store
 from fwplab.training.checkpoint import Checkpoint
-from fwplab.training.run import Run, from_dict, to_dict
+from fwplab.training.run import Run
+from fwplab.training.spec import from_dict, to_dict
 from fwplab.training.trainer import Training
 
 FILES = {

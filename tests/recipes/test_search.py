@@ -21,7 +21,7 @@ from fwplab.recipes.space import Space
 from fwplab.studies.irie2023 import LANGUAGES, MODELS
 from fwplab.training import trainer
 from fwplab.training.record import Check, Progress
-from fwplab.training.run import from_dict
+from fwplab.training.spec import from_dict
 
 SPACE = Space(hidden=(8,), layers=(1,), head_width=(4, 8), learning_rate=(1e-3, 1e-2), batch_size=(32,))
 SEARCH = Search("aa_star", "recurrent-delta", SPACE, strings=640, members=1, checks=4)

@@ -20,7 +20,7 @@ from fwplab.studies import STUDIES
 from fwplab.studies.irie2023 import CLAIMS, Irie2023
 from fwplab.tables.columns import to_json
 from fwplab.tables.numbers import percent
-from fwplab.tables.rows import Row, row, verdict
+from fwplab.tables.rows import Row, best_by_claim, missed, row, verdict
 from fwplab.tables.terminal import render_terminal
 from fwplab.training.record import Chance, Check, Member, Record, Score, SplitSummary
 from fwplab.training.run import PROTOCOLS, Run
@@ -106,10 +106,11 @@ def test_the_study_keeps_the_papers_order_and_claims() -> None:
     assert {mixer for mixer, _ in CLAIMS} <= set(MIXERS.names())
     study = STUDIES.load("irie2023")()
     quick, full = study.runs(quick=True), study.runs(quick=False)
-    assert len(quick) == 12
-    assert len(full) == 56
+    assert len(quick) == 14  # reset Dyck-1 has a second row for DeltaNet and Recurrent Delta
+    assert len(study.published()) == 56
+    assert set(study.published()) < set(full)
     assert all(len(run.seeds) >= 5 for run in full)
-    assert len({run.key for run in quick + full}) == 68
+    assert len({run.key for run in quick + full}) == len(quick) + len(full)
 
 
 def test_json_and_terminal_hold_the_same_cells() -> None:
@@ -199,6 +200,12 @@ def test_figures_are_drawings_with_a_label(draw, tmp_path: Path) -> None:  # typ
 
 def test_headline_counts_verdicts() -> None:
     assert headline(ROWS) == "2 of 3 claims came out as stated; 1 partly."
+    started = replace(ROWS[2], start="weak writes", solved=3, verdict="reproduced (weak writes)")
+    assert headline([*ROWS, started]) == "3 of 3 claims came out as stated (1 by weak writes)."
+    assert missed([*ROWS[:2], replace(ROWS[2], found_by=History()), started]) == []
+    assert missed([*ROWS[:2], replace(ROWS[2], found_by=History())]) == [replace(ROWS[2], found_by=History())]
+    failed = replace(started, solved=0, verdict="not reproduced (weak writes)")
+    assert best_by_claim([failed, ROWS[2]]) == [ROWS[2]]
     plain: list[Row] = [replace(each, claim="", verdict="") for each in ROWS]
     assert headline(plain) == "1 of 3 cells are solved by every seed."
 

@@ -1,6 +1,7 @@
 """Records as Parquet: they are unchanged by it, and a folder that is no archive is a user error."""
 
 import os
+import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,8 @@ from sqlalchemy import Table
 from tests.storage.test_store import RUN, record_of
 
 from fwplab.errors import UserError
-from fwplab.storage.archive import open_archive, shipped, shipped_checkpoints, write_archive
+from fwplab.files import CHECKSUMS
+from fwplab.storage.archive import TABLES, open_archive, shipped, shipped_checkpoints, write_archive
 from fwplab.storage.store import PARTS, SCHEMA, Store, measurements, metadata, runs
 from fwplab.studies import STUDIES
 from fwplab.training.checkpoint import load_checkpoint
@@ -43,6 +45,7 @@ from pathlib import Path
 from tests.storage.test_store import RUN, record_of
 from fwplab.storage.archive import write_archive
 from fwplab.errors import UserError
+from fwplab.files import CHECKSUMS
 from fwplab.storage.store import Store
 try:
     with Store() as store:
@@ -98,11 +101,34 @@ def test_an_archive_that_lacks_a_table_is_refused(table: Table, tmp_path: Path) 
         store.save(record_of(RUN))
         write_archive([store], [RUN.key], tmp_path)
     (tmp_path / f"{table.name}.parquet").unlink()
+    with pytest.raises(UserError, match=rf"lacks its file {table.name}\.parquet"):
+        open_archive(tmp_path)
+    (tmp_path / CHECKSUMS).unlink()  # which a former version had not
     if table is measurements:  # which a former version had not
         open_archive(tmp_path).close()
     else:
         with pytest.raises(UserError, match=rf"{table.name}.parquet is no table of records"):
             open_archive(tmp_path)
+
+
+def test_every_flipped_bit_and_every_cut_of_an_archive_is_told(tmp_path: Path) -> None:
+    with Store() as store:
+        store.save(record_of(RUN))
+        write_archive([store], [RUN.key], tmp_path)
+    draw = random.Random(0)
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert len(files) == len(TABLES) + 1
+    for path in files:
+        content = path.read_bytes()
+        for place in [0, len(content) - 1, *(draw.randrange(len(content)) for _ in range(20))]:
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << draw.randrange(8)
+            for damaged in (flipped, content[:place]):
+                path.write_bytes(damaged)
+                with pytest.raises(UserError, match=r"has changed since it was written|lacks its file"):
+                    open_archive(tmp_path)
+        path.write_bytes(content)
+    open_archive(tmp_path).close()
 
 
 def _runs():  # type: ignore[no-untyped-def]
@@ -113,7 +139,7 @@ def test_the_tables_are_those_of_the_store(tmp_path: Path) -> None:
     with Store() as store:
         store.save(record_of(RUN))
         write_archive([store], [RUN.key], tmp_path)
-    assert {path.stem for path in tmp_path.iterdir() if path.is_file()} == set(metadata.tables)
+    assert {path.stem for path in tmp_path.iterdir() if path.is_file()} == {*metadata.tables, CHECKSUMS}
     scores = pyarrow.parquet.read_table(tmp_path / "scores.parquet").to_pylist()
     assert len(scores) == 8
     assert {row["run"] for row in scores} == {RUN.key}
@@ -125,6 +151,7 @@ def test_a_folder_that_is_no_archive_is_a_user_error(tmp_path: Path) -> None:
     with Store() as store:
         store.save(record_of(RUN))
         write_archive([store], [RUN.key], tmp_path)
+    (tmp_path / CHECKSUMS).unlink()
     versions = pyarrow.table({"schema": [SCHEMA + 1]})
     pyarrow.parquet.write_table(versions, tmp_path / "versions.parquet")
     with pytest.raises(UserError, match=f"records of schema {SCHEMA + 1}, this version of fwplab writes {SCHEMA}"):

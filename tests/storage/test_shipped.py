@@ -7,9 +7,11 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from fwplab.storage.archive import open_archive, shipped_checkpoints
+from fwplab.files import check_checksums
+from fwplab.storage.archive import NAMES, open_archive, shipped_checkpoints
 from fwplab.training.checkpoint import load_checkpoint
-from fwplab.training.run import Run, from_dict
+from fwplab.training.run import Run
+from fwplab.training.spec import from_dict
 
 BASELINES = sorted(path.parent for path in Path(str(files("fwplab") / "baselines")).glob("*/runs.parquet"))
 
@@ -30,6 +32,7 @@ def test_the_key_of_every_shipped_run_is_that_of_its_spec(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", BASELINES, ids=lambda folder: folder.name)
 def test_every_shipped_record_is_read_whole(folder: Path) -> None:
+    assert check_checksums(folder, NAMES)
     members = pyarrow.parquet.read_table(folder / "members.parquet").to_pylist()
     measured = pyarrow.parquet.read_table(folder / "measurements.parquet").to_pylist()
     splits = pyarrow.parquet.read_table(folder / "splits.parquet").to_pylist()
@@ -50,6 +53,7 @@ def test_every_shipped_record_is_read_whole(folder: Path) -> None:
 def test_every_shipped_checkpoint_is_one_of_a_shipped_run(path: Path) -> None:
     checkpoint = load_checkpoint(path)
     keys = pyarrow.parquet.read_table(path.parent.parent / "runs.parquet")["key"].to_pylist()
+    assert checkpoint.checked
     assert checkpoint.run.key in keys
     assert path.name.startswith(checkpoint.run.key)
     model = checkpoint.model()

@@ -28,7 +28,8 @@ from fwplab.files import check_writable, replaced
 from fwplab.mixers import MIXERS
 from fwplab.storage.store import Store, restricted
 from fwplab.training.record import Chance, Check, Member, Record, Score, SplitSummary
-from fwplab.training.run import Run, to_dict
+from fwplab.training.run import Run
+from fwplab.training.spec import to_dict
 
 RUN = Run("parity", MIXERS.load("srwm")(rate_bias=-2.0), (0, 1, 2, 3), (1e-3,))
 

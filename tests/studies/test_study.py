@@ -29,7 +29,8 @@ from fwplab.studies.selection import Selection
 from fwplab.studies.study import finished, unfinished
 from fwplab.training.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from fwplab.training.record import Chance, Check, Record, Score, SplitSummary, merge
-from fwplab.training.run import Run, from_dict
+from fwplab.training.run import Run
+from fwplab.training.spec import from_dict
 
 CELLS = [(language, model) for language in PAPER_LANGUAGES for model in MODELS]
 
@@ -99,6 +100,9 @@ def test_a_history_is_one_line_and_all_of_it_on_demand() -> None:
         assert fact in whole
     assert "tried: a wider one (search parity/srwm/ba9876543210, 1 trial, value 0.5000): no better" in whole
     assert History(notes=("the same for all",)).summary("parity") == "common: not searched"
+    assert (
+        History(by_hand=True, tried=(Attempt("wider ones", "no"),)).summary("parity") == "chosen by hand; 1 more tried"
+    )
 
 
 def test_every_shipped_recipe_has_a_history() -> None:

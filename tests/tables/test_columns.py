@@ -11,7 +11,20 @@ from fwplab.tables.columns import COLUMNS, SHOWN, page_columns, to_json
 from fwplab.tables.terminal import render_terminal
 
 FIELDS = {
-    *("mixer", "language", "claim", "verdict", "seeds", "solved", "diverged", "interval", "rule", "bin0", "bin1"),
+    *(
+        "mixer",
+        "start",
+        "language",
+        "claim",
+        "verdict",
+        "seeds",
+        "solved",
+        "diverged",
+        "interval",
+        "rule",
+        "bin0",
+        "bin1",
+    ),
     *("test", "chance", "parameters", "state_size", "steps", "solved_at", "max_steps", "looks", "found_by", "history"),
 }
 """What programs read: no field may go."""

@@ -24,7 +24,8 @@ from fwplab.model.population import Population
 from fwplab.training.checkpoint import checkpoint_path, load_checkpoint, read_tensors, write_tensors
 from fwplab.training.evaluate import chance, first_errors, score
 from fwplab.training.record import Progress
-from fwplab.training.run import PROTOCOLS, Run, from_dict, to_dict
+from fwplab.training.run import PROTOCOLS, Run
+from fwplab.training.spec import from_dict, to_dict
 from fwplab.training.trainer import RESUME, Training, load_splits, population_mode, train, with_dummy_string
 
 SPLITS = SplitSpec(train_strings=300, validation_strings=60, test_strings=20, test_lengths=((2, 50), (51, 60)))

@@ -1,5 +1,7 @@
 """A heat map of the solved seeds of every language and mixer. A click on a cell opens its runs."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from fwplab.app.shared import RULES, go, show_user_errors, study_records
@@ -25,11 +27,12 @@ def page() -> None:
     if not records:
         st.info(f"No run of this study is finished yet. First, in a terminal: `fwplab study run {part}`")
         return
-    rows = {(row.language, row.mixer): row for row in Irie2023().rows(records, rule)}
+    rows = _best_rows(Irie2023().rows(records, rule))
     st.caption(
         "A cell shows the number of seeds whose selected checkpoint reaches 100 % on Bin0 (lengths of training) and on "
         "Bin1 (longer strings), of all seeds. Below it are the median accuracy on Bin1 in percent and, in brackets, "
-        "that of the better of two guesses. A string counts as correct if all its labels are. A click opens the runs."
+        "that of the better of two guesses. A string counts as correct if all its labels are. A cell with several "
+        "recipes shows the one that solves most seeds, and names its start. A click opens the runs."
     )
     st.html(f"<style>{''.join(_style(row) for row in rows.values())}</style>")
     widths = [1.1, *[1.0] * len(MODELS)]
@@ -43,10 +46,21 @@ def page() -> None:
                 _cell(rows.get((language, mixer)), language, mixer)
 
 
+def _best_rows(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
+    """For each language and mixer the row that solves the largest share of seeds, of equal rows the first."""
+    best: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        cell = row.language, row.mixer
+        if cell not in best or row.solved / row.seeds > best[cell].solved / best[cell].seeds:
+            best[cell] = row
+    return best
+
+
 def _cell(row: Row | None, language: str, mixer: str) -> None:
     text = "not run"
     if row:
         text = f"**{row.solved}/{row.seeds}**  \n{percent(spread(row.bin1).median)} ({percent(row.chance_bin1)})"
+        text += f"  \n{row.start}" if row.start else ""
     if st.button(text, key=_name(language, mixer), width="stretch", disabled=row is None):
         st.session_state["language"], st.session_state["mixer"] = language, mixer
         go("runs")

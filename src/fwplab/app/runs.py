@@ -14,7 +14,8 @@ from fwplab.studies.irie2023 import Irie2023
 from fwplab.tables.numbers import percent
 from fwplab.training.checkpoint import read_header
 from fwplab.training.record import Member, Record
-from fwplab.training.run import Run, from_dict, to_dict
+from fwplab.training.run import Run
+from fwplab.training.spec import from_dict, to_dict
 from fwplab.training.trainer import RESUME
 
 LIVE_SECONDS = 60
@@ -47,7 +48,7 @@ def _verdict(language: str, mixer: str) -> None:
         low, high = (percent(end) for end in row.interval)
         claim = f"the paper says it {row.claim}: {row.verdict}" if row.claim else "the paper makes no claim"
         st.markdown(
-            f"Study irie2023, {row.rule} rule: {row.solved} of {row.seeds} seeds solve {language} "
+            f"Study irie2023, {row.model}, {row.rule} rule: {row.solved} of {row.seeds} seeds solve {language} "
             f"(95 % interval {low}-{high} %); {claim}."
         )
 

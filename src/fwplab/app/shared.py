@@ -21,7 +21,8 @@ from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import finished
 from fwplab.training.checkpoint import read_header
 from fwplab.training.record import Record
-from fwplab.training.run import Rule, Run, from_dict
+from fwplab.training.run import Rule, Run
+from fwplab.training.spec import from_dict
 
 Arguments = ParamSpec("Arguments")
 RULES: tuple[Rule, ...] = ("paper", "strict", "last", "oracle")

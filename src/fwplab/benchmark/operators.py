@@ -74,6 +74,7 @@ CASES = tuple(
     }.items()
     for heads, width in shapes
 )
+OPERATORS = tuple(dict.fromkeys(case.operator for case in CASES))
 QUICK = (
     Case("linear", 4, 16),
     Case("delta", 4, 16),

@@ -2,21 +2,26 @@
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.storage.archive import shipped_checkpoints
-from fwplab.training.checkpoint import Checkpoint, load_checkpoint, read_header
-from fwplab.training.run import Rule
+from fwplab.training.protocol import Rule
+
+if TYPE_CHECKING:
+    from fwplab.training.checkpoint import Checkpoint
 
 
-def find_checkpoint(name: str, rule: Rule) -> Checkpoint:
+def find_checkpoint(name: str, rule: Rule) -> "Checkpoint":
     """The checkpoint with this name. Raises `UserError` if there is none.
 
     name: the path of a checkpoint file; the key of a run, for its lowest seed; or LANGUAGE/MIXER, for a checkpoint that
         comes with the package.
     rule: the selection rule, for the key of a run.
     """
+    from fwplab.storage.archive import shipped_checkpoints
+    from fwplab.training.checkpoint import load_checkpoint
+
     of_run: list[Path] = []
     with contextlib.suppress(OSError):  # the name may be too long for a file name
         if Path(name).is_file():
@@ -35,5 +40,7 @@ def find_checkpoint(name: str, rule: Rule) -> Checkpoint:
 
 
 def _cell(path: Path) -> str:
+    from fwplab.training.checkpoint import read_header
+
     run = read_header(path)["run"]
     return f"{run['language']}/{run['mixer']['name']}"

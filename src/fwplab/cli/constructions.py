@@ -4,27 +4,20 @@ import inspect
 import math
 from dataclasses import asdict, dataclass
 
-import torch
 from rich.table import Table
 from tyro.conf import Positional
 
 from fwplab.cli.console import emit, listed
-from fwplab.constructions import CONSTRUCTIONS, Construction
+from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
 from fwplab.source import first_paragraph
 from fwplab.tables.numbers import percent
-from fwplab.verification.bounds import (
-    LIMITS,
-    agreement_bound,
-    best_agreement,
-    best_agreement_of_words,
-    eigenvalue_range,
-)
-from fwplab.verification.check import LONGEST, exhaustive, measure_break
 
 MOST_SYMBOLS = 12
 """The largest length of which `bounds` learns all words, 4,096 words over two symbols."""
-PRECISIONS = (torch.float32, torch.float64, torch.bfloat16)
+PRECISIONS = ("float32", "float64", "bfloat16")
+LONGEST = 10_000
+"""The default length of the longest words that are tested."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +41,8 @@ class Facts:
 
 
 def _facts(name: str) -> Facts:
+    import torch
+
     construction = CONSTRUCTIONS.load(name)()
     model, shape = construction.build(), construction.shape
     weights = sum(int(weight.count_nonzero()) for weight in model.parameters())
@@ -91,6 +86,8 @@ class ShowConstruction:
     """Print JSON."""
 
     def __call__(self) -> int:
+        from fwplab.constructions import Construction
+
         kind = CONSTRUCTIONS.load(self.name)
         facts, made = _facts(CONSTRUCTIONS.name_of(kind)), kind()
         # Its own class documents what it computes. A base class may document why.
@@ -120,14 +117,19 @@ class CheckConstruction:
     """Print JSON."""
 
     def __call__(self) -> int:
+        import torch
+
+        from fwplab.verification.check import exhaustive, measure_break
+
         if min(self.exhaustive, self.longest) < 1:
             raise UserError("lengths must be 1 or more")
         construction = CONSTRUCTIONS.load(self.name)()
         words = f"words to {self.exhaustive}"
         table = Table("precision", words, "situations", "wrong", "breaks at: predicted", "measured", box=None)
         answers = []
-        for dtype in PRECISIONS:
-            found, name = exhaustive(construction, dtype, self.exhaustive), str(dtype).removeprefix("torch.")
+        for name in PRECISIONS:
+            dtype = getattr(torch, name)
+            found = exhaustive(construction, dtype, self.exhaustive)
             predicted = _finite_length(construction.breaks_at(dtype))
             seen = measure_break(construction, dtype, self.longest)
             answers.append({"precision": name, **asdict(found), "predicted": predicted, "measured": seen})
@@ -160,6 +162,14 @@ class Bounds:
     """Print JSON."""
 
     def __call__(self) -> int:
+        from fwplab.verification.bounds import (
+            LIMITS,
+            agreement_bound,
+            best_agreement,
+            best_agreement_of_words,
+            eigenvalue_range,
+        )
+
         if self.heads < 1 or min(self.lengths, default=0) < 1:
             raise UserError("heads and lengths must be 1 or more")
         if not all(1 <= length <= MOST_SYMBOLS for length in self.words):

@@ -3,7 +3,7 @@
 import importlib.util
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
@@ -13,13 +13,14 @@ from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
 from fwplab.cli.machines import TEXTS, check_suffixes, write_text
 from fwplab.errors import UserError
-from fwplab.extraction.drawing import machines
-from fwplab.extraction.extract import LENGTHS, Extraction, describe_kept, extract, verdict
+from fwplab.extraction.agreement import LENGTHS
 from fwplab.extraction.mealy import Mealy
-from fwplab.plots import FORMATS, save
 from fwplab.tables.numbers import percent
-from fwplab.training.checkpoint import Checkpoint
-from fwplab.training.run import Rule
+from fwplab.training.protocol import Rule
+
+if TYPE_CHECKING:
+    from fwplab.extraction.extract import Extraction
+    from fwplab.training.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Extract:
         for module in ("aalpy", "sklearn"):
             if importlib.util.find_spec(module) is None:
                 raise UserError("extraction needs AALpy and scikit-learn: pip install 'fwplab[extract]'")
+        from fwplab.extraction.drawing import machines
+        from fwplab.extraction.extract import extract
+        from fwplab.plots import FORMATS, save
+
         check_suffixes(self.out, (*TEXTS, *FORMATS))
         checkpoint = find_checkpoint(self.model, self.rule)
         found = extract(
@@ -70,7 +75,7 @@ class Extract:
         return 0
 
 
-def facts_of(found: Extraction, checkpoint: Checkpoint) -> dict[str, Any]:
+def facts_of(found: "Extraction", checkpoint: "Checkpoint") -> dict[str, Any]:
     """The result of an extraction as plain JSON values."""
     return {
         "run": checkpoint.run.key,
@@ -100,7 +105,9 @@ def _machine(machine: Mealy) -> dict[str, Any]:
     }
 
 
-def _text(found: Extraction, checkpoint: Checkpoint, written: list[str]) -> Group:
+def _text(found: "Extraction", checkpoint: "Checkpoint", written: list[str]) -> Group:
+    from fwplab.extraction.extract import describe_kept, verdict
+
     run = checkpoint.run
     table = Table("length", "words", "asked %", "as the model %", "as the language %", box=None)
     for each in found.fidelity:

@@ -8,8 +8,7 @@ from tyro.conf import Positional
 from fwplab.cli.console import emit
 from fwplab.cli.study import Selected
 from fwplab.errors import UserError
-from fwplab.plots import check_format, save
-from fwplab.training.run import Rule
+from fwplab.training.protocol import Rule
 
 FOLDER_SUFFIXES = (".png", ".svg")
 """The formats of each figure if `--out` is a folder."""
@@ -31,6 +30,8 @@ class Plot(Selected):
     """Print JSON."""
 
     def __call__(self) -> int:
+        from fwplab.plots import save
+
         paths = self._paths()
         figures, records = self.study().figures(), self.records()
         drawn = {name: figures[name](records, self.rule) for name in paths}
@@ -44,6 +45,8 @@ class Plot(Selected):
     def _paths(self) -> dict[str, list[Path]]:
         """The files of each figure. Raises `UserError` for a figure that cannot be drawn or a file that cannot be
         written."""
+        from fwplab.plots import check_format
+
         names = self._figures()
         out = Path(self.out)
         if self.out.endswith("/") or out.is_dir():

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from tyro.conf import Positional
@@ -9,11 +10,12 @@ from tyro.conf import Positional
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit
 from fwplab.errors import UserError
-from fwplab.plots import check_format, save
 from fwplab.studies import STUDIES
-from fwplab.studies._mechanism import Mechanism, MechanismRow, row_of_checkpoint
-from fwplab.training.checkpoint import Checkpoint
-from fwplab.training.run import Rule
+from fwplab.training.protocol import Rule
+
+if TYPE_CHECKING:
+    from fwplab.studies._mechanism import Mechanism, MechanismRow
+    from fwplab.training.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Probe:
     """Print JSON."""
 
     def __call__(self) -> int:
+        from fwplab.plots import check_format, save
+        from fwplab.studies._mechanism import Mechanism
+
         probes = tuple(name for name in STUDIES.names() if issubclass(STUDIES.load(name), Mechanism))
         if self.probe not in (*probes, "all"):
             raise UserError(f"unknown probe {self.probe!r}; choose from: {', '.join(probes)}, all")
@@ -64,9 +69,11 @@ class Probe:
 
 
 def _run_probes(
-    checkpoint: Checkpoint, names: tuple[str, ...]
-) -> tuple[dict[str, tuple[Mechanism, MechanismRow]], dict[str, str]]:
+    checkpoint: "Checkpoint", names: tuple[str, ...]
+) -> tuple[dict[str, tuple["Mechanism", "MechanismRow"]], dict[str, str]]:
     """The results by probe, and the reasons why other probes do not apply. With one probe, that is a `UserError`."""
+    from fwplab.studies._mechanism import Mechanism, row_of_checkpoint
+
     found, refused = {}, {}
     for name in names:
         study = STUDIES.load(name)()

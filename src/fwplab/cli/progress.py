@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fwplab.tables.numbers import percent
+from fwplab.tables.rows import model_name
 from fwplab.training.record import Progress
 from fwplab.training.run import Run
 
@@ -95,7 +96,7 @@ class ProgressView:
         run, members = self.runs[progress.key], progress.members
         losses = [m.train_loss for m in members if m.train_loss is not None]
         return (
-            run.mixer_name,
+            model_name(run),
             run.language,
             f"{progress.step}/{progress.max_steps}",
             f"{sum(losses) / len(losses):.4f}" if losses else "-",

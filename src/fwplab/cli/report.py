@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
@@ -12,14 +13,15 @@ from fwplab.cli.console import emit
 from fwplab.cli.study import Selected, Trained
 from fwplab.errors import UserError
 from fwplab.files import check_writable
-from fwplab.report.report import write_report
-from fwplab.storage.store import Store
 from fwplab.studies import STUDIES
 from fwplab.tables.columns import to_json
 from fwplab.tables.rows import Row, rows_of
 from fwplab.tables.terminal import render_terminal
+from fwplab.training.protocol import Rule
 from fwplab.training.record import Record
-from fwplab.training.run import Rule
+
+if TYPE_CHECKING:
+    from fwplab.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Report(Selected):
 
     def _runs(self) -> list[Record]:
         """The records of the runs with these keys, without repetition."""
+        from fwplab.storage.store import Store
+
         if self.quick or self.seeds is not None or self.languages or self.mixers:
             raise UserError("--quick, --seeds, --languages and --mixers take a part of a study; a run is shown whole")
         with Store() as store:
@@ -87,7 +91,7 @@ def publish(part: Selected, rule: Rule, out: Path, *, as_json: bool) -> int:
     return _write(records, study.rows(records, rule), out, study.title, study.question, as_json=as_json)
 
 
-def _load_run(store: Store, key: str) -> Record:
+def _load_run(store: "Store", key: str) -> Record:
     if key in STUDIES:
         raise UserError(f"a report shows one study or some runs, and {key!r} is a study; the runs: fwplab runs")
     record = store.load(key)
@@ -100,6 +104,8 @@ def _load_run(store: Store, key: str) -> Record:
 def _write(
     records: Sequence[Record], rows: Sequence[Row], out: Path, title: str, question: str, *, as_json: bool
 ) -> int:
+    from fwplab.report.report import write_report
+
     command = shlex.join(["fwplab", *sys.argv[1:]])
     write_report(records, rows, out, title=title, command=command, question=question)
     emit({"rows": to_json(rows), "report": str(out)}, as_json=as_json, text=render_terminal(rows))

@@ -9,17 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from rich.table import Table
 
 from fwplab.cli.console import emit
 from fwplab.cli.switches import parse_choices
-from fwplab.engines import end_with_the_driver, signals_wait, usable_cores
 from fwplab.errors import UserError
 from fwplab.files import check_writable
 from fwplab.languages import load_language
 from fwplab.mixers import MIXERS
-from fwplab.recipes.recipe import write_recipe
 from fwplab.recipes.space import Space
 
 if TYPE_CHECKING:
@@ -61,6 +58,7 @@ class SearchCommand:
     """Print JSON."""
 
     def __call__(self) -> int:
+        from fwplab.recipes.recipe import write_recipe
         from fwplab.recipes.search import open_search, trials_of  # needs an optional extra
 
         search, workers = self.search(), self._workers()
@@ -104,12 +102,15 @@ class SearchCommand:
         )
 
     def _workers(self) -> int:
+        from fwplab.engines import usable_cores
+
         workers = len(usable_cores()) if self.workers is None else self.workers
         if workers < 1:
             raise UserError(f"workers must be a positive whole number, not {workers}")
         return workers
 
     def _share(self, search: "Search", workers: int) -> None:
+        from fwplab.engines import end_with_the_driver, signals_wait, usable_cores
         from fwplab.recipes.search import open_search
 
         with open_search(search, self.storage):
@@ -147,6 +148,8 @@ def _work_in_pool(search: "Search", trials: int, storage: str | None, cores: lis
 
 
 def _work(search: "Search", trials: int, storage: str | None, cores: list[int] | None) -> None:
+    import torch
+
     from fwplab.recipes.search import work
 
     if cores and hasattr(os, "sched_setaffinity"):

@@ -4,7 +4,7 @@ import importlib.util
 import inspect
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
@@ -15,17 +15,20 @@ from fwplab.cli.console import emit, listed
 from fwplab.cli.machines import check_suffixes, write_text
 from fwplab.constructions import CONSTRUCTIONS
 from fwplab.errors import UserError
+from fwplab.extraction.agreement import LENGTHS
 from fwplab.languages import Language
-from fwplab.model.model import Model
 from fwplab.smfa.drawing import describe_change, format_move, machine_facts, to_dot
 from fwplab.smfa.examples import EXAMPLES, Example
 from fwplab.smfa.machine import SelfModifying, Step
 from fwplab.smfa.nerode import residuals
-from fwplab.smfa.propose import LENGTHS, Proposal, propose, verdict
-from fwplab.smfa.weights import StateChange
 from fwplab.source import first_paragraph
 from fwplab.tables.numbers import percent
-from fwplab.training.run import Rule
+from fwplab.training.protocol import Rule
+
+if TYPE_CHECKING:
+    from fwplab.model.model import Model
+    from fwplab.smfa.propose import Proposal
+    from fwplab.smfa.weights import StateChange
 
 COMPARED = 100_000
 """The most pairs of a word and a continuation to try when the states of a finite automaton are counted."""
@@ -142,6 +145,8 @@ class ExtractMachine:
     def __call__(self) -> int:
         if importlib.util.find_spec("sklearn") is None:
             raise UserError("extraction needs scikit-learn: pip install 'fwplab[extract]'")
+        from fwplab.smfa.propose import propose, verdict
+
         check_suffixes(self.out)
         title, model, language = _subject(self.model, self.rule)
         found = propose(
@@ -164,7 +169,7 @@ class ExtractMachine:
         return 0
 
 
-def _subject(name: str, rule: Rule) -> tuple[str, Model, Language]:
+def _subject(name: str, rule: Rule) -> tuple[str, "Model", Language]:
     """The model with this name: its title, the model itself, and its language."""
     if name in CONSTRUCTIONS:
         construction = CONSTRUCTIONS.load(name)()
@@ -177,13 +182,15 @@ def _subject(name: str, rule: Rule) -> tuple[str, Model, Language]:
     return title, checkpoint.model(), run.task_language
 
 
-def _smfa(found: Proposal) -> SelfModifying:
+def _smfa(found: "Proposal") -> SelfModifying:
     assert found.fit.chain is not None
     return found.fit.chain.to_smfa()
 
 
-def _facts(found: Proposal) -> dict[str, Any]:
+def _facts(found: "Proposal") -> dict[str, Any]:
     """The result as plain JSON values."""
+    from fwplab.smfa.propose import verdict
+
     chain, reading = found.fit.chain, found.reading
     facts: dict[str, Any] = {
         "source": found.source,
@@ -207,7 +214,7 @@ def _facts(found: Proposal) -> dict[str, Any]:
     return facts
 
 
-def _rows(found: Proposal) -> list[dict[str, Any]]:
+def _rows(found: "Proposal") -> list[dict[str, Any]]:
     """The rows of the automaton's table: a move each, with its changes of the automaton and of the model's state."""
     if found.fit.chain is None:
         return []
@@ -227,7 +234,7 @@ def _rows(found: Proposal) -> list[dict[str, Any]]:
     ]
 
 
-def _state_change(changed: StateChange | None) -> dict[str, Any]:
+def _state_change(changed: "StateChange | None") -> dict[str, Any]:
     """How a move changes the model's state: the relative size of the change, the mean and deviation of the change of
     depth, and three shares of positions."""
     if changed is None:
@@ -238,7 +245,9 @@ def _state_change(changed: StateChange | None) -> dict[str, Any]:
     return {"state_changed": changed.share, "depth_changed": changed.depth, "positions": positions, **shares}
 
 
-def _text(found: Proposal, title: str) -> Group:
+def _text(found: "Proposal", title: str) -> Group:
+    from fwplab.smfa.propose import verdict
+
     lines: list[Any] = [f"{title}, by {found.source}:", verdict(found)]
     if found.fit.chain is not None:
         columns = ("control", "chain", "symbol", "to", "effect", "adds moves", "changes %", "depth by")
@@ -254,7 +263,7 @@ def _text(found: Proposal, title: str) -> Group:
     return Group(*lines, f"{found.fit.steps:,} words read by the search; {found.seconds:.1f} s in all")
 
 
-def _readout_lines(found: Proposal) -> list[str]:
+def _readout_lines(found: "Proposal") -> list[str]:
     """What a linear readout of the model's state gives, as lines."""
     reading = found.reading
     if reading is None:
@@ -279,7 +288,7 @@ def _readout_lines(found: Proposal) -> list[str]:
     return lines
 
 
-def _length_table(found: Proposal) -> Table:
+def _length_table(found: "Proposal") -> Table:
     table = Table("length", "words", "model right %", "as the model %", "as the language %", box=None)
     for each in found.agreement:
         counts = (each.model, each.with_model, each.with_language)

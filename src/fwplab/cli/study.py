@@ -1,10 +1,11 @@
 """`fwplab study`: trains the runs of a study, shows their status and the table, and exports them for other tools."""
 
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import track
@@ -15,20 +16,20 @@ from tyro.conf import Positional
 from fwplab.cli.console import emit
 from fwplab.cli.progress import ProgressView
 from fwplab.cli.training import check_device
-from fwplab.engines import Engine, engine_named, train_all
 from fwplab.errors import UserError
 from fwplab.files import replaced
 from fwplab.languages import LANGUAGES, load_language
 from fwplab.mixers import MIXERS
-from fwplab.storage.archive import MEMORY, shipped, write_archive
-from fwplab.storage.store import Store, folder_of
-from fwplab.studies import STUDIES, Study
-from fwplab.studies.study import finished, measure, unfinished, unmeasured
-from fwplab.tables.export import measured_values, scores, to_latex, write_csv, write_parquet
+from fwplab.studies import STUDIES
 from fwplab.tables.rows import require_rule
-from fwplab.training.checkpoint import checkpoint_path
+from fwplab.training.protocol import RULES, Rule
 from fwplab.training.record import Record
-from fwplab.training.run import RULES, Rule, Run
+from fwplab.training.run import Run
+
+if TYPE_CHECKING:
+    from fwplab.engines import Engine
+    from fwplab.storage.store import Store
+    from fwplab.studies import Study
 
 FORMATS = ("csv", "parquet", "latex", "records")
 
@@ -50,7 +51,7 @@ class Selected:
     own: bool = False
     """Ignore the records that come with the package: show and use only those of this machine."""
 
-    def study(self) -> Study:
+    def study(self) -> "Study":
         return STUDIES.load(self.name)()
 
     def runs(self) -> list[Run]:
@@ -72,14 +73,21 @@ class Selected:
             )
         return found
 
-    def shipped(self) -> Store:
-        """The records that come with the package; an empty store with `--own`."""
+    @contextmanager
+    def stores(self) -> Iterator[tuple["Store", "Store"]]:
+        """The store of this machine, and the records that come with the package: none of them with `--own`."""
+        from fwplab.storage.archive import MEMORY, shipped
+        from fwplab.storage.store import Store
+
         study = self.study()
-        return Store(MEMORY) if self.own else shipped(*(study.records_of or (study.name,)))
+        with Store() as own, Store(MEMORY) if self.own else shipped(*(study.records_of or (study.name,))) as others:
+            yield own, others
 
     def records(self) -> list[Record]:
         """The finished records. Raises `UserError` if there are none."""
-        with Store() as own, self.shipped() as others:
+        from fwplab.studies.study import finished
+
+        with self.stores() as (own, others):
             return self.require_records(finished(self.runs(), (own, others)))
 
     def require_records(self, records: list[Record]) -> list[Record]:
@@ -110,6 +118,9 @@ class Trained(Selected):
 
         measure_only: measure only, and train nothing.
         """
+        from fwplab.engines import engine_named, train_all
+        from fwplab.studies.study import unfinished
+
         check_device(self.device)
         engine = engine_named(
             self.engine,
@@ -118,7 +129,7 @@ class Trained(Selected):
             device=self.device,
             gpus_a_run=self.gpus_a_run,
         )
-        with Store() as own, self.shipped() as others:
+        with self.stores() as (own, others):
             left = unfinished(self.runs(), (own, others), whole=self.device != "cpu")
             runs = [] if measure_only else left
             with ProgressView(runs) as view:
@@ -126,7 +137,9 @@ class Trained(Selected):
             if self.study().measures:
                 self._measure(own, engine)
 
-    def _measure(self, store: Store, engine: Engine) -> None:
+    def _measure(self, store: "Store", engine: "Engine") -> None:
+        from fwplab.studies.study import measure, unmeasured
+
         study = self.study()
         runs = unmeasured(self.runs(), store, study)
         results = engine.map(partial(measure, study=study), runs)
@@ -161,8 +174,10 @@ class StatusStudy(Selected):
     """Print JSON."""
 
     def __call__(self) -> int:
+        from fwplab.studies.study import finished
+
         study, runs = self.study(), self.runs()
-        with Store() as own, self.shipped() as others:
+        with self.stores() as (own, others):
             records = [finished([run], (own, others)) for run in runs]
         facts: list[dict[str, Any]] = []
         table = Table("language", "model", "finished", "solved", "budget", "diverged", "hours", box=None)
@@ -254,7 +269,9 @@ class ExportStudy(Selected):
         if self.rule and study.measures:
             study.require_measured(self.rule)
 
-    def _write_latex(self, study: Study) -> None:
+    def _write_latex(self, study: "Study") -> None:
+        from fwplab.tables.export import to_latex
+
         rule: Rule = self.rule or "paper"
         rows = self._rows(study, self.records(), (rule,))
         table = study.render(rows)
@@ -263,7 +280,9 @@ class ExportStudy(Selected):
         with replaced(self.out) as temporary:
             temporary.write_text(to_latex(table, f"{study.title}.{sentence} {table.caption}") + "\n", "utf-8")
 
-    def _write_rows(self, study: Study) -> None:
+    def _write_rows(self, study: "Study") -> None:
+        from fwplab.tables.export import measured_values, scores, write_csv, write_parquet
+
         members = self._members()
         if study.measures:
             rules = (self.rule,) if self.rule else study.measured_rules
@@ -277,7 +296,7 @@ class ExportStudy(Selected):
             table = scores(members, study.name, study.place, rules)
         (write_csv if self.format == "csv" else write_parquet)(table, self.out)
 
-    def _rows(self, study: Study, records: list[Record], rules: tuple[Rule, ...]) -> list[Any]:
+    def _rows(self, study: "Study", records: list[Record], rules: tuple[Rule, ...]) -> list[Any]:
         """The rows of the study. Raises `UserError` if there are none."""
         rows = [row for rule in rules for row in study.rows(records, rule)]
         if not rows:
@@ -290,26 +309,30 @@ class ExportStudy(Selected):
     def _members(self) -> list[Record]:
         """One record for each finished seed, of the run in which it was trained."""
         found: list[Record] = []
-        with Store() as own, self.shipped() as others:
+        with self.stores() as (own, others):
             for run in self.runs():
                 by_seed = {r.members[0].seed: r for store in (others, own) for r in store.found(run)}
                 found += [by_seed[seed] for seed in sorted(by_seed)]
         return self.require_records(found)
 
     def _write_records(self) -> None:
+        from fwplab.storage.archive import write_archive
+
         keys = {record.run.key for record in self._members()}
-        with Store() as own, self.shipped() as others:
+        with self.stores() as (own, others):
             write_archive((own, others), keys, self.out)
             if self.checkpoints:
                 self._copy_checkpoints(own)
 
-    def _copy_checkpoints(self, store: Store) -> None:
+    def _copy_checkpoints(self, store: "Store") -> None:
+        from fwplab.storage.store import folder_of
+        from fwplab.training.checkpoint import checkpoint_path, read_tensors, write_tensors
+
         for run in self.runs():
             for record in store.found(run):
                 seed = record.members[0].seed
                 source = checkpoint_path(folder_of(record.run), seed, "paper")
                 if source.exists():
                     target = self.out / "checkpoints" / f"{record.run.key}-{source.name}"
-                    with replaced(target) as temporary:
-                        shutil.copyfile(source, temporary)
+                    write_tensors(target, *read_tensors(source))  # with a checksum, if a former version wrote it
                     break

@@ -6,7 +6,7 @@ from typing import Any
 
 from fwplab.errors import UserError
 from fwplab.mixers import MixerSpec
-from fwplab.training.run import mixer_from_dict
+from fwplab.training.spec import mixer_from_dict
 
 
 def parse_mixer(mixer: str, switches: Sequence[str]) -> MixerSpec:

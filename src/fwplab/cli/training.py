@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from rich.table import Table
 from tyro.conf import Positional, arg
 
@@ -18,22 +17,18 @@ from fwplab.data.dataset import encode
 from fwplab.data.imported import reference
 from fwplab.data.splits import SplitSpec
 from fwplab.data.tasks import Recognition, Task, for_task, non_words
-from fwplab.engines import Local, plan, train_all
 from fwplab.errors import UserError
 from fwplab.languages import Language, load_language
 from fwplab.mixers import MIXERS
-from fwplab.model.model import ModelSpec
-from fwplab.storage.store import Store, folder_of
+from fwplab.model.spec import ModelSpec
 from fwplab.tables.columns import to_json
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import row
 from fwplab.tables.statistics import wilson
 from fwplab.tables.terminal import render_terminal
-from fwplab.training.checkpoint import checkpoint_path
-from fwplab.training.evaluate import chance, first_errors
+from fwplab.training.protocol import PROTOCOLS, Protocol, Rule
 from fwplab.training.record import Record
-from fwplab.training.run import PROTOCOLS, Protocol, Rule, Run
-from fwplab.training.trainer import load_splits
+from fwplab.training.run import Run
 
 Training = changes(Protocol, ("max_steps", "batch_size", "check_every", "patience", "average"), PROTOCOLS)
 Strings = changes(
@@ -69,6 +64,8 @@ class Train:
     strings: Annotated[Any, arg(constructor=Strings)] = Strings()
     switch: tuple[str, ...] = ()
     """Switches of the mixer, NAME=VALUE (fwplab mixers)."""
+    trained_as: str | None = None
+    """Mixer of the models during training, such as split-delta-net. Each evaluation folds them into --mixer."""
     corpus: str | None = None
     """Name of an imported corpus to train on (fwplab corpus import)."""
     workers: int | None = None
@@ -79,6 +76,10 @@ class Train:
     """Print JSON."""
 
     def __call__(self) -> int:
+        from fwplab.engines import Local, plan, train_all
+        from fwplab.storage.store import Store, folder_of
+        from fwplab.training.checkpoint import checkpoint_path
+
         run = self.run()
         check_device(self.device)
         engine = Local(self.workers, self.device)
@@ -125,11 +126,14 @@ class Train:
             model=self.model,
             protocol=replace(protocol, splits=splits),
             corpus=reference(self.corpus, language) if self.corpus else None,
+            trained_as=parse_mixer(self.trained_as, ()) if self.trained_as else None,
         )
 
 
 def check_device(device: str) -> None:
     """Raises `UserError` if torch cannot use the device."""
+    import torch
+
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -180,6 +184,9 @@ class Evaluate:
     """Print JSON."""
 
     def __call__(self) -> int:
+        from fwplab.training.evaluate import chance, first_errors
+        from fwplab.training.trainer import load_splits
+
         check_device(self.device)
         if not self.lengths:
             raise UserError("--lengths needs at least one length")
@@ -223,7 +230,7 @@ class Evaluate:
             "constant_memory": checkpoint.run.mixer.constant_memory,
             "lengths": rows,
         }
-        emit(facts, as_json=self.json, text=_evaluation_table(facts))
+        emit(facts, as_json=self.json, text=_evaluation_table(facts, checked=checkpoint.checked))
         return 0
 
 
@@ -249,11 +256,11 @@ def _draw(language: Language, length: int, number: int, generator: np.random.Gen
     return sorted(set(language.sample([length] * (20 * count), generator)))
 
 
-def _evaluation_table(facts: dict[str, Any]) -> Table:
+def _evaluation_table(facts: dict[str, Any], *, checked: bool) -> Table:
     where = "at every position" if facts["task"] == "transduction" else "at the end"
     title = (
         f"{facts['mixer']} on {facts['language']}, seed {facts['seed']}, checkpoint of the {facts['selection']} rule "
-        f"at step {facts['step']}: strings right {where}"
+        f"at step {facts['step']}{'' if checked else ' (a file without a checksum)'}: strings right {where}"
     )
     table = Table(
         "length", "strings", "right %", "95 % interval", "chance %", "median first error", title=title, box=None
@@ -284,6 +291,8 @@ class Runs:
     """Print JSON."""
 
     def __call__(self) -> int:
+        from fwplab.storage.store import Store, folder_of
+
         wanted_language = load_language(self.language).name if self.language else None
         wanted_mixer = MIXERS.name_of(MIXERS.load(self.mixer)) if self.mixer else None
         with Store() as store:

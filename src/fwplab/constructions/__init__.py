@@ -1,12 +1,21 @@
 """Models whose weights are set by hand to recognise a language exactly. Each file here is one catalogue entry."""
 
-from fwplab.catalogue import Catalogue
-from fwplab.constructions.construction import Construction, Task
+from typing import TYPE_CHECKING
 
-CONSTRUCTIONS: Catalogue[Construction] = Catalogue(
+from fwplab.catalogue import Catalogue
+from fwplab.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from fwplab.constructions.construction import Construction, Task
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__, dict.fromkeys(("Construction", "Task"), "fwplab.constructions.construction")
+    )
+
+CONSTRUCTIONS: "Catalogue[Construction]" = Catalogue(
     "construction",
     "fwplab.constructions",
-    Construction,
+    "fwplab.constructions.construction:Construction",
     separator="-",
 )
 

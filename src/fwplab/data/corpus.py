@@ -12,13 +12,13 @@ have the name of their files, `NAME_src.txt` or `NAME.src`.
 """
 
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fwplab.data.dataset import Dataset
 from fwplab.errors import UserError
+from fwplab.files import sync, temporary_folder, write_checksums, writes_to
 from fwplab.languages.language import Language
 
 Target = tuple[str, ...]  # the labels of the labelled positions of a string
@@ -120,8 +120,10 @@ def read(folder: Path, language: Language | None = None) -> Corpus:
     return Corpus(format, parts, tuple(orphans))
 
 
-def write(corpus: Corpus, folder: Path, format: str) -> None:
+def write(corpus: Corpus, folder: Path, format: str, *, checksums: bool = False) -> None:
     """Writes all parts into a new folder. The operation is atomic: all files appear, or none.
+
+    checksums: also write a file with the checksums of the others.
 
     Raises `UserError` for an unknown format, for a folder that is not empty, and for labels of different lengths if
     the format has no separator between labels.
@@ -133,14 +135,17 @@ def write(corpus: Corpus, folder: Path, format: str) -> None:
     widths = {len(label) for part in corpus.parts.values() for target in part.targets for label in target}
     if not kind.separator and len(widths) > 1:
         raise UserError(f"format {format!r} needs labels of equal length; choose from: irie")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        whole = Path(scratch) / folder.name
+    with writes_to(folder), temporary_folder(folder) as scratch:
+        whole = scratch / folder.name
         whole.mkdir()
         for name, part in corpus.parts.items():
             _write_lines(whole / kind.file_name(name, "src"), part.strings, kind.separator)
             _write_lines(whole / kind.file_name(name, "tgt"), part.targets, kind.separator)
+        if checksums:
+            write_checksums(whole, [path.name for path in whole.iterdir()])
+        sync(whole)
         whole.rename(folder)
+        sync(folder.parent)
 
 
 def _format(name: str) -> Format:
@@ -200,3 +205,4 @@ def _lines(path: Path) -> list[str]:
 
 def _write_lines(path: Path, rows: Sequence[Sequence[str]], separator: str) -> None:
     path.write_text("".join(separator.join(row) + "\n" for row in rows), encoding="utf-8", newline="\n")
+    sync(path)

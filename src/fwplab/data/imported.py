@@ -10,7 +10,7 @@ from fwplab.data.corpus import Corpus, make_corpus, read, write
 from fwplab.data.splits import Splits, SplitSpec, make_splits
 from fwplab.data.tasks import for_task
 from fwplab.errors import UserError
-from fwplab.files import home
+from fwplab.files import check_checksums, home
 from fwplab.languages import Language
 
 DIGEST_DIGITS = 16
@@ -32,8 +32,8 @@ def import_corpus(folder: Path, language: Language, name: str) -> tuple[str, Aud
     imported = make_corpus(language, parts)
     target = _folder(name)
     if not target.exists():
-        write(imported, target, "bhattamishra")
-    elif _digest(read(target, language)) != _digest(imported):
+        write(imported, target, "bhattamishra", checksums=True)
+    elif _digest(_stored(name, language)) != _digest(imported):
         raise UserError(f"corpus {name!r} exists with other contents; choose another name")
     return f"{name}@{_digest(imported)}", result
 
@@ -43,10 +43,10 @@ def reference(name: str, language: Language) -> str:
 
     Raises `UserError` for an unknown name and lists the imported ones.
     """
-    names = sorted(path.name for path in _folder("").iterdir()) if _folder("").exists() else []
+    names = sorted(path.name for path in _folder("").glob("[!.]*"))
     if name not in names:
         raise UserError(f"unknown corpus {name!r}; choose from: {', '.join(names) or 'none is imported yet'}")
-    return f"{name}@{_digest(read(_folder(name), language))}"
+    return f"{name}@{_digest(_stored(name, language))}"
 
 
 def corpus_splits(reference: str, language: Language, spec: SplitSpec) -> Splits:
@@ -60,7 +60,7 @@ def corpus_splits(reference: str, language: Language, spec: SplitSpec) -> Splits
             f"the corpus {name!r} of this run is not imported here: fwplab corpus import FOLDER --name {name}"
         )
     language = for_task(language, spec.task)
-    corpus = read(_folder(name), language)
+    corpus = _stored(name, language)
     if _digest(corpus) != digest:
         raise UserError(f"the imported corpus {name!r} is not the one of this run ({digest}); import it again")
     parts = datasets(corpus, language)
@@ -70,6 +70,13 @@ def corpus_splits(reference: str, language: Language, spec: SplitSpec) -> Splits
 
 def _folder(name: str) -> Path:
     return home() / "corpora" / name
+
+
+def _stored(name: str, language: Language) -> Corpus:
+    """The corpus that was imported under `name`. Raises `UserError` if its files have changed since."""
+    folder = _folder(name)
+    check_checksums(folder, [path.name for path in sorted(folder.glob("*.txt"))])
+    return read(folder, language)
 
 
 def _digest(corpus: Corpus) -> str:

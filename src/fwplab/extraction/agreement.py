@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from fwplab.extraction.mealy import UNDEFINED, Integers
 
+LENGTHS = (20, 50, 100, 200, 500)
+"""The default lengths of held-out words."""
+
 
 @dataclass(frozen=True)
 class Agreement:

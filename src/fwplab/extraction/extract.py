@@ -9,7 +9,7 @@ import numpy as np
 
 from fwplab.data.dataset import encode
 from fwplab.errors import UserError
-from fwplab.extraction.agreement import Agreement, compare
+from fwplab.extraction.agreement import LENGTHS, Agreement, compare
 from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.mealy import Integers, Mealy, mealy_of
 from fwplab.languages import Language
@@ -18,8 +18,6 @@ from fwplab.training.evaluate import first_errors
 
 Method = Literal["lstar", "kv", "states"]
 METHODS: tuple[Method, ...] = ("lstar", "kv", "states")
-LENGTHS = (20, 50, 100, 200, 500)
-"""The default lengths of held-out words."""
 WORDS = 200
 """The number of held-out words of each length."""
 

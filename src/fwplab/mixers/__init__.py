@@ -6,12 +6,14 @@ from fwplab.catalogue import Catalogue
 from fwplab.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from fwplab.mixers._spec import MixerSpec
     from fwplab.mixers._view import Attention, View, Writes
-    from fwplab.mixers.mixer import Mixer, MixerSpec, State
+    from fwplab.mixers.mixer import Mixer, State
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        dict.fromkeys(("Mixer", "MixerSpec", "State"), "fwplab.mixers.mixer")
+        {"MixerSpec": "fwplab.mixers._spec"}
+        | dict.fromkeys(("Mixer", "State"), "fwplab.mixers.mixer")
         | dict.fromkeys(("Attention", "View", "Writes"), "fwplab.mixers._view"),
     )
 

@@ -1,13 +1,13 @@
-"""The base classes of mixers: a frozen spec, and the module that it builds."""
+"""The base class of the layers that a mixer's spec builds. The base class of the specs is in `_spec`."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from fwplab.errors import UserError
+from fwplab.mixers._spec import MixerSpec, head_width
 from fwplab.mixers._view import View
+
+__all__ = ["Mixer", "MixerSpec", "State", "head_width", "saturated_share"]
 
 State = tuple[Tensor, ...]
 """The recurrent state of a mixer: tensors with the batch as their first axis."""
@@ -59,42 +59,6 @@ class Mixer(nn.Module, ABC):
         return output.squeeze(1), state
 
 
-@dataclass(frozen=True)
-class MixerSpec(ABC):
-    """The switches of a mixer, by name. The defaults give the paper's layer.
-
-    - `feed_forward`: where the feed-forward part has its LayerNorm ("pre", "post"), or "none" for no such part.
-    - `final_norm`: whether there is another LayerNorm before the readout.
-    - `residual`: whether the mixer adds its input to its output. The embedding must then be as wide as the layers.
-    - `constant_memory`: whether the size of the state is independent of the length of the sequence.
-    - `packs`: whether the layer accepts concatenated sequences of unequal lengths, which avoids work on padding.
-    - `same_start`: whether all layers start with the weights of the first.
-    """
-
-    feed_forward: ClassVar[Literal["pre", "post", "none"]] = "pre"
-    final_norm: ClassVar[bool] = False
-    residual: ClassVar[bool] = True
-    constant_memory: ClassVar[bool] = True
-    packs: ClassVar[bool] = False
-    same_start: bool = False
-
-    @abstractmethod
-    def build(self, input_width: int, width: int, heads: int) -> Mixer:
-        """Builds a new layer. Its weights are drawn from the global random generator of PyTorch."""
-
-    def depth(self, layers: int) -> int:
-        """The number of layers of the model when `layers` are requested."""
-        return layers
-
-
 def saturated_share(activations: Tensor) -> Tensor:
     """The share of values with absolute value above 0.99, `[batch]`. `activations`: tanh values, `[batch, ...]`."""
     return (activations.abs() > 0.99).flatten(1).float().mean(1)
-
-
-def head_width(width: int, heads: int) -> int:
-    """The width of one head. Raises `UserError` if `heads` does not divide `width`."""
-    if heads < 1 or width % heads:
-        divisors = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
-        raise UserError(f"{heads} heads do not divide a width of {width}; choose from: {divisors}")
-    return width // heads

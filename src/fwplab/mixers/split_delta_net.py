@@ -46,6 +46,7 @@ class SplitDeltaNet(MixerSpec):
     """
 
     packs = True
+    folds_into = ("delta-net", "recurrent-delta")
     erase_bias: float = -8.0
     write_bias: float = 0.0
     erase_slope: float = 6.0

@@ -1,13 +1,13 @@
 """Alternative initialisations of the mixers, to measure how much the results depend on the initialisation."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import nn
 
-Initialisation = Literal["own", "xavier", "orthogonal"]
-INITIALISATIONS: tuple[Initialisation, ...] = ("own", "xavier", "orthogonal")
+from fwplab.model.spec import INITIALISATIONS, Initialisation
+
+__all__ = ["INITIALISATIONS", "Initialisation", "initialise"]
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """The model: an embedding, layers of a sequence mixer and a feed-forward block each, and a linear readout."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,36 +9,11 @@ from torch.nn import functional
 
 from fwplab.errors import UserError
 from fwplab.mixers import Mixer, MixerSpec, State
-from fwplab.model.initialisation import INITIALISATIONS, Initialisation, initialise
+from fwplab.model.initialisation import initialise
+from fwplab.model.spec import ModelSpec
 from fwplab.ops import packs
 
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """The shape of a model, and the initialisation of its mixers."""
-
-    hidden: int = 32
-    """The width of the layers."""
-    layers: int = 2
-    """The number of layers."""
-    heads: int = 4
-    """The number of heads of each mixer; mixers without heads ignore it."""
-    feed_forward_factor: int = 2
-    """The inner width of the feed-forward blocks as a multiple of `hidden`."""
-    embedding: int | None = None
-    """The width of the embedding; None for `hidden`. Another width needs a mixer without a residual (LSTM, e-LSTM)."""
-    initialisation: Initialisation = "own"
-    """The initialisation of the mixers' matrices: their own, "xavier" or "orthogonal"."""
-
-    def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "heads", "feed_forward_factor"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
-        if self.embedding is not None and self.embedding < 1:
-            raise UserError(f"embedding must be a positive whole number, not {self.embedding}")
-        if self.initialisation not in INITIALISATIONS:
-            choices = ", ".join(INITIALISATIONS)
-            raise UserError(f"unknown initialisation {self.initialisation!r}; choose from: {choices}")
+__all__ = ["FeedForward", "Model", "ModelSpec", "build"]
 
 
 class FeedForward(nn.Module):

@@ -129,7 +129,14 @@ class Population:
 
 
 def load(model: Model, weights: Weights) -> Model:
-    """Copies the weights into the model's parameters, by name, and returns the model."""
+    """Copies the weights into the model's parameters, by name, and returns the model.
+
+    Raises `UserError` for weights that are missing or have another shape.
+    """
+    for name, parameter in model.named_parameters():
+        if name not in weights or weights[name].shape != parameter.shape:
+            found = f"{name} {tuple(weights[name].shape)}" if name in weights else f"no {name}"
+            raise UserError(f"these weights have {found}, where the model has {name} {tuple(parameter.shape)}")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])

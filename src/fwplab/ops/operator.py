@@ -31,7 +31,7 @@ def ordinary(arguments: tuple[Any, ...]) -> bool:
         and not torch._C._len_torch_dispatch_stack()
         and torch._C._get_tracing_state() is None
         and forward_ad._current_level < 0
-        and all(type(argument) in ORDINARY for argument in arguments)
+        and ORDINARY.issuperset(map(type, arguments))
     )
 
 
@@ -253,7 +253,11 @@ def needs_tape(*arguments: Any) -> bool:
     """Whether a backward pass may follow. During tracing this is unknown, so that the answer is yes."""
     if torch._C._get_tracing_state() is not None:
         return True
-    return torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in arguments)
+    if torch.is_grad_enabled():
+        for argument in arguments:  # a generator takes twice as long, and this is asked in every call
+            if isinstance(argument, Tensor) and argument.requires_grad:
+                return True
+    return False
 
 
 def resolved(tensor: Tensor | None) -> Tensor | None:

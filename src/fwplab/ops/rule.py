@@ -91,6 +91,9 @@ class Rule:
         self.numbers = tuple(map(int, numbers))
         words += numbers
         self.shapes = tuple((argument, tuple(map(words.index, shape))) for argument, shape in self.words.items())
+        known = dict(zip(words, [None, *self.size_places], strict=False)) | {word: int(word) for word in numbers}
+        self.starts = tuple(tuple(known[word] for word in self.words[argument]) for argument in state)
+        """The sizes of each state: a number, the argument and the axis that have it, None for the sequences."""
         self.square, self.by = square, by
         self.kernels: str = name if by is None else by[0].kernels
         """The name of the rule whose Triton kernels this rule uses."""
@@ -181,15 +184,19 @@ class Rule:
 
     def zeros(self, sequences: Sequence[Tensor | None], slow: Sequence[Tensor], count: int) -> list[Tensor]:
         """The initial state of `count` sequences: zeros."""
-        first, arguments, sizes = sequences[0], (*sequences, *slow), [count]
+        first, arguments, states = sequences[0], (*sequences, *slow), []
         assert first is not None
         try:
-            for index, axis in self.size_places:
-                sizes.append(arguments[index].size(axis))  # type: ignore[union-attr]
+            for sizes in self.starts:
+                own = [
+                    count if place is None else place if isinstance(place, int) else arguments[place[0]].size(place[1])  # type: ignore[union-attr]
+                    for place in sizes
+                ]
+                states.append(first.new_zeros(own))
         except IndexError:
             self.check(sequences, slow, (), count)
-        sizes += self.numbers
-        return [first.new_zeros([sizes[place] for place in places]) for _, places in self.shapes[-len(self.state) :]]
+            raise
+        return states
 
     def check(
         self, sequences: Sequence[Tensor | None], slow: Sequence[Tensor], state: Sequence[Tensor], count: int

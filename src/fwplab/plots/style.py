@@ -77,9 +77,15 @@ PANEL_COLUMNS = 3
 
 
 def look(mixer: str) -> Look:
-    """The look of a mixer. For a mixer that is not in `LOOKS`, it is derived from the name, always in the same way."""
+    """The look of a mixer. For a mixer that is not in `LOOKS`, it is derived from the name, always in the same way.
+
+    A model with another start ("delta-net, weak writes") has the colour of its mixer, and a marker of the start.
+    """
     if mixer in LOOKS:
         return LOOKS[mixer]
+    mixer, _, start = mixer.partition(", ")
+    if start:
+        return Look(look(mixer).colour, SPARE_MARKERS[sum(start.encode()) % len(SPARE_MARKERS)])
     number = int.from_bytes(blake2b(mixer.encode(), digest_size=4).digest(), "big")
     colours = [known.colour for known in LOOKS.values()]
     marker = SPARE_MARKERS[number % len(SPARE_MARKERS)]
@@ -87,8 +93,8 @@ def look(mixer: str) -> Look:
 
 
 def looks(lines: Sequence[str]) -> dict[str, Look]:
-    """A look for each line. If all lines are mixers, they have their own looks; else the looks are assigned in turn."""
-    if set(lines) <= set(MIXERS.names()):
+    """A look for each line. If all lines are models, they have their own looks; else the looks are assigned in turn."""
+    if {line.partition(", ")[0] for line in lines} <= set(MIXERS.names()):
         return {line: look(line) for line in lines}
     colours = [known.colour for known in LOOKS.values()]
     markers = [*(known.marker for known in LOOKS.values()), *SPARE_MARKERS]

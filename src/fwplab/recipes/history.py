@@ -92,24 +92,27 @@ class History:
     """Where the hyperparameters of a recipe come from."""
 
     search: Searched | None = None
-    """The search that found them; None for common hyperparameters that were not searched."""
+    """The search that found them; None for common hyperparameters, and for those that were chosen by hand."""
     notes: tuple[str, ...] = ()
     """Further remarks, one sentence each."""
     tried: tuple[Attempt, ...] = ()
     """Other attempts."""
+    by_hand: bool = False
+    """Whether the hyperparameters were chosen by hand."""
 
     def summary(self, language: str) -> str:
         """A summary in one line, for a cell of this language."""
+        more = f"; {len(self.tried)} more tried" if self.tried else ""
         if self.search is None:
-            return "common: not searched"
+            return f"chosen by hand{more}" if self.by_hand else "common: not searched"
         owner = self.search.name.split("/")[0]
         borrowed = f"from {owner}: " if owner != language else ""
-        more = f"; {len(self.tried)} more tried" if self.tried else ""
         return f"{borrowed}{self.search.summary}{more}"
 
     def lines(self) -> list[str]:
         """All details, one fact in each line."""
-        searched = ["not searched"] if self.search is None else self.search.lines()
+        none = "chosen by hand" if self.by_hand else "not searched"
+        searched = [none] if self.search is None else self.search.lines()
         return [*searched, *self.notes, *(f"tried: {each.line()}" for each in self.tried)]
 
 

@@ -1,7 +1,13 @@
-"""Recipes: the hyperparameters of each cell, in the files `<language>/<mixer>.json` of this folder."""
+"""Recipes: the hyperparameters of each cell.
+
+The files `<language>/<mixer>.json` of this folder have one for a cell. Those of the folder `shared` have one for
+several languages. A mixer has a second recipe on a language if another start than the published one learns what that
+one does not; `Recipe.start` names it.
+"""
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,7 +19,8 @@ from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model.model import ModelSpec
 from fwplab.recipes.history import History
-from fwplab.training.run import Protocol, Run, Schedule, from_dict, to_dict
+from fwplab.training.run import Protocol, Run, Schedule
+from fwplab.training.spec import from_dict, from_json, to_dict
 
 PROTOCOL = Protocol(stop="every_rule", patience=10, oracle=True)
 """The protocol of all recipes, which serves every selection rule. A recipe sets the fields in `BUDGET`."""
@@ -46,38 +53,66 @@ class Recipe:
     """The number of steps between two evaluations of the bins, besides one at the end of each epoch."""
     found_by: History = field(default_factory=History)
     """Where these values come from."""
+    start: str = ""
+    """The name of the start or of the way of training; empty for the published one."""
+    trained_as: MixerSpec | None = None
+    """The mixer of the members during training, which are folded into `mixer` (see `Run.trained_as`)."""
 
     @classmethod
     def of(cls, run: Run, found_by: History) -> "Recipe":
         """The recipe with the hyperparameters of a run."""
         budget = {name: getattr(run.protocol, name) for name in BUDGET}
-        return cls(run.language, run.mixer, run.model, run.learning_rates[0], **budget, found_by=found_by)
+        rate, trained_as = run.learning_rates[0], run.trained_as
+        return cls(run.language, run.mixer, run.model, rate, **budget, found_by=found_by, trained_as=trained_as)
 
     def run(self, seeds: tuple[int, ...], protocol: Protocol = PROTOCOL) -> Run:
         """The run that trains this cell."""
         budget = {name: getattr(self, name) for name in BUDGET}
-        rates = (self.learning_rate,)
-        return Run(self.language, self.mixer, seeds, rates, self.model, replace(protocol, **budget))
+        rates, protocol = (self.learning_rate,), replace(protocol, **budget)
+        return Run(self.language, self.mixer, seeds, rates, self.model, protocol, trained_as=self.trained_as)
 
 
-def has_recipe(language: str, mixer: str) -> bool:
-    """Whether the package has a recipe for this cell; both are names of the catalogues."""
-    return _file(language, mixer).is_file()
+def recipes(language: str, mixer: str) -> tuple[Recipe, ...]:
+    """All recipes of a cell: its own first, then the shared ones. Both arguments are names of the catalogues."""
+    place = _folder() / language / f"{mixer}.json"
+    own = (from_json(Recipe, place.read_text("utf-8")),) if place.is_file() else ()
+    return own + shared_recipes(language, mixer)
 
 
-def _file(language: str, mixer: str) -> Traversable:
-    return files("fwplab") / "recipes" / language / f"{mixer}.json"
+def shared_recipes(language: str, mixer: str) -> tuple[Recipe, ...]:
+    """The recipes of a cell that serve several languages, or another start than the published one."""
+    return tuple(each for each in _shared() if (each.language, MIXERS.name_of(type(each.mixer))) == (language, mixer))
+
+
+def recipe_of(run: Run) -> Recipe | None:
+    """The recipe that a run follows in all but its seeds; None if it follows none."""
+    one = run.member(run.seeds[0])
+    return next((each for each in recipes(run.language, run.mixer_name) if each.run(one.seeds) == one), None)
+
+
+@cache
+def _shared() -> tuple[Recipe, ...]:
+    found = []
+    for place in sorted((_folder() / "shared").iterdir(), key=lambda each: each.name):
+        values = json.loads(place.read_text("utf-8"))
+        languages = values.pop("languages")
+        found += [from_dict(Recipe, {"language": language, **values}) for language in languages]
+    return tuple(found)
+
+
+def _folder() -> Traversable:
+    return files("fwplab") / "recipes"
 
 
 def recipe(language: str, mixer: str) -> Recipe:
-    """The recipe of a cell. Raises `UserError`, which says how to make one, if there is none."""
+    """The first recipe of a cell. Raises `UserError`, which says how to make one, if there is none."""
     language, mixer = LANGUAGES.name_of(LANGUAGES.load(language)), MIXERS.name_of(MIXERS.load(mixer))
-    place = _file(language, mixer)
-    if not place.is_file():
+    found = recipes(language, mixer)
+    if not found:
         raise UserError(
             f"no recipe for {mixer} on {language}; make one: fwplab search --language {language} --mixer {mixer}"
         )
-    return from_dict(Recipe, json.loads(place.read_text("utf-8")))
+    return found[0]
 
 
 def write_recipe(found: Recipe, path: Path) -> None:

@@ -35,7 +35,8 @@ from fwplab.storage.database import (
 )
 from fwplab.storage.store import folder_of
 from fwplab.training.record import Progress, Record
-from fwplab.training.run import Protocol, Run, mixer_from_dict, to_dict
+from fwplab.training.run import Protocol, Run
+from fwplab.training.spec import mixer_from_dict, to_dict
 from fwplab.training.trainer import RESUME, train
 
 try:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
 from fwplab.errors import UserError
-from fwplab.mixers.mixer import head_width
-from fwplab.training.run import SCHEDULES, Schedule
+from fwplab.mixers._spec import head_width
+from fwplab.training.protocol import SCHEDULES, Schedule
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from fwplab.plots import (
     to_svg,
 )
 from fwplab.tables.columns import NOTES, page_columns
-from fwplab.tables.rows import Row, is_fresh, missed
+from fwplab.tables.rows import Row, best_by_claim, is_fresh, missed
 from fwplab.training.record import Record
-from fwplab.training.run import Rule, to_dict
+from fwplab.training.run import Rule
+from fwplab.training.spec import to_dict
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,16 @@ def write_report(
 
 def headline(rows: Sequence[Row]) -> str:
     """The main result in one sentence: how many claims were reproduced, or how many cells every seed solves."""
-    kinds = Counter(row.verdict.split(":")[0] for row in rows if row.verdict)
-    claimed = sum(kinds.values())
-    if not claimed:
+    claims = best_by_claim(rows)
+    if not claims:
         solved = sum(row.solved == row.seeds for row in rows)
         return f"{solved} of {len(rows)} cells are solved by every seed."
+    kinds = Counter("reproduced" if row.reproduced else row.verdict.split(":")[0] for row in claims)
+    started = Counter(row.start for row in claims if row.reproduced and row.start)
+    starts = ", ".join(f"{count} by {start}" for start, count in started.items())
     other = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common() if kind != "reproduced")
-    return f"{kinds['reproduced']} of {claimed} claims came out as stated" + (f"; {other}." if other else ".")
+    stated = f"{kinds['reproduced']} of {len(claims)} claims came out as stated" + (f" ({starts})" if starts else "")
+    return stated + (f"; {other}." if other else ".")
 
 
 def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:

@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from fwplab.errors import UserError
-from fwplab.extraction.agreement import Agreement, compare
+from fwplab.extraction.agreement import LENGTHS, Agreement, compare
 from fwplab.extraction.black_box import predict
 from fwplab.extraction.extract import sample_words
 from fwplab.extraction.mealy import UNDEFINED
@@ -18,8 +18,6 @@ from fwplab.smfa.chain import Chain
 from fwplab.smfa.fit import Fit, fit
 from fwplab.smfa.weights import Reading, read_off
 
-LENGTHS = (20, 50, 100, 200, 500)
-"""The default lengths of the held-out words."""
 WORDS, READ = 200, 60
 """The number of held-out words of each length, and of words whose states are read."""
 PAIRS = 3_000

@@ -1,12 +1,10 @@
 """Records as Parquet files, one for each table of the store, for data frames and for shipping with the package.
 
-Parquet is small, keeps the types, and can be read by most data tools. The records of the baseline studies are shipped
-in `fwplab/baselines/<study>/`.
+Parquet is small, keeps the types, and can be read by most data tools. `SHA256SUMS` has the checksums of the files. The
+records of the baseline studies are shipped in `fwplab/baselines/<study>/`.
 """
 
 import itertools
-import os
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import as_file, files
@@ -18,9 +16,11 @@ import pyarrow.parquet
 import sqlalchemy as sql
 
 from fwplab.errors import UserError
+from fwplab.files import CHECKSUMS, check_checksums, sync, temporary_folder, write_checksums, writes_to
 from fwplab.storage.store import Store, measurements, metadata, runs, versions
 
 TABLES = [versions, *(table for table in metadata.sorted_tables if table is not versions)]
+NAMES = [f"{table.name}.parquet" for table in TABLES]
 MEMORY = "sqlite:///:memory:"
 TYPES = {sql.Integer: pyarrow.int64(), sql.Float: pyarrow.float64(), sql.String: pyarrow.string()}
 
@@ -46,20 +46,19 @@ def _replaced_folder(folder: Path) -> Iterator[Path]:
     The old `versions` file is deleted first and the new one is moved last. A folder without it is no archive, so a kill
     at any time leaves no mixture of old and new tables that could be read.
     """
-    try:
+    with writes_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".records-") as temporary:
-                yield Path(temporary)
+            with temporary_folder(folder / "records") as temporary:
+                yield temporary
+                write_checksums(temporary, NAMES)
                 _file(folder, versions).unlink(missing_ok=True)
-                for table in reversed(TABLES):
-                    _file(Path(temporary), table).replace(_file(folder, table))
+                for name in [*reversed(NAMES[1:]), CHECKSUMS, NAMES[0]]:
+                    (temporary / name).replace(folder / name)
+                sync(folder)
         finally:
             if not any(folder.iterdir()):
                 folder.rmdir()
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise UserError(f"cannot write {folder}: {why}; choose a writable folder on a disk with free space") from error
 
 
 def open_archive(folder: Path) -> Store:
@@ -84,6 +83,8 @@ def _loaded(*folders: Path) -> Store:
         with store.engine.begin() as connection:
             for folder, table in itertools.product(folders, TABLES):
                 path = _file(folder, table)
+                if table is versions and path.exists():
+                    check_checksums(folder, NAMES)
                 if table is measurements and not path.exists():  # older archives have no such table
                     continue
                 rows = _read(path)
@@ -113,8 +114,7 @@ def _schema(table: sql.Table) -> pyarrow.Schema:
 
 def _write(rows: list[dict[str, Any]], schema: pyarrow.Schema, path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), path, compression="zstd")
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+    sync(path)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -31,7 +31,8 @@ from fwplab.storage.database import (
     without_password,
 )
 from fwplab.training.record import Chance, Check, Measurement, Member, Record, Score
-from fwplab.training.run import Run, from_dict, to_dict
+from fwplab.training.run import Run
+from fwplab.training.spec import from_json, to_dict
 
 SCHEMA = 2
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
@@ -227,7 +228,7 @@ class Store:
     def specs(self) -> list[Run]:
         """The specifications of all finished runs, in the order of their completion."""
         rows = self.rows(sql.select(runs.c.spec).order_by(runs.c.finished, runs.c.key))
-        return [from_dict(Run, json.loads(row["spec"])) for row in rows]
+        return [from_json(Run, row["spec"]) for row in rows]
 
     def load(self, key: str) -> Record | None:
         """The record of a run, None if it is not finished."""
@@ -346,7 +347,7 @@ def _spec(head: sql.Row[Any]) -> Run | None:
 
 @lru_cache(maxsize=4096)  # a study queries the store for each of its runs, and each query reads many specs
 def _run(spec: str) -> Run:
-    return from_dict(Run, json.loads(spec))
+    return from_json(Run, spec)
 
 
 def _record(connection: sql.Connection, head: sql.Row[Any], run: Run) -> Record:

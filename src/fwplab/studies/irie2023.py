@@ -7,7 +7,7 @@ from fwplab.data.splits import SplitSpec
 from fwplab.mixers import MIXERS
 from fwplab.model.model import ModelSpec
 from fwplab.recipes.history import History
-from fwplab.recipes.recipe import has_recipe, recipe
+from fwplab.recipes.recipe import recipe, recipe_of, recipes, shared_recipes
 from fwplab.studies.study import Draw, Study
 from fwplab.tables.rows import Row, by_cell, missed, row
 from fwplab.training.record import Record
@@ -17,6 +17,7 @@ REGULAR = ("parity", "aa_star", "abab_star")
 COUNTER = ("counter_2", "counter_3", "shuffle_2", "dyck_1")
 MODELS = ("linear-transformer", "delta-net", "recurrent-delta", "srwm", "lstm", "e-lstm", "transformer")
 LANGUAGES = (*REGULAR, *COUNTER, "reset_dyck_1")
+CELLS = [(language, model) for language in LANGUAGES for model in MODELS]
 
 CLAIMS: dict[tuple[str, str], str] = {
     # "Standard LTs struggle with parity and (aa)*"; DeltaNet's transitions have no negative eigenvalue.
@@ -46,6 +47,8 @@ QUICK_CELLS = {
 }
 """The quick part takes minutes instead of hours: fewer strings and steps, and no search. This has the languages that
 need another spec than `QUICK_MODEL` with a learning rate of 3e-3."""
+QUICK_START = "parted gates"
+"""The recipes with this start are also in the quick part, with its protocol."""
 
 
 class Irie2023(Study):
@@ -62,27 +65,31 @@ class Irie2023(Study):
     records_of = ("irie2023", "counting")
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:
-        """All models and languages, with their recipes. quick: four models, three languages, three seeds."""
+        """All models and languages, with all recipes of each cell. quick: four models, three languages, three seeds."""
         if quick:
-            cells = [(model, language) for language in QUICK for model in MODELS[:4]]
-            return [_quick(*cell, seeds or 3) for cell in sorted(cells, key=_ends_early)]
+            every = tuple(range(seeds or 3))
+            cells = sorted(((language, model) for language in QUICK for model in MODELS[:4]), key=_ends_early)
+            return [run for cell in cells for run in (*_quick_start(*cell, every), _quick(*cell, every))]
         every = tuple(range(seeds or self.seeds))
-        return [recipe(language, model).run(every) for language in LANGUAGES for model in MODELS]
+        return [each.run(every) for cell in CELLS for each in recipes(*cell)]
+
+    def published(self, *, seeds: int | None = None) -> list[Run]:
+        """All models and languages, with the first recipe of each cell, which has the published start."""
+        every = tuple(range(seeds or self.seeds))
+        return [recipe(*cell).run(every) for cell in CELLS]
 
     def rows(self, records: Iterable[Record], rule: Rule = "paper") -> Sequence[Row]:
-        """One row for each cell, in the paper's order. Other mixers come after those of the paper."""
+        """One row for each cell, in the paper's order. Other mixers come after those of the paper.
+
+        A cell has a second row if there is a recipe with another start than the published one.
+        """
         cells = by_cell(records)
-        others = dict.fromkeys(mixer for _, mixer in cells if mixer not in MODELS)
+        mixers = {model: found[0].run.mixer_name for (_, model), found in cells.items()}
+        models = sorted(mixers, key=lambda model: (_order(mixers[model]), model != mixers[model]))
         return [
-            row(
-                cells[language, mixer],
-                rule,
-                CLAIMS.get((mixer, language), ""),
-                _found_by(cells[language, mixer][0]),
-            )
-            for language in LANGUAGES
-            for mixer in (*MODELS, *others)
-            if (language, mixer) in cells
+            row(cells[cell], rule, CLAIMS.get((mixers[cell[1]], cell[0]), ""), _found_by(cells[cell][0]))
+            for cell in ((language, model) for language in LANGUAGES for model in models)
+            if cell in cells
         ]
 
     def figures(self) -> Mapping[str, Draw]:
@@ -97,7 +104,7 @@ class Irie2023(Study):
     def notes(self, rows: Sequence[Row]) -> str:
         """The searches behind the cells whose claim was not reproduced."""
         behind = [(each, each.found_by) for each in missed(rows) if each.found_by]
-        lines = [f"- {each.mixer} on {each.language}: {found.summary(each.language)}" for each, found in behind]
+        lines = [f"- {each.model} on {each.language}: {found.summary(each.language)}" for each, found in behind]
         heading = "Recipes of claims that were not reproduced in every seed (--searches prints the details):"
         return "\n".join([heading, *lines]) if lines else ""
 
@@ -107,26 +114,43 @@ class Irie2023(Study):
         for each in rows:
             if each.found_by:
                 history = "\n".join(f"  - {line}" for line in each.found_by.lines())
-                cells.setdefault(history, []).append(f"{each.mixer} on {each.language}")
+                cells.setdefault(history, []).append(f"{each.model} on {each.language}")
         return "\n".join(f"{', '.join(names)}:\n{history}" for history, names in cells.items())
 
 
+def _order(mixer: str) -> int:
+    """The place of a mixer in the table."""
+    return MODELS.index(mixer) if mixer in MODELS else len(MODELS)
+
+
 def _found_by(record: Record) -> History | None:
-    """Where the numbers of the run's recipe come from; None for a run that does not follow the recipe."""
-    one = record.run.member(record.run.seeds[0])
-    searched = has_recipe(one.language, one.mixer_name)
-    own = recipe(one.language, one.mixer_name if searched else Irie2023.template_mixer)
-    trained = own.run(one.seeds)
-    if not searched:
-        trained = replace(trained, mixer=one.mixer, code=one.code)
-    return own.found_by if trained == one else None
+    """Where the numbers of the run's recipe come from; None for a run that does not follow a recipe."""
+    run = record.run
+    if own := recipe_of(run):
+        return own.found_by
+    if recipes(run.language, run.mixer_name):
+        return None
+    common = recipe(run.language, Irie2023.template_mixer)
+    trained = replace(common.run(run.seeds[:1]), mixer=run.mixer, code=run.code)
+    return common.found_by if trained == run.member(run.seeds[0]) else None
 
 
 def _ends_early(cell: tuple[str, str]) -> bool:
     """Whether training is likely to end long before the last step, because the members solve the language."""
-    return cell[1] in REGULAR and CLAIMS.get(cell) == "solves"
+    language, mixer = cell
+    return language in REGULAR and CLAIMS.get((mixer, language)) == "solves"
 
 
-def _quick(mixer: str, language: str, seeds: int) -> Run:
+def _quick(language: str, mixer: str, seeds: tuple[int, ...]) -> Run:
     model, rate, protocol = QUICK_CELLS.get(language, (QUICK_MODEL, 3e-3, QUICK_PROTOCOL))
-    return Run(language, MIXERS.load(mixer)(), tuple(range(seeds)), (rate,), model, protocol)
+    return Run(language, MIXERS.load(mixer)(), seeds, (rate,), model, protocol)
+
+
+def _quick_start(language: str, mixer: str, seeds: tuple[int, ...]) -> list[Run]:
+    """The run with another start of the cell, if the quick part has one."""
+    runs = []
+    for each in shared_recipes(language, mixer):
+        if each.start == QUICK_START:
+            protocol = replace(QUICK_PROTOCOL, batch_size=each.batch_size, schedule=each.schedule)
+            runs.append(replace(each.run(seeds), protocol=protocol))
+    return runs

@@ -17,6 +17,7 @@ from fwplab.model.model import Model
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import Draw, Study
 from fwplab.tables.numbers import percent
+from fwplab.tables.rows import model_name
 from fwplab.tables.statistics import Spread, seeds_interval, spread
 from fwplab.tables.terminal import add_by_language
 from fwplab.training.checkpoint import Checkpoint
@@ -63,7 +64,7 @@ class ScalingRow:
     """The results of one model on one language."""
 
     mixer: str
-    """The mixer's name."""
+    """The mixer's name, and the start of its recipe (see `model_name`)."""
     language: str
     """The language's name."""
     rule: Rule
@@ -203,7 +204,7 @@ def _row(study: str, record: Record, rule: Rule) -> ScalingRow:
     longest = [m.measurement(study, rule, reaches[-1].length, "first_error") for m in record.members]
     errors = [error for error in longest if error is not None]
     return ScalingRow(
-        mixer=record.run.mixer_name,
+        mixer=model_name(record.run),
         language=record.run.language,
         rule=rule,
         seeds=len(record.members),

@@ -104,7 +104,7 @@ class Selection(Study):
         found = list(records)
         tables = [Irie2023().rows(found, each) for each in RULES]
         cells = by_cell(found)
-        return [_row(same, cell_members(cells[same[0].language, same[0].mixer])) for same in zip(*tables, strict=True)]
+        return [_row(same, cell_members(cells[same[0].language, same[0].model])) for same in zip(*tables, strict=True)]
 
     def notes(self, rows: Sequence[SelectionRow]) -> str:
         """The part of the gain from a longer training, and the part from the choice among the same evaluations."""
@@ -163,7 +163,7 @@ def _row(rows: tuple[Row, ...], members: Sequence[Member]) -> SelectionRow:
     longer = list(zip(first.test, first.fresh, strict=True))[1:]  # without the lengths of training
     lengths = next((shortest, longest) for (shortest, longest, _), fresh in longer if fresh)
     results = tuple(_rule_result(row, members, lengths) for row in rows)
-    return SelectionRow(first.mixer, first.language, first.seeds, first.chance_bin1, lengths, results)
+    return SelectionRow(first.model, first.language, first.seeds, first.chance_bin1, lengths, results)
 
 
 def _rule_result(row: Row, members: Sequence[Member], lengths: tuple[int, int]) -> RuleResult:

@@ -11,7 +11,7 @@ from rich.table import Table
 from fwplab.engines.engine import Observer
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS, MixerSpec
-from fwplab.recipes.recipe import has_recipe, recipe
+from fwplab.recipes.recipe import recipes
 from fwplab.storage.store import Store, restricted
 from fwplab.studies import STUDIES
 from fwplab.tables.columns import to_json
@@ -146,10 +146,8 @@ class Study(ABC):
 
 
 def _added_run(template: Run, mixer: MixerSpec, *, quick: bool) -> Run:
-    name = MIXERS.name_of(type(mixer))
-    if not quick and has_recipe(template.language, name):
-        return recipe(template.language, name).run(template.seeds)
-    return replace(template, mixer=mixer, code=None)
+    own = [] if quick else recipes(template.language, MIXERS.name_of(type(mixer)))
+    return own[0].run(template.seeds) if own else replace(template, mixer=mixer, code=None)
 
 
 def finished(runs: Iterable[Run], stores: Sequence[Store]) -> list[Record]:

@@ -9,7 +9,7 @@ from typing import Any
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import Row
 from fwplab.tables.statistics import spread
-from fwplab.training.run import to_dict
+from fwplab.training.spec import to_dict
 
 Lines = tuple[str, str]
 """The two lines of a table entry: the main line, and a line in small letters below it."""
@@ -70,7 +70,8 @@ def _typeset(text: str) -> str:
 
 
 def _model(row: Row) -> dict[str, Any]:
-    return {"mixer": row.mixer, "language": row.language, "parameters": row.parameters, "state_size": row.state_size}
+    names = {"mixer": row.mixer, "start": row.start, "language": row.language}
+    return names | {"parameters": row.parameters, "state_size": row.state_size}
 
 
 def _solved(row: Row) -> dict[str, Any]:
@@ -124,7 +125,7 @@ COLUMNS = (
     Column(
         _model,
         ("model", "parameters / state"),
-        lambda row: (row.mixer, f"{row.parameters:,} / {row.state_size:,}"),
+        lambda row: (row.model, f"{row.parameters:,} / {row.state_size:,}"),
         left=True,
     ),
     Column(

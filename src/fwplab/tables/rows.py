@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fwplab.errors import UserError
+from fwplab.mixers import MIXERS
 from fwplab.recipes.history import History
+from fwplab.recipes.recipe import recipes
 from fwplab.tables.statistics import survival, wilson
 from fwplab.training.record import Member, Record
 from fwplab.training.run import Rule, Run
@@ -71,6 +73,18 @@ class Row:
     """Whether the claim was reproduced (see `verdict`)."""
     found_by: History | None
     """Where the numbers of the recipe come from; None for a run without a recipe."""
+    start: str = ""
+    """The name of the recipe's start, if it is not the published one (see `Recipe.start`)."""
+
+    @property
+    def model(self) -> str:
+        """The mixer's name and the start (see `model_name`)."""
+        return _named(self.mixer, self.start)
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether every seed agrees with the claim."""
+        return self.verdict.startswith("reproduced")
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -90,6 +104,7 @@ def row(records: Sequence[Record], rule: Rule, claim: str, found_by: History | N
     """
     first = _only_spec(records)
     require_rule(first.run, rule)
+    start = start_of(first.run)
     members = cell_members(records)
     bin0, bin1 = (tuple(accuracy(member, rule, split) for member in members) for split in ("bin0", "bin1"))
     solved = sum(a == b == 1.0 for a, b in zip(bin0, bin1, strict=True))
@@ -116,8 +131,9 @@ def row(records: Sequence[Record], rule: Rule, claim: str, found_by: History | N
         max_steps=first.run.protocol.max_steps,
         evaluations=tuple(len(member.checks) for member in members),
         claim=claim,
-        verdict=verdict(claim, solved, len(members)),
+        verdict=verdict(claim, solved, len(members)) + (f" ({start})" if claim and start else ""),
         found_by=found_by,
+        start=start,
     )
 
 
@@ -173,8 +189,25 @@ def verdict(claim: str, solved: int, seeds: int) -> str:
 
 
 def cell_of(run: Run) -> tuple[str, str]:
-    """The cell of a run in the paper's table: its language and its mixer."""
-    return run.language, run.mixer_name
+    """The cell of a run in the table: its language and its model."""
+    return run.language, model_name(run)
+
+
+def model_name(run: Run) -> str:
+    """The mixer's name; for another start than the published one, with the name of that start."""
+    return _named(run.mixer_name, start_of(run))
+
+
+def start_of(run: Run) -> str:
+    """The name of the run's start, from the recipe with the same switches of the mixer; empty for the published one."""
+    for each in recipes(run.language, run.mixer_name):
+        if each.start and (each.mixer, each.trained_as) == (run.mixer, run.trained_as):
+            return each.start
+    return f"trained as {MIXERS.name_of(type(run.trained_as))}" if run.trained_as else ""
+
+
+def _named(mixer: str, start: str) -> str:
+    return f"{mixer}, {start}" if start else mixer
 
 
 def by_cell(
@@ -231,12 +264,23 @@ def guess(record: Record, split: str, window: tuple[int, int] | None = None) -> 
     return found[0] if found else math.nan
 
 
+def best_by_claim(rows: Iterable[Row]) -> list[Row]:
+    """One row for each claim: the first row that reproduces it, else the row that solves most seeds."""
+    claims: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for each in rows:
+        if each.claim:
+            claims[each.language, each.mixer].append(each)
+    return [max(found, key=lambda row: (row.reproduced, row.solved / row.seeds)) for found in claims.values()]
+
+
 def missed(rows: Iterable[Row]) -> list[Row]:
-    """The rows with a recipe whose claim was not reproduced in every seed.
+    """The rows with a recipe, of the claims that no row reproduces in every seed.
 
     Such a failure may be due to the recipe. So its search is shown with it.
     """
-    return [row for row in rows if row.found_by and row.verdict not in ("", "reproduced")]
+    found = list(rows)
+    failed = {(row.language, row.mixer) for row in best_by_claim(found) if not row.reproduced}
+    return [row for row in found if row.found_by and (row.language, row.mixer) in failed]
 
 
 def _only_spec(records: Sequence[Record]) -> Record:

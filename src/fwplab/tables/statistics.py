@@ -5,8 +5,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a rate: its lower and its upper end, both in [0, 1].
@@ -76,6 +74,8 @@ def seeds_interval(right: Sequence[int], strings: Sequence[int], confidence: flo
     between = seeds / (seeds - 1) * sum((r - rate * n) ** 2 for r, n in zip(right, strings, strict=True)) / trials**2
     within = rate * (1 - rate) / trials
     effect = max(1.0, between / within) if within else 1.0
+    from scipy.special import stdtrit  # takes a fifth of a second, and help does not need it
+
     quantile = (1 + confidence) / 2
     few = (stdtrit(trials - 1, quantile) / stdtrit(seeds - 1, quantile)) ** 2
     return _score_interval(rate, max(float(few) * trials / effect, seeds), confidence)

@@ -1,23 +1,62 @@
-"""Weights on disk: one safetensors file with the spec as JSON in its header, written atomically."""
+"""Weights on disk: one safetensors file with the spec as JSON in its header, written atomically, with a checksum."""
 
+import hashlib
 import json
+import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save
 from torch import Tensor
 
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 from fwplab.files import replaced
 from fwplab.model.model import Model
 from fwplab.model.population import load
-from fwplab.training.run import Rule, Run, from_dict, to_dict
+from fwplab.training.run import Rule, Run
+from fwplab.training.spec import from_dict, to_dict
+
+CHECKSUM = "sha256"
+BLANK = "0" * 64
+
+
+class DamagedError(UserError):
+    """A file of weights that cannot be read, or whose contents have changed since it was written."""
+
+
+def damaged(path: Path, error: Exception) -> DamagedError:
+    """The error for a file that cannot be read because of `error`."""
+    why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return DamagedError(f"{path} is no fwplab checkpoint, or it is damaged ({why})")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The header of a checkpoint."""
+
+    run: Run
+    seed: int
+    rule: Rule
+    step: int
+
+    def __post_init__(self) -> None:
+        if self.seed not in self.run.seeds or self.step < 0:
+            raise UserError(f"seed {self.seed} at step {self.step} is no member of run {self.run.key}")
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """The header of the state of a training."""
+
+    run: Run
+    step: int
+    seconds: float
+    members: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -34,6 +73,8 @@ class Checkpoint:
     """The number of training steps before them."""
     weights: dict[str, Tensor]
     """The parameters of the model by name."""
+    checked: bool = True
+    """Whether the file that they were read from had a checksum; files of former versions had none."""
 
     def model(self) -> Model:
         """The model with these weights. Warns if the code of its mixer or language has changed since training."""
@@ -50,52 +91,90 @@ def checkpoint_path(folder: Path, seed: int, rule: Rule) -> Path:
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Writes a checkpoint to `path` atomically."""
-    header = {"run": to_dict(checkpoint.run), "seed": checkpoint.seed, "rule": checkpoint.rule, "step": checkpoint.step}
-    write_tensors(path, checkpoint.weights, header)
+    facts = Facts(checkpoint.run, checkpoint.seed, checkpoint.rule, checkpoint.step)
+    write_tensors(path, checkpoint.weights, to_dict(facts))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint. The file cannot run code.
 
-    Raises `UserError` if `path` is no checkpoint.
+    Raises `UserError` if `path` is no checkpoint, or if its contents have changed since it was written.
     """
-    tensors, header = read_tensors(path)
+    content = _read(path)
+    header = _header(path, content)
     if "rule" not in header:
         raise UserError(f"{path} is no checkpoint of a finished run; choose a seed-*.safetensors of a run's folder")
-    return Checkpoint(from_dict(Run, header["run"]), header["seed"], header["rule"], header["step"], tensors)
+    facts, checked = from_dict(Facts, header), CHECKSUM in _metadata(content)
+    return Checkpoint(facts.run, facts.seed, facts.rule, facts.step, _tensors(path, content), checked)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Writes one safetensors file, with `header` as JSON in its metadata."""
+    """Writes one safetensors file, with `header` as JSON in its metadata, and a checksum of the whole file.
+
+    The checksum is the SHA-256 of the file with 64 zeros in place of the checksum itself.
+    """
     on_cpu = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    content = save(on_cpu, metadata={"fwplab": json.dumps(header), CHECKSUM: BLANK})
     with replaced(path) as temporary:
-        try:
-            save_file(on_cpu, temporary, metadata={"fwplab": json.dumps(header)})
-        except SafetensorError as error:  # the disk is full
-            raise UserError(f"cannot write {path}: {error}; the same command goes on where this one stopped") from error
+        temporary.write_bytes(_with_checksum(content, hashlib.sha256(content).hexdigest()))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the header of a file that `write_tensors` wrote."""
-    with _open_file(path) as (file, header):
-        return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+    content = _read(path)
+    return _tensors(path, content), _header(path, content)
+
+
+def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
+    try:
+        return load_tensors(content)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise damaged(path, error) from error
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a file that `write_tensors` wrote, without its tensors."""
-    with _open_file(path) as (_, header):
-        return header
+    return _header(path, _read(path))
 
 
-@contextmanager
-def _open_file(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _read(path: Path) -> bytes:
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file, json.loads((file.metadata() or {})["fwplab"])
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}") from error
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is no fwplab checkpoint ({type(error).__name__}: {error})") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _header(path: Path, content: bytes) -> dict[str, Any]:
+    """The header of a file with this content, after its checksum and the types of its facts are checked."""
+    try:
+        metadata = _metadata(content)
+        if set(metadata) not in ({"fwplab"}, {"fwplab", CHECKSUM}):
+            raise UserError(f"its metadata is {', '.join(map(shown, metadata))}")
+        if CHECKSUM in metadata:
+            blank = _with_checksum(content, BLANK)
+            if hashlib.sha256(blank).hexdigest() != metadata[CHECKSUM]:
+                raise UserError("its contents have changed since it was written")
+        header: dict[str, Any] = json.loads(metadata["fwplab"])
+        from_dict(Facts if "rule" in header else TrainingFacts, header)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(path, error) from error
+    return header
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file: eight bytes with the length of its JSON header come first."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8:end])["__metadata__"]
+    return metadata
+
+
+def _with_checksum(content: bytes, checksum: str) -> bytes:
+    """The content of a file with another checksum. A quote inside of the header's JSON is escaped, so that the pattern
+    is found nowhere else."""
+    field = b'"%s":"%s"' % (CHECKSUM.encode(), checksum.encode())
+    return re.sub(rb'"%s":"[^"]*"' % CHECKSUM.encode(), field, content, count=1)
 
 
 def clone_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:

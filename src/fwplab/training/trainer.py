@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -19,18 +20,28 @@ from fwplab.data.imported import corpus_splits
 from fwplab.data.splits import Splits, SplitSpec, SplitSummary, make_splits, summarise
 from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES, load_language
-from fwplab.model.population import Population, Weights
+from fwplab.model.folding import fold
+from fwplab.model.population import Population, Weights, load
 from fwplab.plugins import check_mixer as contract
 from fwplab.plugins.check_language import check as check_language
 from fwplab.plugins.fingerprint import fingerprint
 from fwplab.training.averaging import Average
-from fwplab.training.checkpoint import Checkpoint, checkpoint_path, read_tensors, save_checkpoint, write_tensors
+from fwplab.training.checkpoint import (
+    Checkpoint,
+    DamagedError,
+    checkpoint_path,
+    damaged,
+    read_tensors,
+    save_checkpoint,
+    write_tensors,
+)
 from fwplab.training.cuda_graph import GraphedStep, Work
 from fwplab.training.environment import environment
 from fwplab.training.evaluate import chance, score
 from fwplab.training.record import Chance, Check, Member, Progress, Record, Score
-from fwplab.training.run import Protocol, Run, from_dict, to_dict
+from fwplab.training.run import Protocol, Run
 from fwplab.training.selection import LearningMember
+from fwplab.training.spec import from_dict, to_dict
 
 RESUME = "resume.safetensors"
 """The file in a run's folder that holds its training state."""
@@ -54,13 +65,18 @@ def train(run: Run, *, folder: Path | None = None, device: str = "cpu", observe:
 
     folder: where the training state is saved every few seconds, and the selected checkpoints at the end. A training
         that finds its state there continues from it. A run that was killed at any time and started again ends with
-        the same bits as one that was not.
+        the same bits as one that was not. It begins anew, and says so, if the state is damaged.
     device: a PyTorch device, such as "cpu" or "cuda".
     observe: called with the progress, about twice a second.
     """
     training = Training(run, device)
     if folder is not None and (folder / RESUME).exists():
-        training.resume(folder / RESUME)
+        try:
+            training.resume(folder / RESUME)
+        except DamagedError as error:
+            print(f"fwplab: run {run.key} begins anew: {error}", file=sys.stderr)
+            (folder / RESUME).unlink()
+            training = Training(run, device)
     saved = reported = time.monotonic()
     while training.learning:
         training.step()
@@ -91,11 +107,11 @@ class Training:
         self.members = [LearningMember(seed, run.rate_of(seed)) for seed in run.seeds]
         self.step_number = 0
         self.seconds_before, self.started = 0.0, time.monotonic()
-        models = [run.build(seed).to(device) for seed in run.seeds]
+        reported, models = run.build(run.seeds[0]), [run.learner.build(seed).to(device) for seed in run.seeds]
         if fingerprint(type(run.mixer)):  # a mixer of another package; fwplab's own are tested by its test suite
             contract.check(run.mixer_name, models[0])
-        self.parameters, self.state_size = models[0].parameter_count(), models[0].state_size()
-        self.population = Population(models, *population_mode(run, device))
+        self.parameters, self.state_size = reported.parameter_count(), reported.state_size()
+        self.population = Population(models, *population_mode(run.learner, device))
         self.average = Average(self.population, run.protocol.average) if run.protocol.average else None
         self.population_mode = f"{self.population.mode} ({self.population.why})"
         self.on_gpu = torch.device(device).type == "cuda"
@@ -147,13 +163,21 @@ class Training:
         evaluated = [self.splits.bin0, self.splits.bin1, *oracle_splits(self.run.protocol, self.splits)]
         sizes = [len(data.lengths) for data in evaluated]
         with self.average.in_place(self.population) if self.average else nullcontext():
-            results = [score(self.population, data, self.device) for data in evaluated]
+            population = self._folded() if self.run.trained_as else self.population
+            results = [score(population, data, self.device) for data in evaluated]
             for index, member in enumerate(members):
                 accuracies = [correct[index].item() / size for (correct, _), size in zip(results, sizes, strict=True)]
                 loss0, loss1 = (loss[index].item() for _, loss in results[:2])
                 check = Check(self.step_number, member.train_loss, loss0, accuracies[0], loss1, *accuracies[1:])
-                member.apply_check(check, self.population.weights[index], self.run.protocol)
+                member.apply_check(check, population.weights[index], self.run.protocol)
         self._drop_ended(members)
+
+    def _folded(self) -> Population:
+        """The learning members, folded into models with the run's own mixer."""
+        shape, learner = self.run.model, self.run.learner
+        learned = zip(self.learning, self.population.weights, strict=True)
+        models = [load(learner.build(member.seed), weights) for member, weights in learned]
+        return Population([fold(model, shape, self.run.mixer).to(self.device) for model in models], "loop")
 
     def _drop_ended(self, members: list[LearningMember]) -> None:
         """Removes the members whose training has ended from the population."""
@@ -250,11 +274,17 @@ class Training:
     def resume(self, path: Path) -> None:
         """Restores the state that `save` wrote.
 
-        Raises `UserError` if it belongs to another run.
+        Raises `UserError` if it belongs to another run, and `DamagedError` if it cannot be read.
         """
         tensors, header = read_tensors(path)
         if from_dict(Run, header["run"]) != self.run:  # fields that an older version did not have get their defaults
             raise UserError(f"{path} belongs to another run; remove it, or choose another folder")
+        try:
+            self._restore(tensors, header)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:  # of a former version, and cut by hand
+            raise damaged(path, error) from error
+
+    def _restore(self, tensors: Weights, header: dict[str, Any]) -> None:
         by_part: dict[tuple[int, str], Weights] = {}
         for full, tensor in tensors.items():
             seed, part, name = full.split("/", 2)

@@ -14,8 +14,6 @@ from fwplab.mixers import State
 from fwplab.ops import prefer
 from fwplab.training.evaluate import first_errors
 
-LONGEST = 10_000
-"""The default length of the longest words that are tested."""
 RANDOM_WORDS = 4
 """The number of random words tested at each length, in addition to the hardest word."""
 
@@ -108,7 +106,7 @@ def _rows(layer: State, places: Sequence[int]) -> State:
     return tuple(part.index_select(0, chosen) for part in layer)
 
 
-def measure_break(construction: Construction, dtype: torch.dtype, longest: int = LONGEST, seed: int = 0) -> int | None:
+def measure_break(construction: Construction, dtype: torch.dtype, longest: int, seed: int = 0) -> int | None:
     """The length of the shortest word found that the model gets wrong; None if there is none up to `longest`.
 
     Tests the construction's hardest word and some random words. Doubles the length until one of them is wrong, then

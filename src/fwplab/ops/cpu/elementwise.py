@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwplab.ops.cpu.kernels import Order, Plan, Strided, call, check, packing, registers, strided
+from fwplab.ops.cpu.kernels import Order, Place, Plan, call, check, packing, registers, strided
 from fwplab.ops.folding import Mapped, fold, unfold
 from fwplab.ops.operator import Found, as_operator, with_rows
 from fwplab.ops.rule import RULES
@@ -34,7 +34,7 @@ def elementwise(
     return output.unflatten(-1, z.shape[-2:]), last.unflatten(-1, z.shape[-2:])
 
 
-def place(tensor: Tensor) -> Strided:
+def place(tensor: Tensor) -> Place:
     """Describes a tensor `[batch, time, channels]`, `[batch, channels]` or `[channels]` for the library."""
     strides = tensor.stride()
     return strided(tensor, strides[0] if len(strides) > 1 else 0, strides[1] if len(strides) > 2 else 0, 0)

@@ -3,6 +3,7 @@
 import ctypes
 import enum
 import math
+from array import array
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -42,45 +43,47 @@ class Problem(ctypes.Structure):
     """A reference that keeps the memory behind the pointers alive."""
 
 
-class Strided(ctypes.Structure):
-    """`struct Strided` of problem.h."""
+class Place(NamedTuple):
+    """`struct Strided` of problem.h: the address of a tensor, 0 for none, and its strides in elements.
 
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("batch", ctypes.c_int64),
-        ("row", ctypes.c_int64),
-        ("head", ctypes.c_int64),
-    )
-    tensor: Tensor | None = None
-    """A reference that keeps the memory behind `data` alive."""
+    `tensor` is a reference that keeps the memory behind `data` alive.
+    """
+
+    data: int
+    batch: int
+    row: int
+    head: int
+    tensor: Tensor | None
 
 
-def strided(tensor: Tensor, batch: int, row: int, head: int) -> Strided:
+NOWHERE = Place(0, 0, 0, 0, None)
+
+
+def strided(tensor: Tensor, batch: int, row: int, head: int) -> Place:
     """Describes a tensor. batch, row, head: the strides, in elements."""
     data = tensor.data_ptr()
     if not data and tensor.numel():  # a lazy tensor of zeros has no memory yet
         sizes = zip(tensor.shape, tensor.stride(), strict=True)
         tensor = torch.zeros(1 + sum((size - 1) * stride for size, stride in sizes), dtype=tensor.dtype)
         data = tensor.data_ptr()
-    place = Strided(data, batch, row, head)
-    place.tensor = tensor
-    return place
+    return Place(data, batch, row, head, tensor)
 
 
-def sequence(tensor: Tensor | None) -> Strided:
+def sequence(tensor: Tensor | None) -> Place:
     """Describes a tensor `[batch, time, heads, ...]`; a null pointer for None."""
     if tensor is None:
-        return Strided(None, 0, 0, 0)
-    return strided(tensor, *tensor.stride()[:3])
+        return NOWHERE
+    batch, row, head, *_ = tensor.stride()
+    return strided(tensor, batch, row, head)
 
 
-def state(tensor: Tensor) -> Strided:
+def state(tensor: Tensor) -> Place:
     """Describes a tensor `[batch, heads, rows, columns]`, or `[batch, heads, d]` as a matrix of one row."""
     batch, head, *rest = tensor.stride()
     return strided(tensor, batch, rest[0] if len(rest) == 2 else 0, head)
 
 
-def weight(tensor: Tensor) -> Strided:
+def weight(tensor: Tensor) -> Place:
     """Describes a tensor `[heads, rows, columns]` or `[heads, d]` that the batch shares."""
     return strided(tensor, 0, tensor.stride(1) if tensor.dim() == 3 else 0, tensor.stride(0))
 
@@ -95,14 +98,14 @@ def check(rule: str, like: Tensor, **expected: tuple[Tensor | None, tuple[int, .
         raise UserError(f"{rule}: dtype {like.dtype} is not supported on the CPU; choose from: float32, float64")
     if like.layout is not torch.strided or not like.is_cpu:
         raise UserError(f"{rule}: the first input is {like.layout} on {like.device}; the kernels take strided on cpu")
-    dtype, device, dense = like.dtype, like.device, torch.strided
+    dtype, dense = like.dtype, torch.strided
     for name, (tensor, shape) in expected.items():
         if tensor is None:
             continue
-        if tensor.shape != shape or tensor.dtype != dtype or tensor.device != device or tensor.layout is not dense:
+        if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu or tensor.layout is not dense:
             raise UserError(
                 f"{rule}: {name} is {tensor.dtype} {list(tensor.shape)} on {tensor.device}, "
-                f"not {dtype} {list(shape)} on {device}"
+                f"not {dtype} {list(shape)} on {like.device}"
             )
 
 
@@ -208,12 +211,13 @@ def plan(
     if packed is not None:
         batch = packed.lengths.numel()
     lanes = registers() // tensor.element_size()
-    order, together, teams = Order.ROWS, 1, interleaved if 2 * batch > interleaved else 1
     adjacent = math.gcd(heads, lanes)
     if holds and width in HELD_WIDTHS and width <= lanes:
-        order, teams = Order.HELD, 1
+        order, together, teams = Order.HELD, 1, 1
     elif varied or (width <= widest_lanes and 2 * batch * adjacent > lanes):
         order, together, teams = Order.LANES, adjacent, 1
+    else:
+        order, together, teams = Order.ROWS, 1, interleaved if 2 * batch > interleaved else 1
     sequences = lanes // together if order == Order.LANES else teams
     groups = (length,) * -(-batch // sequences)
     if packed is not None:
@@ -255,7 +259,7 @@ def registers() -> int:
     return loaded.register_bytes
 
 
-def call(name: str, problem: Problem, arguments: list[Strided], *rest: int | None) -> None:
+def call(name: str, problem: Problem, arguments: list[Place], *rest: int | None) -> None:
     """Calls one kernel. Raises `MemoryError`, or `RuntimeError` if the library has no code for the problem.
 
     rest: addresses and sizes of further memory.
@@ -264,9 +268,9 @@ def call(name: str, problem: Problem, arguments: list[Strided], *rest: int | Non
     if isinstance(loaded, library.Missing):
         raise RuntimeError(loaded.why)
     function: Callable[..., int] = getattr(loaded.functions, f"fwplab_{name}")
-    packed = (Strided * len(arguments))(*arguments)
-    extra = (None if value is None else ctypes.c_void_p(value) for value in rest)
-    status = function(ctypes.byref(problem), packed, *extra)
+    places = array("q", [number for place in arguments for number in place[:4]]).tobytes()
+    extra = [None if value is None else ctypes.c_void_p(value) for value in rest]
+    status = function(ctypes.byref(problem), places, *extra)
     if status == 1:
         raise MemoryError(f"fwplab::{name}: not enough memory")
     if status:

@@ -34,11 +34,8 @@ class Library:
     why: str
     path: Path
     functions: ctypes.CDLL
-
-    @property
-    def register_bytes(self) -> int:
-        """The size of the registers it was compiled for."""
-        return int(self.functions.fwplab_register_bytes())
+    register_bytes: int
+    """The size of the registers it was compiled for."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,8 @@ def load() -> Library | Missing:
 def open_variant(variant: str, why: str) -> Library:
     """Loads one variant without a check of the processor."""
     path = path_of(variant)
-    return Library(variant, why, path, ctypes.CDLL(str(path)))
+    functions = ctypes.CDLL(str(path))
+    return Library(variant, why, path, functions, int(functions.fwplab_register_bytes()))
 
 
 def path_of(variant: str) -> Path:

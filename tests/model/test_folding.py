@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from fwplab.compat.folding import fold_rate_bias, fold_split_delta_net
 from fwplab.compat.irie2023 import MODELS, PositionalModel, load_checkpoint, published_state
 from fwplab.errors import UserError
 from fwplab.mixers import MixerSpec
@@ -15,6 +14,7 @@ from fwplab.mixers.delta_net import DeltaNet
 from fwplab.mixers.linear_transformer import LinearTransformer
 from fwplab.mixers.recurrent_delta import RecurrentDelta
 from fwplab.mixers.split_delta_net import SplitDeltaNet
+from fwplab.model.folding import fold_rate_bias, fold_split_delta_net
 from fwplab.model.model import Model, ModelSpec, build
 
 SHAPE = ModelSpec(hidden=12, layers=1, heads=3)

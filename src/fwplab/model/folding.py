@@ -15,6 +15,22 @@ from fwplab.model.model import Model, ModelSpec, build
 Weights = dict[str, Tensor]
 TINY = 1e-30
 """The smallest entry of a key; smaller ones are replaced by it, because the logarithm of 0 cannot be a weight."""
+LEAST_ERASE = 1e-6
+"""The smallest erase gate of a model that is converted during training (see `fold`).
+
+A gate of `e` makes a counter wrong from a depth of about `(2 e)^(-1/2)`, here 700. In float32 the values of `1 / e` are
+rounded by `6e-8 / e`, here 0.06 of what a bracket writes, and a symbol that erases writes this in full."""
+
+
+def fold(model: Model, spec: ModelSpec, into: MixerSpec) -> Model:
+    """Converts a model during training to the published mixer `into`, with erase gates of at least `LEAST_ERASE`.
+
+    model: the model in training, whose mixer names `into` in `MixerSpec.folds_into`.
+    spec: its shape.
+    into: `delta-net` or `recurrent-delta`.
+    """
+    assert isinstance(into, DeltaNet | RecurrentDelta)
+    return fold_split_delta_net(model, spec, into, least_erase=LEAST_ERASE)
 
 
 @torch.no_grad()
