@@ -1,7 +1,9 @@
-"""What the published layer can hold: trained layers of split-delta-net, folded into DeltaNet and scored once more.
+"""Converts trained split-delta-net layers to DeltaNet, and measures the accuracy of the published layer.
 
-`python scripts/fold_counting.py reset_dyck_1`, after `fwplab study run counting --mixers split-delta-net`: for each
-seed the checkpoint of the paper's rule, for each least erase gate the accuracies of Bin0 and Bin1 in percent.
+    python scripts/fold_counting.py reset_dyck_1
+
+Run `fwplab study run counting --mixers split-delta-net` first. The script uses the checkpoint of the paper's rule of
+each seed. It prints the accuracies on Bin0 and Bin1, in percent, for each smallest erase gate.
 """
 
 import sys
@@ -17,7 +19,7 @@ LEAST_ERASE = (0.0, 1e-6, 1e-5)
 
 
 def main(language: str) -> None:
-    """Prints a line a seed."""
+    """Prints a line for each seed."""
     asked = Counting().runs_of(["split-delta-net"], quick=False)
     run = next(run for run in asked if run.language == language)
     splits = load_splits(run)
