@@ -22,6 +22,7 @@ from fwplab.studies.irie2023 import LANGUAGES, MODELS
 from fwplab.training import trainer
 from fwplab.training.record import Check, Progress
 from fwplab.training.spec import from_dict
+from fwplab.training.trainer import train
 
 SPACE = Space(hidden=(8,), layers=(1,), head_width=(4, 8), learning_rate=(1e-3, 1e-2), batch_size=(32,))
 SEARCH = Search("aa_star", "recurrent-delta", SPACE, strings=640, members=1, checks=4)
@@ -129,6 +130,27 @@ def test_a_trial_may_end_at_as_many_points_however_often_it_looks(monkeypatch: p
     with open_search(search) as study:
         (trial,) = study.trials
     assert list(trial.intermediate_values) == [1, 2, 3, 4]
+
+
+def test_a_trial_of_several_languages_has_the_value_of_the_worst() -> None:
+    search = replace(SEARCH, also=("parity", "counter_2"), over_seeds="median", pruner="hyperband", members=3)
+    assert search.name != SEARCH.name
+    work(search, 1)
+    with open_search(search) as study:
+        (trial,) = study.trials
+        found = search.recipe(study).found_by.search
+        runs = search.runs(trial)
+    assert [run.language for run in runs] == ["aa_star", "parity", "counter_2"]
+    assert len({replace(run, language="parity") for run in runs}) == 1
+    records = [train(run) for run in runs]
+    assert trial.value == min(value(search, record) for record in records)
+    best = [max((c.bin0_accuracy + c.bin1_accuracy) / 2 for c in member.checks) for member in records[0].members]
+    assert value(search, records[0]) == sorted(best)[1]
+    losses = [sorted(member.checks[-1].bin0_loss for member in record.members)[1] for record in records]
+    assert trial.intermediate_values[search.checks] == pytest.approx(-max(losses))
+    assert found is not None
+    assert "the worst language counts: aa_star, parity, counter_2" in found.lines()
+    assert "(hyperband)" in found.lines()[1]
 
 
 KILLED = """

@@ -17,6 +17,7 @@ from fwplab.errors import UserError
 from fwplab.files import check_writable
 from fwplab.languages import load_language
 from fwplab.mixers import MIXERS
+from fwplab.recipes.history import OverSeeds, Pruner
 from fwplab.recipes.space import Space
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class SearchCommand:
     """How many strings each seed of a trial is trained on."""
     members: int = 2
     """How many seeds a trial trains."""
+    also: tuple[str, ...] = ()
+    """Further languages to train each trial on. The value of a trial is then that of its worst language."""
+    over_seeds: OverSeeds = "mean"
+    """mean or median: how the values of a trial's seeds are combined."""
+    pruner: Pruner = "median"
+    """median: stop trials that are worse than the median of the others. hyperband: successive halving."""
     objective: Literal["paper", "strict"] = "paper"
     """paper: maximise the mean accuracy on Bin0 and Bin1. strict: minimise the in-distribution loss."""
     space: Space = Space()
@@ -76,6 +83,7 @@ class SearchCommand:
         facts = {
             "search": search.name,
             "language": search.language,
+            "also": list(search.also),
             "mixer": search.mixer,
             "objective": search.objective,
             "best": best,
@@ -99,6 +107,9 @@ class SearchCommand:
             members=self.members,
             objective=self.objective,
             check_every=self.check_every,
+            also=tuple(load_language(name).name for name in self.also),
+            over_seeds=self.over_seeds,
+            pruner=self.pruner,
         )
 
     def _workers(self) -> int:

@@ -6,6 +6,8 @@ from typing import Literal
 from fwplab.recipes.space import Space
 
 Objective = Literal["paper", "strict"]
+OverSeeds = Literal["mean", "median"]
+Pruner = Literal["median", "hyperband"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class Searched:
     """The seed of the strings."""
     sampler: str
     """The sampler and its version."""
+    also: tuple[str, ...] = ()
+    """Further languages; the value of a trial is that of its worst language."""
+    over_seeds: OverSeeds = "mean"
+    """How the values of a trial's seeds are combined."""
+    pruner: Pruner = "median"
+    """Which trials were stopped early (see `Search.pruner`)."""
 
     @property
     def summary(self) -> str:
@@ -47,8 +55,9 @@ class Searched:
         evaluations = f"every {self.check_every:,} steps" if self.check_every else "at a fixed number of points"
         return [
             f"search {self.name}",
-            f"{_trials(self.ended)} to the end, {self.pruned} pruned, by {self.sampler}",
-            f"value of the best: {self.value:.4f} ({self.objective})",
+            f"{_trials(self.ended)} to the end, {self.pruned} pruned ({self.pruner}), by {self.sampler}",
+            f"value of the best: {self.value:.4f} ({self.objective}, {self.over_seeds} over seeds)",
+            *([f"the worst language counts: {', '.join((self.name.split('/')[0], *self.also))}"] if self.also else []),
             f"a trial: {_plural(self.seeds, 'seed')} from {self.first_seed} on, {self.strings:,} strings each",
             f"evaluated {evaluations}, on strings of split seed {self.split_seed}",
             *self.space.lines(),

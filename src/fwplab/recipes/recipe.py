@@ -17,7 +17,7 @@ from fwplab.errors import UserError
 from fwplab.files import replaced
 from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS, MixerSpec
-from fwplab.model.model import ModelSpec
+from fwplab.model.spec import ModelSpec
 from fwplab.recipes.history import History
 from fwplab.training.run import Protocol, Run, Schedule
 from fwplab.training.spec import from_dict, from_json, to_dict

@@ -7,8 +7,9 @@ import hashlib
 import itertools
 import json
 import logging
+import statistics
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,7 +23,7 @@ from fwplab.mixers import MIXERS
 from fwplab.mixers.mixer import MixerSpec
 from fwplab.model.model import ModelSpec
 from fwplab.plugins.fingerprint import fingerprint
-from fwplab.recipes.history import History, Objective, Searched
+from fwplab.recipes.history import History, Objective, OverSeeds, Pruner, Searched
 from fwplab.recipes.recipe import Recipe
 from fwplab.recipes.space import Space
 from fwplab.storage.database import (
@@ -37,7 +38,7 @@ from fwplab.storage.store import folder_of
 from fwplab.training.record import Progress, Record
 from fwplab.training.run import Protocol, Run
 from fwplab.training.spec import mixer_from_dict, to_dict
-from fwplab.training.trainer import RESUME, train
+from fwplab.training.trainer import RESUME, train, train_until
 
 try:
     import optuna
@@ -69,14 +70,22 @@ class Search:
     strings: int = 300_000
     """The number of strings that each seed of a trial is trained on."""
     members: int = 2
-    """The number of seeds of a trial. Its value is their mean."""
+    """The number of seeds of a trial."""
     objective: Objective = "paper"
     """The value of a seed. "paper": its best mean accuracy on both bins. "strict": minus its lowest loss on Bin0."""
     checks: int = 20
-    """How often a trial may be pruned: when its loss on Bin0 is worse than the median of the other trials."""
+    """How often a trial may be pruned (see `pruner`)."""
     check_every: int | None = None
     """The number of steps between two evaluations of both bins, besides one at the end of each epoch; None for `checks`
     evaluations in all."""
+    also: tuple[str, ...] = ()
+    """Further languages that a trial is trained on. Its value is that of its worst language."""
+    over_seeds: OverSeeds = "mean"
+    """How the values of a trial's seeds are combined."""
+    pruner: Pruner = "median"
+    """Which trials are stopped early, by their loss on Bin0. "median": those that are worse than the median of the
+    other trials. "hyperband": all but the best third, at a third and a ninth of the training and so on
+    (Li et al. 2018, arXiv 1603.06560)."""
 
     def __post_init__(self) -> None:
         for values in itertools.product(*self.space.switches.values()):
@@ -114,6 +123,15 @@ class Search:
         seeds = tuple(range(FIRST_SEED, FIRST_SEED + self.members))
         return Run(self.language, self._mixer(switches), seeds, (rate,), model, protocol)
 
+    def runs(self, trial: optuna.trial.BaseTrial) -> list[Run]:
+        """The runs of a trial, one for each language."""
+        run = self.run(trial)
+        return [run, *(replace(run, language=language, code=None) for language in self.also)]
+
+    def centre(self, values: Sequence[float]) -> float:
+        """The mean or the median of the values of a trial's seeds."""
+        return statistics.fmean(values) if self.over_seeds == "mean" else statistics.median(values)
+
     def _mixer(self, switches: dict[str, Any]) -> MixerSpec:
         return mixer_from_dict({"name": self.mixer, **switches})
 
@@ -139,6 +157,9 @@ class Search:
                     first_seed=FIRST_SEED,
                     split_seed=SPLIT_SEED,
                     sampler=f"optuna {optuna.__version__}, TPE",
+                    also=self.also,
+                    over_seeds=self.over_seeds,
+                    pruner=self.pruner,
                 )
             ),
         )
@@ -185,9 +206,15 @@ def _study(search: Search, url: str) -> tuple[optuna.storages.RDBStorage, optuna
             direction="maximize",
             load_if_exists=True,
             sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=search.checks // 4),
+            pruner=_pruner(search),
         )
     return storage, study
+
+
+def _pruner(search: Search) -> optuna.pruners.BasePruner:
+    if search.pruner == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=search.checks, reduction_factor=3)
+    return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=search.checks // 4)
 
 
 @contextmanager
@@ -220,36 +247,32 @@ def work(
 
 
 def _value(search: Search, trial: optuna.Trial, observe: Callable[[Progress], None] | None) -> float:
-    run = search.run(trial)
-    folder = folder_of(run)  # the run's folder, so that an interrupted trial continues from its checkpoint
-    reported: set[int] = set()
+    """Trains all languages of a trial, a part of the training at a time, and returns the value of the worst.
 
-    def report(progress: Progress) -> None:
-        if observe:
-            observe(progress)
-        losses = [member.bin0_loss for member in progress.members if member.bin0_loss is not None]
-        place = progress.step * search.checks // run.protocol.max_steps
-        if losses and place and place not in reported:
-            reported.add(place)
-            trial.report(-sum(losses) / len(losses), place)
+    Each run has its usual folder, so that an interrupted trial continues from there.
+    """
+    runs = search.runs(trial)
+    for place in range(1, search.checks + 1):
+        step = place * runs[0].protocol.max_steps // search.checks
+        parts = [train_until(step, run, folder=folder_of(run), observe=observe) for run in runs]
+        losses = [[m.bin0_loss for m in part.members if m.bin0_loss is not None] for part in parts]
+        if all(losses):
+            trial.report(-max(map(search.centre, losses)), place)
             if trial.should_prune():
                 raise optuna.TrialPruned
-
-    record = train(run, folder=folder, observe=report)
-    (folder / RESUME).unlink(missing_ok=True)
-    return value(search, record)
+    values = [value(search, train(run, folder=folder_of(run))) for run in runs]
+    for run in runs:
+        (folder_of(run) / RESUME).unlink(missing_ok=True)
+    return min(values)
 
 
 def value(search: Search, record: Record) -> float:
-    """The value of a trial. A member that diverged before its first evaluation counts as 0, or as -10 for "strict"."""
+    """The value of one language. A member that diverged before its first check counts as 0, or as -10 for "strict"."""
     if search.objective == "strict":
-        return _mean([max((-c.bin0_loss for c in m.checks), default=-10.0) for m in record.members])
-    means = [max(((c.bin0_accuracy + c.bin1_accuracy) / 2 for c in m.checks), default=0.0) for m in record.members]
-    return _mean(means)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+        return search.centre([max((-c.bin0_loss for c in m.checks), default=-10.0) for m in record.members])
+    return search.centre(
+        [max(((c.bin0_accuracy + c.bin1_accuracy) / 2 for c in m.checks), default=0.0) for m in record.members]
+    )
 
 
 def trials_of(study: optuna.Study) -> list[dict[str, Any]]:

@@ -69,6 +69,22 @@ def train(run: Run, *, folder: Path | None = None, device: str = "cpu", observe:
     device: a PyTorch device, such as "cpu" or "cuda".
     observe: called with the progress, about twice a second.
     """
+    training = _advanced(run, run.protocol.max_steps, folder, device, observe)
+    if folder is not None:
+        training.save_checkpoints(folder)
+    return training.record()
+
+
+def train_until(step: int, run: Run, *, folder: Path, observe: Observer | None = None) -> Progress:
+    """Trains `run` to this step at most, saves its state and returns its progress. `train` then continues from there.
+
+    folder, observe: as of `train`.
+    """
+    return _advanced(run, step, folder, "cpu", observe).progress()
+
+
+def _advanced(run: Run, until: int, folder: Path | None, device: str, observe: Observer | None) -> "Training":
+    """The training of a run, continued to this step or to its end, and saved."""
     training = Training(run, device)
     if folder is not None and (folder / RESUME).exists():
         try:
@@ -78,7 +94,7 @@ def train(run: Run, *, folder: Path | None = None, device: str = "cpu", observe:
             (folder / RESUME).unlink()
             training = Training(run, device)
     saved = reported = time.monotonic()
-    while training.learning:
+    while training.learning and training.step_number < until:
         training.step()
         now = time.monotonic()
         if training.check_is_due():
@@ -91,8 +107,7 @@ def train(run: Run, *, folder: Path | None = None, device: str = "cpu", observe:
             reported = now
     if folder is not None:
         training.save(folder / RESUME)
-        training.save_checkpoints(folder)
-    return training.record()
+    return training
 
 
 class Training:
