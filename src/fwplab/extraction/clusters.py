@@ -64,7 +64,7 @@ def cluster(
     """
     traces = _trace_states(box, examples)
     if not np.isfinite(traces.vectors).all():
-        raise UserError("this model's state leaves the finite numbers: it has no clusters; choose from: lstar, kv")
+        raise UserError("this model's state is not finite, so that it has no clusters; choose from: lstar, kv")
     inside = traces.tokens < len(box.labelled.symbols)
     some = np.flatnonzero(np.pad(inside, ((0, 0), (1, 0)), constant_values=True))
     best = _vote_machine(box, traces, np.zeros(traces.vectors.shape[:2], dtype=np.int64))

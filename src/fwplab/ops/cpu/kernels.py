@@ -234,7 +234,7 @@ def address(tape: Tensor) -> tuple[int | None, int]:
 def require_tape(tape: Tensor, grad_output: Tensor) -> Tensor:
     """The tape for a backward pass. Raises `RuntimeError` if the forward pass was called with `keep=False`."""
     if grad_output.numel() and not tape.numel():
-        raise RuntimeError("the forward pass did not keep what the backward pass reads")
+        raise RuntimeError("the forward pass did not save the tape that the backward pass needs")
     return tape.contiguous()
 
 
