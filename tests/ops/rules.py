@@ -94,3 +94,7 @@ def forms(name: str) -> list[str]:
     if is_varied(name):
         return ["cpu"]
     return [form for form in RULES[CASES[name].module].forms if form not in {"reference", "triton"}]
+
+
+COMPILED = [name for name in CASES if "cpu" in forms(name)]
+"""The cases of the rules that have CPU kernels."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwplab.benchmark.operators import Case, Inputs, check, draw, lstm_passes, passes
+from fwplab.benchmark.operators import OPERATORS, Case, Inputs, check, draw, lstm_passes, passes
 from fwplab.benchmark.published_cuda import published_passes
 from fwplab.benchmark.training import run_of
 from fwplab.errors import UserError
@@ -26,8 +26,9 @@ from fwplab.training.trainer import Training
 SHAPES = {"signed_delta": ((4, 16),), "elementwise": ((1, 64),)}
 CASES = tuple(
     Case(operator, heads, width)
-    for operator in ("linear", "delta", "gated_delta", "signed_delta", "recurrent_delta", "srwm", "elementwise")
+    for operator in OPERATORS
     for heads, width in SHAPES.get(operator, ((16, 4), (8, 8), (4, 16), (1, 64)))
+    if Case(operator, heads, width).rule in triton.rules()
 )
 QUICK = tuple(case for case in CASES if case.width == 16 or case.operator == "elementwise")
 MEMBERS = (1, 16, 64, 256)
@@ -127,12 +128,13 @@ def measure(
     ways: dict[str, Callable[[], Callable[[], object]]] = {
         "own": lambda: passes(case.forms[name], inputs),
         "graphed": lambda: graphed(passes(case.forms[name], inputs), where),
-        "published_loop": lambda: passes(case.forms["published"], inputs),
         "tuned_loop": lambda: passes(tuned, inputs),
         "graphed_loop": lambda: graphed(passes(tuned, inputs), where),
         "lstm": lambda: lstm_passes(case.heads * case.width, batch, length, device),
         "fla": lambda: fla_passes(case, inputs),
     }
+    if "published" in case.forms:
+        ways["published_loop"] = lambda: passes(case.forms["published"], inputs)
     if published is not None:
         ways["published_cuda"] = lambda: published_passes(case, inputs, published)
     if compiled:

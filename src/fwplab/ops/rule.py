@@ -52,6 +52,8 @@ class Rule:
     - `forms`: forms beside the definition and the kernels, by backend.
     - `square`: whether the CPU kernels take a square state alone.
     - `by`: another rule, and what makes a form of this one from each of its fast forms.
+    - `multiply_adds`: how many a step of one head of width d needs, forward and backward, by the name of the case; for
+      the benchmark, which without them does not tell how near the peak of the processor the rule is.
     - `cases`: inputs to test with, by name. Each makes them of normal numbers of the arguments' shapes, slow weights
       divided by the root of d; by default those as they are.
     """
@@ -70,10 +72,11 @@ class Rule:
         square: bool = False,
         by: tuple["Rule", Callable[[Callable[..., Scan]], Callable[..., Scan]]] | None = None,
         cases: Mapping[str, Callable[[Inputs], Inputs]] | None = None,
+        multiply_adds: Mapping[str, Callable[[int], int]] | None = None,
     ) -> None:
         self.name, self.definition, self.begins = name, definition, begins
         self.sequences, self.slow, self.state, self.optional = sequences, slow or {}, state, tuple(optional)
-        self.cases = cases or {name: dict}
+        self.cases, self.multiply_adds = cases or {name: dict}, multiply_adds or {}
         self.words = {name: shape.split() for name, shape in {**sequences, **self.slow, **state}.items()}
         self.options = [(place, argument) for place, argument in enumerate(sequences) if argument in optional]
         self.axes = tuple(shape.index("heads") for shape in self.words.values())

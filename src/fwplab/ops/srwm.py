@@ -115,4 +115,5 @@ RULE = Rule(
         "w_k": "sequences heads d d",
         "w_b": "sequences heads d 4",
     },
+    multiply_adds={"srwm": lambda d: 9 * d * (3 * d + 4)},
 )
