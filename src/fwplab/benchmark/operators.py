@@ -40,8 +40,9 @@ class Case:
 
     @property
     def forms(self) -> Mapping[str, Callable[..., Scan]]:
-        """The same, and the loop in the style of the published code."""
-        return self.own_forms | {"published": getattr(published, self.rule)}
+        """The same, and the loop in the style of the published code if the rule has one."""
+        loop = getattr(published, self.rule, None)
+        return self.own_forms | ({} if loop is None else {"published": loop})
 
     def backend(self, asked: str, device: str = "cpu") -> str:
         """The requested backend, or what "auto" means on the device. Raises `UserError` for an unknown one."""
@@ -49,32 +50,29 @@ class Case:
 
     @property
     def multiply_adds(self) -> float:
-        """The multiply-adds that the equations need for one step of one head, forward and backward."""
-        d = self.width
-        return {
-            "linear": 7.0 * d * d,
-            "delta": 10.0 * d * d,
-            "gated_delta": 11.0 * d * d,
-            "signed_delta": 10.0 * d * d,
-            "recurrent_delta": 18.0 * d * d,
-            "srwm": 9.0 * d * (3 * d + 4),
-        }.get(self.operator, math.nan)
+        """The multiply-adds that the equations need for one step of one head, forward and backward; nan if unknown."""
+        count = RULES[self.rule].multiply_adds.get(self.operator)
+        return math.nan if count is None else float(count(self.width))
 
 
-CASES = tuple(
-    Case(operator, heads, width)
-    for operator, shapes in {
-        "linear": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
-        "delta": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
-        "gated_delta": ((16, 4), (4, 16), (1, 64)),
-        "signed_delta": ((4, 16),),
-        "recurrent_delta": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
-        "srwm": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
-        "elementwise": ((1, 64),),
-    }.items()
-    for heads, width in shapes
+ALL_SHAPES = ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64))
+SHAPES: dict[str, tuple[tuple[int, int], ...]] = {
+    "linear": ALL_SHAPES,
+    "delta": ALL_SHAPES,
+    "gated_delta": ((16, 4), (4, 16), (1, 64)),
+    "signed_delta": ((4, 16),),
+    "recurrent_delta": ALL_SHAPES,
+    "srwm": ALL_SHAPES,
+    "elementwise": ((1, 64),),
+}
+"""The numbers of heads and their widths, by operator. Other operators are measured with 4 heads of width 16."""
+OPERATORS = tuple(
+    dict.fromkeys([*SHAPES, *(case for rule in RULES.values() if rule.derived_from is None for case in rule.cases)])
 )
-OPERATORS = tuple(dict.fromkeys(case.operator for case in CASES))
+"""The cases of all rules, except rules that are derived from another one."""
+CASES = tuple(
+    Case(operator, heads, width) for operator in OPERATORS for heads, width in SHAPES.get(operator, ((4, 16),))
+)
 QUICK = (
     Case("linear", 4, 16),
     Case("delta", 4, 16),
@@ -128,10 +126,8 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
     wrong = check(case, name)
     if wrong:
         return [Row(case.operator, case.heads, case.width, **shape, error=wrong)]
-    timed = {"own": name, "published": "published"}
-    timed["tuned"] = "loop" if "loop" in case.forms else "reference"
-    if "chunk" in case.forms:
-        timed["chunk"] = "chunk"
+    timed = {"own": name, "tuned": "loop" if "loop" in case.forms else "reference"}
+    timed |= {form: form for form in ("published", "chunk") if form in case.forms}
     calls = {label: passes(case.forms[form], inputs) for label, form in timed.items()}
     calls["lstm"] = lstm_passes(case.heads * case.width, batch, length)
     with clock.on_threads(1):
@@ -140,7 +136,9 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
     cores = clock.cores()
     speedup = clock.speedup(calls["own"], cores, rounds=rounds) if cores > 1 else math.nan
     arithmetic = case.multiply_adds * batch * length * case.heads / times[clock.PEAK]
-    saved = {label: saved_bytes(case.forms[timed[label]], inputs) for label in ("own", "published")}
+    saved = {
+        label: saved_bytes(case.forms[form], inputs) for label, form in timed.items() if label in ("own", "published")
+    }
     own, traffic = times["own"], least_traffic(inputs) + 2 * saved["own"]
     row = Row(
         case.operator,
@@ -148,14 +146,14 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
         case.width,
         **shape,
         seconds=own,
-        ratio_published_loop=times["published"] / own,
+        ratio_published_loop=times.get("published", math.nan) / own,
         ratio_tuned_loop=times["tuned"] / own,
         ratio_chunk=times.get("chunk", math.nan) / own,
         ratio_lstm=times["lstm"] / own,
         peak_fraction=arithmetic / own,
         speedup_all_threads=speedup,
         saved_bytes=saved["own"],
-        saved_fraction=saved["own"] / saved["published"],
+        saved_fraction=saved["own"] / saved.get("published", math.nan),
         traffic_bytes=traffic,
         roof_fraction=max(0.0 if math.isnan(arithmetic) else arithmetic, traffic / bandwidth) / own,
     )

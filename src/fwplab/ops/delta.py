@@ -161,4 +161,9 @@ RULE = Rule(
     forms={"chunk": chunk},
     square=True,
     cases={"delta": plain, "gated_delta": gated, "signed_delta": signed},
+    multiply_adds={
+        "delta": lambda d: 10 * d * d,
+        "gated_delta": lambda d: 11 * d * d,
+        "signed_delta": lambda d: 10 * d * d,
+    },
 )

@@ -95,6 +95,6 @@ RULE = Rule(
     },
     state={"initial_state": "sequences heads key value"},
     square=True,
-    by=(DELTA, by_delta),
+    derived_from=(DELTA, by_delta),
     cases={"delta_product": reflections},
 )

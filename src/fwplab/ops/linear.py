@@ -102,4 +102,5 @@ RULE = Rule(
     state={"initial_state": "sequences heads key value"},
     forms={"chunk": chunk},
     square=True,
+    multiply_adds={"linear": lambda d: 7 * d * d},
 )

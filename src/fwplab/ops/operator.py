@@ -179,26 +179,8 @@ def gradient_function(gradients: Gradients, tensors: int, definition: Callable[.
             held = iter(ctx.saved_tensors)
             values = [next(held) if kept else other for kept, other in zip(ctx.is_tensor, ctx.others, strict=True)]
             arguments, saved, cotangents = parts(ctx.counts, values)
-            wanted = differentiable(arguments)
-            given = [place for place, cotangent in enumerate(cotangents) if cotangent is not None]
-
-            def first(*moving: Tensor) -> tuple[Tensor, ...]:
-                now, covectors = list(arguments), list(cotangents)
-                for place, value in zip(wanted, moving, strict=False):
-                    now[place] = value
-                for place, value in zip(given, moving[len(wanted) :], strict=True):
-                    covectors[place] = value
-                found = by_definition(definition, tuple(now), tuple(covectors))
-                return tuple(found[place] for place in wanted)  # type: ignore[misc]
-
-            moving = *(arguments[place] for place in wanted), *(cotangents[place] for place in given)
-            results, pull = torch.func.vjp(first, *moving)  # type: ignore[misc]
-            second = pull(tuple(torch.zeros_like(r) if o is None else o for r, o in zip(results, outer, strict=True)))
-            places = *(1 + place for place in wanted), *(1 + len(arguments) + len(saved) + place for place in given)
-            gradients: list[Tensor | None] = [None] * (1 + len(values))
-            for place, value in zip(places, second, strict=True):
-                gradients[place] = value
-            return tuple(gradients)
+            of_arguments, of_cotangents = second_gradients(definition, arguments, cotangents, outer)
+            return None, *of_arguments, *(None for _ in saved), *of_cotangents
 
     def apply(arguments: tuple[Any, ...], saved: tuple[Any, ...], cotangents: tuple[Any, ...]) -> tuple[Any, ...]:
         found: list[Tensor | None] = [None] * tensors
@@ -210,6 +192,37 @@ def gradient_function(gradients: Gradients, tensors: int, definition: Callable[.
         return tuple(found)
 
     return apply
+
+
+def second_gradients(
+    definition: Callable[..., tuple[Tensor, ...]],
+    arguments: tuple[Any, ...],
+    cotangents: tuple[Tensor | None, ...],
+    outer: tuple[Tensor | None, ...],
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """The gradients of arguments and cotangents, from those (`outer`) of the gradients that `by_definition` finds."""
+    wanted = differentiable(arguments)
+    given = [place for place, cotangent in enumerate(cotangents) if cotangent is not None]
+
+    def first(*moving: Tensor) -> tuple[Tensor, ...]:
+        now, covectors = list(arguments), list(cotangents)
+        for place, value in zip(wanted, moving, strict=False):
+            now[place] = value
+        for place, value in zip(given, moving[len(wanted) :], strict=True):
+            covectors[place] = value
+        found = by_definition(definition, tuple(now), tuple(covectors))
+        return tuple(found[place] for place in wanted)  # type: ignore[misc]
+
+    moving = *(arguments[place] for place in wanted), *(cotangents[place] for place in given)
+    results, pull = torch.func.vjp(first, *moving)  # type: ignore[misc]
+    second = pull(tuple(torch.zeros_like(r) if o is None else o for r, o in zip(results, outer, strict=True)))
+    of_arguments: list[Tensor | None] = [None] * len(arguments)
+    of_cotangents: list[Tensor | None] = [None] * len(cotangents)
+    for place, value in zip(wanted, second, strict=False):
+        of_arguments[place] = value
+    for place, value in zip(given, second[len(wanted) :], strict=True):
+        of_cotangents[place] = value
+    return of_arguments, of_cotangents
 
 
 def parts(counts: tuple[int, int], values: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:

@@ -159,4 +159,5 @@ RULE = Rule(
         "recurrent_beta": "heads d",
     },
     state={"initial_weight": "sequences heads d d", "initial_output": "sequences heads d"},
+    multiply_adds={"recurrent_delta": lambda d: 18 * d * d},
 )

@@ -49,10 +49,12 @@ class Rule:
       its shape in words, such as "batch time heads key". Axes with the same word have the same size. A number is a
       fixed size. "sequences" is the number of sequences.
     - `optional`: the names of sequences that may be None.
-    - `begins`: whether the public function also takes the initial state as weights that the batch shares.
+    - `state_as_weights`: whether the public function also takes the initial state as weights that the batch shares.
     - `forms`: the forms besides the definition and the kernels, by backend.
     - `square`: whether the CPU kernels need a square state.
-    - `by`: another rule, and a function that makes a form of this rule from a fast form of the other.
+    - `derived_from`: another rule, and a function that makes a form of this rule from a fast form of the other.
+    - `multiply_adds`: for the benchmark, the multiply-adds that one step of one head of width d needs, forward and
+      backward, by the name of the case. Without them the benchmark reports no share of the peak.
     - `cases`: functions that make test inputs, by name. A function gets standard normal numbers for every argument (for
       slow weights divided by the square root of d) and returns the inputs. By default there is one case, the numbers
       themselves.
@@ -67,15 +69,16 @@ class Rule:
         state: Mapping[str, str],
         slow: Mapping[str, str] | None = None,
         optional: Sequence[str] = (),
-        begins: bool = False,
+        state_as_weights: bool = False,
         forms: Mapping[str, Callable[..., Scan]] | None = None,
         square: bool = False,
-        by: tuple["Rule", Callable[[Callable[..., Scan]], Callable[..., Scan]]] | None = None,
+        derived_from: tuple["Rule", Callable[[Callable[..., Scan]], Callable[..., Scan]]] | None = None,
         cases: Mapping[str, Callable[[Inputs], Inputs]] | None = None,
+        multiply_adds: Mapping[str, Callable[[int], int]] | None = None,
     ) -> None:
-        self.name, self.definition, self.begins = name, definition, begins
+        self.name, self.definition, self.state_as_weights = name, definition, state_as_weights
         self.sequences, self.slow, self.state, self.optional = sequences, slow or {}, state, tuple(optional)
-        self.cases = cases or {name: dict}
+        self.cases, self.multiply_adds = cases or {name: dict}, multiply_adds or {}
         self.words = {name: shape.split() for name, shape in {**sequences, **self.slow, **state}.items()}
         self.optional_places = [(place, argument) for place, argument in enumerate(sequences) if argument in optional]
         self.axes = tuple(shape.index("heads") for shape in self.words.values())
@@ -94,16 +97,16 @@ class Rule:
         known = dict(zip(words, [None, *self.size_places], strict=False)) | {word: int(word) for word in numbers}
         self.starts = tuple(tuple(known[word] for word in self.words[argument]) for argument in state)
         """The sizes of each state: a number, the argument and the axis that have it, None for the sequences."""
-        self.square, self.by = square, by
-        self.kernels: str = name if by is None else by[0].kernels
+        self.square, self.derived_from = square, derived_from
+        self.kernels: str = name if derived_from is None else derived_from[0].kernels
         """The name of the rule whose Triton kernels this rule uses."""
         self.forms: dict[str, Callable[..., Scan]] = {"reference": definition, **(forms or {})}
         RULES[name] = self
 
     def bind(self) -> None:
         """Adds the forms of the kernels that have a file, and those that are derived from another rule."""
-        if self.by is not None:
-            other, make = self.by
+        if self.derived_from is not None:
+            other, make = self.derived_from
             other.bind()
             self.forms |= {name: make(form) for name, form in other.forms.items() if name != "reference"}
         if (FOLDER / "cpu" / f"{self.name}.py").exists():
@@ -150,7 +153,7 @@ class Rule:
         else:
             given = self.given(sequences)
             name = chosen(self.name, forms, backend, first, given=given, packed=packed, kernels=self.kernels)
-        if name not in PACKED or self.by is not None:
+        if name not in PACKED or self.derived_from is not None:
             self.check(sequences, slow, state, count)
         if cu_seqlens is not None and name != "cpu" and not torch.compiler.is_compiling():
             check_bounds(self.name, cu_seqlens, *first.shape[:2])  # the CPU kernels check them
@@ -253,7 +256,7 @@ class Rule:
         batch, time, heads, d = shape
         known = {"batch": batch, "time": time, "heads": heads, "sequences": batch if sequences is None else sequences}
         drawn: Inputs = {}
-        order = [*self.slow, *(self.state if self.begins else ()), *self.sequences, *self.state]
+        order = [*self.slow, *(self.state if self.state_as_weights else ()), *self.sequences, *self.state]
         for name in dict.fromkeys(order):
             words = self.words[name]
             size = [int(word) if word.isdigit() else known.get(word, sizes.get(word, d)) for word in words]

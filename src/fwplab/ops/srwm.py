@@ -104,7 +104,7 @@ def smaller(drawn: Inputs) -> Inputs:
 RULE = Rule(
     "srwm",
     reference,
-    begins=True,
+    state_as_weights=True,
     cases={"srwm": smaller},
     forms={"loop": loop},
     sequences={"x": "batch time heads d"},
@@ -114,4 +114,5 @@ RULE = Rule(
         "w_k": "sequences heads d d",
         "w_b": "sequences heads d 4",
     },
+    multiply_adds={"srwm": lambda d: 9 * d * (3 * d + 4)},
 )

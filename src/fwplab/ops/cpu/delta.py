@@ -104,16 +104,8 @@ def forward(
 
 
 @forward.register_fake
-def _(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    beta: Tensor | None,
-    log_decay: Tensor | None,
-    initial_weight: Tensor,
-    cu_seqlens: Tensor | None,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(query: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    _, _, beta, log_decay, initial_weight, cu_seqlens, keep = arguments
     tape = unknown_tape(query, keep, lambda: allocate_tape(query, beta, make_plan(query, log_decay, None)), cu_seqlens)
     return query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape), tape
 
@@ -159,18 +151,8 @@ def backward(
 
 
 @backward.register_fake
-def _(
-    grad_output: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    beta: Tensor | None,
-    log_decay: Tensor | None,
-    initial_weight: Tensor,
-    grad_last_weight: Tensor,
-    tape: Tensor,
-    cu_seqlens: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    _, query, _, _, beta, log_decay, _, grad_last_weight, _, _ = arguments
     return gradients_like(query, beta, log_decay, grad_last_weight)
 
 
