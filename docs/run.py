@@ -1,7 +1,7 @@
-"""Runs the commands of a page and puts what they print below: `python docs/run.py docs/first-experiments.md`.
+"""Runs the commands of a page, and replaces the output below them: `python docs/run.py docs/first-experiments.md`.
 
-Every line `$ command` inside a fenced `console` block is run in the shell; the lines after it, up to the next command
-or the fence, are replaced by its standard output.
+Every line `$ command` in a fenced `console` block is run in the shell. The lines after it, up to the next command or
+the end of the block, are replaced by its standard output.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def rerun(page: str) -> str:
-    """The page with fresh output."""
+    """The page with new output."""
     lines: list[str] = []
     inside = False
     for line in page.splitlines():

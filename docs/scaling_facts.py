@@ -1,4 +1,4 @@
-"""The counts in the paragraph below the table of `scaling` in docs/studies.md, from finished and shipped records."""
+"""The counts in the list below the figure of `scaling` in docs/studies.md, from finished and shipped records."""
 
 import math
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Seed:
         return self.language in REGULAR
 
     def ratio(self, name: str) -> float:
-        """What it is multiplied by from the shortest to the longest length."""
+        """The value at the longest length divided by that at the shortest; infinity if the state overflowed."""
         first, last = (self.at(length, name) for length in (self.lengths[0], self.lengths[-1]))
         assert first is not None
         assert last is not None

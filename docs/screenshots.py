@@ -1,6 +1,6 @@
 """Takes the pictures of docs/explorer.md: `python docs/screenshots.py URL` of a running `fwplab explore`.
 
-It needs Chromium from the distribution, and the checkpoints that come with the package or one's own.
+It needs an installed Chromium. The checkpoints that come with the package are enough.
 """
 
 import re

@@ -1,8 +1,12 @@
-"""Kernels in the cache and out of it, and what a pass costs that computes nothing.
+"""The time of the kernels for a batch that fits into the cache and for one that does not, and the overhead of a pass.
 
-`python scripts/cache.py` prints, for forward and backward by autograd on one core, nanoseconds for a position of
-one head of one sequence: as many sequences as make 16 strands with all heads (in the cache), and 64; and microseconds
-of the least pass, of one position of them, which is taken off both. The three take turns; medians.
+    python scripts/cache.py
+
+It prints the time of a forward and backward pass through autograd on one core, in nanoseconds for a position of one
+head of one sequence. The small batch (in the cache) has so many sequences that they have 16 heads in all. The full
+batch has 64 sequences.
+The overhead is the time of a pass over a single position, in microseconds; it is subtracted from both. The three are
+measured in turn, and the numbers are medians.
 """
 
 from fwplab.benchmark import clock

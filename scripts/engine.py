@@ -1,12 +1,12 @@
-"""What the engines cost: 10,000 empty runs through the real ones, and 1,000 workers by simulation.
+"""The overhead of the engines: 10,000 empty runs on the real engines, and a simulation of 1,000 workers.
 
     python scripts/engine.py [--runs 10000] [--engines local ray]
 
-An empty run trains nothing and returns a record with 100 looks at the bins. With Ray they go through once more with
-as many runs in flight as 1,000 workers have, for the driver's memory and pace. The simulation takes the driver's own
-times (to hear a progress, to take and to save a record) from measurements of this very run, a record's to be no less
-than the slowest engine took for one, and asks at which length of a run a single driver with 1,000 workers has no time
-left.
+An empty run trains nothing and returns a record with 100 checks. With Ray there is a second measurement, with as many
+runs in flight as 1,000 workers have, for the memory and the speed of the driver. The simulation uses the driver's times
+from the same measurement: to receive a progress message, and to receive and save a record. A record takes at least as
+long as it took on the slowest engine. The simulation finds the length of runs at which one driver is always busy with
+1,000 workers.
 """
 
 import argparse
@@ -33,7 +33,7 @@ WINDOWS = (("bin0", 2, 50), ("bin1", 51, 100), ("test", 51, 100), ("test", 101, 
 
 
 def empty(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
-    """A record as large as a real one, at once."""
+    """The task: returns a record as large as a real one at once."""
     checks = tuple(Check(50 * n, 0.1, 0.1, 0.5, 0.1, 0.5, 0.5) for n in range(CHECKS))
     scores = tuple(Score(rule, *window, 1000, 500) for rule in RULES for window in WINDOWS)
     selected: dict[str, int] = dict.fromkeys(RULES, 50)
@@ -44,12 +44,12 @@ def empty(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], 
 
 
 def runs(number: int) -> list[Run]:
-    """As many different runs."""
+    """`number` different runs."""
     return [Run("parity", MIXERS.load("srwm")(), (seed,)) for seed in range(number)]
 
 
 class TimedStore(Store):
-    """Notes when each record was there."""
+    """A store that notes the time at which each record was saved."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -62,9 +62,9 @@ class TimedStore(Store):
 
 
 def through(name: str, number: int, workers: int) -> float:
-    """Prints what empty runs take through a real engine and into a real store, and returns how many there are a
-    second, from the first record to the last."""
-    Path("/proc/self/clear_refs").write_text("5")  # the most memory, from here on
+    """Prints the time of empty runs on a real engine with a real store. Returns the runs a second, from the first
+    record to the last."""
+    Path("/proc/self/clear_refs").write_text("5")  # the largest memory from here on
     with tempfile.TemporaryDirectory() as folder, TimedStore(f"sqlite:///{folder}/records.sqlite") as store:
         started = time.perf_counter()
         train_all(runs(number), store, engine_named(name, workers=workers), task=empty)
@@ -77,7 +77,7 @@ def through(name: str, number: int, workers: int) -> float:
 
 
 def crowded(number: int, cores: int) -> float:
-    """The same through Ray with as many runs in flight as for `MANY` workers, which so few cores do one by one."""
+    """The same on Ray, with as many runs in flight as `MANY` workers have; the cores here run them one at a time."""
     import ray
 
     from fwplab.engines.ray import QUEUED_RUNS_PER_SLOT
@@ -89,14 +89,14 @@ def crowded(number: int, cores: int) -> float:
 
 @dataclass(frozen=True)
 class Costs:
-    """Mean seconds of the driver for each thing that it does."""
+    """The mean seconds of the driver for each kind of work."""
 
     progress: float
     record: float
 
 
 def measured_costs(samples: int = 300) -> Costs:
-    """Unpickling a progress; unpickling and saving a record."""
+    """Measures the time to unpickle a progress message, and to unpickle and save a record."""
     member = MemberProgress(0, 0.1, 0.1, 0.5, 0.5, None)
     news = pickle.dumps(("progress", Progress("0" * 16, 100, 1000, (member,) * 5)))
     whole = empty(runs(1)[0], folder=Path(), device="cpu", observe=None)
@@ -108,10 +108,10 @@ def measured_costs(samples: int = 300) -> Costs:
 
 
 def bounded(costs: Costs, paces: dict[str, float]) -> tuple[Costs, str]:
-    """The costs with a record's no less than the slowest engine took for one, and what it is bounded by.
+    """The costs, with a record's cost of at least that on the slowest engine, and the name of what bounds it.
 
-    An engine's time has what the driver's measured alone does not: pipes or Ray, the workers' part of the cores, and
-    the disk that they all write to.
+    The time on an engine includes pipes or Ray, the workers' share of the cores, and the shared disk, which are not
+    part of the driver's own time.
     """
     slowest = min(paces, key=lambda name: paces[name])
     if 1 / paces[slowest] > costs.record:
@@ -120,7 +120,7 @@ def bounded(costs: Costs, paces: dict[str, float]) -> tuple[Costs, str]:
 
 
 def saturation(workers: int, costs: Costs) -> float:
-    """Records a second that leave a driver no time."""
+    """The number of records a second at which a driver is always busy."""
     return (1 - workers / REPORT_EVERY_SECONDS * costs.progress) / costs.record
 
 
@@ -131,11 +131,13 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def simulate(workers: int, run_seconds: float, costs: Costs, rounds: int = 5) -> dict[str, float]:
-    """A driver that serves one message at a time, workers that report and finish; all begin at different times.
+    """Simulates a driver that handles one message at a time, and workers that send progress and finish runs.
 
-    `busy`: the driver's share of time at work. `waiting`: how long a finished worker waits for its next run, in
-    seconds, the median. Both over `rounds` rounds of all workers, after two that are not counted: in the first nothing
-    has finished yet.
+    The workers start at different times. Returns two values over `rounds` rounds of all workers, after two rounds that
+    do not count:
+
+    - `busy`: the share of time in which the driver works.
+    - `waiting`: the median time that a finished worker waits for its next run, in seconds.
     """
     queue: list[tuple[float, int, str]] = []
     for worker in range(workers):

@@ -1,8 +1,8 @@
-"""How long a person waits for the explorer: its first page, a string that is read, and a step through it.
+"""The waiting times of a user of the explorer: for the first page, for reading a string, and for a step through it.
 
     python scripts/explorer.py
 
-It needs Chromium from the distribution, and a checkpoint of Recurrent Delta on parity (shipped, or one's own).
+It needs an installed Chromium, and a checkpoint of Recurrent Delta on parity (one comes with the package).
 """
 
 import re
@@ -25,7 +25,7 @@ CLOCK = """() => {
     if (pressed && position() !== before) { window.waits.push(performance.now() - pressed); pressed = 0; }
   }).observe(document.body, { subtree: true, childList: true, characterData: true });
 }"""
-"""Measured in the page, because the driver looks at it in intervals."""
+"""JavaScript that measures in the page, because the driver only polls it."""
 STEPS = 30
 
 

@@ -1,9 +1,12 @@
-"""Linear attention beside the CPU kernel of idiap's fast-transformers (arXiv 2006.16236), built from its own source.
+"""Compares linear attention with the CPU kernel of idiap's fast-transformers (arXiv 2006.16236), built from its source.
 
-`python scripts/idiap.py FOLDER`, the unpacked source distribution of pytorch-fast-transformers (0.4.0 was used),
-compiles its `causal_product_cpu.cpp` with its own flags and again for this machine's instruction set. Prints
-milliseconds forward and backward by autograd on one core, batch 64, length 100, medians in turns, and its time over
-ours. Theirs takes no initial state; its layout is `[batch, heads, time, d]`, in which its inputs lie contiguous here.
+    python scripts/idiap.py FOLDER
+
+FOLDER is the unpacked source distribution of pytorch-fast-transformers (0.4.0 was used). The script compiles its
+`causal_product_cpu.cpp` with its own flags, and again for this machine's instruction set. It prints the milliseconds of
+a forward and backward pass through autograd on one core (batch 64, length 100, medians, measured in turn), and the
+ratio of the other kernel's time to ours. The other kernel takes no initial state. Its inputs are contiguous in its own
+layout, `[batch, heads, time, d]`.
 """
 
 import importlib.util
@@ -29,7 +32,7 @@ SHAPES = ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64))
 
 
 def build(source: Path, folder: Path, *flags: str) -> ModuleType:
-    """Their extension as a module."""
+    """Compiles and imports the other kernel."""
     name = "causal_product_cpu"
     target = folder / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
     folders = [*cpp_extension.include_paths(), sysconfig.get_path("include")]
@@ -45,7 +48,7 @@ def build(source: Path, folder: Path, *flags: str) -> ModuleType:
 
 
 def differentiable(kernel: ModuleType) -> Callable[..., Tensor]:
-    """As the package itself wraps it."""
+    """The kernel as an autograd function, as in its package."""
 
     class CausalProduct(torch.autograd.Function):
         @staticmethod
@@ -72,7 +75,7 @@ def passes(form: Callable[..., Tensor], inputs: list[Tensor]) -> Callable[[], tu
 
 
 def ours(*inputs: Tensor) -> Tensor:
-    """Linear attention as `auto` runs it here."""
+    """Linear attention with the backend "auto"."""
     return ops.linear(*inputs).output
 
 

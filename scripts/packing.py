@@ -1,7 +1,8 @@
-"""Four members on one core: stacked on padded strings, or one after the other on padded or packed ones.
+"""The time of four members on one core: stacked with padded strings, or in a loop with padded or packed strings.
 
-`python scripts/packing.py` prints milliseconds of forward and backward, the three in turns, medians; the trainer's
-choice rests on it.
+    python scripts/packing.py
+
+It prints the milliseconds of a forward and backward pass: medians, measured in turn. The trainer's choice uses them.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ MEMBERS, LENGTH, ROUNDS = 4, 50, 11
 
 
 def steps(model: str, batch: int) -> dict[str, Callable[[], None]]:
-    """One step of all members in each way, on strings of length 2 to 50 as in training."""
+    """One step of all members in each of the three ways, on strings of length 2 to 50 as in training."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(2, LENGTH + 1, (MEMBERS, batch), generator=generator)
     tokens = torch.randint(0, 2, (MEMBERS, batch, LENGTH), generator=generator)

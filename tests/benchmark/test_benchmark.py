@@ -15,7 +15,7 @@ from fwplab.ops import RULES, Scan
 SMALL = suite.Suite((Case("delta", 2, 4),), 1, (Case("delta", 1, 4),), (30,), (), (), ())
 
 
-@pytest.mark.parametrize("operator", dict.fromkeys(case.operator for case in CASES))
+@pytest.mark.parametrize("operator", dict.fromkeys(case.operator for case in CASES if "published" in case.forms))
 def test_the_published_loops_compute_the_rules(operator: str) -> None:
     assert operators.check(Case(operator, 2, 5), "published") is None
 

@@ -41,4 +41,4 @@ def test_the_help_has_the_sentences_and_defaults_of_the_specs(capsys: pytest.Cap
     text = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
     assert f"after which training ends in any case. (default: {PROTOCOLS['paper'].max_steps:,})" in text
     patience = ", ".join(f"{protocol.patience} of {name}" for name, protocol in PROTOCOLS.items())
-    assert f"that `stop` asks for. (default: {patience})" in text
+    assert f"that `stop` requires. (default: {patience})" in text

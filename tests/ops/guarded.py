@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from tests.ops.rules import CASES, states
+from tests.ops.rules import CASES, COMPILED, states
 from torch import Tensor
 
 from fwplab.ops import Scan, delta_product
@@ -140,7 +140,7 @@ def all_shapes(name: str, side: str, width: int) -> None:
 
 def cases() -> Iterator[tuple[str, str, int]]:
     """Rule, side and width."""
-    return ((name, side, width) for name in (*CASES, "delta_product") for side in SIDES for width in WIDTHS)
+    return ((name, side, width) for name in (*COMPILED, "delta_product") for side in SIDES for width in WIDTHS)
 
 
 def ending(name: str, side: str, width: int) -> str:

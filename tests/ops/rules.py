@@ -31,7 +31,7 @@ def _case(rule: Rule, name: str) -> Case:
 
     def draw(b: int, t: int, h: int, d: int, generator: torch.Generator) -> list[Tensor]:
         sequences, slow, state = rule.draw(name, (b, t, h, d), generator, sequences=1)
-        first = [tensor[0] for tensor in state] if rule.begins else []
+        first = [tensor[0] for tensor in state] if rule.state_as_weights else []
         return [*(tensor for tensor in sequences if tensor is not None), *slow, *first]
 
     def run(*inputs: Tensor, **options: Any) -> Scan:
@@ -59,7 +59,7 @@ VARIATIONS = {
         "double_all_but_key": Variation(rate="double", rewritten=("value", "query", "rate")),
     },
 }
-CASES = {name: _case(rule, name) for rule in RULES.values() for name in rule.cases if rule.by is None}
+CASES = {name: _case(rule, name) for rule in RULES.values() for name in rule.cases if rule.derived_from is None}
 
 
 def _calmer(case: Case) -> Callable[[int, int, int, int, torch.Generator], list[Tensor]]:
@@ -94,3 +94,7 @@ def forms(name: str) -> list[str]:
     if is_varied(name):
         return ["cpu"]
     return [form for form in RULES[CASES[name].module].forms if form not in {"reference", "triton"}]
+
+
+COMPILED = [name for name in CASES if "cpu" in forms(name)]
+"""The cases of the rules that have CPU kernels."""

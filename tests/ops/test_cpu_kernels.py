@@ -5,18 +5,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import Any
 
 import pytest
 import torch
-from tests.ops.rules import CASES, is_varied
+from tests.ops.operators import Call, is_number, operator_of
+from tests.ops.rules import CASES, COMPILED, is_varied
 from tests.ops.test_rules import run_with_gradients, worst
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwplab import ops
 from fwplab.errors import UserError
-from fwplab.ops import Variation, cpu
+from fwplab.ops import RULES, cpu
 from fwplab.ops.cpu import library
 from fwplab.ops.operator import needs_tape, ordinary
 
@@ -32,11 +33,20 @@ def draw(name: str, *shape: int) -> list[Tensor]:
 def test_the_library_is_built_and_says_which() -> None:
     assert cpu.available()
     assert cpu.info()["variant"] in ("v2", "v3", "v4", "generic")
-    assert set(ops.info()["auto"].values()) == {"cpu"}
+    auto = ops.info()["auto"]
+    assert auto.keys() == RULES.keys()
+    assert all(("cpu" in rule.forms) == (auto[name] == "cpu") for name, rule in RULES.items())
+    assert {name for name in auto if auto[name] == "cpu"} >= {
+        "linear",
+        "delta",
+        "recurrent_delta",
+        "srwm",
+        "elementwise",
+    }
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_every_width_and_batch(name: str, dtype: torch.dtype) -> None:
     tolerance = 2e-4 if dtype == torch.float32 else 1e-10
     for place, width in enumerate(WIDTHS):
@@ -48,7 +58,7 @@ def test_every_width_and_batch(name: str, dtype: torch.dtype) -> None:
             assert worst(found, run_with_gradients(CASES[name], inputs, "reference")) < tolerance, (width, batch)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_threads_do_not_change_a_bit(name: str) -> None:
     inputs, threads = draw(name, 33, 40, 3, 8), torch.get_num_threads()
     results = []
@@ -61,7 +71,7 @@ def test_threads_do_not_change_a_bit(name: str) -> None:
     assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_nan_stays_in_its_own_sequence(name: str) -> None:
     inputs = draw(name, 17, 12, 2, 8)
     sick = [tensor.clone() for tensor in inputs]
@@ -73,7 +83,7 @@ def test_nan_stays_in_its_own_sequence(name: str) -> None:
     assert ill[3, 5:].isnan().any()
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("batch", [5, 17])
 def test_views_of_one_projection(name: str, batch: int) -> None:
     inputs, count = draw(name, batch, 11, 2, 4), CASES[name].sequences
@@ -87,36 +97,17 @@ def test_views_of_one_projection(name: str, batch: int) -> None:
     assert worst(found, run_with_gradients(CASES[name], inputs, "reference")) < 1e-10
 
 
-def _normal(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+def operator(name: str, *, packed: bool = False) -> Call:
+    """The operator of a case, and its arguments."""
+    bounds = {"cu_seqlens": torch.tensor([0, 2, 2, 5])} if packed else {}
+    return operator_of(CASES[name].rule, *draw(name, 1 if packed else 3, 5, 2, 4), backend="cpu", **bounds)
 
 
-DELTA = (*[_normal(3, 5, 2, 4)] * 3, _normal(3, 5, 2))
-OPERATORS = {
-    "linear": ("delta", (*DELTA[:3], None, None, _normal(3, 2, 4, 4), None, True)),
-    "delta": ("delta", (*DELTA, None, _normal(3, 2, 4, 4), None, True)),
-    "gated_delta": ("delta", (*DELTA, -_normal(3, 5, 2).detach().abs(), _normal(3, 2, 4, 4), None, True)),
-    "recurrent_delta": (
-        "recurrent_delta",
-        (*DELTA, *[_normal(2, 4, 4)] * 3, _normal(2, 4), _normal(3, 2, 4, 4), _normal(3, 2, 4), None, True, 0),
-    ),
-    "srwm": ("srwm", (_normal(3, 5, 2, 4), *[_normal(3, 2, 4, 4)] * 3, _normal(3, 2, 4, 4), None, True, 0)),
-    "varied_srwm": (
-        "srwm",
-        (_normal(3, 5, 2, 4), *[_normal(3, 2, 4, 4)] * 4, None, True, Variation("additive", normalisation="l2").code),
-    ),
-    "elementwise": ("elementwise", (*[_normal(3, 5, 8)] * 2, *[_normal(8)] * 2, _normal(3, 8), None)),
-    "packed": (
-        "delta",
-        (*[_normal(1, 9, 2, 4)] * 3, _normal(1, 9, 2), None, _normal(3, 2, 4, 4), torch.tensor([0, 4, 4, 9]), True),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", OPERATORS)
-def test_operators_pass_opcheck(name: str) -> None:
-    operator, arguments = OPERATORS[name]
-    torch.library.opcheck(getattr(torch.ops.fwplab, operator).default, arguments)
+@pytest.mark.parametrize("packed", [False, True], ids=["batch", "packed"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_operators_pass_opcheck(name: str, packed: bool) -> None:
+    kernel, arguments = operator(name, packed=packed)
+    torch.library.opcheck(kernel.operator._opoverload, arguments)
 
 
 def test_no_tape_where_no_gradient_is_asked_for() -> None:
@@ -130,7 +121,7 @@ def test_no_tape_where_no_gradient_is_asked_for() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("width", [4, 7, 8, 16])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_heads_side_by_side_over_several_segments(name: str, width: int, dtype: torch.dtype) -> None:
     tolerance = 2e-4 if dtype == torch.float32 else 1e-10
     for heads, batch in ((1, 2), (3, 2), (5, 2), (6, 5), (8, 3), (16, 1), (32, 1)):
@@ -139,25 +130,21 @@ def test_heads_side_by_side_over_several_segments(name: str, width: int, dtype: 
         assert worst(run_with_gradients(CASES[name], inputs, "cpu", dtype), exact) < tolerance
 
 
-@pytest.mark.parametrize("name", OPERATORS)
-def test_the_short_way_past_the_dispatcher_gives_the_same_bits(name: str) -> None:
-    operator, arguments = OPERATORS[name]
-    kernel = importlib.import_module(f"fwplab.ops.cpu.{operator}").forward
+@pytest.mark.parametrize("packed", [False, True], ids=["batch", "packed"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_the_short_way_past_the_dispatcher_gives_the_same_bits(name: str, packed: bool) -> None:
+    kernel, arguments = operator(name, packed=packed)
 
     def run(call: Callable[..., tuple[Tensor, ...]]) -> list[Tensor]:
-        leaves = [x.detach().clone().requires_grad_() if _differentiable(x) else x for x in arguments]
+        leaves = [x.detach().clone().requires_grad_() if is_number(x) else x for x in arguments]
         results = call(*leaves)[:2]
-        wanted = [leaf for leaf in leaves if _differentiable(leaf)]
+        wanted = [leaf for leaf in leaves if is_number(leaf)]
         return [*results, *torch.autograd.grad(sum(r.square().sum() for r in results), wanted)]
 
-    short, long = run(kernel), run(getattr(torch.ops.fwplab, operator).default)
+    short, long = run(kernel), run(kernel.operator)
     assert all(torch.equal(a, b) for a, b in zip(short, long, strict=True))
     assert ordinary(arguments)
     assert "Direct" in str(kernel(*arguments)[0].grad_fn)
-
-
-def _differentiable(argument: object) -> TypeGuard[Tensor]:
-    return isinstance(argument, Tensor) and argument.is_floating_point()
 
 
 def test_what_knows_the_operators_meets_them() -> None:
@@ -222,9 +209,9 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
 
 
 def test_a_backward_pass_without_its_tape_is_an_error() -> None:
-    for name, arguments in (OPERATORS[rule] for rule in ("delta", "recurrent_delta", "srwm")):
+    for kernel, arguments in (operator(rule) for rule in ("delta", "recurrent_delta", "srwm")):
         without = (False if argument is True else argument for argument in arguments)
-        output = getattr(torch.ops.fwplab, name).default(*without)[0]
+        output = kernel.operator(*without)[0]
         with pytest.raises(RuntimeError, match="did not keep"):
             output.sum().backward()
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from tests.ops.guarded import SIDES, WIDTHS
-from tests.ops.rules import CASES
+from tests.ops.rules import COMPILED
 from torch import Tensor
 
 from fwplab.ops.cpu import kernels
 
 elementwise = importlib.import_module("fwplab.ops.cpu.elementwise")
-RULES = (*CASES, "delta_product")
+RULES = (*COMPILED, "delta_product")
 
 
 @pytest.fixture(scope="module")

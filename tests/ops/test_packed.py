@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.ops.rules import CASES, Case, forms, states
+from tests.ops.rules import CASES, COMPILED, Case, forms, states
 from tests.ops.test_rules import worst
 from torch import Tensor
 
@@ -115,7 +115,7 @@ def packed_run(case: Case, inputs: list[Tensor], lengths: tuple[int, ...]) -> tu
 
 
 @pytest.mark.parametrize(("heads", "width"), [(2, 6), (8, 5), (2, 8), (1, 20)], ids=str)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_a_sequence_beside_one_that_overflows_has_the_bits_it_has_alone(name: str, heads: int, width: int) -> None:
     case, starts = CASES[name], bounds(list(NEIGHBOURS)).tolist()
     sequences, slow, _ = draw(name, list(NEIGHBOURS), heads, width)

@@ -9,7 +9,7 @@ import itertools
 
 import pytest
 import torch
-from tests.ops.rules import CASES, Case, states
+from tests.ops.rules import CASES, COMPILED, Case, states
 from torch import Tensor
 
 from fwplab.ops import RULES
@@ -108,7 +108,7 @@ def draw(case: Case, shape: tuple[int, int, int], heads: int) -> tuple[list[Tens
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_what_is_large_takes_no_digits_from_what_is_small(name: str, shape: str) -> None:
     case = CASES[name]
     inputs, weights = draw(case, SHAPES[shape], len(EXPERIMENTS))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from tests.ops.rules import CASES, forms, states
+from tests.ops.rules import CASES, COMPILED, forms, states
 from tests.ops.test_rules import run_with_gradients, worst
 from torch import Tensor
 
@@ -30,7 +30,7 @@ def negated(tensor: Tensor) -> Tensor:
     return view
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_lazily_negated_views(name: str) -> None:
     inputs = draw(name, 3, 7, 2, 4)
     lazy = [negated(tensor) for tensor in inputs]
@@ -46,7 +46,7 @@ def test_lazily_negated_views(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_zero_tensors_without_memory(name: str) -> None:
     inputs = draw(name, 3, 7, 2, 4)
     for place, tensor in enumerate(inputs):
@@ -56,7 +56,7 @@ def test_zero_tensors_without_memory(name: str) -> None:
         assert torch.equal(found.output, expected.output)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_expanded_and_overlapping_inputs(name: str) -> None:
     inputs = draw(name, 1, 7, 1, 4)
     expanded = [
@@ -201,7 +201,7 @@ def test_autocast_changes_nothing_on_a_cpu(name: str, form: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPILED)
 def test_a_traced_function_computes_on_new_inputs(name: str) -> None:
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:
         scan = CASES[name].rule(*tensors, backend="cpu")

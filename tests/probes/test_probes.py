@@ -239,7 +239,7 @@ def test_a_model_with_logits_that_are_not_finite_is_an_error() -> None:
     with torch.no_grad():
         wild.readout.weight.fill_(float("nan"))
     for probe in (frozen, patched, lambda model, task: linear_probes(model, model, task)):
-        with pytest.raises(UserError, match="left the finite numbers"):
+        with pytest.raises(UserError, match="logits are not finite"):
             probe(wild, PARITY)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fwplab.benchmark.operators import Case, Inputs, check, draw, lstm_passes, passes
+from fwplab.benchmark.operators import OPERATORS, Case, Inputs, check, draw, lstm_passes, passes
 from fwplab.benchmark.published_cuda import published_passes
 from fwplab.benchmark.training import run_of
 from fwplab.errors import UserError
@@ -26,8 +26,9 @@ from fwplab.training.trainer import Training
 SHAPES = {"signed_delta": ((4, 16),), "elementwise": ((1, 64),)}
 CASES = tuple(
     Case(operator, heads, width)
-    for operator in ("linear", "delta", "gated_delta", "signed_delta", "recurrent_delta", "srwm", "elementwise")
+    for operator in OPERATORS
     for heads, width in SHAPES.get(operator, ((16, 4), (8, 8), (4, 16), (1, 64)))
+    if Case(operator, heads, width).rule in triton.rules()
 )
 QUICK = tuple(case for case in CASES if case.width == 16 or case.operator == "elementwise")
 MEMBERS = (1, 16, 64, 256)
@@ -123,20 +124,46 @@ def measure(
         return [GpuRow(*shape, error=wrong)]
     torch.backends.cudnn.allow_tf32 = False  # full float32, as everywhere else and in `Training`
     inputs = draw(case, batch, length, device=device)
-    tuned = case.forms["loop" if "loop" in case.forms else "reference"]
-    ways: dict[str, Callable[[], Callable[[], object]]] = {
-        "own": lambda: passes(case.forms[name], inputs),
-        "graphed": lambda: graphed(passes(case.forms[name], inputs), where),
-        "published_loop": lambda: passes(case.forms["published"], inputs),
-        "tuned_loop": lambda: passes(tuned, inputs),
-        "graphed_loop": lambda: graphed(passes(tuned, inputs), where),
-        "lstm": lambda: lstm_passes(case.heads * case.width, batch, length, device),
-        "fla": lambda: fla_passes(case, inputs),
-    }
+    ways = ways_of(case, name, inputs, where, compiled=compiled)
     if published is not None:
         ways["published_cuda"] = lambda: published_passes(case, inputs, published)
+    calls, failed = prepare(ways)
+    times = medians(calls, where, rounds)
+    ratios: dict[str, Any] = {f"ratio_{label}": times[label] / times["own"] for label in calls if label != "own"}
+    reasons = "; ".join(f"{label}: {why}" for label, why in failed.items())
+    return [GpuRow(*shape, seconds=times["own"], failed=reasons, **ratios)]
+
+
+def ways_of(
+    case: Case, name: str, inputs: Inputs, device: torch.device, *, compiled: bool
+) -> dict[str, Callable[[], Callable[[], object]]]:
+    """What is measured: functions that prepare one forward and backward pass, by the names of the ratios.
+
+    name: the implementation whose times the ratios are relative to, "own".
+    compiled: whether `torch.compile` is among them.
+    """
+    tuned, first = case.forms["loop" if "loop" in case.forms else "reference"], inputs[0]
+    assert first is not None
+    batch, length = first.shape[:2]
+    ways: dict[str, Callable[[], Callable[[], object]]] = {
+        "own": lambda: passes(case.forms[name], inputs),
+        "graphed": lambda: graphed(passes(case.forms[name], inputs), device),
+        "tuned_loop": lambda: passes(tuned, inputs),
+        "graphed_loop": lambda: graphed(passes(tuned, inputs), device),
+        "lstm": lambda: lstm_passes(case.heads * case.width, batch, length, str(device)),
+        "fla": lambda: fla_passes(case, inputs),
+    }
+    if "published" in case.forms:
+        ways["published_loop"] = lambda: passes(case.forms["published"], inputs)
     if compiled:
         ways["compiled_loop"] = lambda: compiled_passes(tuned, inputs)
+    return ways
+
+
+def prepare(
+    ways: Mapping[str, Callable[[], Callable[[], object]]],
+) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
+    """The passes that run here, each called once, and why the others do not. An error in "own" is raised."""
     calls: dict[str, Callable[[], object]] = {}
     failed: dict[str, str] = {}
     for label, make in ways.items():
@@ -149,10 +176,7 @@ def measure(
             failed[label] = f"{type(failure).__name__}: {reason(failure)}"
         else:
             calls[label] = call
-    times = medians(calls, where, rounds)
-    ratios: dict[str, Any] = {f"ratio_{label}": times[label] / times["own"] for label in calls if label != "own"}
-    reasons = "; ".join(f"{label}: {why}" for label, why in failed.items())
-    return [GpuRow(*shape, seconds=times["own"], failed=reasons, **ratios)]
+    return calls, failed
 
 
 def measure_seeds(model: str, device: str, batch: int, members: tuple[int, ...] = MEMBERS) -> list[GpuSeeds]:

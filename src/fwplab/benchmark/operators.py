@@ -1,4 +1,4 @@
-"""Forward and backward of every rule against what it replaces, through autograd."""
+"""Benchmarks of the forward and backward pass of every rule, through autograd, compared with PyTorch loops."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -25,56 +25,54 @@ class Case:
 
     @property
     def name(self) -> str:
-        """As a person reads it."""
+        """The name for the table."""
         return f"{self.operator} {self.heads}x{self.width}"
 
     @property
     def rule(self) -> str:
-        """The rule whose case this is."""
+        """The name of the rule."""
         return next(name for name, rule in RULES.items() if self.operator in rule.cases)
 
     @property
     def own_forms(self) -> dict[str, Callable[..., Scan]]:
-        """The rule's forms by backend."""
+        """The forms of the rule, by backend."""
         return RULES[self.rule].forms
 
     @property
     def forms(self) -> Mapping[str, Callable[..., Scan]]:
-        """The same, and the published-style loop."""
-        return self.own_forms | {"published": getattr(published, self.rule)}
+        """The same, and the loop in the style of the published code if the rule has one."""
+        loop = getattr(published, self.rule, None)
+        return self.own_forms | ({} if loop is None else {"published": loop})
 
     def backend(self, asked: str, device: str = "cpu") -> str:
-        """The backend that is asked for, or what "auto" takes on the device; a `UserError` names the choices."""
+        """The requested backend, or what "auto" means on the device. Raises `UserError` for an unknown one."""
         return chosen(self.rule, self.own_forms, asked, torch.empty(0, device=device))
 
     @property
     def multiply_adds(self) -> float:
-        """Of one step of one head, forward and backward, as the rule's equations need them."""
-        d = self.width
-        return {
-            "linear": 7.0 * d * d,
-            "delta": 10.0 * d * d,
-            "gated_delta": 11.0 * d * d,
-            "signed_delta": 10.0 * d * d,
-            "recurrent_delta": 18.0 * d * d,
-            "srwm": 9.0 * d * (3 * d + 4),
-        }.get(self.operator, math.nan)
+        """The multiply-adds that the equations need for one step of one head, forward and backward; nan if unknown."""
+        count = RULES[self.rule].multiply_adds.get(self.operator)
+        return math.nan if count is None else float(count(self.width))
 
 
-CASES = tuple(
-    Case(operator, heads, width)
-    for operator, shapes in {
-        "linear": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
-        "delta": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
-        "gated_delta": ((16, 4), (4, 16), (1, 64)),
-        "signed_delta": ((4, 16),),
-        "recurrent_delta": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
-        "srwm": ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64)),
-        "elementwise": ((1, 64),),
-    }.items()
-    for heads, width in shapes
+ALL_SHAPES = ((16, 4), (8, 8), (4, 16), (2, 32), (1, 64))
+SHAPES: dict[str, tuple[tuple[int, int], ...]] = {
+    "linear": ALL_SHAPES,
+    "delta": ALL_SHAPES,
+    "gated_delta": ((16, 4), (4, 16), (1, 64)),
+    "signed_delta": ((4, 16),),
+    "recurrent_delta": ALL_SHAPES,
+    "srwm": ALL_SHAPES,
+    "elementwise": ((1, 64),),
+}
+"""The numbers of heads and their widths, by operator. Other operators are measured with 4 heads of width 16."""
+OPERATORS = tuple(
+    dict.fromkeys([*SHAPES, *(case for rule in RULES.values() if rule.derived_from is None for case in rule.cases)])
 )
-OPERATORS = tuple(dict.fromkeys(case.operator for case in CASES))
+"""The cases of all rules, except rules that are derived from another one."""
+CASES = tuple(
+    Case(operator, heads, width) for operator in OPERATORS for heads, width in SHAPES.get(operator, ((4, 16),))
+)
 QUICK = (
     Case("linear", 4, 16),
     Case("delta", 4, 16),
@@ -87,14 +85,17 @@ QUICK = (
 
 @dataclass(frozen=True)
 class Row:
-    """One case, measured. Ratios are times of the other over the time of `backend`; nan where there is no such form.
+    """The measurements of one case. A ratio is the time of another form over `seconds`; nan if there is no such form.
 
-    `seconds`: median of forward and backward. `peak_fraction`: multiply-adds that the rule needs over those the core
-    could have done. `saved_bytes`: what is kept between forward and backward pass, inputs and results aside;
-    `saved_fraction`: of what the published loop keeps. `traffic_bytes`: the least that moves through memory (inputs
-    read twice, output and gradients written, what is kept written and read); `roof_fraction`: the time that the
-    larger of arithmetic at peak and this traffic at the speed of a copy would take, over the time it took (the
-    roofline). `error`: why no speed is given.
+    - `seconds`: the time of a forward and backward pass, median.
+    - `peak_fraction`: the multiply-adds that the rule needs, as a share of those that the core can do in that time.
+    - `saved_bytes`: the memory saved for the backward pass, without inputs and results.
+    - `saved_fraction`: the same as a share of what the published loop saves.
+    - `traffic_bytes`: the smallest possible memory traffic. Inputs are read twice, the output and the gradients are
+      written, the saved tensors are written and read.
+    - `roof_fraction`: the share of the roofline. The roofline is the larger of two times: the arithmetic at peak, and
+      this traffic at the speed of a copy.
+    - `error`: the reason if there is no speed.
     """
 
     operator: str
@@ -119,16 +120,14 @@ class Row:
 
 
 def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, backend: str = "auto") -> list[Row]:
-    """A row, on one thread and then on all."""
+    """Measures one case, on one thread and then on all threads."""
     inputs, name = draw(case, batch, length), case.backend(backend)
     shape: dict[str, Any] = {"batch": batch, "length": length, "threads": 1, "backend": name}
     wrong = check(case, name)
     if wrong:
         return [Row(case.operator, case.heads, case.width, **shape, error=wrong)]
-    timed = {"own": name, "published": "published"}
-    timed["tuned"] = "loop" if "loop" in case.forms else "reference"
-    if "chunk" in case.forms:
-        timed["chunk"] = "chunk"
+    timed = {"own": name, "tuned": "loop" if "loop" in case.forms else "reference"}
+    timed |= {form: form for form in ("published", "chunk") if form in case.forms}
     calls = {label: passes(case.forms[form], inputs) for label, form in timed.items()}
     calls["lstm"] = lstm_passes(case.heads * case.width, batch, length)
     with clock.on_threads(1):
@@ -137,7 +136,9 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
     cores = clock.cores()
     speedup = clock.speedup(calls["own"], cores, rounds=rounds) if cores > 1 else math.nan
     arithmetic = case.multiply_adds * batch * length * case.heads / times[clock.PEAK]
-    saved = {label: saved_bytes(case.forms[timed[label]], inputs) for label in ("own", "published")}
+    saved = {
+        label: saved_bytes(case.forms[form], inputs) for label, form in timed.items() if label in ("own", "published")
+    }
     own, traffic = times["own"], least_traffic(inputs) + 2 * saved["own"]
     row = Row(
         case.operator,
@@ -145,14 +146,14 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
         case.width,
         **shape,
         seconds=own,
-        ratio_published_loop=times["published"] / own,
+        ratio_published_loop=times.get("published", math.nan) / own,
         ratio_tuned_loop=times["tuned"] / own,
         ratio_chunk=times.get("chunk", math.nan) / own,
         ratio_lstm=times["lstm"] / own,
         peak_fraction=arithmetic / own,
         speedup_all_threads=speedup,
         saved_bytes=saved["own"],
-        saved_fraction=saved["own"] / saved["published"],
+        saved_fraction=saved["own"] / saved.get("published", math.nan),
         traffic_bytes=traffic,
         roof_fraction=max(0.0 if math.isnan(arithmetic) else arithmetic, traffic / bandwidth) / own,
     )
@@ -162,7 +163,7 @@ def measure(case: Case, *, batch: int = 64, length: int = 100, rounds: int = 7, 
 def draw(
     case: Case, batch: int, length: int, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> Inputs:
-    """Inputs as the rule's tests draw them, state last; the same numbers on every device."""
+    """The random inputs of the rule's tests, with the state last. They are the same on every device."""
     shape, generator = (batch, length, case.heads, case.width), torch.Generator().manual_seed(seed)
     drawn = RULES[case.rule].draw(case.operator, shape, generator).flat()
     return [None if tensor is None else tensor.to(device, dtype) for tensor in drawn]
@@ -181,7 +182,7 @@ def passes(form: Callable[..., Scan], inputs: Inputs) -> Callable[[], tuple[Tens
 
 
 def lstm_passes(width: int, batch: int, length: int, device: str = "cpu") -> Callable[[], tuple[Tensor, ...]]:
-    """The same of PyTorch's LSTM as wide as all heads together."""
+    """The same for PyTorch's LSTM, as wide as all heads together."""
     lstm = nn.LSTM(width, width, batch_first=True, device=device)
     x, cotangent = (torch.randn(batch, length, width, device=device) for _ in range(2))
     x.requires_grad_()
@@ -193,14 +194,16 @@ def lstm_passes(width: int, batch: int, length: int, device: str = "cpu") -> Cal
 
 
 def least_traffic(inputs: Inputs) -> int:
-    """Bytes of a forward and a backward pass that no kernel avoids: inputs read in both and their gradients written,
-    the output written and its gradient read."""
+    """The bytes that every kernel must move in a forward and backward pass.
+
+    It reads the inputs twice and writes their gradients. It writes the output and reads its gradient.
+    """
     sizes = [tensor.numel() * tensor.element_size() for tensor in inputs if tensor is not None]
     return 3 * sum(sizes) + 2 * sizes[0]
 
 
 def saved_bytes(form: Callable[..., Scan], inputs: Inputs) -> int:
-    """Bytes that autograd keeps for the backward pass, the inputs and the output themselves aside."""
+    """The bytes that autograd saves for the backward pass, without the inputs and the output."""
     leaves = [tensor if tensor is None else tensor.clone().requires_grad_() for tensor in inputs]
     kept: dict[int, int] = {}
 
@@ -216,9 +219,9 @@ def saved_bytes(form: Callable[..., Scan], inputs: Inputs) -> int:
 
 
 def check(case: Case, backend: str, device: str = "cpu") -> str | None:
-    """Why the form's speed must not be told: what differs from the reference, in results or gradients; else None.
+    """Compares a form with the reference, results and gradients. Returns the first difference; None if there is none.
 
-    In float64 to 1e-9 of the largest value; in float32 at most twice the reference loop's own rounding.
+    The tolerance is 1e-9 of the largest value in float64, and twice the reference's own rounding error in float32.
     """
     form, reference = case.forms[backend], case.forms["reference"]
     inputs = draw(case, batch=19, length=37, seed=1, dtype=torch.float64, device=device)
@@ -237,7 +240,7 @@ def check(case: Case, backend: str, device: str = "cpu") -> str | None:
 
 
 def results(form: Callable[..., Scan], inputs: Inputs, dtype: torch.dtype) -> list[Tensor]:
-    """Output, states and all gradients, in float64 whatever `dtype` computes."""
+    """Output, states and all gradients, computed in `dtype` and converted to float64."""
     leaves = [tensor if tensor is None else tensor.to(dtype).requires_grad_() for tensor in inputs]
     scan = form(*leaves)
     found = [scan.output, *(scan.state if isinstance(scan.state, tuple) else (scan.state,))]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fwplab.benchmark import clock
 from fwplab.benchmark.operators import Case, check, draw
-from fwplab.ops import Scan
+from fwplab.ops import RULES, Scan
 
 PIECE = 1000
 """The number of positions in a piece; with pieces, the memory does not grow with the length."""
@@ -58,8 +58,7 @@ def measure(case: Case, lengths: tuple[int, ...], rounds: int = 3, backend: str 
 
 def speed(case: Case, form: Callable[..., Scan], inputs: list[Tensor | None], length: int) -> float:
     """The number of tokens a second over `length` positions."""
-    count = {"elementwise": 2, "srwm": 1, "recurrent_delta": 4, "linear": 3}.get(case.rule, 5)
-    states = 4 if case.rule == "srwm" else 2 if case.rule == "recurrent_delta" else 1
+    count, states = len(RULES[case.rule].sequences), len(RULES[case.rule].state)
     state, slow = tuple(inputs[-states:]), inputs[count:-states]
     start = time.perf_counter()
     for first in range(0, length, PIECE):

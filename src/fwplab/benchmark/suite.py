@@ -46,7 +46,7 @@ class Suite:
 FULL = Suite(
     operators.CASES,
     7,
-    tuple(Case(rule, 1, 16) for rule in ("linear", "delta", "recurrent_delta", "srwm", "elementwise")),
+    tuple(Case(operator, 1, 16) for operator in operators.OPERATORS if operator in ops.RULES),
     (1_000, 10_000, 100_000),
     training.MODELS,
     ("recurrent-delta",),

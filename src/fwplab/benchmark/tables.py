@@ -43,7 +43,7 @@ def operator_table(results: list[Result]) -> Table:
         "FMA peak",
         "roof",
         "all threads",
-        "kept MiB",
+        "saved MiB",
     ):
         table.add_column(heading, justify="right")
     for row in results:

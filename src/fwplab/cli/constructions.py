@@ -64,6 +64,7 @@ class ListConstructions:
     """Lists all constructions, with the number of their nonzero weights and the length from which float32 fails."""
 
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         facts = listed(CONSTRUCTIONS, _facts)
@@ -80,7 +81,9 @@ class ShowConstruction:
     """Shows one construction: what it computes, and why."""
 
     name: Positional[str]
+    """Name of a construction: fwplab constructions."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         from fwplab.constructions import Construction

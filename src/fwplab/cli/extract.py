@@ -109,14 +109,14 @@ def _text(found: "Extraction", checkpoint: "Checkpoint", written: list[str]) -> 
     from fwplab.extraction.extract import describe_kept, verdict
 
     run = checkpoint.run
-    table = Table("length", "words", "asked %", "as the model %", "as the language %", box=None)
+    table = Table("length", "words", "labelled %", "as the model %", "as the language %", box=None)
     for each in found.fidelity:
         shares = (each.asked, each.with_model / each.words, each.with_language / each.words)
         table.add_row(str(each.length), str(each.words), *map(percent, shares))
     lines = [
         f"{run.mixer_name} on {run.language}, seed {checkpoint.seed}, {checkpoint.rule} rule, by {found.method}:",
         verdict(found),
-        f"{found.queries:,} words queried; held-out words whose labels the machine gives at every asked position:",
+        f"{found.queries:,} words queried; held-out words whose labels the machine gives at every labelled position:",
     ]
     if found.kept is not None:
         lines.insert(2, describe_kept(found.kept))

@@ -22,6 +22,7 @@ class ListLanguages:
     """Lists all languages, with their alphabets and their classes in the Chomsky hierarchy."""
 
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         facts = listed(LANGUAGES, _facts)
@@ -37,7 +38,9 @@ class ShowLanguage:
     """Shows the rule of one language, with examples."""
 
     name: Positional[str]
+    """Name of a language: fwplab languages."""
     json: bool = False
+    """Print JSON."""
 
     def __call__(self) -> int:
         language = load_language(self.name)

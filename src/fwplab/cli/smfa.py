@@ -268,8 +268,7 @@ def _readout_lines(found: "Proposal") -> list[str]:
     reading = found.reading
     if reading is None:
         return [
-            "nothing is read off the state: it grows with the word, has no finite numbers, or the machine rejects "
-            "the words"
+            "nothing is read off the state: it grows with the word, is not finite, or the machine rejects the words"
         ]
     lines = []
     if reading.depth is not None:

@@ -29,23 +29,23 @@ class BlackBox:
     """Labels of a model on words, with a cache and a count of queries.
 
     - `model`: the model.
-    - `asked`: a machine that gives UNDEFINED where a label should be ignored. There the answer is UNDEFINED too.
+    - `labelled`: a machine whose outputs are UNDEFINED where the language has no label. There the answers are, too.
     - `queries`: the number of words that the model has read.
     """
 
-    def __init__(self, model: Model, asked: Mealy) -> None:
-        self.model, self.asked = model.eval(), asked
+    def __init__(self, model: Model, labelled: Mealy) -> None:
+        self.model, self.labelled = model.eval(), labelled
         self.queries = 0
         self._answers: dict[tuple[int, ...], list[int]] = {}
 
     def labels(self, tokens: Integers) -> Integers:
-        """The model's classes `[words, time]`; UNDEFINED at padding and where `asked` is UNDEFINED. Ignores the cache.
+        """The model's classes `[words, time]`; UNDEFINED at padding and where `labelled` is. It ignores the cache.
 
         tokens: token ids, `[words, time]`.
         """
         self.queries += len(tokens)
-        said = predict(self.model, tokens, len(self.asked.symbols))
-        return np.where(self.asked.run(tokens) == UNDEFINED, UNDEFINED, said)
+        predicted = predict(self.model, tokens, len(self.labelled.symbols))
+        return np.where(self.labelled.run(tokens) == UNDEFINED, UNDEFINED, predicted)
 
     def answer(self, word: tuple[int, ...]) -> list[int]:
         """The classes at every position of one word.
@@ -54,8 +54,8 @@ class BlackBox:
         these cost little, and a learner is likely to ask for them next.
         """
         if word not in self._answers:
-            words = [(*word, *more) for more in product(range(len(self.asked.symbols)), repeat=AHEAD)]
-            for longer, said in zip(words, self.labels(np.array(words, dtype=np.int64)).tolist(), strict=True):
+            words = [(*word, *more) for more in product(range(len(self.labelled.symbols)), repeat=AHEAD)]
+            for longer, predicted in zip(words, self.labels(np.array(words, dtype=np.int64)).tolist(), strict=True):
                 for length in range(len(word), len(longer) + 1):
-                    self._answers[longer[:length]] = said[:length]
+                    self._answers[longer[:length]] = predicted[:length]
         return self._answers[word]

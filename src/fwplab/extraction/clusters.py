@@ -64,8 +64,8 @@ def cluster(
     """
     traces = _trace_states(box, examples)
     if not np.isfinite(traces.vectors).all():
-        raise UserError("this model's state leaves the finite numbers: it has no clusters; choose from: lstar, kv")
-    inside = traces.tokens < len(box.asked.symbols)
+        raise UserError("this model's state is not finite, so that it has no clusters; choose from: lstar, kv")
+    inside = traces.tokens < len(box.labelled.symbols)
     some = np.flatnonzero(np.pad(inside, ((0, 0), (1, 0)), constant_values=True))
     best = _vote_machine(box, traces, np.zeros(traces.vectors.shape[:2], dtype=np.int64))
     best_count, best_share = 1, -1.0
@@ -79,8 +79,8 @@ def cluster(
             if share > best_share:
                 best, best_count, best_share = machine, count, share
             if share >= enough:
-                return Clustering(best.restricted_to(box.asked).minimal(), best_count, True)
-    return Clustering(best.restricted_to(box.asked).minimal(), best_count, False)
+                return Clustering(best.restricted_to(box.labelled).minimal(), best_count, True)
+    return Clustering(best.restricted_to(box.labelled).minimal(), best_count, False)
 
 
 def _coordinates(
@@ -91,7 +91,7 @@ def _coordinates(
     `some` are the indices of the states inside a word.
     """
     flat = traces.vectors.reshape(-1, traces.vectors.shape[-1])
-    lengths = (traces.tokens < len(box.asked.symbols)).sum(1)
+    lengths = (traces.tokens < len(box.labelled.symbols)).sum(1)
     observed = observable(box.model, traces.vectors, traces.tokens, lengths.tolist(), generator)
     if observed.shape[1]:
         yield flat @ observed
@@ -102,7 +102,7 @@ def _coordinates(
 
 @torch.no_grad()
 def _trace_states(box: BlackBox, tokens: Integers) -> _StateTraces:
-    read = torch.from_numpy(np.minimum(tokens, len(box.asked.symbols) - 1))
+    read = torch.from_numpy(np.minimum(tokens, len(box.labelled.symbols) - 1))
     state = box.model.initial_state(len(tokens))
     vectors = [flatten_states(state)]
     for column in read.unbind(1):
@@ -115,8 +115,8 @@ def _trace_states(box: BlackBox, tokens: Integers) -> _StateTraces:
 
 def _vote_machine(box: BlackBox, traces: _StateTraces, where: Integers) -> Mealy:
     """The machine by majority vote. Moves that do not occur lead to an extra state without outputs."""
-    asked, count = box.asked, int(where.max()) + 1
-    symbols, classes = len(asked.symbols), len(asked.classes)
+    labelled, count = box.labelled, int(where.max()) + 1
+    symbols, classes = len(labelled.symbols), len(labelled.classes)
     inside = traces.tokens < symbols
     before, read, after = where[:, :-1][inside], traces.tokens[inside], where[:, 1:][inside]
     targets, outputs = np.zeros((count, symbols, count)), np.zeros((count, symbols, classes + 1))
@@ -128,4 +128,4 @@ def _vote_machine(box: BlackBox, traces: _StateTraces, where: Integers) -> Mealy
     start = int(where[0, 0])
     order = np.array([start, *(n for n in range(count + 1) if n != start)])
     rank = np.argsort(order)
-    return Mealy(asked.symbols, asked.classes, rank[moves[order]], majority[order])
+    return Mealy(labelled.symbols, labelled.classes, rank[moves[order]], majority[order])

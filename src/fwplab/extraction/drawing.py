@@ -1,4 +1,4 @@
-"""A machine as a drawing: its states on a circle, arrows with symbols between them."""
+"""Draws a machine: its states on a circle, and arrows with symbols between them."""
 
 import math
 
@@ -15,9 +15,10 @@ RADIUS = 0.32
 
 
 def machines(drawn: dict[str, Mealy]) -> Figure:
-    """Machines beside each other under their titles.
+    """Draws machines side by side, each with its title.
 
-    A state stands with its label where every way into it says the same; else the arrows say symbol/label.
+    The states of a machine show their labels if all arrows into a state have the same label. Otherwise the arrows
+    show symbol/label.
     """
     reach = {title: max(1.2, len(machine) * 0.22) for title, machine in drawn.items()}
     with matplotlib.rc_context(STYLE):
@@ -44,7 +45,7 @@ def _draw(axes: Axes, machine: Mealy, radius: float) -> None:
     axes.add_patch(_line((left - 0.45, places[0][1]), (left, places[0][1]), 0))
     for (one, other), text in machine.arrows().items():
         if one == other:
-            outwards = math.pi / 2 if count <= 2 else angles[one] - 0.9 * (one == 0)  # not onto the start's arrow
+            outwards = math.pi / 2 if count <= 2 else angles[one] - 0.9 * (one == 0)  # away from the arrow of the start
             _loop(axes, places[one], outwards, text)
         else:
             _arrow(axes, places[one], places[other], text)
@@ -63,7 +64,7 @@ def _line(begin: Point, end: Point, bend: float) -> FancyArrowPatch:
 
 
 def _arrow(axes: Axes, one: Point, other: Point, text: str) -> None:
-    """An arrow that bends to its left, so that the way back has a place of its own."""
+    """An arrow that bends to its left, so that it does not cover the arrow back."""
     (x1, y1), (x2, y2) = one, other
     length = math.hypot(x2 - x1, y2 - y1)
     ux, uy = (x2 - x1) / length, (y2 - y1) / length
@@ -74,7 +75,7 @@ def _arrow(axes: Axes, one: Point, other: Point, text: str) -> None:
 
 
 def _loop(axes: Axes, place: Point, angle: float, text: str) -> None:
-    """An arrow from a state to itself, on its outer side."""
+    """An arrow from a state to itself, on the outside of the circle."""
     (x, y), spread = place, 0.55
     begin, end = ((x + RADIUS * math.cos(a), y + RADIUS * math.sin(a)) for a in (angle + spread, angle - spread))
     axes.add_patch(_line(begin, end, -1.6))

@@ -62,14 +62,14 @@ class _TestingOracle(Oracle):  # type: ignore[misc]
     """
 
     def __init__(self, box: BlackBox, examples: Integers, most: int, generator: np.random.Generator) -> None:
-        symbols = list(range(len(box.asked.symbols)))
+        symbols = list(range(len(box.labelled.symbols)))
         super().__init__(symbols, _BlackBoxSystem(box, QUERIES_A_STATE * most))
         self.box, self.examples, self.most, self.generator = box, examples, most, generator
         self.last: Mealy | None = None
 
     def find_cex(self, hypothesis: MealyMachine) -> tuple[int, ...] | None:
         """A counterexample; None if no difference was found."""
-        guess = from_aalpy(hypothesis, self.box.asked)
+        guess = from_aalpy(hypothesis, self.box.labelled)
         if len(guess) > self.most:
             raise _TooLarge
         self.last = guess
@@ -123,12 +123,12 @@ def learn(
 
 def _one_state(box: BlackBox, examples: Integers) -> Mealy:
     """The machine of one state that gives the model's most frequent label for each symbol."""
-    asked, said = box.asked, box.labels(examples)
-    counts = np.zeros((len(asked.symbols), len(asked.classes) + 1))
-    inside = examples < len(asked.symbols)
-    np.add.at(counts, (examples[inside], said[inside] + 1), 1)  # UNDEFINED is the first
+    labelled, predicted = box.labelled, box.labels(examples)
+    counts = np.zeros((len(labelled.symbols), len(labelled.classes) + 1))
+    inside = examples < len(labelled.symbols)
+    np.add.at(counts, (examples[inside], predicted[inside] + 1), 1)  # UNDEFINED is the first
     outputs = counts.argmax(-1)[None] - 1
-    return Mealy(asked.symbols, asked.classes, np.zeros_like(outputs), outputs)
+    return Mealy(labelled.symbols, labelled.classes, np.zeros_like(outputs), outputs)
 
 
 def from_aalpy(machine: MealyMachine, like: Mealy) -> Mealy:

@@ -88,15 +88,15 @@ class Mealy:
         renamed = np.array([[order[int(classes[after])] for after in self.moves[leader]] for leader in leaders])
         return Mealy(self.symbols, self.classes, renamed.reshape(len(leaders), -1), self.outputs[leaders])
 
-    def restricted_to(self, asked: "Mealy") -> "Mealy":
-        """The machine with its outputs replaced by UNDEFINED wherever those of `asked` are UNDEFINED."""
+    def restricted_to(self, labelled: "Mealy") -> "Mealy":
+        """The machine with its outputs replaced by UNDEFINED wherever those of `labelled` are UNDEFINED."""
         places, waiting = {(0, 0): 0}, [(0, 0)]
         moves, outputs = [], []
         for mine, yours in waiting:
-            after = list(zip(self.moves[mine].tolist(), asked.moves[yours].tolist(), strict=True))
+            after = list(zip(self.moves[mine].tolist(), labelled.moves[yours].tolist(), strict=True))
             waiting += [pair for pair in dict.fromkeys(after) if pair not in places]
             moves.append([places.setdefault(pair, len(places)) for pair in after])
-            outputs.append(np.where(asked.outputs[yours] == UNDEFINED, UNDEFINED, self.outputs[mine]))
+            outputs.append(np.where(labelled.outputs[yours] == UNDEFINED, UNDEFINED, self.outputs[mine]))
         return Mealy(self.symbols, self.classes, np.array(moves), np.array(outputs))
 
     def difference(self, other: "Mealy") -> str | None:

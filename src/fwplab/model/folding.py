@@ -1,4 +1,4 @@
-"""Folding: a trained layer with more parameters, written as a published layer with the same outputs."""
+"""Converts trained layers with more parameters than the published ones to published layers with the same output."""
 
 import copy
 from typing import Any
@@ -14,16 +14,16 @@ from fwplab.model.model import Model, ModelSpec, build
 
 Weights = dict[str, Tensor]
 TINY = 1e-30
-"""Shares of a key below this one are written as this one: the logarithm of 0 is no weight."""
+"""The smallest entry of a key; smaller ones are replaced by it, because the logarithm of 0 cannot be a weight."""
 LEAST_ERASE = 1e-6
-"""The least erase gate of a model that is folded during training (see `fold`).
+"""The smallest erase gate of a model that is converted during training (see `fold`).
 
 A gate of `e` makes a counter wrong from a depth of about `(2 e)^(-1/2)`, here 700. In float32 the values of `1 / e` are
 rounded by `6e-8 / e`, here 0.06 of what a bracket writes, and a symbol that erases writes this in full."""
 
 
 def fold(model: Model, spec: ModelSpec, into: MixerSpec) -> Model:
-    """Folds a model during training into the published mixer `into`, with erase gates of at least `LEAST_ERASE`.
+    """Converts a model during training to the published mixer `into`, with erase gates of at least `LEAST_ERASE`.
 
     model: the model in training, whose mixer names `into` in `MixerSpec.folds_into`.
     spec: its shape.
@@ -37,24 +37,25 @@ def fold(model: Model, spec: ModelSpec, into: MixerSpec) -> Model:
 def fold_split_delta_net(
     model: Model, spec: ModelSpec, into: DeltaNet | RecurrentDelta | None = None, *, least_erase: float = 0.0
 ) -> Model:
-    """Folds a one-layer `split-delta-net` into a published layer: the same labels from the published weights.
+    """Converts a one-layer `split-delta-net` to a published layer that gives the same labels.
 
-    The layer reads the embedding alone. So its gates and values are functions of the symbol, and DeltaNet's rate and
-    value can be the same functions: `beta = e`, and the value is `v w / e`. The rows of SlowNet that make them solve
+    The first layer reads only the embedding. So its gates and values are functions of the symbol, and the rate and the
+    value of DeltaNet can be the same functions: `beta = e`, and the value is `v w / e`. The rows of SlowNet that
+    produce them solve
 
         y_s r = logit e_s;   y_s V = v_s w_s / e_s    for every symbol s,
 
-    where `y_s` is the normalised embedding. The solution is exact where the `y_s` are linearly independent, and the
-    smallest one is taken. All other weights stay. Recurrent Delta has softmax in place of DeltaNet's feature map: there
-    the rows of query and key give `log q` and `log k`, and the weights of the feedback are 0.
+    where `y_s` is the normalised embedding. If the `y_s` are linearly independent, there is an exact solution; the one
+    with the smallest norm is used. All other weights are unchanged. Recurrent Delta has a softmax instead of DeltaNet's
+    feature map. For it, the rows of query and key give `log q` and `log k`, and the weights of the feedback are 0.
 
-    In float32 a row of values as large as `1 / e` is read to a relative `6e-8`, which a symbol that erases (`e` near 1)
-    writes in full: `least_erase` bounds it.
+    The rows of the values can be as large as `1 / e`. In float32 this gives rounding errors of `6e-8 / e`, which a
+    symbol with a rate near 1 writes in full. `least_erase` bounds them.
 
     model: the trained model.
     spec: its shape.
-    into: the published mixer; DeltaNet where it is left out.
-    least_erase: smaller gates `e` are folded as this one, in [0, 1); 0 for all as they are.
+    into: the published mixer; by default DeltaNet.
+    least_erase: the smallest gate `e`, in [0, 1); smaller ones are replaced by it. 0 keeps all.
     Raises a `UserError` for another mixer, more than one layer, or dependent embeddings.
     """
     exact = copy.deepcopy(model).double()
@@ -73,7 +74,7 @@ def fold_split_delta_net(
         raise UserError(f"{len(inputs)} embeddings span {rank} dimensions only: choose a model with independent ones")
     recurrent = isinstance(into, RecurrentDelta)
     addresses = [torch.cat([query, key], dim=-1).clamp(min=TINY).log()] if recurrent else []
-    # symbols, heads, columns: what the rows of SlowNet must give; a gate that rounds to 1 gets a finite logit
+    # [symbols, heads, columns]: the required outputs of SlowNet; a gate that rounds to 1 gets a finite logit
     wanted = torch.cat([*addresses, value, torch.logit(rate, eps=torch.finfo(rate.dtype).eps).unsqueeze(-1)], dim=-1)
     solved = (torch.linalg.pinv(inputs) @ wanted.flatten(1)).T.unflatten(0, (spec.heads, -1))
     rows = weights["mixers.0.slow_net.weight"].unflatten(0, (spec.heads, -1))
@@ -91,11 +92,11 @@ def fold_split_delta_net(
 
 @torch.no_grad()
 def fold_rate_bias(model: Model, mixer: MixerSpec, spec: ModelSpec) -> Model:
-    """Folds the bias of the rates' logits of DeltaNet or Recurrent Delta into the published weights, at any depth.
+    """Moves the bias of the rates of DeltaNet or Recurrent Delta into the published weights, for any number of layers.
 
-    LayerNorm gives `g x + c` with `sum(x) = 0`. For `u = 1 / g`, `u (g x + c) = u c` for every input: a constant. With
-    c moved along u to where `u c = |u|`, a multiple of u in a row of SlowNet is a bias, and undoes the move of c in the
-    other rows.
+    LayerNorm gives `g x + c` with `sum(x) = 0`. Let `u = 1 / g`. Then `u (g x + c) = u c` is the same for every input.
+    First, c is moved along u so that `u c = |u|`. Then a multiple of u, added to a row of SlowNet, adds a constant to
+    its output. This gives the bias of the rates, and corrects the other rows for the move of c.
 
     model: the trained model.
     mixer: its mixer.

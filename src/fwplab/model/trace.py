@@ -34,7 +34,7 @@ class Layer:
     norms: Tensor
     """The norms of these states, `[time + 1]`."""
     view: View | None
-    """The mixer's own account of the window, such as its fast-weight updates; None if it has none."""
+    """What the mixer itself reports about the window, such as its fast-weight updates; None if it reports nothing."""
 
 
 @dataclass(frozen=True, eq=False)

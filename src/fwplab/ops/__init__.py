@@ -1,6 +1,7 @@
-"""The rules that write fast weights, one file a rule: the equation, its reference step and its fast forms.
+"""The rules that update fast weights, one rule a file: the equation, the reference step and the fast forms.
 
-Every rule takes `[batch, time, heads, d]`, an `initial_state` and a `backend`, and returns `Scan(output, state)`.
+Every rule takes `[batch, time, heads, d]` tensors, an `initial_state` and a `backend`. It returns
+`Scan(output, state)`.
 """
 
 from typing import Any
@@ -34,13 +35,13 @@ __all__ = [
 ]
 
 
-globals().update(find())  # a rule that is not imported above by name is here all the same
+globals().update(find())  # also a rule that is not imported by name above
 
 
 def info(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """What is in use and why: what "auto" takes for every rule on `device`, the compiled library, and Triton.
+    """Describes what is used and why: the backend that "auto" chooses for every rule, the compiled library, and Triton.
 
-    On a GPU every rule's kernels are checked for it, with heads of 16: the first time that takes a minute.
+    On a GPU this checks the kernels of every rule, with heads of width 16. The first call takes about a minute.
     """
     where = torch.device(device)
     chosen = {name: automatic(name, rule.forms, where, dtype, kernels=rule.kernels) for name, rule in RULES.items()}

@@ -21,20 +21,20 @@ def delta(
     cu_seqlens: Int[Tensor, "bounds"] | None = None,
     backend: str = "auto",
 ) -> Scan:
-    """Error-correcting fast weights: `W_t = W_{t-1} + beta_t k_t^T (v_t - k_t W_{t-1})`, `o_t = q_t W_t`.
+    """Fast weights with the delta rule: `W_t = W_{t-1} + beta_t k_t^T (v_t - k_t W_{t-1})`, `o_t = q_t W_t`.
 
     With `log_decay` (gated delta rule) `W_{t-1}` is first multiplied by `alpha_t = exp(log_decay_t)`, in both places.
     With keys of length 1 and `beta` in (0, 2) (signed delta rule, arXiv 2411.12537) the transition `I - beta k^T k` has
-    eigenvalues in (-1, 1]. Feature map and normalisation of query and key are applied before.
+    eigenvalues in (-1, 1]. The caller applies the feature map and the normalisation to query and key.
 
     - `query`, `key`: `[batch, time, heads, key]`.
     - `value`: `[batch, time, heads, value]`.
     - `beta`: `[batch, time, heads]`, the write strength, after its sigmoid.
-    - `log_decay`: `[batch, time, heads]`, at most 0; minus infinity forgets everything. None for no decay.
+    - `log_decay`: `[batch, time, heads]`, at most 0; minus infinity erases all of W. None for no decay.
     - `initial_state`: `W_0`, `[sequences, heads, key, value]`; zero if it is None.
-    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
-      the batch is then 1. Without it every row of the batch is a sequence.
-    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled, for values as wide as keys), "chunk"
+    - `cu_seqlens`: `[sequences + 1]`, integers. The start of each packed sequence and the end of the last; the batch is
+      then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run, or "cpu" (compiled, for values as wide as keys), "chunk"
       (WY form), "triton" (GPU), "reference".
 
     Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
@@ -58,7 +58,7 @@ def step(
 
 
 def reference(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor) -> Scan:
-    """The definition: one step after the other."""
+    """The definition: a loop over the positions."""
     sequences = query, key, value, beta, *(() if log_decay is None else (log_decay,))
     outputs, start = [], state
     for at_time in zip(*(tensor.unbind(1) for tensor in sequences), strict=True):
@@ -68,12 +68,12 @@ def reference(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay
 
 
 def chunk(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor) -> Scan:
-    """Chunkwise (WY representation): a chunk's errors solve one unit lower triangular system.
+    """The chunkwise form (WY representation). The errors of a chunk solve a unit lower triangular system.
 
     With `A = tril(D * (diag(beta) K K^T), -1)`, the scaled errors of a chunk are
     `E = (I + A)^{-1} diag(beta) (V - c K W)`; then `O = c Q W + tril(D * (Q K^T)) E` and `W = c_C W + K^T (d_C E)`.
-    Only the products with `W` wait for the chunk before. `D_ij` is the decay from after position j to i, `c_i` that
-    from the chunk's start, `c_C` and `d_C` those to its end; all 1 without `log_decay`.
+    Only the products with `W` depend on the previous chunk. `D_ij` is the decay of the positions after j up to i, `c_i`
+    that from the start of the chunk up to i; `c_C` and `d_C` are the same up to its end. All are 1 without `log_decay`.
     """
     time, size = query.shape[1], chunk_size(key.shape[-1])
     if not time:
@@ -101,7 +101,8 @@ def chunk(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Te
 
 
 def causal_solve(system: Tensor, right: Tensor) -> Tensor:
-    """`(I + system)^{-1} right`, the system strictly lower triangular; what is not finite reaches no row before."""
+    """`(I + system)^{-1} right` for a strictly lower triangular system. A value that is not finite affects only its own
+    and later rows."""
     solved: Tensor = torch.linalg.solve_triangular(
         system.nan_to_num(0, 0, 0), right.nan_to_num(0, 0, 0), upper=False, unitriangular=True
     )
@@ -109,9 +110,10 @@ def causal_solve(system: Tensor, right: Tensor) -> Tensor:
 
 
 def decays(log_decay: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a chunk's `[..., size, 1]`: `exp(sum of log_decay over j < m <= i)` at `[i, j]`, and over all `m <= i`.
+    """The decays of a chunk: `exp(sum of log_decay over j < m <= i)` at `[i, j]`, and the same over all `m <= i`.
 
-    Each sum is made by itself, not as a difference of two, so that minus infinity does no harm.
+    log_decay: `[..., size, 1]`. Each sum is computed directly. The difference of two sums would be NaN for minus
+        infinity.
     """
     size = log_decay.shape[-2]
     sums = log_decay.expand(*log_decay.shape[:-1], size).tril(-1).cumsum(-2)
@@ -119,7 +121,7 @@ def decays(log_decay: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def chunk_size(width: int) -> int:
-    """The fastest chunk on a CPU by head width, as measured for the rule."""
+    """The fastest size of a chunk on a CPU for a head width, from measurements of this rule."""
     return 8 if width <= 32 else 16
 
 
@@ -138,7 +140,7 @@ def signed(drawn: Inputs) -> Inputs:
 
 
 def gated(drawn: Inputs) -> Inputs:
-    """A decay that forgets everything now and then."""
+    """A decay that sometimes erases all of W."""
     decay = functional.logsigmoid(drawn["log_decay"] + 2)
     decay[:, ::7] = -torch.inf if decay.shape[1] > 7 else -1.0
     return {**plain(drawn), "log_decay": decay}
@@ -159,4 +161,9 @@ RULE = Rule(
     forms={"chunk": chunk},
     square=True,
     cases={"delta": plain, "gated_delta": gated, "signed_delta": signed},
+    multiply_adds={
+        "delta": lambda d: 10 * d * d,
+        "gated_delta": lambda d: 11 * d * d,
+        "signed_delta": lambda d: 10 * d * d,
+    },
 )

@@ -1,4 +1,4 @@
-"""Several steps of the delta rule a position: a product of Householder matrices."""
+"""Several steps of the delta rule at each position: a product of Householder matrices."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,9 @@ def delta_product(
     cu_seqlens: Int[Tensor, "bounds"] | None = None,
     backend: str = "auto",
 ) -> Scan:
-    """The delta rule n times a position, then one read: `W <- W + beta_j k_j^T (v_j - k_j W)`, j = 1 ... n; `o = q W`.
+    """n steps of the delta rule at each position, then one read.
+
+    `W <- W + beta_j k_j^T (v_j - k_j W)` for j = 1 ... n, then `o = q W`.
 
     The transition of a position is the product `(I - beta_n k_n^T k_n) ... (I - beta_1 k_1^T k_1)`. With keys of length
     1 and `beta = 2` it can be any product of n reflections, so for n >= 2 also a rotation.
@@ -32,9 +34,9 @@ def delta_product(
     - `value`: `[batch, time, steps, heads, value]`.
     - `beta`: `[batch, time, steps, heads]`, the write strengths, after their sigmoid.
     - `initial_state`: `W_0`, `[sequences, heads, key, value]`; zero if it is None.
-    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
-      the batch is then 1. Without it every row of the batch is a sequence.
-    - `backend`: "auto" for the fastest that can run here, or one of `delta`, which runs the steps as positions of a
+    - `cu_seqlens`: `[sequences + 1]`, integers. The start of each packed sequence and the end of the last; the batch is
+      then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run, or one of `delta`, which runs the steps as positions of a
       sequence n times as long.
 
     Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
@@ -53,7 +55,7 @@ def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor, beta: Tensor)
 
 
 def reference(query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Tensor) -> Scan:
-    """The definition: one step after the other."""
+    """The definition: a loop over the positions."""
     outputs, start = [], state
     for at_time in zip(query.unbind(1), key.unbind(1), value.unbind(1), beta.unbind(1), strict=True):
         output, state = step(state, *at_time)
@@ -67,7 +69,7 @@ def reflections(drawn: Inputs) -> Inputs:
 
 
 def by_delta(form: Callable[..., Scan]) -> Callable[..., Scan]:
-    """The rule by a form of the delta rule: the steps are positions, and every last one of a position is read."""
+    """A form of this rule from a form of the delta rule. All steps become positions, and the last of each n is read."""
 
     def run(
         query: Tensor, key: Tensor, value: Tensor, beta: Tensor, state: Tensor, *, cu_seqlens: Tensor | None = None
@@ -93,6 +95,6 @@ RULE = Rule(
     },
     state={"initial_state": "sequences heads key value"},
     square=True,
-    by=(DELTA, by_delta),
+    derived_from=(DELTA, by_delta),
     cases={"delta_product": reflections},
 )

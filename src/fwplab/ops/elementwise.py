@@ -25,9 +25,9 @@ def elementwise(
     - `z`, `f`: `[batch, time, heads, d]`, projections of the input with their biases, before tanh and sigmoid.
     - `w_z`, `w_f`: `[heads, d]`, the recurrent weights.
     - `initial_state`: `c_0`, `[sequences, heads, d]`; zero if it is None.
-    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
-      the batch is then 1. Without it every row of the batch is a sequence.
-    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled), "loop", "triton" (GPU), "reference".
+    - `cu_seqlens`: `[sequences + 1]`, integers. The start of each packed sequence and the end of the last; the batch is
+      then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run, or "cpu" (compiled), "loop", "triton" (GPU), "reference".
 
     Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
     bounds that do not fit.
@@ -44,7 +44,7 @@ def step(cell: Tensor, z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor) -> Tensor
 
 
 def reference(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> Scan:
-    """The definition: one step after the other."""
+    """The definition: a loop over the positions."""
     cells, start = [], cell
     for z_t, f_t in zip(z.unbind(1), f.unbind(1), strict=True):
         cell = step(cell, z_t, f_t, w_z, w_f)
@@ -53,7 +53,7 @@ def reference(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> S
 
 
 def loop(z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor) -> Scan:
-    """The tuned loop: unbound once, each gate's argument from one operation, and the blend in one."""
+    """The fastest PyTorch loop: it unbinds the inputs once, and uses one operation for each gate and for the blend."""
     cells, start = [], cell
     for z_t, f_t in zip(z.unbind(1), f.unbind(1), strict=True):
         forget = torch.sigmoid(torch.addcmul(f_t, w_f, cell))

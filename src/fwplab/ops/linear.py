@@ -20,14 +20,14 @@ def linear(
 ) -> Scan:
     """Additive fast weights: `W_t = W_{t-1} + k_t^T v_t`, `o_t = q_t W_t`.
 
-    The current token is included. There is no normaliser and no scale; a feature map is applied before.
+    The output includes the current token. There is no normaliser and no scale. The caller applies the feature map.
 
     - `query`, `key`: `[batch, time, heads, key]`.
     - `value`: `[batch, time, heads, value]`.
     - `initial_state`: `W_0`, `[sequences, heads, key, value]`; zero if it is None.
-    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
-      the batch is then 1. Without it every row of the batch is a sequence.
-    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled, for values as wide as keys), "chunk"
+    - `cu_seqlens`: `[sequences + 1]`, integers. The start of each packed sequence and the end of the last; the batch is
+      then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run, or "cpu" (compiled, for values as wide as keys), "chunk"
       (matrix products), "triton" (GPU), "reference".
 
     Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
@@ -45,7 +45,7 @@ def step(state: Tensor, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tens
 
 
 def reference(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
-    """The definition: one step after the other."""
+    """The definition: a loop over the positions."""
     outputs, start = [], state
     for at_time in zip(query.unbind(1), key.unbind(1), value.unbind(1), strict=True):
         output, state = step(state, *at_time)
@@ -54,7 +54,7 @@ def reference(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
 
 
 def chunk(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
-    """Chunkwise: attention inside a chunk of C tokens, one matrix product with the state between chunks.
+    """The chunkwise form: attention inside a chunk of C tokens, and one matrix product with the state between chunks.
 
     `O = Q W_before + tril(Q K^T) V`, and `W_before` of all chunks at once is a running sum of `K^T V`.
     """
@@ -66,22 +66,23 @@ def chunk(query: Tensor, key: Tensor, value: Tensor, state: Tensor) -> Scan:
 
 
 def causal_product(attention: Tensor, values: Tensor) -> Tensor:
-    """`tril(attention) @ values`, where what is not finite reaches no row before its own: 0 times NaN is NaN."""
+    """`tril(attention) @ values`. A value that is not finite affects only its own and later rows, although 0 times NaN
+    is NaN."""
     return attention.tril() @ values.nan_to_num(0, 0, 0) + poison(values)
 
 
 def poison(values: Tensor) -> Tensor:
-    """Zeros, and NaN in every column from the first row on in which a value is not finite."""
+    """Zeros. In a column with a value that is not finite, NaN from its first such row on."""
     return (values.detach() * 0).cumsum(-2)
 
 
 def chunk_size(width: int) -> int:
-    """The fastest chunk on a CPU by head width, as measured for the rule."""
+    """The fastest size of a chunk on a CPU for a head width, from measurements of this rule."""
     return 16 if width <= 16 else 64 if width <= 32 else 128
 
 
 def to_chunks(tensor: Tensor, size: int) -> Tensor:
-    """`[batch, time, heads, d] -> [batch, chunks, heads, size, d]`, zeros after the end (they write nothing)."""
+    """`[batch, time, heads, d] -> [batch, chunks, heads, size, d]`, padded with zeros, which write nothing."""
     padding = -tensor.shape[1] % size
     padded = functional.pad(tensor, (0, 0, 0, 0, 0, padding)) if padding else tensor
     chunks = padded.reshape(padded.shape[0], padded.shape[1] // size, size, *padded.shape[2:])
@@ -89,7 +90,7 @@ def to_chunks(tensor: Tensor, size: int) -> Tensor:
 
 
 def from_chunks(tensor: Tensor, time: int) -> Tensor:
-    """The inverse of `to_chunks`, the padding cut off."""
+    """The inverse of `to_chunks`, without the padding."""
     joined = tensor.transpose(2, 3).flatten(1, 2)
     return joined if joined.shape[1] == time else joined[:, :time].clone()
 
@@ -101,4 +102,5 @@ RULE = Rule(
     state={"initial_state": "sequences heads key value"},
     forms={"chunk": chunk},
     square=True,
+    multiply_adds={"linear": lambda d: 7 * d * d},
 )

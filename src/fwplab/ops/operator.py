@@ -1,8 +1,8 @@
-"""Kernels as PyTorch operators, differentiable to any order, and past the dispatcher where nothing asks for it.
+"""Kernels as PyTorch operators that are differentiable to any order.
 
-A forward and backward pass through the dispatcher costs 0.1 to 0.25 ms more, as much as the kernels take for a small
-batch. What has to know the operator (torch.compile, export, fake tensors, tracing) still meets it. The kernels have
-first derivatives in reverse mode; all others are those of the rule's definition in PyTorch.
+Calls with plain tensors skip the PyTorch dispatcher. It would add 0.1 to 0.25 ms to a forward and backward pass, which
+is as long as the kernels take for a small batch. `torch.compile`, export, fake tensors and tracing get the operator.
+The kernels have first derivatives in reverse mode. All other derivatives are computed by the definition of the rule.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,14 +17,14 @@ DERIVATIVES = frozenset({torch._C._functorch.TransformType.Grad, torch._C._funct
 LEGACY_BATCH = torch._C._dispatch_key_parse("Batched")
 
 Found = tuple[Tensor | None, ...]
-"""Gradients of the leading arguments, None for those that have none."""
+"""The gradients of the leading arguments; None for an argument without a gradient."""
 
 Gradients = Callable[..., Found]
-"""`(arguments, saved, cotangents) -> gradients`; a cotangent that is None is zero."""
+"""`(arguments, saved, cotangents) -> gradients`. A cotangent of None means zero."""
 
 
 def ordinary(arguments: tuple[Any, ...]) -> bool:
-    """Whether these are plain tensors and no transform, tracer, mode or forward-mode derivative is active."""
+    """Whether all tensors are plain, and no transform, tracing, mode or forward-mode derivative is active."""
     return (
         not torch.compiler.is_compiling()
         and torch._C._functorch.peek_interpreter_stack() is None
@@ -36,7 +36,7 @@ def ordinary(arguments: tuple[Any, ...]) -> bool:
 
 
 def in_legacy_batch(tensor: Tensor | None) -> bool:
-    """Whether this is one of a batch of cotangents (`is_grads_batched`), which the dispatcher alone can look into."""
+    """Whether this is a batch of cotangents (`is_grads_batched`), which only the dispatcher can read."""
     return tensor is not None and torch._C._dispatch_keys(tensor).has(LEGACY_BATCH)
 
 
@@ -46,17 +46,17 @@ def forward_mode() -> bool:
 
 
 def derivatives_traced() -> bool:
-    """Whether `torch.compile` is inside a transform of `torch.func` that takes derivatives, which it traces through."""
+    """Whether `torch.compile` is tracing a derivative transform of `torch.func`."""
     transforms = torch._C._functorch.get_interpreter_stack() or ()
     return forward_mode() or any(each.key() in DERIVATIVES for each in transforms)
 
 
-# As for `fwplab.ops.cpu.available`: it is asked while the program is traced.
+# As for `fwplab.ops.cpu.available`: `torch.compile` calls it during tracing, but cannot trace it.
 derivatives_traced._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 class Kernel:
-    """A function of tensors as the operator `name`; called, it takes the shortest way that has the same effect."""
+    """A kernel and its PyTorch operator. A call uses the fastest way with the same result."""
 
     def __init__(self, name: str, function: Callable[..., Any], device_types: str | None) -> None:
         self.function = function
@@ -71,12 +71,12 @@ class Kernel:
             if self.direct is not None and needs_tape(*arguments):
                 return self.direct(*arguments)
             if self.direct is None and in_legacy_batch(arguments[0]):
-                return self.operator(*arguments)  # `is_grads_batched`: the dispatcher calls it for one after the other
+                return self.operator(*arguments)  # the dispatcher calls it once for each of the batch
             return self.function(*arguments)
         return self.way()(*arguments)
 
     def way(self) -> Callable[..., Any]:
-        """What computes the same as the operator where something has to know about it."""
+        """The function to call when a transform, a tracer or a mode is active."""
         if self.definition is None:
             return self.operator
         if torch.compiler.is_compiling():
@@ -87,7 +87,7 @@ class Kernel:
         return self.operator if torch._C._functorch.peek_interpreter_stack() is None else transformed
 
     def register_vmap(self, mapped: Callable[..., Any]) -> None:
-        """As for a custom operator."""
+        """Registers the vmap rule, as for a custom operator."""
         self.operator.register_vmap(mapped)
         if self.transformed is not None:
             self.transformed.vmap = staticmethod(mapped)
@@ -100,11 +100,13 @@ class Kernel:
         saves: tuple[int, ...],
         definition: Callable[..., tuple[Tensor, ...]],
     ) -> None:
-        """Make the operator differentiable.
+        """Makes the operator differentiable.
 
-        `gradients`: the kernel's backward pass. `tensors`: how many leading arguments are tensors or None. `saves`: the
-        results that the backward pass reads. `definition`: the leading results, those that have gradients, of the same
-        arguments by operations that PyTorch differentiates to any order, in both modes.
+        gradients: the backward pass of the kernel.
+        tensors: how many leading arguments are tensors or None.
+        saves: the indices of the results that the backward pass reads.
+        definition: computes the leading results, those with gradients, from the same arguments with PyTorch operations.
+            PyTorch differentiates it to any order, in forward and reverse mode.
         """
         self.definition, function = definition, self.function
         gradient = gradient_function(gradients, tensors, definition)
@@ -150,10 +152,10 @@ class Kernel:
 
 
 def gradient_function(gradients: Gradients, tensors: int, definition: Callable[..., tuple[Tensor, ...]]) -> Gradients:
-    """The backward pass of a kernel as a function with derivatives of its own, which the definition gives."""
+    """The backward pass of a kernel as a differentiable function. Its derivatives come from the definition."""
 
     class Gradient(torch.autograd.Function):
-        """`(counts, *arguments, *saved, *cotangents) -> the gradients of arguments that have one`."""
+        """`(counts, *arguments, *saved, *cotangents) -> gradients of the differentiable arguments`."""
 
         generate_vmap_rule = True
 
@@ -177,26 +179,8 @@ def gradient_function(gradients: Gradients, tensors: int, definition: Callable[.
             held = iter(ctx.saved_tensors)
             values = [next(held) if kept else other for kept, other in zip(ctx.is_tensor, ctx.others, strict=True)]
             arguments, saved, cotangents = parts(ctx.counts, values)
-            wanted = differentiable(arguments)
-            given = [place for place, cotangent in enumerate(cotangents) if cotangent is not None]
-
-            def first(*moving: Tensor) -> tuple[Tensor, ...]:
-                now, covectors = list(arguments), list(cotangents)
-                for place, value in zip(wanted, moving, strict=False):
-                    now[place] = value
-                for place, value in zip(given, moving[len(wanted) :], strict=True):
-                    covectors[place] = value
-                found = by_definition(definition, tuple(now), tuple(covectors))
-                return tuple(found[place] for place in wanted)  # type: ignore[misc]
-
-            moving = *(arguments[place] for place in wanted), *(cotangents[place] for place in given)
-            results, pull = torch.func.vjp(first, *moving)  # type: ignore[misc]
-            second = pull(tuple(torch.zeros_like(r) if o is None else o for r, o in zip(results, outer, strict=True)))
-            places = *(1 + place for place in wanted), *(1 + len(arguments) + len(saved) + place for place in given)
-            gradients: list[Tensor | None] = [None] * (1 + len(values))
-            for place, value in zip(places, second, strict=True):
-                gradients[place] = value
-            return tuple(gradients)
+            of_arguments, of_cotangents = second_gradients(definition, arguments, cotangents, outer)
+            return None, *of_arguments, *(None for _ in saved), *of_cotangents
 
     def apply(arguments: tuple[Any, ...], saved: tuple[Any, ...], cotangents: tuple[Any, ...]) -> tuple[Any, ...]:
         found: list[Tensor | None] = [None] * tensors
@@ -210,21 +194,52 @@ def gradient_function(gradients: Gradients, tensors: int, definition: Callable[.
     return apply
 
 
+def second_gradients(
+    definition: Callable[..., tuple[Tensor, ...]],
+    arguments: tuple[Any, ...],
+    cotangents: tuple[Tensor | None, ...],
+    outer: tuple[Tensor | None, ...],
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """The gradients of arguments and cotangents, from those (`outer`) of the gradients that `by_definition` finds."""
+    wanted = differentiable(arguments)
+    given = [place for place, cotangent in enumerate(cotangents) if cotangent is not None]
+
+    def first(*moving: Tensor) -> tuple[Tensor, ...]:
+        now, covectors = list(arguments), list(cotangents)
+        for place, value in zip(wanted, moving, strict=False):
+            now[place] = value
+        for place, value in zip(given, moving[len(wanted) :], strict=True):
+            covectors[place] = value
+        found = by_definition(definition, tuple(now), tuple(covectors))
+        return tuple(found[place] for place in wanted)  # type: ignore[misc]
+
+    moving = *(arguments[place] for place in wanted), *(cotangents[place] for place in given)
+    results, pull = torch.func.vjp(first, *moving)  # type: ignore[misc]
+    second = pull(tuple(torch.zeros_like(r) if o is None else o for r, o in zip(results, outer, strict=True)))
+    of_arguments: list[Tensor | None] = [None] * len(arguments)
+    of_cotangents: list[Tensor | None] = [None] * len(cotangents)
+    for place, value in zip(wanted, second, strict=False):
+        of_arguments[place] = value
+    for place, value in zip(given, second[len(wanted) :], strict=True):
+        of_cotangents[place] = value
+    return of_arguments, of_cotangents
+
+
 def parts(counts: tuple[int, int], values: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
-    """Arguments, saved results and cotangents, which stand one behind the other."""
+    """Splits a list into arguments, saved results and cotangents. counts: how many arguments and saved results."""
     first, second = counts[0], sum(counts)
     return tuple(values[:first]), tuple(values[first:second]), tuple(values[second:])
 
 
 def differentiable(arguments: tuple[Any, ...]) -> list[int]:
-    """The places of the arguments that have a gradient."""
+    """The indices of the arguments that can have a gradient."""
     return [place for place, a in enumerate(arguments) if isinstance(a, Tensor) and a.is_floating_point()]
 
 
 def by_definition(
     definition: Callable[..., tuple[Tensor, ...]], arguments: tuple[Any, ...], cotangents: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
-    """The gradient of every argument, None where there is none, as a differentiable function of all."""
+    """The gradients of all arguments by the definition. They are differentiable; None for one without a gradient."""
     wanted = differentiable(arguments)
 
     def results(*moving: Tensor) -> tuple[Tensor, ...]:
@@ -243,12 +258,12 @@ def by_definition(
 
 
 def as_operator(name: str, device_types: str | None = "cpu") -> Callable[[Callable[..., Any]], Kernel]:
-    """The decorator for a function of tensors on `device_types`, on any if None."""
+    """A decorator that makes a function a `Kernel`. device_types: the devices of its tensors; None for all."""
     return lambda function: Kernel(name, function, device_types)
 
 
 def needs_tape(*arguments: Any) -> bool:
-    """Whether a backward pass may follow; whoever traces does not know yet."""
+    """Whether a backward pass may follow. During tracing this is unknown, so that the answer is yes."""
     if torch._C._get_tracing_state() is not None:
         return True
     if torch.is_grad_enabled():
@@ -259,12 +274,12 @@ def needs_tape(*arguments: Any) -> bool:
 
 
 def resolved(tensor: Tensor | None) -> Tensor | None:
-    """The tensor with its own numbers in memory, not those that a lazy view still has to negate."""
+    """The tensor without PyTorch's lazy negation, so that its memory has its values."""
     return tensor.resolve_neg() if tensor is not None and tensor.is_neg() else tensor
 
 
 def with_rows(tensor: Tensor) -> Tensor:
-    """The tensor as a kernel reads it: its own numbers in memory, those of the last dimension side by side."""
+    """The tensor as a kernel reads it: without lazy negation, and with a contiguous last dimension."""
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()

@@ -1,4 +1,4 @@
-"""Packed batches: sequences of unequal lengths one behind the other in a batch of 1."""
+"""Packed batches: sequences of different lengths, concatenated in a batch of 1."""
 
 import itertools
 
@@ -11,10 +11,12 @@ WHOLE = frozenset({torch.int32, torch.int64})
 
 
 def count_sequences(rule: str, tensor: Tensor, cu_seqlens: Tensor | None) -> int:
-    """How many sequences `tensor` `[batch, time, ...]` holds: its batch, or what `cu_seqlens` says of a packed one.
+    """The number of sequences in a tensor `[batch, time, ...]`: its batch size, or the number of packed sequences.
 
-    `cu_seqlens` `[sequences + 1]` are the positions where each packed sequence begins, and the end of the last; the
-    batch is then 1. Raises `UserError` for what cannot be that; `check_bounds` looks at the values.
+    cu_seqlens: the start of each packed sequence and the end of the last, `[sequences + 1]`; None if not packed. With
+        it the batch size must be 1.
+
+    Raises `UserError` for a wrong shape or data type of `cu_seqlens`. `check_bounds` checks its values.
     """
     if cu_seqlens is None:
         return tensor.shape[0]
@@ -27,7 +29,7 @@ def count_sequences(rule: str, tensor: Tensor, cu_seqlens: Tensor | None) -> int
 
 
 def check_bounds(rule: str, cu_seqlens: Tensor, batch: int, time: int) -> None:
-    """A `UserError` if the bounds do not fit a batch of so many sequences and so many positions."""
+    """Raises `UserError` if the bounds of packed sequences do not fit a tensor `[batch, time, ...]`."""
     bounds = cu_seqlens.tolist() if cu_seqlens.dim() == 1 and cu_seqlens.dtype in WHOLE else []
     rising = all(a <= b for a, b in itertools.pairwise(bounds))
     if batch != 1 or not bounds or not rising or bounds[0] != 0 or bounds[-1] != time:

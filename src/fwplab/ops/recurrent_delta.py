@@ -26,22 +26,22 @@ def recurrent_delta(
     backend: str = "auto",
     variation: Variation = PAPER,
 ) -> Scan:
-    """Delta rule whose query, key, value and write strength see the last output.
+    """The delta rule with feedback of the last output into the query, key, value and rate.
 
     With `h = tanh(o_{t-1})`: `q = softmax(q_x + h R_q)`, `k = softmax(k_x + h R_k)`, `v = v_x + h R_v`,
-    `beta = sigmoid(b_x + h . r_b)`; then `W += beta k^T (v - k W)` and `o = q W`. The output is `o` itself; the tanh is
-    on the feedback alone.
+    `beta = sigmoid(b_x + h . r_b)`; then `W += beta k^T (v - k W)` and `o = q W`. The output is `o`; only
+    the feedback has the tanh.
 
     - `query`, `key`, `value`: `[batch, time, heads, d]`, before softmax and feedback.
     - `beta`: `[batch, time, heads]`, before the sigmoid.
     - `recurrent_query`, `recurrent_key`, `recurrent_value`: `R_q`, `R_k`, `R_v`, `[heads, d, d]`.
     - `recurrent_beta`: `r_b`, `[heads, d]`.
     - `initial_state`: `(W_0 [sequences, heads, d, d], o_0 [sequences, heads, d])`; zero if it is None.
-    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
-      the batch is then 1. Without it every row of the batch is a sequence.
-    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled), "loop", "triton" (GPU), "reference";
+    - `cu_seqlens`: `[sequences + 1]`, integers. The start of each packed sequence and the end of the last; the batch is
+      then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run, or "cpu" (compiled), "loop", "triton" (GPU), "reference";
       for a variation "cpu" or "reference".
-    - `variation`: other parts in place of the softmaxes, the sigmoid, the tanh and the update.
+    - `variation`: replaces the softmaxes, the sigmoid, the tanh and the update by other functions.
 
     Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
     bounds that do not fit.
@@ -69,7 +69,7 @@ def step(
 def with_feedback(
     last: Tensor, inputs: tuple[Tensor, ...], slow: tuple[Tensor, ...], variation: Variation = PAPER
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Query, key, value and write strength of one position, from its inputs and the last output `[batch, heads, d]`."""
+    """Query, key, value and rate of one position, from its inputs and the last output `[batch, heads, d]`."""
     query, key, value, beta = inputs
     recurrent_query, recurrent_key, recurrent_value, recurrent_beta = slow
     feedback = variation.squash(last)
@@ -82,7 +82,7 @@ def with_feedback(
 
 
 def feed(feedback: Tensor, slow: Tensor) -> Tensor:
-    """`h R` a head: `[batch, heads, d] x [heads, d, d] -> [batch, heads, d]`."""
+    """`h R` for each head: `[batch, heads, d] x [heads, d, d] -> [batch, heads, d]`."""
     return torch.einsum("bhi,hij->bhj", feedback, slow)
 
 
@@ -99,7 +99,7 @@ def reference(
     last: Tensor,
     variation: Variation = PAPER,
 ) -> Scan:
-    """The definition: one step after the other."""
+    """The definition: a loop over the positions."""
     slow = recurrent_query, recurrent_key, recurrent_value, recurrent_beta
     state, outputs = (weight, last), []
     for inputs in zip(query.unbind(1), key.unbind(1), value.unbind(1), beta.unbind(1), strict=True):
@@ -120,7 +120,7 @@ def loop(
     weight: Tensor,
     last: Tensor,
 ) -> Scan:
-    """The tuned loop: one product feeds back to all, key and query read W in one, the update is one `baddbmm`."""
+    """The fastest PyTorch loop: one product for all feedback, one for both reads of W, and one `baddbmm` to update."""
     batch, time, heads, d = query.shape
     if not time:
         return scan_of([], value, (weight, last), (weight, last))
@@ -159,4 +159,5 @@ RULE = Rule(
         "recurrent_beta": "heads d",
     },
     state={"initial_weight": "sequences heads d d", "initial_output": "sequences heads d"},
+    multiply_adds={"recurrent_delta": lambda d: 18 * d * d},
 )

@@ -1,7 +1,7 @@
-"""What a rule is, described once: its arguments with their shapes, its definition, its fast forms, its test inputs.
+"""The description of a rule: its arguments with their shapes, its definition, its fast forms and its test inputs.
 
-Dispatch, the CPU and Triton bindings, the axes of vmap, the self-check, the benchmark and the tests over all rules read
-it from here. A file in this folder that makes a `Rule` is found by being there, and so are its kernels in `cpu/` and
+Dispatch, the CPU and Triton bindings, vmap, the self-check, the benchmark and the tests over all rules use it. Every
+file in this folder that creates a `Rule` is found automatically, and so are its kernels in `cpu/` and
 `triton/kernels/`, in files of the same name.
 """
 
@@ -29,31 +29,35 @@ Inputs = dict[str, Any]
 
 
 class Arguments(NamedTuple):
-    """The arguments of a form, in its order."""
+    """The arguments of a form, in their order."""
 
     sequences: list[Tensor | None]
     slow: list[Tensor]
     state: list[Tensor]
 
     def flat(self) -> list[Tensor | None]:
-        """All of them."""
+        """All arguments in one list."""
         return [*self.sequences, *self.slow, *self.state]
 
 
 class Rule:
-    """A rule that writes fast weights, named as its file and as the function in it that people call.
+    """A rule that updates fast weights. Its name is the name of its file and of the public function in it.
 
     - `definition`: the reference form.
-    - `sequences`, `slow`, `state`: the arguments of every form, in this order, each with its shape in words, such as
-      "batch time heads key". Equal words are equal sizes, a number is itself, `sequences` counts the sequences. The
-      sequences run along the time, `slow` is shared by all positions, `state` is where each sequence starts.
-    - `optional`: sequences that may be None.
-    - `begins`: whether the function takes the state among its first arguments, shared by the batch.
-    - `forms`: forms beside the definition and the kernels, by backend.
-    - `square`: whether the CPU kernels take a square state alone.
-    - `by`: another rule, and what makes a form of this one from each of its fast forms.
-    - `cases`: inputs to test with, by name. Each makes them of normal numbers of the arguments' shapes, slow weights
-      divided by the root of d; by default those as they are.
+    - `sequences`, `slow`, `state`: the names of the arguments of every form, in this order. `sequences` have a time
+      axis, `slow` are weights shared by all positions, and `state` is the initial state of each sequence. Each name has
+      its shape in words, such as "batch time heads key". Axes with the same word have the same size. A number is a
+      fixed size. "sequences" is the number of sequences.
+    - `optional`: the names of sequences that may be None.
+    - `state_as_weights`: whether the public function also takes the initial state as weights that the batch shares.
+    - `forms`: the forms besides the definition and the kernels, by backend.
+    - `square`: whether the CPU kernels need a square state.
+    - `derived_from`: another rule, and a function that makes a form of this rule from a fast form of the other.
+    - `multiply_adds`: for the benchmark, the multiply-adds that one step of one head of width d needs, forward and
+      backward, by the name of the case. Without them the benchmark reports no share of the peak.
+    - `cases`: functions that make test inputs, by name. A function gets standard normal numbers for every argument (for
+      slow weights divided by the square root of d) and returns the inputs. By default there is one case, the numbers
+      themselves.
     """
 
     def __init__(
@@ -65,43 +69,44 @@ class Rule:
         state: Mapping[str, str],
         slow: Mapping[str, str] | None = None,
         optional: Sequence[str] = (),
-        begins: bool = False,
+        state_as_weights: bool = False,
         forms: Mapping[str, Callable[..., Scan]] | None = None,
         square: bool = False,
-        by: tuple["Rule", Callable[[Callable[..., Scan]], Callable[..., Scan]]] | None = None,
+        derived_from: tuple["Rule", Callable[[Callable[..., Scan]], Callable[..., Scan]]] | None = None,
         cases: Mapping[str, Callable[[Inputs], Inputs]] | None = None,
+        multiply_adds: Mapping[str, Callable[[int], int]] | None = None,
     ) -> None:
-        self.name, self.definition, self.begins = name, definition, begins
+        self.name, self.definition, self.state_as_weights = name, definition, state_as_weights
         self.sequences, self.slow, self.state, self.optional = sequences, slow or {}, state, tuple(optional)
-        self.cases = cases or {name: dict}
+        self.cases, self.multiply_adds = cases or {name: dict}, multiply_adds or {}
         self.words = {name: shape.split() for name, shape in {**sequences, **self.slow, **state}.items()}
-        self.options = [(place, argument) for place, argument in enumerate(sequences) if argument in optional]
+        self.optional_places = [(place, argument) for place, argument in enumerate(sequences) if argument in optional]
         self.axes = tuple(shape.index("heads") for shape in self.words.values())
-        """Where each argument has its heads."""
+        """The axis of the heads in each argument."""
 
-        words, self.sources = ["sequences"], list[tuple[int, int]]()
+        words, self.size_places = ["sequences"], list[tuple[int, int]]()
         for index, argument in enumerate((*sequences, *self.slow)):
             for axis, word in enumerate(self.words[argument]):
                 if word not in words and not word.isdigit():
                     words.append(word)
-                    self.sources.append((index, axis))
+                    self.size_places.append((index, axis))
         numbers = [word for shape in self.words.values() for word in shape if word.isdigit()]
         self.numbers = tuple(map(int, numbers))
         words += numbers
         self.shapes = tuple((argument, tuple(map(words.index, shape))) for argument, shape in self.words.items())
-        known = dict(zip(words, [None, *self.sources], strict=False)) | {word: int(word) for word in numbers}
+        known = dict(zip(words, [None, *self.size_places], strict=False)) | {word: int(word) for word in numbers}
         self.starts = tuple(tuple(known[word] for word in self.words[argument]) for argument in state)
         """The sizes of each state: a number, the argument and the axis that have it, None for the sequences."""
-        self.square, self.by = square, by
-        self.kernels: str = name if by is None else by[0].kernels
-        """The rule whose Triton kernels it uses."""
+        self.square, self.derived_from = square, derived_from
+        self.kernels: str = name if derived_from is None else derived_from[0].kernels
+        """The name of the rule whose Triton kernels this rule uses."""
         self.forms: dict[str, Callable[..., Scan]] = {"reference": definition, **(forms or {})}
         RULES[name] = self
 
     def bind(self) -> None:
-        """Add the forms of the kernels that there are files of, and those that another rule lends."""
-        if self.by is not None:
-            other, make = self.by
+        """Adds the forms of the kernels that have a file, and those that are derived from another rule."""
+        if self.derived_from is not None:
+            other, make = self.derived_from
             other.bind()
             self.forms |= {name: make(form) for name, form in other.forms.items() if name != "reference"}
         if (FOLDER / "cpu" / f"{self.name}.py").exists():
@@ -124,17 +129,20 @@ class Rule:
         cu_seqlens: Tensor | None,
         forms: Forms | None = None,
     ) -> Scan:
-        """The rule by the form that `backend` names, or by the fastest one for "auto".
+        """Runs the form that `backend` names; for "auto" the fastest form.
 
-        `state` None is a state of zeros; `forms` stand for the rule's own. On a CPU the fast forms compute half
-        precision in float32, and so does every form under autocast: the output has the type of the first sequence, the
-        state is float32. The reference computes half precision as it is, rounding the state at every step.
+        On a CPU the fast forms convert half precision to float32, and under autocast all forms do so. Then the output
+        has the data type of the first sequence, and the state is float32. Without autocast the reference computes in
+        half precision and rounds the state at every step.
+
+        state: the initial state; None for zeros.
+        forms: the forms to choose from; by default those of the rule.
         """
         first = sequences[0]
         assert first is not None
         half = first.dtype in HALF and not means_reference(backend)
         if first.is_cpu and (half or torch.is_autocast_enabled("cpu")):
-            return self.in_single(backend, sequences, slow, state=state, cu_seqlens=cu_seqlens, forms=forms)
+            return self.in_float32(backend, sequences, slow, state=state, cu_seqlens=cu_seqlens, forms=forms)
         count, packed = count_sequences(self.name, first, cu_seqlens), cu_seqlens is not None
         if state is None:
             state = self.zeros(sequences, slow, count)
@@ -145,13 +153,13 @@ class Rule:
         else:
             given = self.given(sequences)
             name = chosen(self.name, forms, backend, first, given=given, packed=packed, kernels=self.kernels)
-        if name not in PACKED or self.by is not None:
+        if name not in PACKED or self.derived_from is not None:
             self.check(sequences, slow, state, count)
         if cu_seqlens is not None and name != "cpu" and not torch.compiler.is_compiling():
-            check_bounds(self.name, cu_seqlens, *first.shape[:2])  # the CPU kernels do that themselves
+            check_bounds(self.name, cu_seqlens, *first.shape[:2])  # the CPU kernels check them
         if cu_seqlens is not None and name not in PACKED:
             return in_turn(forms[name], cu_seqlens, sequences, slow, state)
-        try:  # kernels check the shapes themselves, and twice takes longer than to compute for a small batch
+        try:  # the kernels check the shapes; for a small batch a second check takes longer than the kernel
             if packed:
                 return forms[name](*sequences, *slow, *state, cu_seqlens=cu_seqlens)
             return forms[name](*sequences, *slow, *state)
@@ -162,23 +170,23 @@ class Rule:
             raise
 
     def given(self, sequences: Sequence[Tensor | None]) -> tuple[str, ...]:
-        """The optional arguments that are there."""
-        return tuple([name for place, name in self.options if sequences[place] is not None])
+        """The names of the optional arguments that are not None."""
+        return tuple([name for place, name in self.optional_places if sequences[place] is not None])
 
     def forms_for(self, state: Sequence[Tensor]) -> Forms:
-        """The forms that take these sizes."""
+        """The forms that accept a state of this size."""
         if not self.square or state[0].size(-2) == state[0].size(-1):
             return self.forms
         return {name: form for name, form in self.forms.items() if name != "cpu"}
 
     def sizes(self, arguments: Sequence[Tensor | None], count: int) -> list[int]:
-        """What the words of the shapes stand for, by the first argument that has each; -1 where that is too short."""
+        """The size of every word of the shapes, from the first argument that has it; -1 if that has too few axes."""
         shapes = [() if tensor is None else tensor.shape for tensor in arguments]
-        own = (shapes[index][axis] if axis < len(shapes[index]) else -1 for index, axis in self.sources)
+        own = (shapes[index][axis] if axis < len(shapes[index]) else -1 for index, axis in self.size_places)
         return [count, *own, *self.numbers]
 
     def zeros(self, sequences: Sequence[Tensor | None], slow: Sequence[Tensor], count: int) -> list[Tensor]:
-        """The state of `count` sequences before the first position."""
+        """The initial state of `count` sequences: zeros."""
         first, arguments, states = sequences[0], (*sequences, *slow), []
         assert first is not None
         try:
@@ -196,7 +204,7 @@ class Rule:
     def check(
         self, sequences: Sequence[Tensor | None], slow: Sequence[Tensor], state: Sequence[Tensor], count: int
     ) -> None:
-        """A `UserError` for the first argument whose shape is not what the ones before it ask for."""
+        """Raises `UserError` for the first argument whose shape does not fit those before it."""
         if state and len(state) != len(self.state):
             raise UserError(f"{self.name}: the initial state is {', '.join(self.state)}: not {len(state)} tensors")
         arguments = (*sequences, *slow, *state)
@@ -207,7 +215,7 @@ class Rule:
                 words = ", ".join(self.words[name])
                 raise UserError(f"{self.name}: {name} is {list(tensor.shape)}, not {expected} ({words})")
 
-    def in_single(
+    def in_float32(
         self,
         backend: str,
         sequences: Sequence[Tensor | None],
@@ -217,7 +225,7 @@ class Rule:
         cu_seqlens: Tensor | None,
         forms: Forms | None,
     ) -> Scan:
-        """The rule in float32 on a CPU, whose operations are incomplete in half precision."""
+        """Runs the rule in float32, because PyTorch lacks some operations in half precision on a CPU."""
 
         def single(tensor: Tensor) -> Tensor:
             return tensor.float() if tensor.dtype in HALF else tensor
@@ -238,14 +246,17 @@ class Rule:
         sequences: int | None = None,
         **sizes: int,
     ) -> Arguments:
-        """Random float64 arguments for `shape` = batch, time, heads, d, and so many sequences, by default the batch.
+        """Draws random float64 arguments.
 
-        `sizes` are those that are not d: `value=3`, say.
+        case: a name from `cases`.
+        shape: batch, time, heads, d.
+        sequences: the number of sequences; by default the batch.
+        sizes: sizes by their words, such as `value=3`, if they are not d.
         """
         batch, time, heads, d = shape
         known = {"batch": batch, "time": time, "heads": heads, "sequences": batch if sequences is None else sequences}
         drawn: Inputs = {}
-        order = [*self.slow, *(self.state if self.begins else ()), *self.sequences, *self.state]
+        order = [*self.slow, *(self.state if self.state_as_weights else ()), *self.sequences, *self.state]
         for name in dict.fromkeys(order):
             words = self.words[name]
             size = [int(word) if word.isdigit() else known.get(word, sizes.get(word, d)) for word in words]
@@ -256,7 +267,10 @@ class Rule:
         return Arguments([made[name] for name in self.sequences], slow, state)
 
     def results(self, *arguments: Any, cu_seqlens: Tensor | None = None, **options: Any) -> tuple[Tensor, ...]:
-        """Output and states by the definition, from the arguments of a form; `options` are the definition's own."""
+        """The output and the states that the definition computes from the arguments of a form.
+
+        options: further arguments of the definition.
+        """
 
         def form(*own: Tensor | None) -> Scan:
             return self.definition(*own, **options)
@@ -272,18 +286,18 @@ class Rule:
 
 
 def scanned(results: Sequence[Tensor]) -> Scan:
-    """Output and states as a form returns them."""
+    """A `Scan` from the output and the states."""
     output, *state = results
     return Scan(output, state[0] if len(state) == 1 else tuple(state))
 
 
 def names() -> Iterator[str]:
-    """The files of this folder."""
+    """The names of the modules in this folder."""
     return (file.stem for file in sorted(FOLDER.glob("*.py")) if not file.stem.startswith("_"))
 
 
 def find() -> dict[str, Callable[..., Scan]]:
-    """Enter every rule of this folder into `RULES`, with its kernels; the functions that people call, by name."""
+    """Imports every rule of this folder into `RULES`, with its kernels. Returns the public functions by name."""
     modules = {name: importlib.import_module(f"fwplab.ops.{name}") for name in names()}
     for rule in RULES.values():
         rule.bind()
@@ -297,7 +311,7 @@ def in_turn(
     slow: Sequence[Tensor],
     state: Sequence[Tensor],
 ) -> Scan:
-    """Packed sequences one after the other, by a form that takes one."""
+    """Runs packed sequences one at a time, with a form that takes one sequence."""
     bounds = cu_seqlens.tolist()
     scans = []
     for index, (start, end) in enumerate(itertools.pairwise(bounds)):
@@ -309,7 +323,7 @@ def in_turn(
 
 
 def joined(states: list[Any]) -> Any:
-    """The states of several sequences as those of one batch."""
+    """Joins the states of several sequences to those of one batch."""
     if isinstance(states[0], Tensor):
         return torch.cat(states)
     return tuple(torch.cat(parts) for parts in zip(*states, strict=True))

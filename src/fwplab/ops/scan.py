@@ -1,4 +1,4 @@
-"""What every rule returns, and the one place where the machine is chosen."""
+"""The result of a rule, and the choice of the backend."""
 
 import functools
 import warnings
@@ -17,8 +17,9 @@ from fwplab.ops import cpu, triton
 class Scan(NamedTuple):
     """The result of running a rule over a sequence.
 
-    `output`: `[batch, time, heads, d]`. `state`: what the rule carries to the next position, a tensor or a tuple of
-    tensors with the batch first; passed back as `initial_state` it continues the sequence.
+    - `output`: `[batch, time, heads, d]`.
+    - `state`: the state after the last position, a tensor or a tuple of tensors whose first axis is the batch. As
+      `initial_state` of another call it continues the sequence.
     """
 
     output: Tensor
@@ -26,9 +27,11 @@ class Scan(NamedTuple):
 
 
 def scan_of(outputs: list[Tensor], like: Tensor, before: Any, after: Any) -> Scan:
-    """The outputs of all positions, `[batch, heads, d]` each, and the state after them, in memory of their own.
+    """A `Scan` that shares no memory with the initial state.
 
-    `like` `[batch, time, heads, d]` is the shape of outputs that are none; `before` is the state before the first.
+    outputs: the output of each position, `[batch, heads, d]`.
+    like: a tensor `[batch, time, heads, d]`, whose shape the result has if there are no positions.
+    before, after: the states before the first and after the last position.
     """
     output = torch.stack(outputs, dim=1) if outputs else like.new_zeros(like.shape)
     if isinstance(after, Tensor):
@@ -37,7 +40,7 @@ def scan_of(outputs: list[Tensor], like: Tensor, before: Any, after: Any) -> Sca
 
 
 def own(after: Tensor, before: Tensor) -> Tensor:
-    """What no step has written is a copy: whoever writes to a result must not write to an argument."""
+    """Copies the state if no step has changed it, so that writing to the result does not change an argument."""
     return after.clone(memory_format=torch.contiguous_format) if after is before else after
 
 
@@ -45,7 +48,7 @@ Forms = Mapping[str, Callable[..., Scan]]
 """A rule's forms by backend. Each takes the sequences, the slow weights and the initial state, in this order."""
 
 PACKED = frozenset({"cpu", "triton"})
-"""The backends whose forms take `cu_seqlens` themselves; for the others the sequences run one after the other."""
+"""The backends whose forms take `cu_seqlens`. The others run packed sequences one at a time."""
 
 COMPILED_TYPES = frozenset({torch.float32, torch.float64})
 TRITON_TYPES = frozenset({torch.float32, torch.bfloat16, torch.float64})
@@ -56,7 +59,7 @@ _preferred: ContextVar[tuple[str, ...]] = ContextVar("preferred", default=())
 
 @contextmanager
 def prefer(*backends: str) -> Iterator[None]:
-    """Inside, "auto" means the first of `backends` that a rule has, so that a whole model can be run in one form."""
+    """A context in which "auto" means the first of `backends` that a rule has. It sets the form for a whole model."""
     before = _preferred.set(backends)
     try:
         yield
@@ -65,12 +68,12 @@ def prefer(*backends: str) -> Iterator[None]:
 
 
 def preferred() -> tuple[str, ...]:
-    """What `prefer` has set; nothing inside `torch.compile`, which cannot follow a context variable."""
+    """The backends that `prefer` has set; none inside `torch.compile`, which cannot trace a context variable."""
     return () if torch.compiler.is_compiling() else _preferred.get()
 
 
 def means_reference(backend: str) -> bool:
-    """Whether the definition is asked for, by name or through `prefer`."""
+    """Whether the backend is the reference, by its name or through `prefer`."""
     return backend == "reference" or (backend == "auto" and preferred()[:1] == ("reference",))
 
 
@@ -84,11 +87,13 @@ def chosen(
     packed: bool = False,
     kernels: str | None = None,
 ) -> str:
-    """The backend itself, or for "auto" the fastest that can run on the tensor's device.
+    """The backend to use: the named one, or for "auto" the fastest that can run on the tensor's device.
 
-    `tensor` is the first input, `[batch, time, heads, d]`; `given` names the optional arguments that are there;
-    `kernels` is the rule whose Triton kernels are used, if it is another. A named form that does not exist or cannot
-    run is an error, never a silent replacement.
+    tensor: the first input, `[batch, time, heads, d]`.
+    given: the names of the optional arguments that are not None.
+    kernels: the rule whose Triton kernels are used, if it is another one.
+
+    Raises `UserError` if the named backend does not exist or cannot run. Another one never replaces it silently.
     """
     device, dtype, width = tensor.device, tensor.dtype, tensor.shape[-1]
     if backend == "auto":
@@ -124,9 +129,10 @@ def automatic(
     packed: bool = False,
     kernels: str | None = None,
 ) -> str:
-    """What "auto" takes: the kernels for the device where they run, else the chunkwise form, else the loop.
+    """The backend for "auto": the kernels for the device if they can run, else the chunkwise form, else the loop.
 
-    On a GPU a rule's Triton kernels are first checked against the reference, once a process for each type and width.
+    On a GPU the Triton kernels of a rule are first compared with the reference, once in a process for each data type
+    and head width.
     """
     if "cpu" in forms and compiled_can_run(device, dtype):
         return "cpu"
@@ -139,21 +145,21 @@ def automatic(
 
 
 def compiled_first(forms: Forms, tensor: Tensor) -> bool:
-    """Whether "auto" is the compiled kernels for this tensor: the short way to the commonest answer of `chosen`."""
+    """Whether "auto" means the compiled kernels for this tensor. It is a fast check of the most frequent case."""
     return tensor.is_cpu and "cpu" in forms and tensor.dtype in COMPILED_TYPES and not preferred() and cpu.available()
 
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether "auto" takes a packed batch of sequences in one call there, rather than one sequence after the other."""
+    """Whether "auto" runs a packed batch in one call on this device, instead of one sequence at a time."""
     return compiled_can_run(device, dtype) and PACKED.issuperset(_preferred.get())
 
 
 def compiled_can_run(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the compiled kernels take tensors of this kind on this machine."""
+    """Whether the compiled kernels accept tensors of this device and data type on this machine."""
     return device.type == "cpu" and dtype in COMPILED_TYPES and cpu.available()
 
 
 @functools.cache
 def warn_once(message: str) -> None:
-    """One line for the process, however often a rule runs."""
+    """Prints a warning once in a process, even if a rule runs many times."""
     warnings.warn(message, RuntimeWarning, stacklevel=2)

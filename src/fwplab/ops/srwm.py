@@ -22,22 +22,21 @@ def srwm(
     backend: str = "auto",
     variation: Variation = PAPER,
 ) -> Scan:
-    """A weight matrix that rewrites itself: `W = [W_y, W_q, W_k, w_b]`.
+    """A weight matrix that updates itself: `W = [W_y, W_q, W_k, w_b]`.
 
-    `y = x W_y`, `q = softmax(x W_q)`, `k = softmax(x W_k)`, `b = sigmoid(x w_b)` (four rates, one a block), then
+    `y = x W_y`, `q = softmax(x W_q)`, `k = softmax(x W_k)`, `b = sigmoid(x w_b)` (one rate for each block), then
     for every block `W_j += b_j k^T (q W_j - k W_j)`, all four with the old `W`. The output is `y`, from before the
     update.
 
     - `x`: `[batch, time, heads, d]`.
-    - `w_y`, `w_q`, `w_k`: the blocks at the start, `[heads, d, d]`, or one a sequence, `[sequences, heads, d, d]`.
-    - `w_b`: likewise `[heads, d, 4]`.
-    - `initial_state`: the four blocks, one a sequence, in place of those.
-    - `cu_seqlens`: `[sequences + 1]`, whole numbers. Where each packed sequence begins, and the end of the last;
-      the batch is then 1. Without it every row of the batch is a sequence.
-    - `backend`: "auto" for the fastest that can run here, or "cpu" (compiled), "loop", "triton" (GPU), "reference";
+    - `w_y`, `w_q`, `w_k`: the initial blocks, `[heads, d, d]`, or for each sequence, `[sequences, heads, d, d]`.
+    - `w_b`: likewise `[heads, d, 4]` or `[sequences, heads, d, 4]`.
+    - `initial_state`: four blocks for each sequence, which replace the initial blocks.
+    - `cu_seqlens`: `[sequences + 1]`, integers. The start of each packed sequence and the end of the last; the batch is
+      then 1. Without it every row of the batch is a sequence.
+    - `backend`: "auto" for the fastest that can run, or "cpu" (compiled), "loop", "triton" (GPU), "reference";
       for a variation "cpu" or "reference".
-    - `variation`: other parts in place of the softmaxes, the sigmoid and the update, and blocks that stay as they
-      are.
+    - `variation`: replaces the softmaxes, the sigmoid and the update by other functions, and makes blocks constant.
 
     Returns `Scan(output, state)`. Raises `UserError` for an unknown backend, for one that cannot run, and for shapes or
     bounds that do not fit.
@@ -52,7 +51,7 @@ def srwm(
 
 
 def step(state: tuple[Tensor, ...], x: Tensor, variation: Variation = PAPER) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One position, `x` `[batch, heads, d]`; returns `y` and the four blocks, rewritten."""
+    """One position, `x` `[batch, heads, d]`. Returns `y` and the updated blocks."""
     output, query, key, rates = read(state, x, variation)
     address = query - key if variation.update == "delta" else query
     moved = (
@@ -70,7 +69,7 @@ def read(state: tuple[Tensor, ...], x: Tensor, variation: Variation = PAPER) -> 
 
 
 def reference(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, variation: Variation = PAPER) -> Scan:
-    """The definition: one step after the other."""
+    """The definition: a loop over the positions."""
     state: tuple[Tensor, ...] = (w_y, w_q, w_k, w_b)
     outputs = []
     for at_time in x.unbind(1):
@@ -80,10 +79,10 @@ def reference(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, var
 
 
 def loop(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
-    """The tuned loop: the four blocks side by side in one matrix, two products and one update a step."""
+    """The fastest PyTorch loop: the four blocks form one matrix, with two products and one update in each step."""
     (batch, time, heads, d), sizes = x.shape, (w_y.shape[-1], w_q.shape[-1], w_k.shape[-1], w_b.shape[-1])
     weight = torch.cat([w_y, w_q, w_k, w_b], dim=-1).flatten(0, 1)
-    # no tensor from a list: that waits for the GPU, which a recorded step must not
+    # torch.tensor(list) would wait for the GPU, which a CUDA graph cannot record
     block_of_column = torch.cat([torch.full((columns,), block, device=x.device) for block, columns in enumerate(sizes)])
     outputs = []
     for row in x.transpose(1, 2).reshape(batch * heads, time, d).split(1, dim=1):
@@ -98,14 +97,14 @@ def loop(x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor) -> Scan:
 
 
 def smaller(drawn: Inputs) -> Inputs:
-    """Blocks divided by the root of their rows."""
+    """Divides each block by the square root of its number of rows."""
     return {name: tensor if name == "x" else tensor * tensor.shape[-2] ** -0.5 for name, tensor in drawn.items()}
 
 
 RULE = Rule(
     "srwm",
     reference,
-    begins=True,
+    state_as_weights=True,
     cases={"srwm": smaller},
     forms={"loop": loop},
     sequences={"x": "batch time heads d"},
@@ -115,4 +114,5 @@ RULE = Rule(
         "w_k": "sequences heads d d",
         "w_b": "sequences heads d 4",
     },
+    multiply_adds={"srwm": lambda d: 9 * d * (3 * d + 4)},
 )

@@ -1,4 +1,4 @@
-"""Parts of the recurrent and the self-referential rule exchanged for others."""
+"""Variations of the rules of Recurrent Delta and SRWM, with other parts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,18 +19,19 @@ CHOICES = {
     "normalisation": ("softmax", "sum", "l2", "none"),
     "rate": ("sigmoid", "double", "fixed"),
 }
-"""What each part may be, the paper's first; the kernels know them by their places."""
+"""The choices for each part, the paper's first. The kernels use their indices."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """A rule of arXiv 2310.16076 with other parts in place of the paper's, which are the defaults.
+    """The parts of a rule of arXiv 2310.16076. The defaults are the paper's.
 
-    `update`: "delta" erases what was held under the key before it writes, "additive" does not. `feedback`: what
-    `recurrent_delta` feeds back of its last output, the tanh or the output itself. `normalisation`, of query and key:
-    softmax; `elu + 1` divided by its sum; the vector divided by its length ("l2", signed); or `elu + 1` as it is
-    ("none"). `rate`, the write strength: a sigmoid, twice a sigmoid, or 1. `rewritten`: the blocks of `srwm` that
-    rewrite themselves, the others stay as they are ("value" is `W_y`).
+    - `update`: "delta" erases the value that is stored under the key before it writes; "additive" only adds.
+    - `feedback`: what `recurrent_delta` feeds back: "tanh" of the last output, or the output itself ("raw").
+    - `normalisation`: of query and key. "softmax"; "sum": `elu + 1` divided by its sum; "l2": the vector divided by its
+      length, with signs; "none": `elu + 1`.
+    - `rate`: of the update. "sigmoid", "double": twice a sigmoid, "fixed": 1.
+    - `rewritten`: the blocks of `srwm` that are updated; the others are constant. "value" is `W_y`.
     """
 
     update: Literal["delta", "additive"] = "delta"
@@ -49,7 +50,7 @@ class Variation:
 
     @property
     def code(self) -> int:
-        """The variation in the bits of `cpu/variation.h`; 0 is the paper's rule."""
+        """The variation as the bits that `cpu/variation.h` reads; 0 is the paper's rule."""
         still = sum(1 << place for place, part in enumerate(PARTS) if part not in self.rewritten)
         fields = (
             (CHOICES["normalisation"].index(self.normalisation), 0),
@@ -81,13 +82,13 @@ class Variation:
         return positive / positive.sum(-1, keepdim=True) if self.normalisation == "sum" else positive
 
     def rho(self, logits: Tensor) -> Tensor:
-        """The write strength."""
+        """The rate of the update."""
         if self.rate == "fixed":
             return torch.ones_like(logits)
         return torch.sigmoid(logits) * (2 if self.rate == "double" else 1)
 
     def squash(self, last: Tensor) -> Tensor:
-        """What is fed back of the last output."""
+        """The feedback, from the last output."""
         return torch.tanh(last) if self.feedback == "tanh" else last
 
 
@@ -95,7 +96,10 @@ PAPER = Variation()
 
 
 def varied(rule: str, forms: Forms, variation: Variation, fixed: str) -> Forms:
-    """The forms of a rule that compute this variation; `fixed` names the field that means nothing to the rule."""
+    """The forms of a rule that can compute a variation.
+
+    fixed: the field of the variation that this rule does not have.
+    """
     if variation == PAPER:
         return forms
     if getattr(variation, fixed) != getattr(PAPER, fixed):

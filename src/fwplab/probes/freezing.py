@@ -22,7 +22,7 @@ def frozen(model: Model, language: Language) -> Values:
     """The share of correct labels on words of 31-50 symbols, with and without updates of the state.
 
     - `(t, "frozen")`: positions after t, when the states of all layers stay as they were after t steps. An SRWM then
-      keeps using the weights it has built, but changes them no more.
+      still uses its weights, but no longer changes them.
     - `(t, "free")`: the same positions, without intervention.
     - `(0, "held NAME")`: all positions, when one part of every layer's state keeps its initial value. For a block of
       SRWM this is a rate of 0, for `fed back` of Recurrent Delta it removes the recurrence.

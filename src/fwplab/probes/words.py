@@ -82,7 +82,7 @@ def stream(
         before = state
         logits, state = model.step(token, before)
         if not logits.isfinite().all():
-            raise UserError("this model's logits have left the finite numbers: it cannot be probed")
+            raise UserError("this model's logits are not finite, so that it cannot be probed")
         if intervene is not None:
             state = intervene(position, before, state)
         yield logits, state

@@ -1,4 +1,4 @@
-"""Can a linear probe read the automaton's state, or the value of a counter, from a layer?"""
+"""Can a linear map read the automaton's state, or the value of a counter, from a layer?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,12 +21,12 @@ ENDS = tuple(end for _, end in WINDOWS)
 class Probing(Mechanism):
     """Linear probes, compared with a control task and with an untrained model."""
 
-    title = "What a layer holds"
+    title = "What a linear map can read from a layer"
     question = (
-        "Can the state of the language's automaton, or the value of its counter, be read linearly off what a layer "
-        "carries or hands on, better than random labels can, and better than before training?"
+        "Can a linear map of a layer's state or output give the state of the language's automaton, or the value of its "
+        "counter? Is it better than for random labels, and better than before training?"
     )
-    x = "positions {}-{} read off right (%)".format(*WINDOWS[-1])
+    x = "positions {}-{} read correctly (%)".format(*WINDOWS[-1])
     head = ("what", "where", *(f"{first}-{last}" for first, last in WINDOWS))
     caption = (
         "Positions in percent at which a linear map of a layer's state or output gives the value, medians over seeds, "
@@ -67,7 +67,7 @@ class Probing(Mechanism):
         ]
 
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
-        """Draws a row for each mixer: the share of positions beyond the lengths of training that the probe reads right.
+        """Draws a row for each mixer: the share of positions beyond the training lengths that are read correctly.
 
         Random labels and the untrained model are drawn in the same row. With several counters, it is the one with the
         lowest share.

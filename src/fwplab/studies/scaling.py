@@ -87,8 +87,8 @@ class Scaling(Study):
 
     title = "How far beyond the training lengths"
     question = (
-        "Models trained on strings of length 2-50: how many strings of length 100 to 10,000 do they label right at "
-        "every position, in streaming mode, and what do their states look like where they fail?"
+        "Models trained on strings of length 2-50 read strings of length 100 to 10,000 in streaming mode. How many of "
+        "these strings do they label correctly at every position, and what happens to their states if they fail?"
     )
     records_of = Irie2023.records_of
     template_mixer = Irie2023.template_mixer

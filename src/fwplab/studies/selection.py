@@ -87,9 +87,9 @@ class Selection(Study):
 
     title = "How much of a reported number is selection"
     question = (
-        "The same runs, read four ways: the checkpoint that is best on both bins (the paper's rule), best on "
-        "in-distribution strings alone (strict), the last, and best on the reported strings themselves (oracle). "
-        "How much does a number change?"
+        "Each run is reported with four checkpoints: the best on both bins (the paper's rule), the best on "
+        "in-distribution strings (strict), the last, and the best on the reported strings themselves (oracle). "
+        "How much does the reported accuracy change?"
     )
     records_of = Irie2023.records_of
     template_mixer = Irie2023.template_mixer

@@ -46,7 +46,7 @@ class Protocol:
       never depend on longer strings.
     """
     patience: int = 1
-    """The number of consecutive checks at 100 % that `stop` asks for."""
+    """The number of consecutive checks at 100 % that `stop` requires."""
     oracle: bool = False
     """Whether each check also evaluates the reported test strings, for the rule "oracle"."""
     max_steps: int = 5_000

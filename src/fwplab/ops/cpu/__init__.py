@@ -1,8 +1,9 @@
-"""Compiled CPU kernels of the rules, a file a rule beside its C++ header.
+"""Compiled CPU kernels of the rules. A rule has a C++ header and a Python file of the same name.
 
-C++ behind a plain C interface, called through `ctypes` inside PyTorch custom operators (`fwplab::delta` and so on):
-forward, analytic backward, `torch.compile` and `torch.func.vmap`, which folds the mapped members into the heads
-(`fwplab.ops.operator` has the way there). float32 and float64; a result's bits do not depend on the number of threads.
+The kernels have a plain C interface, which `ctypes` calls inside PyTorch operators (`fwplab::delta` and so on, see
+`fwplab.ops.operator`). They have a forward pass and an analytic backward pass, in float32 and float64. They work with
+`torch.compile`, and with `torch.func.vmap`, which folds the mapped dimension into the heads. The bits of a result do
+not depend on the number of threads.
 """
 
 from fwplab.ops.cpu import library
@@ -12,17 +13,17 @@ __all__ = ["available", "info"]
 
 
 def available() -> bool:
-    """Whether a library is built that this processor can run."""
+    """Whether there is a compiled library that this processor can run."""
     return isinstance(library.load(), library.Library)
 
 
-# It looks at files and the processor, which cannot be traced. This is all that `torch.compiler.assume_constant_result`
-# does, but calling that imports the compiler and with it Triton, which takes seconds.
+# `torch.compile` cannot trace `available`, which reads files. `torch.compiler.assume_constant_result` only sets this
+# flag, but calling it imports the compiler and Triton, which takes seconds.
 available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def info() -> dict[str, str | int | None]:
-    """The variant in use (None where there is none), why, its path, and the threads a call may take."""
+    """The library in use (None if there is none), the reason for the choice, its path, and the number of threads."""
     loaded = library.load()
     built = loaded if isinstance(loaded, library.Library) else None
     return {

@@ -1,9 +1,9 @@
-// The delta rule, with and without a gate, and the additive rule, one group of strands:
+// The delta rule, with and without a gate, and the additive rule, for one group of strands (order.h):
 //   additive:  e = v;                            W += k^T e;        o = q W.
 //   erasing:   e = v - k W;                      W += k^T (b e);    o = q W.
 //   gated:     W = a W, a = exp(log decay); then as erasing.
-// W is touched once a step: the pass of step t first applies the update of step t - 1, and o = a q W_{t-1} + (q . k) b e.
-// The tape's slots keep e; the backward pass reads the other arguments again.
+// There is one pass over W for each step. The pass of step t first applies the update of step t - 1; o = a q W_{t-1} + (q . k) b e.
+// The tape saves e for each step. The backward pass reads the other arguments again.
 #pragma once
 
 #include "run.h"
@@ -20,12 +20,12 @@ struct DeltaForward {
 
 struct DeltaBackward {
     Strided grad_output, query, key, value, beta, log_decay, weight, grad_last_weight;
-    Strided grad_query, grad_key, grad_value, grad_beta, grad_log_decay, grad_weight;  // to be written
+    Strided grad_query, grad_key, grad_value, grad_beta, grad_log_decay, grad_weight;  // the results
 };
 
-// In one pass over W, as it was before the step and has decayed, and its gradient G: sum_q = W o^T; sum_k = G u^T - W v^T;
+// One pass over W (before the step, after the decay) and its gradient G: sum_q = W o^T; sum_k = G u^T - W v^T;
 // G += q^T o - k^T v; key_G = k_{t-1} G; and for the gate the sum of G * W, and G times the decay.
-// `left` holds q, k, k_{t-1}, `right` o, v, u; where nothing was read by key (additive) the terms with v are left out.
+// `left` is q, k, k_{t-1}, `right` is o, v, u. The additive rule does not read by key and has no terms with v.
 template <class O, Writing writing, class Rows, class Columns>
 FWPLAB_INLINE typename O::V pass_back(const typename O::V* W, typename O::V* G, Rows d, Columns n, typename O::V decay,
                                       const typename O::V* const (&left)[3], const typename O::V* const (&right)[3], typename O::V* sum_q,
@@ -76,8 +76,8 @@ struct Delta {
     using V = typename O::V;
     static constexpr int M = O::teams, D = O::width;
     static constexpr bool erases = writing != Writing::additive, gated = writing == Writing::gated;
-    static constexpr int interleaved = 2;  // sequences side by side in rows order: W and its gradient stay in the first cache
-    static constexpr int ahead = 4;  // steps by which arguments are asked for before they are used
+    static constexpr int interleaved = 2;  // sequences in rows order; W and its gradient fit into the first-level cache
+    static constexpr int ahead = 4;  // arguments are prefetched this many steps ahead
 
     const Problem& problem;
     const Width<D> d;                            // entries and
@@ -100,7 +100,7 @@ struct Delta {
         Walk<O, gated ? 6 : erases ? 5 : 4, 1 << 3> walk(group, places, 0, 1);
         for (std::int64_t t = 0; t < group.length; t++, walk.next()) {
             walk.prefetch(ahead, d);
-            V *k = keys + t % 2 * M * n, *k_before = keys + (t + 1) % 2 * M * n;  // zeros at first: nothing to apply
+            V *k = keys + t % 2 * M * n, *k_before = keys + (t + 1) % 2 * M * n;  // zeros at first, because there is no update to apply
             O::load(q, n, walk[0], d);
             O::load(k, n, walk[1], d);
             O::load(e, n, walk[2], d);
@@ -133,11 +133,11 @@ struct Delta {
         for (int i = 0; i < d; i++) group.store_row(a.last_weight, i, W + i * n, matrix, d);
     }
 
-    // What the backward pass works on, all teams.
+    // The variables of the backward pass, for all teams.
     struct Adjoint {
         V *G;      // gradient of W after the step
-        V *key_G;  // k_t G, made while G was last written
-        V *keys;   // k_t in place t % 2, k_{t-1} in the other
+        V *key_G;  // k_t G, computed in the pass that last wrote G
+        V *keys;   // k_t at index t % 2, k_{t-1} at the other
         V *q, *u, *o, *e;
         V *grad_q, *grad_k, *grad_v;
         V *sum_q, *sum_k;  // of one team
@@ -171,7 +171,7 @@ struct Delta {
         for (int i = 0; i < d; i++) group.store_row(a.grad_weight, i, G + i * n, matrix, d);
     }
 
-    // One step: from the adjoint after it to the one before it, and the gradients of the arguments. W is the one before the step.
+    // One step: computes the adjoint before it from the adjoint after it, and the gradients of the arguments. W is that before the step.
     template <class Before>
     FWPLAB_INLINE void step_back(const WalkBack& walk, const Before& before, std::int64_t t, const V* W, const Tape<V>& tape,
                                  const Adjoint& x) const {
@@ -179,7 +179,7 @@ struct Delta {
         const V* e = erases ? tape.step(t) : x.e;
         O::load(x.o, n, walk[0], d);
         O::load(x.q, n, walk[1], d);
-        if (t > 0) O::load(k_before, n, before[0], d);  // before the first step nothing lies, and nothing made of it is used
+        if (t > 0) O::load(k_before, n, before[0], d);  // the first step has no previous key; results from it are not used
         if constexpr (!erases) O::load(x.e, n, walk[6], d);
         for (int m = 0; m < M; m++) {
             V *q_m = x.q + m * n, *k_m = k + m * n, *u = x.u + m * n, *o = x.o + m * n, *key_G = x.key_G + m * n;
@@ -207,7 +207,7 @@ struct Delta {
         O::store(walk[5], x.grad_v, n, d);
     }
 
-    // W before the steps after `begin`, by the additions of the forward pass; W before `begin` is there.
+    // Computes W before each step after `begin` with the additions of the forward pass. W before `begin` is given.
     FWPLAB_APART void rebuild(const DeltaBackward& a, const Group<O>& group, const Tape<V>& tape, std::int64_t begin, std::int64_t end,
                               V* states, const Adjoint& x) const {
         const Strided* places[] = {&a.key, erases ? &a.beta : &a.value, &a.log_decay};

@@ -1,4 +1,4 @@
-"""The delta rule, gated or not, and the additive rule as one PyTorch operator, forward and analytic backward."""
+"""The delta rule, the gated delta rule and the additive rule as one PyTorch operator with an analytic gradient."""
 
 from typing import Any
 
@@ -37,8 +37,12 @@ def delta(
 ) -> tuple[Tensor, Tensor]:
     """`(query, key, value, beta, log_decay, W_0) -> (output, W_T)`; `fwplab.ops.delta` has the equations.
 
-    Shapes: `[batch, time, heads, d]` three times, `[batch, time, heads]` twice, `[sequences, heads, d, d]`; float32 or
-    float64. Without `beta` the rule is additive. Raises `UserError` for anything else.
+    - `query`, `key`, `value`: `[batch, time, heads, d]`, float32 or float64 like all tensors.
+    - `beta`: `[batch, time, heads]`. With None the rule is additive.
+    - `log_decay`: `[batch, time, heads]`; None for no decay.
+    - `weight`: `W_0`, `[sequences, heads, d, d]`.
+
+    Raises `UserError` for other shapes and data types.
     """
     tensors = query, key, value, beta, log_decay, weight
     output, last_weight = forward(*tensors, cu_seqlens, needs_tape(*tensors))[:2]
@@ -51,12 +55,12 @@ def rule_name(beta: Tensor | None, log_decay: Tensor | None) -> str:
 
 
 def make_plan(query: Tensor, log_decay: Tensor | None, cu_seqlens: Tensor | None) -> Plan:
-    """How the work is divided; a decay needs W and its gradient at once, which held order does not have."""
+    """The plan. With a decay the backward pass needs W and its gradient at the same time, so held order is not used."""
     return plan(query, WIDEST_LANES, cu_seqlens, holds=log_decay is None)
 
 
 def allocate_tape(query: Tensor, beta: Tensor | None, own: Plan) -> Tensor:
-    """The tape: each step's error, for the rules that have one, and W at the segments' ends; held, with errors only."""
+    """Allocates the tape: the error of each step if the rule has one, and W at the segment boundaries."""
     if own.order == Order.HELD:
         batch, length, heads, width = query.shape
         positions = 0 if beta is None else batch * length
@@ -77,7 +81,7 @@ def forward(
     cu_seqlens: Tensor | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output, last W, and if `keep` the tape that the backward pass reads (else it is empty)."""
+    """Returns the output, the last W, and the tape for the backward pass, which is empty without `keep`."""
     batch, length, heads, width = query.shape
     rule, own = rule_name(beta, log_decay), make_plan(query, log_decay, cu_seqlens)
     rows, numbers = query.shape, (batch, length, heads)
@@ -100,16 +104,8 @@ def forward(
 
 
 @forward.register_fake
-def _(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    beta: Tensor | None,
-    log_decay: Tensor | None,
-    initial_weight: Tensor,
-    cu_seqlens: Tensor | None,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(query: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    _, _, beta, log_decay, initial_weight, cu_seqlens, keep = arguments
     tape = unknown_tape(query, keep, lambda: allocate_tape(query, beta, make_plan(query, log_decay, None)), cu_seqlens)
     return query.new_empty(query.shape), initial_weight.new_empty(initial_weight.shape), tape
 
@@ -117,7 +113,7 @@ def _(
 def gradients_like(
     query: Tensor, beta: Tensor | None, log_decay: Tensor | None, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The backward operator's results, not yet written; empty for what is not there."""
+    """Allocates the results of the backward operator; an empty tensor for an argument that is None."""
     none = (0, 0, 0)
     return (
         query.new_empty(query.shape),
@@ -155,23 +151,13 @@ def backward(
 
 
 @backward.register_fake
-def _(
-    grad_output: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    beta: Tensor | None,
-    log_decay: Tensor | None,
-    initial_weight: Tensor,
-    grad_last_weight: Tensor,
-    tape: Tensor,
-    cu_seqlens: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    _, query, _, _, beta, log_decay, _, grad_last_weight, _, _ = arguments
     return gradients_like(query, beta, log_decay, grad_last_weight)
 
 
 def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tuple[Tensor | None, ...]) -> Found:
-    """Those of the tensors, by the compiled backward pass."""
+    """The gradients of the tensor arguments, computed by the compiled backward pass."""
     (*sequences, weight, cu_seqlens, _), (tape,), (grad_output, grad_last_weight, *_) = arguments, saved, cotangents
     query, _, _, beta, log_decay = sequences
     grad_output = query.new_zeros(query.shape) if grad_output is None else grad_output
@@ -184,7 +170,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tupl
 
 
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
-    """The same output and last W by the rule's definition."""
+    """The same output and last W, computed by the definition of the rule."""
     query, key, value, beta, log_decay, weight, cu_seqlens, _ = arguments
     if beta is None:
         return RULES["linear"].results(query, key, value, weight, cu_seqlens=cu_seqlens)

@@ -1,7 +1,6 @@
 // The element-wise cell: zt = tanh(z + w_z c); ft = sigmoid(f + w_f c); c = ft c + (1 - ft) zt, channel by channel.
-// All heads' channels lie side by side (the callers see to that: one head as wide as all), `block` registers of them interleaved so
-// that a step's latency is hidden.
-// The backward pass finds c_{t-1} in the output and makes zt and ft again.
+// The callers join all heads to one wide head. `block` registers of channels are interleaved to hide the latency of a step.
+// The backward pass reads c_{t-1} from the output and computes zt and ft again.
 #pragma once
 
 #include "run.h"
@@ -28,7 +27,7 @@ struct Elementwise {
 
     explicit Elementwise(const Problem& p) : problem(p) {}
 
-    // A task is one sequence's run of `block` registers of channels; the last run of a sequence may be short.
+    // A task is a block of `block` registers of channels of one sequence. The last block of a sequence may be shorter.
     std::int64_t runs() const { return (problem.width + block * N - 1) / (block * N); }
 
     struct Run {
@@ -82,7 +81,7 @@ struct Elementwise {
         store(a.last_cell.at<T>(b, 0, 0) + i, c, count);
     }
 
-    // `weight_gradients`: this sequence's share, [width] for w_z and again for w_f.
+    // `weight_gradients`: the contribution of this sequence, [width] for w_z, then [width] for w_f.
     void backward(const ElementwiseBackward& a, std::int64_t task, T* weight_gradients) const {
         const Run here = run(task);
         const auto [b, i, length, count] = here;
@@ -107,7 +106,7 @@ struct Elementwise {
             }
             store(at(a.grad_z, here, t), z, count);
             store(at(a.grad_f, here, t), f, count);
-            if (t % 32 == 0) {  // sums of sums round less than one long sum
+            if (t % 32 == 0) {  // partial sums have smaller rounding errors than one long sum
                 for (int v = 0; v < block; v++) {
                     sum_z[v] += part_z[v], sum_f[v] += part_f[v];
                     part_z[v] = part_f[v] = V{};

@@ -1,6 +1,6 @@
 """The element-wise cell as a PyTorch operator: compiled forward and analytic backward.
 
-Channels know nothing of one another, so all heads are one head as wide as all, `[batch, time, channels]`.
+The channels are independent, so all heads are joined to one wide head: `[batch, time, channels]`.
 """
 
 from typing import Any
@@ -21,8 +21,11 @@ def elementwise(
 ) -> tuple[Tensor, Tensor]:
     """`(z, f, w_z, w_f, c_0) -> (all c, c_T)`; `fwplab.ops.elementwise` has the equations.
 
-    Shapes: `[batch, time, heads, d]` twice, `[heads, d]` twice, `[sequences, heads, d]`; float32 or float64. Raises
-    `UserError` for anything else.
+    - `z`, `f`: `[batch, time, heads, d]`, float32 or float64 like all tensors.
+    - `w_z`, `w_f`: `[heads, d]`.
+    - `cell`: `c_0`, `[sequences, heads, d]`.
+
+    Raises `UserError` for other shapes and data types.
     """
     if f.shape != z.shape or w_z.shape != z.shape[2:] or w_f.shape != w_z.shape or cell.shape[1:] != w_z.shape:
         raise ValueError("elementwise: shapes that flatten alike")
@@ -32,13 +35,13 @@ def elementwise(
 
 
 def place(tensor: Tensor) -> Place:
-    """`[batch, time, channels]`, `[batch, channels]` or `[channels]`."""
+    """Describes a tensor `[batch, time, channels]`, `[batch, channels]` or `[channels]` for the library."""
     strides = tensor.stride()
     return strided(tensor, strides[0] if len(strides) > 1 else 0, strides[1] if len(strides) > 2 else 0, 0)
 
 
 def make_plan(z: Tensor, cu_seqlens: Tensor | None) -> Plan:
-    """One task a sequence and run of channels."""
+    """The plan: one task for each sequence and block of channels."""
     packed = None if cu_seqlens is None else packing(cu_seqlens, z)
     lanes = registers() // z.element_size()
     return Plan(Order.ROWS, lanes, together=1, teams=1, segment=1, groups=(z.shape[1],), packing=packed)
@@ -48,7 +51,7 @@ def make_plan(z: Tensor, cu_seqlens: Tensor | None) -> Plan:
 def forward(
     z: Tensor, f: Tensor, w_z: Tensor, w_f: Tensor, cell: Tensor, cu_seqlens: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """All cells and the last one."""
+    """Returns all cells and the last cell."""
     batch, length, channels = z.shape
     weight, own = (channels,), make_plan(z, cu_seqlens)
     check(
@@ -82,7 +85,7 @@ def backward(
     output: Tensor,
     cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of z, f, `[w_z; w_f]` in one tensor and the first cell."""
+    """The gradients of z, f, `[w_z; w_f]` in one tensor, and the first cell."""
     inputs = [with_rows(t) for t in (grad_output, grad_last, z, f, w_z, w_f, cell, output)]
     own, (grad_z, grad_f, grad_weights, grad_cell) = make_plan(z, cu_seqlens), gradients_like(z, cell)
     places = [place(t) for t in (*inputs, grad_z, grad_f, grad_cell)]
@@ -91,7 +94,7 @@ def backward(
 
 
 def gradients_like(z: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The backward operator's results, not yet written."""
+    """Allocates the results of the backward operator."""
     return z.new_empty(z.shape), z.new_empty(z.shape), z.new_empty(2, z.shape[-1]), cell.new_empty(cell.shape)
 
 
@@ -101,7 +104,7 @@ def _(grad_output: Tensor, grad_last: Tensor, z: Tensor, *_: Tensor | None) -> t
 
 
 def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tuple[Tensor | None, ...]) -> Found:
-    """Those of the tensors, by the compiled backward pass."""
+    """The gradients of the tensor arguments, computed by the compiled backward pass."""
     (*inputs, cu_seqlens), (output,), (grad_output, grad_last) = arguments, saved, cotangents
     if grad_output is None:
         grad_output = torch.zeros_like(inputs[0])
@@ -112,7 +115,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tupl
 
 
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
-    """The same cells by the rule's definition, which works element by element and so for heads that are one."""
+    """The same cells, computed by the definition. It works on single elements, so that heads may be joined."""
     *tensors, cu_seqlens = arguments
     return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 

@@ -1,25 +1,25 @@
-// The additive and the erasing rule for heads no wider than a register: W stays in registers through the whole sequence, a register for
-// each of its rows, so that only the arguments move. One head needs half of the registers, or so many adjacent heads together.
+// Held order: the additive and the delta rule (without a gate) for heads that are not wider than a register. W stays in registers for the
+// whole sequence, one register for each row, so that only the arguments are read from memory. One head of width 16, or several narrower
+// adjacent heads, use half of the registers.
 //
-// The backward pass is three walks. A sum over the columns of a matrix would be a sum across a register;
-// instead it is a product with the transpose, which is carried through the sequence in the same way. With u = b e (additive: e = u = v)
-// and x' the gradient of x:
-//   back, G:       G += q^T o';    u' = k G;     v' = b u';  b' = u' . e;    G -= k^T v'
-//   back, G^T:     G^T += o'^T q;  k' = u G^T;               G^T -= v'^T k
-//   forth, W^T:    k' -= v' W^T;   W^T += u^T k;             q' = o' W^T
-// (additive: what comes from reading by key, b' and the terms with -, is left out). The tape keeps e.
+// The backward pass is three passes over the positions. A sum over the columns of a matrix would be a sum across a register. Instead, a
+// second pass carries the transposed matrix, and the sum is a product with it. u = b e (additive: e = u = v), and x' is the gradient of x:
+//   backward, G:   G += q^T o';    u' = k G;     v' = b u';  b' = u' . e;    G -= k^T v'
+//   backward, G^T: G^T += o'^T q;  k' = u G^T;               G^T -= v'^T k
+//   forward, W^T:  k' -= v' W^T;   W^T += u^T k;             q' = o' W^T
+// The additive rule does not read by key, and has neither b' nor the terms with -. The tape saves e.
 //
-// Erasing corrects what rounding does to W and G, but not to their transposes, whose updates come from the other walk. So these begin
-// anew from W and G after every `segment` steps: the tape keeps W there too.
-// delta.h includes this: the arguments are the same.
+// The delta rule corrects rounding errors of W and G by itself, but not those of the transposes, whose updates come from another pass. So
+// the transposes are reset to W and G after every `segment` steps. The tape saves W there, too.
+// delta.h includes this file and has the arguments.
 #pragma once
 
 #include "run.h"
 
 namespace fwplab {
 
-// The same pointer, of which the compiler no longer knows what lies there: it would keep D broadcast numbers in registers from one use to
-// the next, where multiply-adds take them from memory at no cost.
+// The same pointer, but the compiler forgets the values behind it. Otherwise it would keep D broadcast numbers in registers between uses,
+// although multiply-adds read them from memory at no cost.
 template <class T>
 FWPLAB_INLINE T* forgotten(T* p) {
     asm("" : "+r"(p));
@@ -31,7 +31,7 @@ struct HeldMatrix {
     using V = Vector<T, D>;
     V row[D];
 
-    // From and to memory whose rows lie `step` numbers apart.
+    // Reads and writes memory. step: the distance of two rows.
     FWPLAB_INLINE void load(const T* from, std::int64_t step = D) {
         for (int i = 0; i < D; i++) std::memcpy(row + i, from + i * step, sizeof(V));
     }
@@ -55,7 +55,7 @@ struct HeldMatrix {
         return (sum[0] + sum[1]) + (sum[2] + sum[3]);
     }
 
-    // This matrix becomes itself plus x^T y.
+    // Adds x^T y to this matrix.
     FWPLAB_INLINE void add(const T* x, V y) {
         x = forgotten(x);
 #pragma GCC unroll 16
@@ -63,7 +63,7 @@ struct HeldMatrix {
     }
 };
 
-// One argument of adjacent heads, of a single sequence.
+// One argument of adjacent heads of one sequence.
 template <class T, int D>
 struct Along {
     using V = Vector<T, D>;
@@ -73,7 +73,7 @@ struct Along {
     Along(const Strided& argument, const Problem& problem, std::int64_t b, std::int64_t h)
         : start(problem.starts ? argument.at<T>(0, problem.starts[b], h) : argument.at<T>(b, 0, h)), step(argument.row), head(argument.head) {}
 
-    // Position t of the head m places on.
+    // Position t of the m-th of these heads.
     FWPLAB_INLINE T* at(std::int64_t t, int m) const { return start + t * step + m * head; }
     FWPLAB_INLINE V load(std::int64_t t, int m) const {
         V x;
@@ -82,7 +82,7 @@ struct Along {
     }
     FWPLAB_INLINE void store(std::int64_t t, int m, V x) const { std::memcpy(at(t, m), &x, sizeof x); }
 
-    // Asks for position t of all these heads: their lines lie too far apart for the hardware prefetcher.
+    // Prefetches position t of all these heads. Their cache lines are too far apart for the hardware prefetcher.
     FWPLAB_INLINE void prefetch(std::int64_t t) const { __builtin_prefetch(start + t * step); }
     FWPLAB_INLINE void prefetch_for_writing(std::int64_t t) const { __builtin_prefetch(start + t * step, 1); }
 };
@@ -92,17 +92,17 @@ struct HeldDelta {
     using V = Vector<T, D>;
     using Argument = Along<T, D>;
     using Matrix = HeldMatrix<T, D>;
-    static constexpr int side_by_side = 16 / D;  // heads, to hide each other's latency
-    static constexpr int ahead = 8;              // steps by which arguments are asked for before they are used
+    static constexpr int side_by_side = 16 / D;  // heads in parallel, to hide latency
+    static constexpr int ahead = 8;              // arguments are prefetched this many steps ahead
 
-    // What the forward pass keeps, if anything: e at every position of all sequences, and W where a segment of a sequence begins.
+    // The tape, if the forward pass has one: e at every position of all sequences, and W at the start of each segment.
     struct Tape {
         Strided errors, states;
     };
 
     const Problem& problem;
 
-    // Positions of all sequences, and a head's numbers on the tape.
+    // The number of positions of all sequences, and of numbers on the tape for each head.
     std::int64_t positions() const { return problem.batch ? position(problem.batch - 1, length(problem.batch - 1)) : 0; }
     std::int64_t tape_size() const { return (positions() + (positions() + problem.segment - 1) / problem.segment * D) * D; }
 
@@ -111,10 +111,10 @@ struct HeldDelta {
         return {{start, problem.length * D, D, tape_size()}, {states, 0, D * D, tape_size()}};
     }
 
-    // Position t of sequence b among those of all sequences.
+    // The index of position t of sequence b among the positions of all sequences.
     std::int64_t position(std::int64_t b, std::int64_t t) const { return (problem.starts ? problem.starts[b] : b * problem.length) + t; }
 
-    // W before position t, the first of a segment. No two sequences' segments of a common length begin in the same stretch of that length.
+    // W before position t, which is the first of a segment. The index is unique, because segment starts are a segment or more apart.
     T* kept(const Tape& tape, std::int64_t b, std::int64_t t, std::int64_t h) const {
         return tape.states.template at<T>(0, position(b, t) / problem.segment, h);
     }
@@ -126,7 +126,7 @@ struct HeldDelta {
     }
     std::int64_t segments(std::int64_t b) const { return erases ? (length(b) + problem.segment - 1) / problem.segment : length(b) > 0; }
 
-    // M heads from h on, of sequence b.
+    // M heads of sequence b, from head h on.
     template <int M>
     FWPLAB_APART void forward(const DeltaForward& a, const Tape& tape, std::int64_t b, std::int64_t h) const {
         const Argument query(a.query, problem, b, h), key(a.key, problem, b, h), value(a.value, problem, b, h), beta(a.beta, problem, b, h);
@@ -159,7 +159,7 @@ struct HeldDelta {
 
     template <int M>
     FWPLAB_APART void backward(const DeltaBackward& a, const Tape& tape, std::int64_t b, std::int64_t h, Workspace& space) const {
-        T* G = space.take<T>(M * segments(b) * D * D);  // of each segment that follows another, where it begins
+        T* G = space.take<T>(M * segments(b) * D * D);  // at the start of each segment but the first
         back_by_key<M>(a, tape, b, h, G);
         back_by_value<M>(a, tape, b, h, G);
         forth_by_value<M>(a, tape, b, h);
@@ -247,7 +247,7 @@ struct HeldDelta {
 
 namespace {
 
-// f(rule) for the rule in held order: heads no wider than a register.
+// Calls f(rule) with the rule in held order, for heads that are not wider than a register.
 template <bool erases, class F>
 void with_held(const Problem& problem, F&& f) {
     const auto widths = [&](auto number) {
@@ -265,8 +265,8 @@ void with_held(const Problem& problem, F&& f) {
     problem.is_double ? widths(double()) : widths(float());
 }
 
-// f(rule, number of heads, tape, b, h, workspace) for all heads of all sequences. The tape, if any, has `bytes` for each head; the callers' size
-// must be the kernels' own.
+// Calls f(rule, number of heads, tape, b, h, workspace) for all heads of all sequences. The tape, if there is one, has `bytes` bytes for
+// each head, which must be the size that the kernels compute.
 template <bool erases, class F>
 int held(const Problem& problem, void* tape, std::int64_t bytes, F&& f) {
     return guarded([&] {
@@ -275,7 +275,7 @@ int held(const Problem& problem, void* tape, std::int64_t bytes, F&& f) {
             constexpr int M = Rule::side_by_side;
             if (tape && bytes != rule.tape_size() * problem.element_bytes()) throw Unsupported();
             const auto own = rule.tape(tape);
-            // A thread takes all heads of a sequence, whose rows share cache lines, unless that leaves threads without work.
+            // A thread takes all heads of a sequence, because their rows share cache lines, unless some threads would then have no work.
             const std::int64_t together = problem.batch < 4 * problem.threads ? M : problem.heads;
             const std::int64_t bundles = (problem.heads + together - 1) / together;
             parallel(problem.batch * bundles, problem.threads, [&](std::int64_t task, Workspace& space) {
@@ -289,7 +289,7 @@ int held(const Problem& problem, void* tape, std::int64_t bytes, F&& f) {
     });
 }
 
-// The rules that have a held order as well.
+// The rules that also have held order.
 template <template <class> class Rule, bool erases>
 int narrow_forward(const Problem& problem, const DeltaForward& a, void* tape, std::int64_t bytes) {
     if (problem.order != held_order) return forward<Rule>(problem, a, tape, bytes);

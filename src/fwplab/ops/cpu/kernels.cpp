@@ -1,8 +1,8 @@
-// The C interface of the kernels: every function returns 0, or 1 when memory ran out, or 2 for a problem that this build has no code
-// for. The same source is compiled once for each instruction set; `library.py` chooses among the results.
+// The C interface of the kernels. Every function returns 0, or 1 if memory ran out, or 2 if this build has no code for the problem. This
+// source is compiled once for each instruction set, and `library.py` chooses among the libraries.
 //
-// Threads: a call splits into tasks whose results do not depend on which thread runs them, and shares of a gradient that several groups
-// have are added in a fixed order. So the bits are the same for any number of threads.
+// Threads: a call is divided into tasks, whose results do not depend on the thread that runs them. If several tasks contribute to a
+// gradient, their contributions are added in a fixed order. So the bits are the same for any number of threads.
 #include "peak.h"
 #include "run.h"
 
@@ -10,7 +10,7 @@ using namespace fwplab;
 
 FWPLAB_EXPORT int fwplab_register_bytes() { return register_bytes; }
 
-// Runs `rounds` rounds of multiply-adds on one core and returns how many numbers they were.
+// Runs `rounds` rounds of multiply-adds on one core. Returns how many numbers were multiplied and added.
 FWPLAB_EXPORT double fwplab_multiply_add(std::int64_t is_double, std::int64_t rounds) {
     union {
         float single;

@@ -1,4 +1,4 @@
-"""Calls into the compiled library: the structures of `problem.h`, where a tensor lies, and the choice of loop order."""
+"""Calls the compiled library: the structures of `problem.h`, pointers and strides, and the choice of loop order."""
 
 import ctypes
 import enum
@@ -16,14 +16,14 @@ from fwplab.ops.cpu.threads import threads
 from fwplab.ops.packing import check_bounds
 
 REBUILT = 16
-"""Steps between two saved states: the backward pass makes those between them again and holds them in its cache."""
+"""Steps between two saved states. The backward pass computes the states in between again, and they fit the cache."""
 TRANSPOSED = 32
-"""The same in held order, where it carries transposes: many, for the tape is slow memory, but few enough that rounding
-takes little."""
+"""The same in held order, whose backward pass carries transposes. A large number saves slow memory for the tape. A
+small number limits rounding errors, because the transposes start again at each saved state."""
 
 
 class Order(enum.IntEnum):
-    """How W lies in registers: the same entry of many sequences, some entries of one sequence, or a whole W at once."""
+    """The content of a register: the same entry of W of many heads, some entries of one W, or (held) a row of one W."""
 
     LANES = 0
     ROWS = 1
@@ -40,13 +40,13 @@ class Problem(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("longest_first", "starts", "lengths")),
     )
     packing: "Packing | None" = None
-    """Keeps alive what the pointers point to."""
+    """A reference that keeps the memory behind the pointers alive."""
 
 
 class Place(NamedTuple):
     """`struct Strided` of problem.h: the address of a tensor, 0 for none, and its strides in elements.
 
-    `tensor` keeps alive what `data` points to.
+    `tensor` is a reference that keeps the memory behind `data` alive.
     """
 
     data: int
@@ -60,9 +60,9 @@ NOWHERE = Place(0, 0, 0, 0, None)
 
 
 def strided(tensor: Tensor, batch: int, row: int, head: int) -> Place:
-    """A tensor with its strides in elements."""
+    """Describes a tensor. batch, row, head: the strides, in elements."""
     data = tensor.data_ptr()
-    if not data and tensor.numel():  # zeros that PyTorch has not written anywhere
+    if not data and tensor.numel():  # a lazy tensor of zeros has no memory yet
         sizes = zip(tensor.shape, tensor.stride(), strict=True)
         tensor = torch.zeros(1 + sum((size - 1) * stride for size, stride in sizes), dtype=tensor.dtype)
         data = tensor.data_ptr()
@@ -70,7 +70,7 @@ def strided(tensor: Tensor, batch: int, row: int, head: int) -> Place:
 
 
 def sequence(tensor: Tensor | None) -> Place:
-    """`[batch, time, heads, ...]`; nowhere, if the rule has no such argument."""
+    """Describes a tensor `[batch, time, heads, ...]`; a null pointer for None."""
     if tensor is None:
         return NOWHERE
     batch, row, head, *_ = tensor.stride()
@@ -78,20 +78,21 @@ def sequence(tensor: Tensor | None) -> Place:
 
 
 def state(tensor: Tensor) -> Place:
-    """`[batch, heads, rows, columns]`, or `[batch, heads, d]`, which has one row."""
+    """Describes a tensor `[batch, heads, rows, columns]`, or `[batch, heads, d]` as a matrix of one row."""
     batch, head, *rest = tensor.stride()
     return strided(tensor, batch, rest[0] if len(rest) == 2 else 0, head)
 
 
 def weight(tensor: Tensor) -> Place:
-    """`[heads, rows, columns]`, or `[heads, d]`: shared by the batch."""
+    """Describes a tensor `[heads, rows, columns]` or `[heads, d]` that the batch shares."""
     return strided(tensor, 0, tensor.stride(1) if tensor.dim() == 3 else 0, tensor.stride(0))
 
 
 def check(rule: str, like: Tensor, **expected: tuple[Tensor | None, tuple[int, ...]]) -> None:
-    """The library reads memory by these shapes: whatever differs in shape, dtype or device is a `UserError`.
+    """Raises `UserError` for a wrong shape, data type or device. The library does not check them.
 
-    An argument that is None is not there.
+    like: the tensor with the right data type and device.
+    expected: each argument (None if it is missing) and its shape.
     """
     if like.dtype not in (torch.float32, torch.float64):
         raise UserError(f"{rule}: dtype {like.dtype} is not supported on the CPU; choose from: float32, float64")
@@ -109,7 +110,7 @@ def check(rule: str, like: Tensor, **expected: tuple[Tensor | None, tuple[int, .
 
 
 class Packing(NamedTuple):
-    """A packed batch for the library: sequences from the longest to the shortest, where each starts and its length."""
+    """A packed batch for the library: the indices of the sequences from long to short, their starts and lengths."""
 
     longest_first: Tensor
     starts: Tensor
@@ -117,7 +118,11 @@ class Packing(NamedTuple):
 
 
 def packing(cu_seqlens: Tensor, like: Tensor) -> Packing:
-    """The sequences between the bounds `[sequences + 1]` of `like` `[batch, time, ...]`; the library trusts them."""
+    """The sequences of a packed batch. It checks the bounds, because the library does not.
+
+    cu_seqlens: the bounds, `[sequences + 1]`.
+    like: an argument `[batch, time, ...]`.
+    """
     check_bounds("fwplab", cu_seqlens, *like.shape[:2])
     bounds = cu_seqlens.to("cpu", torch.int64)
     lengths = bounds.diff()
@@ -125,9 +130,16 @@ def packing(cu_seqlens: Tensor, like: Tensor) -> Packing:
 
 
 class Plan(NamedTuple):
-    """How a recurrence is cut: the loop order; registers of `lanes` numbers; `together` adjacent heads in a register;
-    `teams` sequences interleaved; a state saved every `segment` steps; and for each group of sequences that share
-    registers the length of its longest."""
+    """How the work is divided.
+
+    - `order`: the loop order.
+    - `lanes`: how many numbers a register has.
+    - `together`: how many adjacent heads share a register.
+    - `teams`: how many sequences are interleaved.
+    - `segment`: the number of steps between two saved states.
+    - `groups`: for each group of sequences that share registers, the length of the longest.
+    - `packing`: the sequences of a packed batch; None if not packed.
+    """
 
     order: Order
     lanes: int
@@ -138,15 +150,15 @@ class Plan(NamedTuple):
     packing: Packing | None
 
     def sequences(self, batch: int) -> int:
-        """How many sequences there are: the batch, or what is packed."""
+        """The number of sequences: the batch size, or the number of packed sequences."""
         return batch if self.packing is None else self.packing.lengths.numel()
 
     def vectors(self, n: int) -> int:
-        """Vectors for a quantity of `n` numbers."""
+        """The number of vectors for n numbers."""
         return n if self.order == Order.LANES else -(-n // self.lanes)
 
     def problem(self, tensor: Tensor, variation: int = 0) -> Problem:
-        """The description for the library; `tensor` is `[batch, time, heads, d]`, `variation` that of the rule."""
+        """The description for the library. tensor: an argument `[batch, time, heads, d]`. variation: its code."""
         batch, length, heads, width = tensor.shape
         is_double = int(tensor.dtype == torch.float64)
         rest = self.order, self.lanes, self.together, self.teams, self.segment, threads(), variation
@@ -158,8 +170,12 @@ class Plan(NamedTuple):
         return packed
 
     def tape(self, like: Tensor, matrix: int, slot: int) -> Tensor:
-        """Room `[heads, bytes]` for what the backward pass needs: for each group a matrix before each segment and a
-        slot for each step, both in vectors, which `together` heads share."""
+        """Allocates the tape for the backward pass, `[heads, bytes]`.
+
+        like: a tensor with the device, the data type and the number of heads.
+        matrix: the number of vectors saved for each segment of a group.
+        slot: the number of vectors saved for each step of a group.
+        """
         segments = sum(-(-length // self.segment) for length in self.groups)
         vectors = self.teams * (segments * matrix + sum(self.groups) * slot)
         size = vectors * self.lanes * like.element_size() // self.together
@@ -167,7 +183,7 @@ class Plan(NamedTuple):
 
 
 HELD_WIDTHS = (4, 8, 16)
-"""Heads for which the library has the held order, where such a row fits a register."""
+"""The widths of heads for which the library has the held order, if a row fits into a register."""
 
 
 def plan(
@@ -179,12 +195,16 @@ def plan(
     holds: bool = False,
     varied: bool = False,
 ) -> Plan:
-    """Held order where the rule `holds` a whole W in registers and the head is narrow enough. Else lanes order for
-    heads of at most `widest_lanes` where the batch fills half a register or more, with as many adjacent heads in it as
-    divide theirs evenly: their numbers lie side by side in memory. Rows order for the others, `interleaved` sequences
-    at a time (the rule's own number in C++). A `varied` rule has lanes order alone.
+    """Chooses the loop order: held if possible, else lanes for narrow heads, else rows.
 
-    The choice depends on the shape alone, so the number of threads cannot change a bit of the result.
+    tensor: the first argument, `[batch, time, heads, d]`.
+    widest_lanes: the widest heads for lanes order. It also needs a batch that fills at least half a register. Adjacent
+        heads share a register, because their numbers are adjacent in memory.
+    interleaved: how many sequences rows order interleaves; the constant of the same name in the rule's C++ class.
+    holds: whether the rule has held order, for heads of a width in `HELD_WIDTHS`.
+    varied: whether the rule is a variation, which has only lanes order.
+
+    The choice depends only on the shape, so that the bits of the result do not depend on the number of threads.
     """
     batch, length, heads, width = tensor.shape
     packed = None if cu_seqlens is None else packing(cu_seqlens, tensor)
@@ -207,24 +227,23 @@ def plan(
 
 
 def address(tape: Tensor) -> tuple[int | None, int]:
-    """Where a tape `[heads, bytes]` lies and the bytes of a head; nowhere if it is empty."""
+    """The address of a tape `[heads, bytes]`, and its number of bytes for each head; None if it is empty."""
     return (tape.data_ptr(), tape.shape[1]) if tape.numel() else (None, 0)
 
 
 def require_tape(tape: Tensor, grad_output: Tensor) -> Tensor:
-    """The tape for a backward pass, which without one is a forward pass called with `keep=False` for tensors that need
-    gradients."""
+    """The tape for a backward pass. Raises `RuntimeError` if the forward pass was called with `keep=False`."""
     if grad_output.numel() and not tape.numel():
-        raise RuntimeError("the forward pass did not keep what the backward pass reads")
+        raise RuntimeError("the forward pass did not save the tape that the backward pass needs")
     return tape.contiguous()
 
 
 SCALES = 2
-"""Vectors more that a varied rule keeps of each step (variation.h)."""
+"""The additional vectors that a variation saves for each step: the scales of variation.h."""
 
 
 def unknown_tape(like: Tensor, keep: bool, allocate: Callable[[], Tensor], cu_seqlens: Tensor | None) -> Tensor:
-    """A tape without values, for tracing: its size for a packed batch depends on the lengths."""
+    """A tape without values, for tracing. For a packed batch its size is dynamic, because it depends on the lengths."""
     if not keep:
         return like.new_empty(like.shape[2], 0, dtype=torch.uint8)
     if cu_seqlens is None:
@@ -233,7 +252,7 @@ def unknown_tape(like: Tensor, keep: bool, allocate: Callable[[], Tensor], cu_se
 
 
 def registers() -> int:
-    """Bytes in one register of the library in use."""
+    """The number of bytes in a register of the loaded library."""
     loaded = library.load()
     if isinstance(loaded, library.Missing):
         raise UserError(f"the compiled CPU kernels cannot run: {loaded.why}; choose from: auto, reference")
@@ -241,7 +260,10 @@ def registers() -> int:
 
 
 def call(name: str, problem: Problem, arguments: list[Place], *rest: int | None) -> None:
-    """One kernel; `rest` are addresses and sizes. Raises `MemoryError`, or `RuntimeError` for what the build lacks."""
+    """Calls one kernel. Raises `MemoryError`, or `RuntimeError` if the library has no code for the problem.
+
+    rest: addresses and sizes of further memory.
+    """
     loaded = library.load()
     if isinstance(loaded, library.Missing):
         raise RuntimeError(loaded.why)

@@ -1,4 +1,4 @@
-"""The compiled kernels: one library for each instruction set; the best this processor can run is loaded."""
+"""Loads the compiled kernels. There is one library for each instruction set; the best that can run here is loaded."""
 
 import ctypes
 import functools
@@ -12,7 +12,7 @@ from pathlib import Path
 from fwplab.errors import UserError
 
 CHOICE = "FWPLAB_CPU_KERNELS"
-"""The environment variable that names a variant, for the same bits on different processors."""
+"""The environment variable that selects a variant. The same variant gives the same bits on different processors."""
 
 GENERIC = "generic"
 
@@ -23,7 +23,7 @@ X86_VARIANTS: Mapping[str, frozenset[str]] = {
     "v3": frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}),
     "v2": frozenset({"sse4_2", "ssse3", "popcnt", "cx16"}),
 }
-"""x86-64 levels, best first, and the processor flags by which Linux names what each needs beyond the level below."""
+"""The x86-64 levels, best first, with the processor flags (Linux's names) that each needs beyond the next lower one."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Library:
 
 @dataclass(frozen=True)
 class Missing:
-    """No library can be used, and why."""
+    """The reason why no library can be used."""
 
     why: str
 
 
 @functools.cache
 def load() -> Library | Missing:
-    """The library in use, found once for the process. `UserError` if the environment names one that cannot run."""
+    """Loads the library, once in a process. Raises `UserError` if `FWPLAB_CPU_KERNELS` names one that cannot run."""
     runnable = runnable_variants()
     wanted = os.environ.get(CHOICE)
     if wanted:
@@ -66,14 +66,14 @@ def load() -> Library | Missing:
 
 
 def open_variant(variant: str, why: str) -> Library:
-    """Load one variant, whatever the processor."""
+    """Loads one variant without a check of the processor."""
     path = path_of(variant)
     functions = ctypes.CDLL(str(path))
     return Library(variant, why, path, functions, int(functions.fwplab_register_bytes()))
 
 
 def path_of(variant: str) -> Path:
-    """Where the build puts a variant's library."""
+    """The path of a variant's library."""
     return Path(__file__).with_name(f"_kernels_{variant}{sysconfig.get_config_var('EXT_SUFFIX')}")
 
 
@@ -86,7 +86,7 @@ def runnable_variants() -> list[str]:
 
 
 def processor_flags() -> frozenset[str]:
-    """The features of an x86 processor in Linux's names; elsewhere those that every such machine has."""
+    """The flags of this x86 processor, in Linux's names. On other systems those of the lowest level."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

@@ -1,12 +1,12 @@
-// Two of the three loop orders, as policies (the third is held.h). A rule is written once, in vectors, and an order says what lies side by
-// side in one register: `Lanes` the same entry of N strands, each a head of a sequence, `Rows` N consecutive entries of one strand (and
-// `teams` of them, of as many sequences, interleaved).
+// Two of the three loop orders, as policies (the third is in held.h). A rule is written once, with vectors. The order defines the content
+// of a vector, which is one register of N numbers. A strand is one head of one sequence. In `Lanes` a register has the same entry of N
+// strands. In `Rows` it has N consecutive entries of one strand; the strands of `teams` sequences are interleaved, and each is a team.
 //
 //                          Lanes                       Rows
 // a quantity of d entries  d vectors                   ceil(d / N) vectors for each team, zeros after the end
 // left(x, i)               vector: entry i             number: entry i, broadcast where it is used
-// Weight (shared by batch) vector: of each one's head  vector of N columns
-// reduce(x)                nothing: an entry is a sum  each vector becomes its own sum, in every lane
+// Weight (shared by batch) vector: of each strand's head  vector of N columns
+// reduce(x)                nothing: no sum is needed   replaces each vector by the sum of its lanes, in every lane
 // totals(x, i)             sums over a head's strands  entry i
 #pragma once
 
@@ -61,7 +61,7 @@ struct Lanes {
         for (int lane = 0; lane < N; lane++) row[j][lane] = from[lane][at];
     }
 
-    // to[h * step] = the sum of entry i over the strands of head h, of so many heads in turn.
+    // to[h * step] = the sum of entry i over the strands of head h, for `together` heads.
     static void totals(T* to, std::int64_t step, const V* x, int i, std::int64_t heads) {
         const V sums = fold_strands<N / 2>(x[i], heads);
         for (std::int64_t h = 0; h < heads; h++) to[h * step] = sums[h];
@@ -150,7 +150,7 @@ struct Rows {
     static FWPLAB_INLINE V reduce(V x) {
         return fold_lanes<Fold>(x);
     }
-    // Each of the vectors becomes its own sum; four at once cost hardly more than one.
+    // Replaces each vector by the sum of its lanes. Four at once take hardly longer than one.
     template <class Fold = Sum, int count>
     static FWPLAB_INLINE void reduce(V (&x)[count]) {
         int i = 0;
@@ -160,7 +160,7 @@ struct Rows {
         for (; i < count; i++) x[i] = fold_lanes<Fold>(x[i]);
     }
 
-    // One number of every team: in every quad of a single vector if there are four teams, else a vector for each.
+    // One number for every team: with four teams, all in each quad of one vector; else one vector for each team.
     static constexpr bool quads = N >= 4 && M == 4;
     static constexpr int numbers = quads ? 1 : M;
     static FWPLAB_INLINE void fold_numbers(V (&x)[M]) {
@@ -178,11 +178,11 @@ struct Rows {
         out[0] = permute<Spread<0>>(x, x), out[1] = permute<Spread<1>>(x, x);
         out[2] = permute<Spread<2>>(x, x), out[3] = permute<Spread<3>>(x, x);
     }
-    static FWPLAB_INLINE V inverse(V x) { return splat<V>(1 / x[0]); }  // of what is the same in every lane
+    static FWPLAB_INLINE V inverse(V x) { return splat<V>(1 / x[0]); }  // x has the same value in every lane
     static void set_weight(Weight* row, int j, const T* const* from, std::ptrdiff_t at) { reinterpret_cast<T*>(row)[j] = from[0][at]; }
     static void totals(T* to, std::int64_t, const V* x, int i, std::int64_t) { *to = left(x, i); }
 
-    // padded(n) vectors become the vectors(n) of their sums.
+    // Reduces padded(n) vectors to vectors(n) vectors of their sums.
     static FWPLAB_INLINE void fold(V* x, int n) {
         for (int c = 0; c < vectors(n); c++) x[c] = fold_rows<N / 2>(x + c * N);
     }
@@ -201,7 +201,7 @@ struct Rows {
         for (int i = n; i < padded(n); i++) reinterpret_cast<T*>(x)[i] = value;
     }
 
-    // Less than a register.
+    // Fewer numbers than a register has.
     static FWPLAB_INLINE void copy_few(T* to, const T* from, int n) {
         int i = 0;
         for (; i + 4 <= n; i += 4) std::memcpy(to + i, from + i, 4 * sizeof(T));

@@ -1,4 +1,4 @@
-// Independent tasks on a given number of threads, each thread with a workspace that outlives the call.
+// Runs independent tasks on a given number of threads. Each thread has a workspace, which is reused by later calls.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,7 @@
 
 namespace fwplab {
 
-// Memory handed out from the front and taken back all at once. It keeps its size, so that the next call asks the system for nothing.
+// A bump allocator: memory is allocated in order and freed all at once. It keeps its blocks, so that the next call need not allocate.
 class Workspace {
    public:
     template <class V>
@@ -36,7 +36,7 @@ class Workspace {
         return start;
     }
 
-    // Everything taken before is free again; several blocks become one that holds them all.
+    // Frees everything. Several blocks are replaced by one of their total size.
     void reset() {
         used = 0;
         if (blocks.size() < 2) return;
@@ -68,7 +68,7 @@ class Workspace {
     }
 };
 
-// Workspaces that wait for the next call.
+// The workspaces that are free for the next call.
 class WorkspacePool {
    public:
     std::unique_ptr<Workspace> borrow() {
@@ -94,9 +94,9 @@ inline WorkspacePool& workspace_pool() {
     return pool;
 }
 
-// The entry of the OpenMP threads that PyTorch works with, if the process has them. For milliseconds after each of its own parallel
-// operations they wait by spinning: threads of ours would share the cores with them, while these take up work at once. A process that was
-// forked off has lost them, and would wait for them for ever.
+// The entry point of PyTorch's OpenMP threads, if the process has them. After each parallel operation of PyTorch they spin for some
+// milliseconds. Own threads would compete with them for the cores, while they can start at once. A forked process does not have these
+// threads and would wait for them for ever.
 using OpenMP = void (*)(void (*work)(void*), void* data, unsigned threads, unsigned flags);
 inline OpenMP open_mp() {
 #if defined(__unix__) || defined(__APPLE__)
@@ -108,7 +108,7 @@ inline OpenMP open_mp() {
 #endif
 }
 
-// work() on at most so many threads, the caller's among them.
+// Runs work() on at most `threads` threads, including the caller's.
 template <class Work>
 void on_threads(std::int64_t threads, Work& work) {
     if (threads > 1 && open_mp()) return open_mp()([](void* data) { (*static_cast<Work*>(data))(); }, &work, unsigned(threads), 0);
@@ -116,14 +116,14 @@ void on_threads(std::int64_t threads, Work& work) {
     try {
         for (std::int64_t i = 1; i < threads; i++) helpers.emplace_back([&work] { work(); });
     } catch (const std::system_error&) {
-        // The system grants no more threads: those that run, the caller's at least, do all the work.
+        // The system cannot start more threads. Those that run (at least the caller's) do all the work.
     }
     work();
     for (std::thread& helper : helpers) helper.join();
 }
 
-// task(index, workspace) for every index below `tasks`. Which thread takes a task is left to chance, so a task's result must depend on
-// its index alone.
+// Runs task(index, workspace) for every index below `tasks`. Any thread may run any task, so that its result must depend only on the
+// index.
 template <class F>
 void parallel(std::int64_t tasks, std::int64_t threads, F&& task) {
     std::atomic<std::int64_t> next{0};

@@ -1,12 +1,12 @@
-// The most multiply-adds that one core can do: the yardstick of `fwplab bench`.
+// Measures the peak rate of multiply-adds of one core, for `fwplab bench`.
 #pragma once
 
 #include "vector.h"
 
 namespace fwplab {
 
-// `rounds` multiply-adds on each of ten registers (more than latency times throughput on today's cores). Returns how many numbers were
-// multiplied and added; `sink` receives the sums, so that they must be made.
+// Runs `rounds` multiply-adds on each of ten registers, which is more than latency times throughput on today's cores. Returns how many
+// numbers were multiplied and added. `sink` receives the sums, so that the compiler cannot remove the computation.
 template <class T, int N>
 double multiply_add(std::int64_t rounds, T* sink) {
     using V = Vector<T, N>;

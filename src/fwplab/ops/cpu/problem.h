@@ -1,4 +1,4 @@
-// What the callers of the kernels describe: the sizes, the loop order, and where every argument lies. `kernels.py` mirrors it.
+// The description of a call: the sizes, the loop order, and the address and strides of every argument. `kernels.py` mirrors it.
 #pragma once
 
 #include "order.h"
@@ -6,7 +6,7 @@
 
 namespace fwplab {
 
-// How W lies in registers; order.h and held.h tell more.
+// The content of a register; see order.h and held.h.
 enum Order : std::int64_t { lanes_order, rows_order, held_order };
 
 struct Problem {
@@ -21,7 +21,7 @@ struct Problem {
     std::int64_t segment;  // steps between two saved states
     std::int64_t threads;
     std::int64_t variation; // of the rule, by the bits of variation.h; 0 for the paper's
-    // Of a packed batch, else null: the sequences from the longest to the shortest, and by sequence where it starts and its length.
+    // For a packed batch, else null: the indices of the sequences from long to short; the start and the length of each sequence.
     const std::int64_t *longest_first, *starts, *lengths;
 
     std::int64_t sequences() const { return order == rows_order ? teams : lanes / together; }
@@ -32,8 +32,8 @@ struct Problem {
     std::int64_t segments(std::int64_t group) const { return (longest(group) + segment - 1) / segment; }
 };
 
-// Where one argument of a rule lies: the element of sequence b, row r (position in time, or row of a matrix), head h begins at
-// data + b * batch + r * row + h * head, its last dimension contiguous. The counts are in elements.
+// The address and strides of one argument. The numbers of sequence b, row r (a position in time, or a row of a matrix) and head h begin at
+// data + b * batch + r * row + h * head, and are contiguous. The strides are in elements.
 struct Strided {
     void* data;
     std::int64_t batch, row, head;
@@ -44,7 +44,7 @@ struct Strided {
     }
 };
 
-// What shares a register or is interleaved: so many adjacent heads of some sequences, each head of each sequence a strand.
+// The strands that share a register or are interleaved: adjacent heads of some sequences. A strand is one head of one sequence.
 template <class O>
 struct Group {
     using T = typename O::Scalar;
@@ -53,9 +53,9 @@ struct Group {
 
     const Problem& problem;
     std::int64_t head, index, length;  // the first head; length of the longest
-    int count;                         // strands that exist
+    int count;                         // the number of strands; some lanes may have none
     std::int64_t members[S], heads[S], starts[S], lengths[S];
-    T *zeros, *dump;  // read and written in place of strands that have ended or do not exist
+    T *zeros, *dump;  // dummy memory to read and write, for lanes whose strand has ended or does not exist
 
     FWPLAB_APART Group(const Problem& p, std::int64_t head_, std::int64_t index_, Workspace& space)
         : problem(p), head(head_), index(index_), length(p.longest(index_)) {
@@ -72,20 +72,20 @@ struct Group {
         dump = reinterpret_cast<T*>(space.take<V>(vectors));
     }
 
-    // How many strands, the first ones, are still running at position t.
+    // How many strands have not ended at position t. They are the first ones.
     int active(std::int64_t t) const {
         int running = count;
         while (running && lengths[running - 1] <= t) running--;
         return running;
     }
 
-    // Where a strand of an argument along the time begins.
+    // The first position of a strand, in an argument with a time axis.
     template <class X>
     X* place(const Strided& argument, int s) const {
         return problem.lengths ? argument.at<X>(0, starts[s], heads[s]) : argument.at<X>(members[s], 0, heads[s]);
     }
 
-    // Rows of a state: n numbers at row r.
+    // n numbers of row r of a state.
     FWPLAB_APART void load_row(V* out, int team_stride, const Strided& from, std::int64_t row, int n) const {
         T* at[S];
         for (int s = 0; s < S; s++) at[s] = s < count ? from.at<T>(members[s], row, heads[s]) : zeros;
@@ -98,14 +98,14 @@ struct Group {
     }
 };
 
-// The places of `count` arguments along the time for every strand of a group; bit i of `written` tells that argument i is written.
+// The pointers into `count` arguments with a time axis, for every strand of a group. Bit i of `written` is set if argument i is a result.
 template <class O, int count, int written>
 class Walk {
    public:
     using T = typename O::Scalar;
     static constexpr int S = O::strands;
 
-    // From position t on, in direction +1 or -1.
+    // Starts at position t, in direction +1 or -1.
     Walk(const Group<O>& group_, const Strided* const* places_, std::int64_t t_, int direction_)
         : group(&group_), t(t_), direction(direction_) {
         for (int i = 0; i < count; i++) places[i] = places_[i];
@@ -115,7 +115,7 @@ class Walk {
     FWPLAB_INLINE T* const* operator[](int argument) const { return at[argument]; }
     int active() const { return running; }
 
-    // Zeros for strands that have ended, in place of n vectors of team m: a product with zero would keep what is infinite or NaN.
+    // Replaces n vectors of team m by zeros if the strand has ended. A product with zero would keep infinity and NaN.
     FWPLAB_INLINE void silence(typename O::V* x, int n, int m) const {
         if (running == group->count) return;
         for (int c = 0; c < n; c++) x[c] = O::first(x[c], running, m);
@@ -128,7 +128,7 @@ class Walk {
         if (group->problem.lengths && present() != running) seat();
     }
 
-    // Asks for what the walk comes to in `ahead` steps, where a register's strands are too many streams for the hardware prefetcher.
+    // Prefetches the numbers of `ahead` steps later, if a register has more strands than the hardware prefetcher can follow.
     FWPLAB_INLINE void prefetch(int ahead, int n) const {
         if constexpr (S < 4) return;
         constexpr int line = 64 / sizeof(T);

@@ -1,5 +1,5 @@
-// Passes over matrices in either loop order. Every rule is made of these: products with a row on the left, rank-one updates, sums over
-// the columns, and the softmax. A matrix is stored by rows, `columns` vectors each.
+// Passes over matrices in lanes and rows order, of which the rules consist: products with a row vector on the left, rank-one updates,
+// sums over the columns, and the softmax. A matrix is stored by rows of `columns` vectors.
 #pragma once
 
 #include "order.h"
@@ -13,7 +13,7 @@ FWPLAB_INLINE void for_known_blocks(F&& f, std::index_sequence<block...>) {
     (f(std::integral_constant<int, B>{}, int(block) * B), ...);
 }
 
-// f(size, j) for the blocks of `B` columns, and for what is left: in one piece if n is known while compiling, else one by one.
+// Calls f(size, j) for blocks of `B` columns. The remaining columns are one block if n is known at compile time, else single columns.
 template <int B, class N, class F>
 FWPLAB_INLINE void for_blocks(N n, F&& f) {
     if constexpr (N::known > 0) {
@@ -26,10 +26,10 @@ FWPLAB_INLINE void for_blocks(N n, F&& f) {
     }
 }
 
-// Sums over rows go into so many separate accumulators that `sums` of them hide the latency of a multiply-add.
+// Sums over rows use several accumulators, so that `sums` sums together hide the latency of a multiply-add.
 constexpr int accumulators(int sums) { return sums >= 8 ? 1 : sums >= 4 ? 2 : 4; }
 
-// f(i, accumulator) for every row.
+// Calls f(i, accumulator) for every row.
 template <int U, class N, class F>
 FWPLAB_INLINE void for_rows(N rows, F&& f) {
     int i = 0;
@@ -38,7 +38,7 @@ FWPLAB_INLINE void for_rows(N rows, F&& f) {
     for (; i < rows; i++) f(i, 0);
 }
 
-// out[m] += left[m] weight for all teams m, the weight shared: `rows` rows, each `columns` long.
+// out[m] += left[m] weight for all teams m. They share the weight, which has `rows` rows of `columns` vectors.
 template <class O, int M, class Rows, class Columns, class Weight>
 FWPLAB_INLINE void multiply(typename O::V* out, int out_stride, const typename O::V* left, int left_stride, const Weight* weight, Rows rows,
                             Columns columns) {
@@ -64,7 +64,7 @@ FWPLAB_INLINE void multiply(typename O::V* out, int out_stride, const typename O
     });
 }
 
-// out = key matrix, the rows one after the other as the backward passes add them up.
+// out = key matrix. It adds the rows in the same order as the backward passes.
 template <class O, class Rows, class Columns>
 FWPLAB_APART void read_in_turn(typename O::V* out, const typename O::V* key, const typename O::V* matrix, Rows rows, Columns columns) {
     for (int c = 0; c < columns; c++) out[c] = typename O::V{};
@@ -72,7 +72,7 @@ FWPLAB_APART void read_in_turn(typename O::V* out, const typename O::V* key, con
         for (int c = 0; c < columns; c++) out[c] += O::entry(key, i) * matrix[std::ptrdiff_t(i) * columns + c];
 }
 
-// matrix = decay matrix + key^T update, and then out[r] = left[r] matrix for R rows on the left, all in one pass.
+// matrix = decay matrix + key^T update, and then out[r] = left[r] matrix for R row vectors, in one pass.
 template <class O, int R, bool decays, class Rows, class Columns>
 FWPLAB_INLINE void update_and_read(typename O::V* matrix, Rows rows, Columns columns, typename O::V decay, const typename O::V* key,
                                    const typename O::V* update, const typename O::V* const (&left)[R], typename O::V* const (&out)[R]) {
@@ -84,7 +84,7 @@ FWPLAB_INLINE void update_and_read(typename O::V* matrix, Rows rows, Columns col
         for_rows<U>(rows, [&](int i, int a) FWPLAB_INLINE_LAMBDA {
             V* row = matrix + std::ptrdiff_t(i) * columns + j;
             const V k = O::entry(key, i);
-            V x[R];  // before anything is written, so that they stay in registers
+            V x[R];  // loaded before any store, so that they stay in registers
             for (int r = 0; r < R; r++) x[r] = O::entry(left[r], i);
             for (int c = 0; c < B; c++) {
                 const V w = (decays ? decay * row[c] : row[c]) + k * u[c];
@@ -117,7 +117,7 @@ FWPLAB_INLINE void update(typename O::V* out, const typename O::V* matrix, Rows 
     });
 }
 
-// gradient[i, j] += sum over positions t of left[t, i] * right[t, j]: the gradient of a weight that a segment's positions share.
+// gradient[i, j] += sum over positions t of left[t, i] * right[t, j]: the gradient of a weight that the positions of a segment share.
 template <class O, class Rows, class Columns>
 FWPLAB_INLINE void accumulate_outer(typename O::V* gradient, Rows rows, Columns columns, const typename O::V* left, int left_stride,
                                     const typename O::V* right, int right_stride, int positions) {
@@ -144,7 +144,7 @@ FWPLAB_INLINE void accumulate_outer(typename O::V* gradient, Rows rows, Columns 
     for_blocks<height>(Width<0>(rows), block_of_rows);
 }
 
-// The sum over vectors of x * y, lane by lane. One factor may be a shared weight.
+// The sum over vectors of x * y, separately for each lane. One factor may be a shared weight.
 template <class O, class Y>
 FWPLAB_INLINE typename O::V partial_dot(const typename O::V* x, const Y* y, int n) {
     typename O::V sum[4] = {};
@@ -161,8 +161,7 @@ FWPLAB_INLINE typename O::V dot(const typename O::V* x, const Y* y, int n) {
     return O::reduce(partial_dot<O>(x, y, n));
 }
 
-// x = softmax(x) over d entries for every x given, largest entry subtracted first. They go side by side through every stage, so that one
-// hides the latency of another.
+// x = softmax(x) over d entries for every given x (the largest entry is subtracted). Each stage is computed for all x, to hide latency.
 template <class O, int count>
 FWPLAB_INLINE void softmax(typename O::V* const (&x)[count], int d) {
     using V = typename O::V;
@@ -197,14 +196,13 @@ FWPLAB_INLINE void softmax_backward(typename O::V* const (&gradient)[count], con
         for (int c = 0; c < n; c++) gradient[r][c] = p[r][c] * (gradient[r][c] - mean[r]);
 }
 
-// A copy of a weight shared by the batch, in the order's own layout: entry (i, j) from i * row + j * column on where every strand's head
-// has its own.
+// Copies a weight that the batch shares to the layout of the loop order. Entry (i, j) of a head is at i * row + j * column.
 template <class O>
 void copy_weight(typename O::Weight* out, int out_columns, const typename O::Scalar* const (&of_strand)[O::strands], std::int64_t row,
                  std::int64_t column, int rows, int columns) {
     for (int i = 0; i < rows; i++) {
         typename O::Weight* to = out + std::ptrdiff_t(i) * out_columns;
-        to[O::vectors(columns) - 1] = typename O::Weight{};  // what is after the last column stays zero
+        to[O::vectors(columns) - 1] = typename O::Weight{};  // the lanes after the last column stay zero
         for (int j = 0; j < columns; j++) O::set_weight(to, j, of_strand, i * row + j * column);
     }
 }

@@ -1,8 +1,8 @@
-// Recurrent delta, one group of strands:
+// Recurrent Delta for one group of strands (order.h):
 //   h = tanh(o_{t-1}); q = softmax(q_x + h R_q); k = softmax(k_x + h R_k); v = v_x + h R_v; b = sigmoid(b_x + h . r_b)
 //   e = v - k W; W += k^T (b e); o = q W.
-// W is touched once a step: the pass of step t first applies the update of step t - 1, and o = q W_{t-1} + (q . k) b e.
-// The tape's slots keep [q | k | e | h | b], and where the rule is varied (variation.h) what q and k were divided by.
+// There is one pass over W for each step. The pass of step t first applies the update of step t - 1; o = q W_{t-1} + (q . k) b e.
+// The tape saves [q | k | e | h | b] for each step. A variation (variation.h) also saves the divisors of q and k.
 #pragma once
 
 #include "run.h"
@@ -17,7 +17,7 @@ struct RecurrentDeltaForward {
 
 struct RecurrentDeltaBackward {
     Strided grad_output, grad_last_weight, recurrent_query, recurrent_key, recurrent_value, recurrent_beta;
-    Strided query, key, value, beta, weight, last;  // the gradients to be written
+    Strided query, key, value, beta, weight, last;  // the results: gradients
 };
 
 template <class O, bool varied = false>
@@ -26,8 +26,8 @@ struct RecurrentDelta {
     using V = typename O::V;
     using Weight = typename O::Weight;
     static constexpr int M = O::teams, D = O::width;
-    static constexpr int interleaved = 4;  // sequences side by side in rows order: the slow weights are read once for all
-    static constexpr int ahead = 2;  // steps by which arguments are asked for before they are used
+    static constexpr int interleaved = 4;  // sequences in rows order; the slow weights are read once for all
+    static constexpr int ahead = 2;  // arguments are prefetched this many steps ahead
 
     const Problem& problem;
     const Parts<varied> parts;
@@ -46,7 +46,7 @@ struct RecurrentDelta {
         return {static_cast<V*>(start), problem.segment, problem.segments(group), problem.longest(group), M * matrix, M * slot};
     }
 
-    // `rows` rows of a slow weight, entry (i, j) of a head from i * row + j * column on.
+    // Copies `rows` rows of a slow weight. Entry (i, j) of a head is at i * row + j * column.
     void copy_weight(Weight* out, int out_columns, const Group<O>& group, const Strided& from, std::int64_t row, std::int64_t column,
                      int rows) const {
         const T* of_strand[O::strands];
@@ -54,7 +54,7 @@ struct RecurrentDelta {
         fwplab::copy_weight<O>(out, out_columns, of_strand, row, column, rows, d);
     }
 
-    // [R_q | R_k | R_v] side by side: one product feeds the last output back to all three.
+    // [R_q | R_k | R_v] in one matrix, so that one product computes the feedback to all three.
     Weight* side_by_side(Workspace& space, const Strided& q, const Strided& k, const Strided& v, const Group<O>& group) const {
         Weight* out = space.take<Weight>(d * wide);
         const Strided* all[3] = {&q, &k, &v};
@@ -67,10 +67,10 @@ struct RecurrentDelta {
         Weight* feedback_beta = space.take<Weight>(n);
         copy_weight(feedback_beta, n, group, a.recurrent_beta, 0, 1, 1);
         V *W = space.take<V>(M * matrix), *o = space.take<V>(M * n), *u = space.take_zeros<V>(M * n), *read = space.take<V>(n);
-        V* scratch = space.take_zeros<V>(2 * M * slot);  // the slots of this step and the last where no tape is kept
+        V* scratch = space.take_zeros<V>(2 * M * slot);  // the slots of this step and the last one, if there is no tape
         for (int i = 0; i < d; i++) group.load_row(W + i * n, matrix, a.weight, i, d);
         group.load_row(o, n, a.last, 0, d);
-        const V* k_before = scratch + M * slot + n;  // zeros: before the first step there is nothing to apply
+        const V* k_before = scratch + M * slot + n;  // zeros at first, because there is no update to apply
         const Strided* places[] = {&a.query, &a.key, &a.value, &a.beta, &a.output};
         Walk<O, 5, 1 << 4> walk(group, places, 0, 1);
         for (std::int64_t t = 0; t < group.length; t++, walk.next()) {
@@ -122,17 +122,17 @@ struct RecurrentDelta {
         for (int i = 0; i < d; i++) group.store_row(a.last_weight, i, W + i * n, matrix, d);
     }
 
-    // What the backward pass works on, all teams.
+    // The variables of the backward pass, for all teams.
     struct Adjoint {
         V *G;      // gradient of W after the step
-        V *key_G;  // k_t G, made while G was last written
+        V *key_G;  // k_t G, computed in the pass that last wrote G
         V *o;      // gradient of the step's output
         V *u, *grad_output;
         V *sum_q, *sum_k;  // of one team
         V* slow;           // gradients of [R_q | R_k | R_v], then of r_b
     };
 
-    // Slow weights as the backward pass wants them: [R_q^T; R_k^T; R_v^T] and r_b.
+    // The slow weights for the backward pass: [R_q^T; R_k^T; R_v^T] and r_b.
     struct Transposed {
         Weight* feedback;
         Weight* beta;
@@ -187,7 +187,7 @@ struct RecurrentDelta {
         return out;
     }
 
-    // One step: from the adjoint after it to the one before it and the gradients [q_x | k_x | v_x | b_x]. W is the one before the step.
+    // One step: computes the adjoint before it from the one after it, and the gradients [q_x | k_x | v_x | b_x]. W is that before the step.
     FWPLAB_INLINE void step_back(const WalkBack& walk, std::int64_t t, const V* W, const Tape<V>& tape, const Adjoint& adjoint,
                                  V* grads) const {
         const V* now = tape.step(t);
@@ -212,7 +212,7 @@ struct RecurrentDelta {
         O::reduce(grad_b);
         for (int m = 0; m < M; m++) {
             const V *q = now + m * slot, *k = q + n, b = q[4 * n];
-            const V* k_before = t > 0 ? k - M * slot : k;  // at t = 0 what is made of it is not used
+            const V* k_before = t > 0 ? k - M * slot : k;  // at t = 0 the results from it are not used
             V *grad_q = grads + m * grad_size, *grad_k = grad_q + n, *grad_v = grad_k + n;
             grad_v[n] = grad_b[m] * parts.rate_slope(b);
             tape.prefetch(t - tape.segment, 0, m, M);
@@ -236,7 +236,7 @@ struct RecurrentDelta {
         for (int m = 0; m < M; m++) walk.silence(grads + m * grad_size, grad_size, m);
     }
 
-    // The gradient of the output before: h fed back [q_x | k_x | v_x | b_x], and h is what was made of it.
+    // The gradient of the previous output, through h, whose feedback reaches [q_x | k_x | v_x | b_x].
     FWPLAB_INLINE void feed_back(const V* now, const V* grads, V* o, const Transposed& slow) const {
         for (int c = 0; c < M * n; c++) o[c] = V{};
         for (int j = 0; j < 3; j++) multiply<O, M>(o, n, grads + j * n, grad_size, slow.feedback + j * matrix, d, n);
@@ -246,14 +246,14 @@ struct RecurrentDelta {
         }
     }
 
-    // A segment's share of the slow weights' gradients.
+    // The contribution of a segment to the gradients of the slow weights.
     void add_slow(const V* first, const V* grads, int positions, V* slow) const {
         accumulate_outer<O>(slow, d, wide, first + 3 * n, slot, grads, grad_size, positions);
         for (int p = 0; p < positions; p++)
             for (int c = 0; c < n; c++) slow[d * wide + c] += first[p * slot + 3 * n + c] * grads[p * grad_size + 3 * n];
     }
 
-    // W before the steps after `begin`, by the additions of the forward pass; W before `begin` is there.
+    // Computes W before each step after `begin` with the additions of the forward pass. W before `begin` is given.
     FWPLAB_APART void rebuild(const Tape<V>& tape, std::int64_t begin, std::int64_t end, V* states, V* u) const {
         for (std::int64_t t = begin; t + 1 < end; t++, states += M * matrix) {
             for (int m = 0; m < M; m++) {

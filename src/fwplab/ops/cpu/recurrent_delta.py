@@ -1,4 +1,4 @@
-"""Recurrent delta as a PyTorch operator: compiled forward and analytic backward."""
+"""Recurrent Delta as a PyTorch operator, with an analytic backward pass."""
 
 from typing import Any
 
@@ -34,15 +34,20 @@ def recurrent_delta(
     """`(query, key, value, beta, R_q, R_k, R_v, r_b, W_0, o_0) -> (output, W_T, o_T)`; `fwplab.ops.recurrent_delta`
     has the equations.
 
-    Shapes: `[batch, time, heads, d]` three times, `[batch, time, heads]`, `[heads, d, d]` three times, `[heads, d]`,
-    `[sequences, heads, d, d]`, `[sequences, heads, d]`; float32 or float64. Raises `UserError` for anything else.
+    - query, key, value: `[batch, time, heads, d]`, float32 or float64 like all tensors.
+    - beta: `[batch, time, heads]`.
+    - R_q, R_k, R_v: `[heads, d, d]`.
+    - r_b: `[heads, d]`.
+    - W_0, o_0: `[sequences, heads, d, d]` and `[sequences, heads, d]`.
+
+    Raises `UserError` for other shapes and data types.
     """
     output, last_weight = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation.code)[:2]
     return output, last_weight, last_outputs(output, arguments[-1], cu_seqlens)
 
 
 def last_outputs(output: Tensor, initial: Tensor, cu_seqlens: Tensor | None) -> Tensor:
-    """Each sequence's last output, or what it started from if it is empty."""
+    """The last output of each sequence; the initial output if the sequence is empty."""
     if cu_seqlens is None:
         return output[:, -1].clone() if output.shape[1] else initial.clone()
     if not output.shape[1]:
@@ -53,12 +58,12 @@ def last_outputs(output: Tensor, initial: Tensor, cu_seqlens: Tensor | None) -> 
 
 
 def make_plan(like: Tensor, cu_seqlens: Tensor | None, variation: int) -> Plan:
-    """The plan for sequences like this one: in lanes order as long as W and its gradient stay in the first cache."""
+    """The plan: lanes order as long as W and its gradient fit into the first-level cache."""
     return plan(like, 16 if registers() < 64 else 8, cu_seqlens, interleaved=INTERLEAVED, varied=bool(variation))
 
 
 def allocate_tape(query: Tensor, own: Plan, variation: int) -> Tensor:
-    """The tape: each step's `[q | k | e | h | b]`, and more of a varied rule, and W at the segments' ends."""
+    """Allocates the tape: `[q | k | e | h | b]` of each step (a variation adds scales), and W at segment boundaries."""
     vectors = own.vectors(query.shape[-1])
     slot = 4 * vectors + 1 + (SCALES if variation else 0)
     return own.tape(query, matrix=query.shape[-1] * vectors, slot=slot)
@@ -80,7 +85,7 @@ def forward(
     keep: bool,
     variation: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output, last W, and if `keep` the tape that the backward pass reads (else it is empty)."""
+    """Returns the output, the last W, and the tape for the backward pass, which is empty without `keep`."""
     batch, length, heads, width = query.shape
     own = make_plan(query, cu_seqlens, variation)
     sequences = own.sequences(batch)
@@ -117,7 +122,7 @@ def _(query: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def gradients_like(sequence: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The backward operator's results, not yet written; `[batch, time, heads, d]` and `[sequences, heads, d, d]`."""
+    """Allocates the results of the backward operator. weight: a tensor with the shape of `W_0`."""
     width = sequence.shape[-1]
     return (
         sequence.new_empty(sequence.shape),
@@ -142,7 +147,7 @@ def backward(
     cu_seqlens: Tensor | None,
     variation: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of query, key, value, beta, `[R_q; R_k; R_v; r_b]` in one tensor by rows, `W_0` and `o_0`."""
+    """The gradients of query, key, value, beta, of `[R_q; R_k; R_v; r_b]` in one tensor, of `W_0` and `o_0`."""
     own = make_plan(grad_output, cu_seqlens, variation)
     grad_output, grad_last_weight, tape = (
         with_rows(grad_output),
@@ -165,7 +170,7 @@ def _(grad_output: Tensor, grad_last_weight: Tensor, *_: Any) -> tuple[Tensor, .
 
 
 def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tuple[Tensor | None, ...]) -> Found:
-    """Those of the tensors, by the compiled backward pass."""
+    """The gradients of the tensor arguments, computed by the compiled backward pass."""
     query, *_, initial_weight, _, cu_seqlens, _, variation = arguments
     (tape,), (grad_output, grad_last_weight, *_) = saved, cotangents
     if grad_output is None:
@@ -180,7 +185,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tupl
 
 
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
-    """The same output and last W by the rule's definition."""
+    """The same output and last W, computed by the definition of the rule."""
     *tensors, cu_seqlens, _, code = arguments
     variation = Variation.from_code(code)
     return RULE.results(*tensors, cu_seqlens=cu_seqlens, variation=variation)[:2]

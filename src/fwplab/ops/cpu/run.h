@@ -1,7 +1,7 @@
-// How a rule's kernels are called: the loop orders and widths that are compiled in, the groups of sequences, the threads, the C interface.
+// Calls the kernels of a rule: the compiled loop orders and widths, the groups of sequences, the threads, the C interface.
 //
-// A rule is one header: its class, and at the end `FWPLAB_RULE` for each of its passes. A header beside a Python file of the same name
-// becomes part of the library without being named anywhere (setup.py).
+// A rule is one header: its class, and at the end `FWPLAB_RULE` for each pass. setup.py compiles every header that has a Python file of the
+// same name.
 #pragma once
 
 #include "problem.h"
@@ -20,24 +20,24 @@ constexpr int register_bytes = 16;
 
 struct Unsupported {};
 
-// The widths of common heads that are compiled in, in float32, where speed is asked for.
+// The widths of heads that have code of their own, in float32.
 template <int... widths>
 using Known = std::integer_sequence<int, widths...>;
-constexpr bool quick = register_bytes >= 32;  // the smallest registers belong to processors that nobody trains on
+constexpr bool quick = register_bytes >= 32;  // processors with smaller registers are too slow for training
 template <int... widths>
 using Quick = std::conditional_t<quick, Known<widths...>, Known<>>;
 
-// In lanes and in rows order; a rule may specialise it. What is held in registers needs no other order.
+// Widths for lanes and rows order. A rule may specialise it: widths with held order need no other.
 template <class Rule>
 struct Common {
     using Narrow = Quick<4, 8, 16>;
     using Wide = Quick<32, 64>;
 };
-// Whether a rule has lanes order alone.
+// Whether a rule has only lanes order.
 template <class Rule>
 constexpr bool lanes_alone = false;
 
-// f(order) for the element type and loop order of the problem; in rows order one sequence alone or `teams` of them.
+// Calls f(order) with the element type and loop order of the problem. Rows order has one sequence or `teams` sequences.
 template <class T, int teams, int... narrow, int... wide, class F>
 void with_order(const Problem& problem, Known<narrow...>, Known<wide...>, F&& f) {
     constexpr int N = register_bytes / sizeof(T);
@@ -54,7 +54,7 @@ void with_order(const Problem& problem, Known<narrow...>, Known<wide...>, F&& f)
     }
 }
 
-// A varied rule has lanes order alone.
+// A variation has only lanes order.
 template <class T, class F>
 void with_lanes(const Problem& problem, F&& f) {
     constexpr int N = register_bytes / sizeof(T);
@@ -63,7 +63,7 @@ void with_lanes(const Problem& problem, F&& f) {
     f(Lanes<T, N, 0>());
 }
 
-// f(order) for the rule, with the widths that are common for it.
+// Calls f(order) with the order for this rule, of a compiled width if there is one.
 template <template <class> class Rule, class F>
 void with_order(const Problem& problem, F&& f) {
     using Example = Rule<Lanes<float, 4, 4>>;
@@ -89,7 +89,7 @@ int guarded(F&& f) {
     }
 }
 
-// The sum of the tasks' shares of one gradient, in the order of the tasks.
+// The sum of the tasks' contributions to a gradient, in the order of the tasks.
 template <class T>
 void add_shares(T* sum, const T* shares, std::int64_t tasks, std::int64_t size) {
     for (std::int64_t i = 0; i < size; i++) sum[i] = 0;
@@ -97,8 +97,8 @@ void add_shares(T* sum, const T* shares, std::int64_t tasks, std::int64_t size) 
         for (std::int64_t i = 0; i < size; i++) sum[i] += shares[task * size + i];
 }
 
-// How many sets of heads one task takes, one after the other: those whose rows share a cache line and its neighbour, unless that leaves
-// threads without work.
+// How many sets of heads one task computes: those whose rows share a cache line or its neighbour, unless some threads would then have no
+// work.
 inline std::int64_t sets_together(const Problem& problem) {
     std::int64_t count = 128 / (problem.together * problem.width * problem.element_bytes());
     count = count < 1 ? 1 : count < problem.sets() ? count : problem.sets();
@@ -106,8 +106,8 @@ inline std::int64_t sets_together(const Problem& problem) {
     return count;
 }
 
-// Runs f(group, tape, workspace) for every group of sequences of every set of heads. The tape, if any, has `bytes` for each head, a set's
-// groups side by side; the callers' size must be the kernels' own.
+// Calls f(group, tape, workspace) for every group of sequences of every set of heads. The tape, if there is one, has `bytes` bytes for each
+// head, which must be the size that the kernels compute. The groups of a set are contiguous.
 template <class O, class Rule, class F>
 void for_groups(const Problem& problem, const Rule& rule, void* tape, std::int64_t bytes, F&& f) {
     using V = typename O::V;
@@ -151,7 +151,7 @@ int backward(const Problem& problem, const Arguments& a, void* tape, std::int64_
     });
 }
 
-// The rules that may be varied.
+// The rules that have variations.
 template <template <class> class Paper, template <class> class Varied, class Arguments>
 int either_forward(const Problem& problem, const Arguments& a, void* tape, std::int64_t bytes) {
     return problem.variation ? forward<Varied>(problem, a, tape, bytes) : forward<Paper>(problem, a, tape, bytes);
@@ -167,7 +167,7 @@ int either_backward(const Problem& problem, const Arguments& a, void* tape, std:
 
 #define FWPLAB_EXPORT extern "C" __attribute__((visibility("default")))
 
-// One pass of a rule, written inside the namespace. The tape, if any, has `bytes` for each head.
+// Defines one pass of a rule. It is used inside the namespace. The tape, if there is one, has `bytes` bytes for each head.
 #define FWPLAB_RULE(name, pass, run, Arguments)                                                                                   \
     FWPLAB_EXPORT int fwplab_##name##_##pass(const Problem* problem, const Arguments* a, void* tape, std::int64_t bytes) {         \
         return run(*problem, *a, tape, bytes);                                                                                    \

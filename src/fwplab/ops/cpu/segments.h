@@ -1,8 +1,9 @@
-// The tape between the two passes, and the way back over it, shared by the rules that write a matrix W.
+// The tape from the forward to the backward pass, and the loop of the backward pass, for all rules with a matrix W.
 //
-// The forward pass keeps W before every `segment` steps, and a slot for each step with what the rule cannot make again. The backward pass
-// makes W before every step of a segment again, by the additions of the forward pass, and walks back over these. It takes no update back:
-// beside an update much larger than W, W - k^T u has lost the digits of W, and behind a strong decay all of them.
+// The forward pass saves W before every `segment` steps, and for each step a slot with the values that the backward pass cannot compute
+// again. The backward pass computes W before every step of a segment again, with the additions of the forward pass, and then goes back over
+// the steps. It does not invert updates: with an update much larger than W, W - k^T u would lose the digits of W, and after a strong decay
+// all of them.
 #pragma once
 
 #include "problem.h"
@@ -24,8 +25,8 @@ struct Tape {
 
     bool begins_segment(std::int64_t t) const { return std::uint32_t(t) % std::uint32_t(segment) == 0; }  // 32 bits divide faster
 
-    // Asks for one of `shares` parts of step t's slot, and of the saved W `edge` segments on as much as comes to a step. The memory is
-    // slow, and the hardware prefetcher stops at a page boundary.
+    // Prefetches one of `shares` parts of the slot of step t, and a part of the W saved `edge` segments further. The memory is slow,
+    // and the hardware prefetcher stops at a page boundary.
     FWPLAB_INLINE void prefetch(std::int64_t t, int edge, int share, int shares) const {
         if (!start || t < 0 || t >= length) return;
         constexpr int line = sizeof(V) < 64 ? 64 / sizeof(V) : 1;
@@ -36,13 +37,13 @@ struct Tape {
     }
 };
 
-// Vectors left free between W and its gradient. They are walked side by side, and a load waits for a store just before it to any address
-// with the same last 12 bits: neither a page nor some rows of a page should lie between the two.
+// The number of unused vectors between W and its gradient. Both are read and written together, and a load waits for a recent store to an
+// address with the same last 12 bits. So the distance of the two should not be a page, nor a page and a few rows.
 template <class V>
 constexpr int apart = 2304 / sizeof(V);
 
-// The segments from the last to the first: W before each step into `states`, the first from the tape, the others by `rebuild(begin, end)`,
-// and then `steps(begin, end)`, back from end - 1 to begin.
+// Goes through the segments from the last to the first. It reads the first W of a segment from the tape into `states`, and
+// `rebuild(begin, end)` computes the others. Then it calls `steps(begin, end)`, which goes back from end - 1 to begin.
 template <class V, class Rebuild, class Steps>
 void walk_back(const Tape<V>& tape, V* states, const Rebuild& rebuild, const Steps& steps) {
     for (std::int64_t s = tape.segments - 1; s >= 0; s--) {

@@ -1,8 +1,8 @@
-// The self-referential weight matrix W = [W_y | W_q | W_k | w_b], one group of strands:
-//   [y | q | k | b] = x W; q = softmax(q); k = softmax(k); b = sigmoid(b) (four rates, one a block);
+// The self-referential weight matrix W = [W_y | W_q | W_k | w_b] for one group of strands (order.h):
+//   [y | q | k | b] = x W; q = softmax(q); k = softmax(k); b = sigmoid(b) (one rate for each block);
 //   r = (q - k) W; W += k^T (b r), every block of r times its own rate.
-// The pass that reads x W first applies the update of the step before; the pass that reads (q - k) W only reads.
-// The tape's slots keep [x | q | k | b | r], and where the rule is varied (variation.h) what q and k were divided by.
+// The pass that computes x W first applies the update of the previous step. The pass that computes (q - k) W only reads W.
+// The tape saves [x | q | k | b | r] for each step. A variation (variation.h) also saves the divisors of q and k.
 #pragma once
 
 #include "run.h"
@@ -16,7 +16,7 @@ struct SrwmForward {
 
 struct SrwmBackward {
     Strided grad_output, grad_last_weight[4];
-    Strided x, weight[4];  // the gradients to be written
+    Strided x, weight[4];  // the results: gradients
 };
 
 template <class O, bool varied = false>
@@ -25,8 +25,8 @@ struct Srwm {
     using V = typename O::V;
     static constexpr int M = O::teams, D = O::width, rates = 4;
     static constexpr int known_columns = D ? 3 * O::vectors(D) + O::vectors(rates) : 0;
-    static constexpr int interleaved = 2;  // sequences side by side in rows order: W and its gradient stay in the first cache
-    static constexpr int ahead = 2;  // steps by which arguments are asked for before they are used
+    static constexpr int interleaved = 2;  // sequences in rows order; W and its gradient fit into the first-level cache
+    static constexpr int ahead = 2;  // arguments are prefetched this many steps ahead
 
     const Problem& problem;
     const Parts<varied> parts;
@@ -55,7 +55,7 @@ struct Srwm {
             for (int i = 0; i < d; i++) group.store_row(to[j], i, matrices + i * columns + j * n, matrix, entries(j));
     }
 
-    // out = row, every block times its rate.
+    // out = row, with every block multiplied by its rate.
     FWPLAB_INLINE void scale_blocks(V* out, const V* row, const V* rate) const {
         for (int j = 0; j < 3; j++) {
             const V b = O::entry(rate, j);
@@ -67,9 +67,9 @@ struct Srwm {
 
     void forward(const SrwmForward& a, const Group<O>& group, const Tape<V>& tape, Workspace& space) const {
         V *W = space.take<V>(M * matrix), *x = space.take<V>(M * n), *u = space.take_zeros<V>(M * columns), *moved = space.take<V>(n);
-        V* scratch = space.take_zeros<V>(2 * M * slot);  // the slots of this step and the last where no tape is kept
+        V* scratch = space.take_zeros<V>(2 * M * slot);  // the slots of this step and the last one, if there is no tape
         load_matrix(group, W, a.weight);
-        const V* k_before = scratch + M * slot + 2 * n;  // zeros: before the first step there is nothing to apply
+        const V* k_before = scratch + M * slot + 2 * n;  // zeros at first, because there is no update to apply
         const Strided* places[] = {&a.x, &a.output};
         Walk<O, 2, 1 << 1> walk(group, places, 0, 1);
         for (std::int64_t t = 0; t < group.length; t++, walk.next()) {
@@ -108,11 +108,11 @@ struct Srwm {
         store_matrix(group, a.last_weight, W);
     }
 
-    // What the backward pass works on, all teams.
+    // The variables of the backward pass, for all teams.
     struct Adjoint {
         V* G;          // gradient of W after the step
         V* key_G;      // k_t G, and
-        V* G_update;   // G (b r)^T, both made while G was last written
+        V* G_update;   // G (b r)^T, both computed in the pass that last wrote G
         V* z;          // gradients of [y | q | k | b]
         V *u, *u_before, *grad_r, *moved, *sum;
         V* grad_x;
@@ -155,11 +155,11 @@ struct Srwm {
         O::fold(sum, d);
     }
 
-    // One step, all teams. On entry the y block of z is the output's gradient. The teams go side by side through every stage, so that one
-    // hides the latency of another. W is the one before the step.
+    // One step for all teams. At the start the y block of z is the gradient of the output. Each stage is computed for all teams, to hide
+    // latency. W is that before the step.
     FWPLAB_INLINE void step_back(const WalkBack& walk, std::int64_t t, const V* W, const Tape<V>& tape, const Adjoint& x) const {
         const V* now = tape.step(t);
-        const V* before = t > 0 ? now - M * slot : now;  // at t = 0 what is made of it is not used
+        const V* before = t > 0 ? now - M * slot : now;  // at t = 0 the results from it are not used
         for (int m = 0; m < M; m++) {
             const V *rate = now + m * slot + 3 * n, *r = now + m * slot + columns;
             V *z = x.z + m * columns, *key_G = x.key_G + m * columns, products[4];
@@ -213,7 +213,7 @@ struct Srwm {
         O::fold(sum, d);
     }
 
-    // In one pass over W and G: sum_x = W z^T; G += (q - k)^T r + x^T z; and of the new G what the step before wants, k G and G (b r)^T.
+    // One pass over W and G: sum_x = W z^T; G += (q - k)^T r + x^T z; and from the new G, for the previous step, k G and G (b r)^T.
     FWPLAB_INLINE void pass_back(const V* W, V* G, const V* const (&left)[3], const V* const (&right)[3], V* sum_x, V* G_update,
                                  V* key_G) const {
         for_blocks<sizeof(V) == 64 ? 4 : 2>(columns, [&](auto block, int j) FWPLAB_INLINE_LAMBDA {
@@ -239,7 +239,7 @@ struct Srwm {
         O::fold(G_update, d);
     }
 
-    // W before the steps after `begin`, by the additions of the forward pass; W before `begin` is there.
+    // Computes W before each step after `begin` with the additions of the forward pass. W before `begin` is given.
     FWPLAB_APART void rebuild(const Tape<V>& tape, std::int64_t begin, std::int64_t end, V* states, V* u) const {
         for (std::int64_t t = begin; t + 1 < end; t++, states += M * matrix) {
             for (int m = 0; m < M; m++) {

@@ -1,4 +1,4 @@
-"""The self-referential weight matrix as a PyTorch operator: compiled forward and analytic backward."""
+"""The self-referential weight matrix as a PyTorch operator, with an analytic backward pass."""
 
 from typing import Any
 
@@ -30,18 +30,22 @@ RULE = RULES["srwm"]
 def srwm(
     *arguments: Tensor, cu_seqlens: Tensor | None = None, variation: Variation = PAPER
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """`(x, W_y, W_q, W_k, w_b) -> (output, W_y, W_q, W_k, w_b)`, the blocks before and after; `fwplab.ops.srwm` has the
-    equations.
+    """`(x, W_y, W_q, W_k, w_b) -> (output, W_y, W_q, W_k, w_b)`, with the initial and the last blocks.
 
-    Shapes: `[batch, time, heads, d]`, `[sequences, heads, d, d]` three times, `[sequences, heads, d, 4]`; float32 or
-    float64. Raises `UserError` for anything else.
+    `fwplab.ops.srwm` has the equations.
+
+    - x: `[batch, time, heads, d]`, float32 or float64 like all tensors.
+    - W_y, W_q, W_k: `[sequences, heads, d, d]`.
+    - w_b: `[sequences, heads, d, 4]`.
+
+    Raises `UserError` for other shapes and data types.
     """
     output, *blocks = forward(*arguments, cu_seqlens, needs_tape(*arguments), variation.code)[:5]
     return output, *blocks
 
 
 def results_like(x: Tensor, block: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """A sequence and the four blocks, not yet written: results or gradients."""
+    """Allocates a sequence and four blocks, for results or gradients."""
     return (
         x.new_empty(x.shape),
         block.new_empty(block.shape),
@@ -52,7 +56,7 @@ def results_like(x: Tensor, block: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
 
 
 def allocate_tape(x: Tensor, own: Plan, variation: int) -> Tensor:
-    """The tape: each step's `[x | q | k | b | r]`, and more of a varied rule, and W at the segments' ends."""
+    """Allocates the tape: `[x | q | k | b | r]` of each step (a variation adds scales), and W at segment boundaries."""
     columns = 3 * own.vectors(x.shape[-1]) + own.vectors(RATES)
     return own.tape(x, matrix=x.shape[-1] * columns, slot=2 * columns + (SCALES if variation else 0))
 
@@ -68,7 +72,7 @@ def forward(
     keep: bool,
     variation: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Output, the four last blocks, and if `keep` the tape that the backward pass reads (else it is empty)."""
+    """Returns the output, the four last blocks, and the tape for the backward pass, which is empty without `keep`."""
     batch, _, heads, width = x.shape
     own = plan(x, WIDEST_LANES, cu_seqlens, varied=bool(variation))
     square = (own.sequences(batch), heads, width, width)
@@ -103,7 +107,7 @@ def backward(
     cu_seqlens: Tensor | None,
     variation: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x and the four blocks at the start, from those of the output and the four blocks at the end."""
+    """The gradients of x and the four initial blocks, from those of the output and the four last blocks."""
     own = plan(grad_output, WIDEST_LANES, cu_seqlens, varied=bool(variation))
     grad_output, *last = map(with_rows, (grad_output, grad_y, grad_q, grad_k, grad_b))
     tape, results = require_tape(tape, grad_output), results_like(grad_output, grad_y)
@@ -118,7 +122,7 @@ def _(grad_output: Tensor, grad_y: Tensor, *_: Any) -> tuple[Tensor, ...]:
 
 
 def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tuple[Tensor | None, ...]) -> Found:
-    """Those of the tensors, by the compiled backward pass."""
+    """The gradients of the tensor arguments, computed by the compiled backward pass."""
     *tensors, cu_seqlens, _, variation = arguments
     given = zip(cotangents, tensors, strict=False)
     filled = [tensor.new_zeros(tensor.shape) if cotangent is None else cotangent for cotangent, tensor in given]
@@ -127,7 +131,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor], cotangents: tupl
 
 
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
-    """The same output and blocks by the rule's definition."""
+    """The same output and blocks, computed by the definition of the rule."""
     *tensors, cu_seqlens, _, code = arguments
     return RULE.results(*tensors, cu_seqlens=cu_seqlens, variation=Variation.from_code(code))
 

@@ -1,7 +1,7 @@
-"""How many threads a kernel may take, and what a forked process may not.
+"""The number of threads of a kernel, and the limit of one thread in a forked process.
 
-The kernels work on the OpenMP threads of PyTorch. A process that was forked off has lost them, OpenMP in it does not
-know, and whatever asks for them waits for ever: so a child works on one thread, PyTorch's own operations too.
+The kernels use PyTorch's OpenMP threads. A forked process does not have these threads, but OpenMP still tries to use
+them, and waits for ever. So a forked process uses one thread, also for PyTorch's own operations.
 """
 
 import os
@@ -21,17 +21,17 @@ def threads() -> int:
 
 
 def after_fork() -> None:
-    """What a child does first."""
+    """Runs first in a forked process: limits it to one thread."""
     STATE["forked"] = True
     torch.set_num_threads(1)
 
 
 def was_forked() -> bool:
-    """Whether this process was forked off before this module was imported, as far as the system tells."""
+    """Whether this process was forked before this module was imported; False if the system does not say."""
     stat = Path("/proc/self/stat")
     if not stat.exists():
         return False
-    fields = stat.read_text().rpartition(")")[2].split()  # the name before it may hold spaces
+    fields = stat.read_text().rpartition(")")[2].split()  # the name before it may contain spaces
     return bool(int(fields[6]) & FORKED_WITHOUT_EXEC)
 
 

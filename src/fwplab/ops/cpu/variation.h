@@ -1,5 +1,6 @@
-// The parts of the recurrent and the self-referential rule that may be exchanged: `Parts<false>` are the paper's, compiled in, `Parts<true>`
-// what the bits of Problem::variation say, which `ops/variation.py` writes. A varied rule has lanes order alone, where an entry is a register.
+// The exchangeable parts of the rules of Recurrent Delta and SRWM. `Parts<false>` are the paper's, known at compile time. `Parts<true>` are
+// chosen at run time by the bits of Problem::variation, which `ops/variation.py` sets. A variation has only lanes order, where each entry
+// has a register.
 #pragma once
 
 #include <cmath>
@@ -10,16 +11,16 @@ namespace fwplab {
 
 template <bool varied>
 struct Parts {
-    static constexpr int scales = 0;     // vectors that a slot of the tape has for what `normalise` divided by
+    static constexpr int scales = 0;     // vectors in a slot of the tape for the divisors of `normalise`
 
     explicit Parts(const Problem&) {}
 
-    // All given x become their phi(x) over d entries; what was divided by goes to `scale`.
+    // Replaces all given x by phi(x) over d entries. `scale` gets the divisors.
     template <class O, int count, class V>
     FWPLAB_INLINE void normalise(V* const (&x)[count], V* const (&)[count], int d) const {
         softmax<O>(x, d);
     }
-    // Gradients before phi from those after it, p = phi(x).
+    // Computes the gradients of x from those of p = phi(x).
     template <class O, int count, class V>
     FWPLAB_INLINE void normalise_backward(V* const (&gradient)[count], const V* const (&p)[count], const V* const (&)[count], int n) const {
         softmax_backward<O>(gradient, p, n);
@@ -34,7 +35,7 @@ struct Parts {
         return splat<V>(1) - h * h;
     }
 
-    // The write strength of a block, and its derivative by what it is.
+    // The rate of a block, and the derivative of the rate as a function of its value.
     template <class V>
     FWPLAB_INLINE V rate(V x, int) const {
         return sigmoid(x);
@@ -44,7 +45,7 @@ struct Parts {
         return b * (splat<V>(1) - b);
     }
 
-    // x, which is read by the key that is written to, where the rule erases; else nothing.
+    // x, the value read with the key, if the rule erases; else zero.
     template <class V>
     FWPLAB_INLINE V erased(V x) const {
         return x;
@@ -65,7 +66,7 @@ struct Parts<true> {
 
     const int normalisation, range;
     const bool raw, additive;
-    const int still;  // bit j: block j is never rewritten
+    const int still;  // bit j: block j is constant
 
     explicit Parts(const Problem& problem)
         : normalisation(problem.variation & 3),
@@ -107,7 +108,7 @@ struct Parts<true> {
                 V& g = gradient[r][c];
                 if (normalisation == by_length) {
                     g = (g - p[r][c] * mean) / size;
-                } else {  // below zero the slope of elu(x) + 1 is its value
+                } else {  // below zero the derivative of elu(x) + 1 is its value
                     const V feature = p[r][c] * size;
                     g = (g - mean) / size * (feature < one ? feature : one);
                 }

@@ -1,5 +1,5 @@
-// Vectors of N numbers in one register (GCC and Clang vector extensions) and what the rules need of them: permutations, folds,
-// transpositions, and exp, tanh and sigmoid to one or two units in the last place.
+// Vectors of N numbers in one register (GCC and Clang vector extensions), with permutations, sums over lanes, transpositions, and exp, tanh
+// and sigmoid with an error of one or two units in the last place.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 #endif
 
 #define FWPLAB_INLINE inline __attribute__((always_inline))
-#define FWPLAB_APART __attribute__((noinline))  // what is rare, kept out of the loops and compiled once
+#define FWPLAB_APART __attribute__((noinline))  // for rare code: compiled once, outside the loops
 
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
@@ -29,7 +29,7 @@ struct VectorType {
 template <class T, int N>
 using Vector = typename VectorType<T, N>::type;
 
-// The unsigned integers of a real type's size, and the constants of its exponential.
+// The unsigned integer type of the same size as a real type, and the constants for exp.
 template <class T>
 struct Real;
 
@@ -37,7 +37,7 @@ template <>
 struct Real<float> {
     using Bits = std::uint32_t;
     static constexpr int mantissa = 23, bias = 127, degree = 7;
-    static constexpr float rounding = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer kept in the low bits
+    static constexpr float rounding = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits
     static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
     static constexpr float nothing = -127 * 0.6931471805599453f;
 };
@@ -81,17 +81,17 @@ FWPLAB_INLINE V permute(V a, V b) {
 }
 
 template <int half>
-struct Swapped {  // halves of every block of 2 * half lanes exchanged
+struct Swapped {  // exchanges the halves of every block of 2 * half lanes
     static constexpr int at(int lane) { return lane ^ half; }
 };
 
 template <int size, int half>
-struct Kept {  // own half from a, the other's own half from b
+struct Kept {  // the first half of every block from a, the second half from b
     static constexpr int at(int lane) { return lane & half ? size + lane : lane; }
 };
 
 template <int size, int half>
-struct Crossed {  // the opposite halves of the two
+struct Crossed {  // the second half of every block of a, then the first half of that of b
     static constexpr int at(int lane) { return lane & half ? size + (lane ^ half) : lane ^ half; }
 };
 
@@ -100,7 +100,7 @@ struct First {  // the first lanes of a, the others from b
     static constexpr int at(int lane) { return lane < count ? lane : size + lane; }
 };
 
-// The larger, entry by entry; y where one of them is NaN. Compilers take two or three instructions for the comparison and the choice.
+// The element-wise maximum; y if one of the two is NaN. For a comparison and a selection compilers need two or three instructions.
 template <class V>
 FWPLAB_INLINE V larger(V x, V y) {
     [[maybe_unused]] constexpr bool single = std::is_same_v<typename VectorTraits<V>::Scalar, float>;
@@ -148,7 +148,7 @@ FWPLAB_INLINE V fold_lanes(V x) {
     return fold_lanes<VectorTraits<V>::size / 2, Fold>(x);
 }
 
-// Sums of as many vectors as they have lanes: lane l of the result is the sum of the lanes of rows[l].
+// The sums of N vectors of N lanes: lane l of the result is the sum of the lanes of rows[l].
 template <int half, class Fold = Sum, class V>
 FWPLAB_INLINE V fold_rows(const V* rows) {
     if constexpr (half == 0) {
@@ -164,7 +164,7 @@ FWPLAB_INLINE V fold_rows(const V* rows) {
     }
 }
 
-// The same of all quads of a vector, in every quad.
+// The sum of all quads of a vector, in every quad.
 template <int half, class Fold = Sum, class V>
 FWPLAB_INLINE V fold_quads(V x) {
     if constexpr (half < 4) {
@@ -174,19 +174,19 @@ FWPLAB_INLINE V fold_quads(V x) {
     }
 }
 
-// The sums of four vectors, in every quad.
+// The four sums of four vectors, in every quad.
 template <class Fold = Sum, class V>
 FWPLAB_INLINE V fold_four(const V* rows) {
     return fold_quads<VectorTraits<V>::size / 2, Fold>(fold_rows<2, Fold>(rows));
 }
 
 template <int count>
-struct Repeated {  // the first lanes of a again and again
+struct Repeated {  // repeats the first lanes of a
     static constexpr int at(int lane) { return lane % count; }
 };
 
 template <int entry>
-struct Spread {  // one entry of every quad in all its places
+struct Spread {  // repeats one entry of every quad in all four lanes of the quad
     static constexpr int at(int lane) { return (lane & ~3) + entry; }
 };
 
@@ -253,7 +253,7 @@ struct Paired {  // the low (or high) pair of every quad of a, then of b
     static constexpr int at(int lane) { return (lane & 2 ? size : 0) + (lane & ~3) + (lane & 1) + (high ? 2 : 0); }
 };
 
-// Four vectors of quads transposed within each quad: its own inverse.
+// Transposes four vectors within each quad. It is its own inverse.
 template <class V>
 FWPLAB_INLINE void transpose_quads(V (&v)[4]) {
     constexpr int size = VectorTraits<V>::size;
@@ -292,7 +292,7 @@ struct Exponential {
     }
 };
 
-// exp(x) for x <= 88 (float) or 709 (double). Where it would be denormal it is zero: at `nothing` the scale's bits are those of zero.
+// exp(x) for x <= 88 (float) or 709 (double). Denormal results are zero: at `nothing` the bits of the scale are those of zero.
 template <class V>
 FWPLAB_INLINE V exponential(V x) {
     Exponential<V> e(larger(splat<V>(Real<typename VectorTraits<V>::Scalar>::nothing), x));
@@ -305,7 +305,7 @@ FWPLAB_INLINE V magnitude(V x) {
     return V(Bits(x) & ~Bits(-V{}));
 }
 
-// tanh(x) = m / (m + 2) with m = exp(2|x|) - 1, the sign put back; exactly 1 from |x| = 20.
+// tanh(x) = m / (m + 2) with m = exp(2|x|) - 1 and the sign of x; exactly 1 for |x| >= 20.
 template <class V>
 FWPLAB_INLINE V tanh(V x) {
     using Bits = typename VectorTraits<V>::Bits;
@@ -316,7 +316,7 @@ FWPLAB_INLINE V tanh(V x) {
     return V(Bits(m / (m + T(2))) | (Bits(x) & Bits(-V{})));
 }
 
-// 1 / (1 + exp(-x)), from exp(-|x|) so that nothing overflows.
+// 1 / (1 + exp(-x)), computed from exp(-|x|), which cannot overflow.
 template <class V>
 FWPLAB_INLINE V sigmoid(V x) {
     V e = exponential(-magnitude(x));
