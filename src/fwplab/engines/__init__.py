@@ -73,8 +73,9 @@ def train_all(
     observe: called in this process with the progress of the runs.
     task: the training function; it returns the record of a run.
     """
-    finished = store.keys()
-    missing = [run for run in dict.fromkeys(runs) if run.key not in finished]
+    missing = [run for run in dict.fromkeys(runs) if store.load(run.key) is None]
+    if missing:
+        store.require_writable()
     for record in engine.map(task, missing, observe):
         store.save(record)
         (folder_of(record.run) / RESUME).unlink(missing_ok=True)

@@ -26,12 +26,12 @@ from fwplab.recipes.history import History, Objective, Searched
 from fwplab.recipes.recipe import Recipe
 from fwplab.recipes.space import Space
 from fwplab.storage.database import (
-    NO_DRIVER,
+    UNUSABLE,
     create_tables,
     database_message,
     database_url,
     invalid_url,
-    without_password,
+    shown,
 )
 from fwplab.storage.store import folder_of
 from fwplab.training.record import Progress, Record
@@ -151,10 +151,10 @@ def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study
     url: the database; None for the server of `FWPLAB_STORE`, or else a file in `FWPLAB_HOME`.
     """
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    url = database_url(url, "searches.sqlite")
+    address = database_url(url, "searches.sqlite")
     try:
         with _unwrapped():
-            storage, study = create_tables(lambda: _study(search, url))
+            storage, study = create_tables(lambda: _study(search, address))
             try:
                 yield study
             finally:
@@ -162,23 +162,25 @@ def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study
                 storage.engine.dispose()
     except sql.exc.DBAPIError as error:
         raise UserError(
-            f"{without_password(url)} cannot be used for a search ({database_message(error)}); "
+            f"{shown(address)} cannot be used for a search ({database_message(error, address)}); "
             "choose another --storage, or mend this one: the same command goes on where this one stopped"
         ) from error
 
 
-def _study(search: Search, url: str) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
+def _study(search: Search, url: sql.URL) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
     with warnings.catch_warnings(), _unwrapped():
         # Optuna warns that heartbeats and two options of the sampler may change. Its version is pinned.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
             storage = optuna.storages.RDBStorage(
-                url,
+                url.render_as_string(hide_password=False),
                 heartbeat_interval=HEARTBEAT_SECONDS,
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
             )
-        except NO_DRIVER as error:
-            raise invalid_url(without_password(url), error.__cause__ or error) from error
+        except sql.exc.DBAPIError:
+            raise
+        except UNUSABLE as error:
+            raise invalid_url(shown(url), database_message(error.__cause__ or error, url)) from error
         study = optuna.create_study(
             storage=storage,
             study_name=search.name,
