@@ -1,11 +1,13 @@
 """Training of many runs: which of them are missing, the engine that trains them, and the store for their records."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from fwplab.engines.engine import Engine, Observer, Task, TrainingError, WorkerLostError
 from fwplab.engines.local import Local, end_with_the_driver, signals_wait, usable_cores
 from fwplab.errors import UserError
 from fwplab.files import home
+from fwplab.storage.claims import Claims
 from fwplab.storage.store import Store, folder_of, restricted
 from fwplab.training.checkpoint import read_header
 from fwplab.training.run import Run
@@ -94,16 +96,23 @@ def train_all(
 ) -> None:
     """Trains the runs that are not in the store, and saves each record as soon as it is finished.
 
+    Several drivers with the same store share the runs. Each ends when all of them are finished.
+
     observe: called in this process with the progress of the runs.
     task: the training function; it returns the record of a run.
     """
     missing = [run for run in dict.fromkeys(runs) if store.load(run.key) is None]
     if missing:
         store.require_writable()
-    for record in engine.map(task, missing, observe):
-        store.save(record)
-        (folder_of(record.run) / RESUME).unlink(missing_ok=True)
-    _remove_states_of_finished(store)
+    with Claims(store) if missing else nullcontext() as claims:
+        while missing and claims:
+            for record in engine.map(task, missing, observe, claims.take):
+                store.save(record)
+                (folder_of(record.run) / RESUME).unlink(missing_ok=True)
+                claims.release(record.run)
+            missing = claims.wait(missing)
+    if not store.read_only:
+        _remove_states_of_finished(store)
 
 
 def _remove_states_of_finished(store: Store) -> None:

@@ -123,13 +123,13 @@ class Store:
             with self.engine.connect() as connection:
                 return [dict(row) for row in connection.execute(query).mappings()]
 
-        return self._with_retries(read)
+        return self.with_retries(read)
 
     def save(self, record: Record) -> None:
         """Writes a record in one transaction. One with the same key is kept, unless its rows cannot be read."""
         self.require_writable()
         try:
-            self._with_retries(lambda: self._insert(record))
+            self.with_retries(lambda: self._insert(record))
         except sql.exc.IntegrityError:
             if not self.has(record.run.key):  # if it is there, another process has just written it
                 raise
@@ -158,9 +158,9 @@ class Store:
 
         if found:
             self.require_writable()
-            self._with_retries(write)
+            self.with_retries(write)
 
-    def _with_retries(self, work: Callable[[], Result]) -> Result:
+    def with_retries(self, work: Callable[[], Result]) -> Result:
         """The result of `work`, with retries while a database server restarts.
 
         Raises `UserError` if it still fails; the training state in the run's folder is not lost.
@@ -250,7 +250,7 @@ class Store:
                 query = sql.select(runs).where(*where).order_by(runs.c.finished, runs.c.key)
                 return list(self._readable(connection, connection.execute(query).mappings(), accept))
 
-        return self._with_retries(read)
+        return self.with_retries(read)
 
     def _readable(
         self, connection: sql.Connection, heads: Iterable[Row], accept: Callable[[Run], bool]
