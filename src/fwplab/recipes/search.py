@@ -41,6 +41,8 @@ from fwplab.training.trainer import RESUME, train
 
 try:
     import optuna
+
+    from fwplab.recipes.leftovers import remove_states, retry, sign, take_over
 except ModuleNotFoundError as error:
     raise UserError("fwplab search needs Optuna; install it: pip install 'fwplab[search]'") from error
 
@@ -49,7 +51,6 @@ FIRST_SEED = 1_000
 SPLIT_SEED = 1_000
 """The seed of the strings of searches. A unary language has only one set of strings: searches and tables share it."""
 HEARTBEAT_SECONDS = 60
-RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _study(search: Search, url: sql.URL) -> tuple[optuna.storages.RDBStorage, op
             storage = optuna.storages.RDBStorage(
                 url.render_as_string(hide_password=False),
                 heartbeat_interval=HEARTBEAT_SECONDS,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+                heartbeat_stale_trial_callback=retry,
             )
         except sql.exc.DBAPIError:
             raise
@@ -209,6 +210,7 @@ def work(
     with open_search(search, url) as study:
 
         def objective(trial: optuna.Trial) -> float:
+            sign(trial)
             try:
                 return _value(search, trial, observe)
             except KeyboardInterrupt:  # the trial has failed, and its choice is the next one's, which goes on with it
@@ -216,9 +218,11 @@ def work(
                 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the command says it, in one line
                 raise
 
+        take_over(study)
         if len(study.get_trials(deepcopy=False, states=ended)) < trials:
             stop = optuna.study.MaxTrialsCallback(trials, states=ended)
             study.optimize(objective, callbacks=[stop])
+        remove_states(study, lambda parameters: search.run(optuna.trial.FixedTrial(parameters)))
 
 
 def _value(search: Search, trial: optuna.Trial, observe: Callable[[Progress], None] | None) -> float:
