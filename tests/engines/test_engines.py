@@ -22,9 +22,10 @@ from fwplab.engines import Engine, Local, engine_named, plan, train_all
 from fwplab.engines.engine import Task
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
-from fwplab.storage.store import Store
+from fwplab.storage.store import Store, folder_of
 from fwplab.training.record import Progress, Record
 from fwplab.training.run import Run
+from fwplab.training.trainer import RESUME
 
 RUNS = [replace(RUN, learning_rates=(rate,)) for rate in (1e-3, 2e-3, 3e-3)]
 
@@ -133,14 +134,35 @@ def test_real_training_is_the_same_in_one_process_and_in_two(home: Path, monkeyp
     assert not list((home / "runs").glob("*/resume.safetensors"))
 
 
-def test_plan_splits_the_missing_seeds_into_groups() -> None:
+def test_plan_splits_the_seeds_into_groups_and_keeps_the_missing_ones() -> None:
     with Store() as store:
         assert [run.seeds for run in plan(RUN, store, 2)] == [(0, 2), (1, 3)]
         assert [run.seeds for run in plan(RUN, store, 1)] == [RUN.seeds]
         store.save(record_of(replace(RUN, seeds=(1, 2))))
         assert [run.seeds for run in plan(RUN, store, 8)] == [(0,), (3,)]
+        assert [run.seeds for run in plan(RUN, store, 3)] == [(0, 3)]
         store.save(record_of(RUN))
         assert plan(RUN, store, 2) == []
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 5])
+def test_the_plan_does_not_depend_on_what_is_finished(groups: int) -> None:
+    run = replace(RUN, seeds=tuple(range(5)))
+    with Store() as store:
+        planned = plan(run, store, groups)
+        for index, finished in enumerate(planned):
+            store.save(record_of(finished))
+            assert plan(run, store, groups) == planned[index + 1 :]
+
+
+def test_what_was_begun_goes_on_in_its_own_groups() -> None:
+    run = replace(RUN, seeds=tuple(range(5)))
+    with Store() as store:
+        begun = plan(run, store, 2)
+        folder_of(begun[1]).mkdir(parents=True)
+        (folder_of(begun[1]) / RESUME).touch()
+        assert plan(run, store, 3) == begun
+        assert plan(run, store, 1) == begun
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from tests.engines.test_engines import dies_always, fails, is_wrong, trained
 from tests.storage.test_store import record_of
-from tests.training.test_trainer import small_run
+from tests.training.test_trainer import small_run, weights_of
 
-from fwplab.engines import Local, TrainingError, engine_named, train_all
+from fwplab.engines import Local, TrainingError, engine_named, plan, train_all
 from fwplab.engines.local import _WorkerPool
 from fwplab.errors import UserError
-from fwplab.storage.store import Store, folder_of
+from fwplab.storage.store import Store, folder_of, restricted
 from fwplab.training import trainer
 from fwplab.training.record import Member, Progress, Record
 from fwplab.training.run import Run
@@ -181,6 +182,56 @@ def test_workers_end_with_their_driver(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
+GROUPS = """
+import os, signal, sys
+from tests.engines.test_kills import THREE_SEEDS, slowly
+from fwplab.engines import Local, plan, train_all
+from fwplab.storage.store import Store, folder_of
+from fwplab.training.trainer import RESUME
+def killed(run, *, folder, device, observe):
+    def observer(progress):
+        with Store() as store:
+            other = len(store.records()) == 1
+        if other and (folder_of(run) / RESUME).exists() and progress.step < progress.max_steps:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return slowly(run, folder=folder, device=device, observe=observer)
+if __name__ == "__main__":
+    with Store() as store:
+        train_all(plan(THREE_SEEDS, store, 2), store, Local(1), task=killed)
+"""
+THREE_SEEDS = small_run("transformer")
+
+
+@pytest.mark.parametrize("groups", [2, 1, 3])
+def test_a_kill_between_two_groups_leaves_the_bits_as_they_are(
+    groups: int, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second start may have another number of workers, so that it would make other groups."""
+    script = tmp_path / "driver.py"
+    script.write_text(GROUPS)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, str(script)], check=False, env=environment).returncode == -signal.SIGKILL
+    assert len(list((home / "runs").glob(f"*/{trainer.RESUME}"))) == 1
+    stray = home / "runs" / "stray" / trainer.RESUME  # of a finished run, whose driver was killed before it removed it
+    with Store() as store:
+        (first,) = store.records()
+        stray.parent.mkdir()
+        trainer.Training(first.run, "cpu").save(stray)
+        train_all(plan(THREE_SEEDS, store, groups), store, Local(1))
+        resumed = members(store.records())
+    weights = [weights_of(folder_of(run)) for run in GROUPS_OF_TWO]
+    assert not list((home / "runs").glob(f"*/{trainer.RESUME}"))
+    monkeypatch.setenv("FWPLAB_HOME", str(tmp_path / "other"))
+    with Store() as store:
+        train_all(plan(THREE_SEEDS, store, 2), store, Local(1))
+        assert members(store.records()) == resumed
+    for run, found in zip(GROUPS_OF_TWO, weights, strict=True):
+        expected = weights_of(folder_of(run))
+        assert found.keys() == expected.keys() != set()
+        assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+GROUPS_OF_TWO = [restricted(THREE_SEEDS, seeds) for seeds in ((0, 2), (1,))]
 FULL_DISK = """
 import resource, signal, sys
 from tests.engines.test_kills import RUNS, slowly

@@ -15,9 +15,11 @@ from tests.storage.test_store import RUN, outcomes_in_four_processes, record_of
 
 from fwplab.cli import run as command
 from fwplab.mixers.srwm import SRWM
+from fwplab.recipes.leftovers import PROCESS, RETRIES
 from fwplab.recipes.recipe import Recipe, recipe
 from fwplab.recipes.search import FIRST_SEED, SPLIT_SEED, Search, open_search, trials_of, value, work
 from fwplab.recipes.space import Space
+from fwplab.storage.store import folder_of
 from fwplab.studies.irie2023 import LANGUAGES, MODELS
 from fwplab.training import trainer
 from fwplab.training.record import Check, Progress
@@ -162,7 +164,9 @@ if __name__ == "__main__":
 """
 
 
-def test_a_killed_trial_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("here", [True, False])
+def test_a_killed_trial_is_tried_again(here: bool, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once on its own machine, and on another one after its heart is known to have stopped."""
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -173,8 +177,10 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("fwplab.recipes.search.HEARTBEAT_SECONDS", 1)
     with open_search(SEARCH) as study:
         (dead,) = study.trials
+        if not here:
+            study._storage.set_trial_user_attr(dead._trial_id, PROCESS, "00000000-1-1")
+            time.sleep(3)
     assert dead.state == optuna.trial.TrialState.RUNNING
-    time.sleep(3)  # until the heart is known to have stopped
     work(SEARCH, 3)
     with open_search(SEARCH) as study:
         trials, rows = study.trials, trials_of(study)
@@ -182,6 +188,35 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monke
     again = [trial for trial in trials if trial.params == dead.params and trial.state.name in ("COMPLETE", "PRUNED")]
     assert len(again) == 1
     assert len(rows) == 4
+    assert not list((home / "runs").glob(f"*/{trainer.RESUME}"))
+
+
+def test_a_choice_that_always_kills_its_process_is_given_up(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED.replace("lambda p: print(p.step, flush=True)", "lambda p: os.kill(os.getpid(), 9)"))
+    script.write_text("import os\n" + script.read_text())
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for _ in range(RETRIES + 1):
+        assert subprocess.run([sys.executable, str(script)], check=False, env=environment).returncode == -signal.SIGKILL
+    work(SEARCH, 1)
+    with open_search(SEARCH) as study:
+        choices = [tuple(trial.params.items()) for trial in study.trials]
+        assert [trial.state.name for trial in study.trials] == ["FAIL"] * (RETRIES + 1) + ["COMPLETE"]
+    assert len(set(choices[:-1])) == 1
+    assert choices[-1] != choices[0]
+
+
+def test_states_of_ended_trials_are_removed_and_others_stay(home: Path) -> None:
+    work(SEARCH, 2)
+    with open_search(SEARCH) as study:
+        ended = [SEARCH.run(optuna.trial.FixedTrial(trial.params)) for trial in study.trials]
+        study.enqueue_trial(PARAMETERS)
+    queued = SEARCH.run(optuna.trial.FixedTrial(PARAMETERS))
+    for run in (*ended, queued):
+        folder_of(run).mkdir(parents=True, exist_ok=True)
+        (folder_of(run) / trainer.RESUME).touch()
+    work(SEARCH, 2)
+    assert list((home / "runs").glob(f"*/{trainer.RESUME}")) == [folder_of(queued) / trainer.RESUME]
 
 
 def test_an_interrupted_trial_is_the_next_one_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from fwplab.errors import UserError
 from fwplab.files import check_writable, replaced
 from fwplab.mixers import MIXERS
+from fwplab.storage.database import database_message, database_url, invalid_url, shown
 from fwplab.storage.store import Store, restricted
 from fwplab.training.record import Chance, Check, Member, Record, Score, SplitSummary
 from fwplab.training.run import Run
@@ -71,7 +72,10 @@ floats = st.floats(allow_nan=False, width=64)
 
 
 @settings(max_examples=25, deadline=None)
-@given(seconds=st.floats(0, 1e9), checks=st.lists(st.tuples(st.integers(0, 10**9), floats, floats, floats), max_size=3))
+@given(
+    seconds=st.floats(0, 1e9),
+    checks=st.lists(st.tuples(st.integers(0, 10**9), floats, floats, st.floats(0, 1)), max_size=3),
+)
 def test_any_record_survives(seconds: float, checks: list[tuple[int, float, float, float]]) -> None:
     member = record_of(RUN).members[0]
     curve = tuple(Check(step, loss, loss0, accuracy, loss0, accuracy) for step, loss, loss0, accuracy in checks)
@@ -163,6 +167,11 @@ SECRETS = {
     "no slashes": "me:secret@127.0.0.1",
     "a password with an @": "postgresql+psycopg://me:a@secret@127.0.0.1:1/records",
     "a password with an @ and a slash": "postgresql+psycopg://me:a@b/secret@127.0.0.1:1/records",
+    "a user alone": "postgresql+psycopg://secret@nowhere.invalid:x/records",
+    "for SQLite": "sqlite://me:secret@host/file",
+    "in the port": "postgresql+psycopg://me@127.0.0.1:secret/records",
+    "in the host": "postgresql+psycopg://me@[secret/records",
+    "unknown options": "postgresql+psycopg://me:secret@127.0.0.1:1/records?passwrd=secret",
     "in the query": "postgresql+psycopg://me@127.0.0.1:1/records?password=secret",
 }
 
@@ -173,6 +182,49 @@ def test_a_password_is_never_shown(url: str) -> None:
         Store(url)
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+PIECES = (
+    "sqlite",
+    "+psycopg",
+    ":",
+    "/",
+    "//",
+    "@",
+    "me",
+    "%",
+    "%40",
+    "?",
+    "#",
+    "[",
+    "]",
+    "=",
+    "&",
+    "password=",
+    "\x00",
+    "ü",
+)
+pieces = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(
+    kind=st.sampled_from(["postgresql+psycopg", "postgresql", "mysql", "no kind", ""]),
+    texts=st.tuples(*[pieces] * 4),
+)
+def test_no_url_shows_its_password(kind: str, texts: tuple[str, ...]) -> None:
+    """Whether it can be read or not, in the name of the database or in an error that quotes it."""
+    slashes, inside, host, behind = texts
+    url = f"{kind}:{slashes or '//'}me:hunter22{inside}@{host or '127.0.0.1:1'}/records?{behind}=hunter22"
+    try:
+        address = database_url(url, "file")
+    except UserError as error:
+        said = str(error)
+    else:
+        quoting = ValueError(f"cannot reach {address.password} {address.query} at {address.host}")
+        said = f"{shown(address)} {invalid_url(shown(address), database_message(quoting, address))}"
+    assert "hunter22" not in said
+    assert "\n" not in said
 
 
 def open_new(url: str) -> None:
@@ -262,3 +314,16 @@ def test_a_run_whose_mixer_is_missing_is_left_out_with_a_warning(tmp_path: Path)
             connection.execute(sqlalchemy.text("UPDATE runs SET spec = :spec WHERE key = :key"), changed)
         with pytest.warns(RuntimeWarning, match=f"run {lost.run.key} .* cannot be read here .* unknown mixer 'gone'"):
             assert [found.run.key for found in store.records()] == [kept.run.key]
+
+
+@pytest.mark.parametrize("name", ["lab?1", "lab#1", "lab%41", "lab 1", "lab;x=1&y", "läb"])
+def test_a_home_may_have_any_name_and_has_its_store_inside(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for home in (tmp_path / name, tmp_path / f"{name}2"):
+        monkeypatch.setenv("FWPLAB_HOME", str(home))
+        with Store() as store:
+            assert store.records() == []
+            store.save(record_of(RUN))
+        assert (home / "records.sqlite").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"{name}2"]

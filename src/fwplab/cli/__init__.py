@@ -5,6 +5,7 @@ PyTorch. `fwplab.cli.commands` lists the commands.
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 from fwplab.cli import signals, streams
@@ -15,6 +16,7 @@ def main() -> None:
     """Runs the command line of this process, and exits with its exit code."""
     signals.install()
     streams.install()
+    warnings.formatwarning = _format_warning
     sys.exit(run(sys.argv[1:]))
 
 
@@ -58,6 +60,14 @@ def _run(arguments: Sequence[str]) -> int:
         code = 0
     sys.stdout.flush()
     return code
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """One line: fwplab's own warnings as they are, others with their place."""
+    place = "" if str(message).startswith("fwplab: ") else f"{filename}:{lineno}: {category.__name__}: "
+    return f"{place}{message}\n"
 
 
 def _fail(message: object, code: int) -> int:

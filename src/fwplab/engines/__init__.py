@@ -1,12 +1,17 @@
 """Training of many runs: which of them are missing, the engine that trains them, and the store for their records."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from fwplab.engines.engine import Engine, Observer, Task, TrainingError, WorkerLostError
 from fwplab.engines.local import Local, end_with_the_driver, signals_wait, usable_cores
 from fwplab.errors import UserError
+from fwplab.files import home
+from fwplab.storage.claims import Claims
 from fwplab.storage.store import Store, folder_of, restricted
+from fwplab.training.checkpoint import read_header
 from fwplab.training.run import Run
+from fwplab.training.spec import from_dict
 from fwplab.training.trainer import RESUME, train
 
 __all__ = [
@@ -24,6 +29,8 @@ __all__ = [
 ]
 
 ENGINES = ("local", "ray")
+MOST_SEEDS_SEARCHED = 64
+"""The most seeds for which `plan` looks for what was begun in another number of groups."""
 
 
 def engine_named(
@@ -57,12 +64,31 @@ def engine_named(
 
 
 def plan(run: Run, store: Store, groups: int) -> list[Run]:
-    """The members of `run` that the store does not have, as at most `groups` runs that can be trained in parallel."""
+    """The members of `run` that the store does not have, as at most `groups` runs that can be trained in parallel.
+
+    Members that are trained together have other rounding errors than alone. So the groups depend on the run and on
+    `groups`, not on what is finished: a group is stored whole, and after a kill the others are the same again. What was
+    begun in another number of groups goes on in that number.
+    """
     missing = store.missing(run)
     if missing is None:
         return []
-    groups = min(groups, len(missing.seeds))
-    return [restricted(missing, missing.seeds[index::groups]) for index in range(groups)]
+    numbers = [min(groups, len(run.seeds)), *range(1, len(run.seeds) + 1)]
+    planned = (_groups(run, missing, number) for number in dict.fromkeys(numbers))
+    first = next(planned)
+    others = planned if len(run.seeds) <= MOST_SEEDS_SEARCHED else iter(())
+    begun = (parts for parts in others if any(map(_is_begun, parts)))
+    return first if any(map(_is_begun, first)) else next(begun, first)
+
+
+def _groups(run: Run, missing: Run, number: int) -> list[Run]:
+    """The missing members of `run` in this number of groups of all its members, without empty groups."""
+    members = [[seed for seed in run.seeds[index::number] if seed in missing.seeds] for index in range(number)]
+    return [restricted(missing, tuple(seeds)) for seeds in members if seeds]
+
+
+def _is_begun(run: Run) -> bool:
+    return (folder_of(run) / RESUME).exists()
 
 
 def train_all(
@@ -70,11 +96,31 @@ def train_all(
 ) -> None:
     """Trains the runs that are not in the store, and saves each record as soon as it is finished.
 
+    Several drivers with the same store share the runs. Each ends when all of them are finished.
+
     observe: called in this process with the progress of the runs.
     task: the training function; it returns the record of a run.
     """
-    finished = store.keys()
-    missing = [run for run in dict.fromkeys(runs) if run.key not in finished]
-    for record in engine.map(task, missing, observe):
-        store.save(record)
-        (folder_of(record.run) / RESUME).unlink(missing_ok=True)
+    missing = [run for run in dict.fromkeys(runs) if store.load(run.key) is None]
+    if missing:
+        store.require_writable()
+    with Claims(store) if missing else nullcontext() as claims:
+        while missing and claims:
+            for record in engine.map(task, missing, observe, claims.take):
+                store.save(record)
+                (folder_of(record.run) / RESUME).unlink(missing_ok=True)
+                claims.release(record.run)
+            missing = claims.wait(missing)
+    if not store.read_only:
+        _remove_states_of_finished(store)
+
+
+def _remove_states_of_finished(store: Store) -> None:
+    """Removes the training states of runs whose members are all finished, in whatever groups they were begun."""
+    for path in sorted((home() / "runs").glob(f"*/{RESUME}")):
+        try:
+            run = from_dict(Run, read_header(path)["run"])
+        except UserError:  # it is damaged, or was removed in the meantime; its run says so when it goes on
+            continue
+        if store.missing(run) is None:
+            path.unlink(missing_ok=True)

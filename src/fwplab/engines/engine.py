@@ -16,6 +16,14 @@ Task = Callable[..., Any]
 """A function with the signature of `fwplab.training.trainer.train`, whose result can be pickled."""
 
 
+Claim = Callable[[Run], bool]
+
+
+def claim_all(run: Run) -> bool:
+    """The claim of a driver that has no others beside it."""
+    return True
+
+
 class TrainingError(WorkError):
     """An error of a task. Its text is the traceback from the worker."""
 
@@ -33,12 +41,15 @@ class Engine(ABC):
     """Maps a task over runs."""
 
     @abstractmethod
-    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Any]:
+    def map(
+        self, task: Task, runs: Sequence[Run], observe: Observer | None = None, claim: Claim = claim_all
+    ) -> Iterator[Any]:
         """Yields the result of the task for every run (for training: its record), in the order of completion.
 
         If a worker dies, another one continues the run from its saved state.
 
         observe: called in this process with the progress of the runs.
+        claim: called in this process right before a run begins; a run for which it returns False is left out.
 
         Raises `WorkerLostError` after `DEATHS_ALLOWED` deaths during one run, the task's `UserError`, and
         `TrainingError` for any other error of the task.

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -15,7 +15,16 @@ from typing import Any
 
 import torch
 
-from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError, WorkerLostError
+from fwplab.engines.engine import (
+    DEATHS_ALLOWED,
+    Claim,
+    Engine,
+    Observer,
+    Task,
+    TrainingError,
+    WorkerLostError,
+    claim_all,
+)
 from fwplab.errors import UserError
 from fwplab.storage.store import folder_of
 from fwplab.training.run import Run
@@ -71,14 +80,16 @@ class Local(Engine):
             raise UserError(f"workers must be a positive whole number, not {workers}")
         self.device = device
 
-    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Any]:
+    def map(
+        self, task: Task, runs: Sequence[Run], observe: Observer | None = None, claim: Claim = claim_all
+    ) -> Iterator[Any]:
         """As `Engine.map`."""
         size = min(self.workers, len(runs))
         if size > 1:
-            return _WorkerPool(size, self.device, observe, task).work(runs)
-        return self._map_here(task, runs, observe)
+            return _WorkerPool(size, self.device, observe, task, claim).work(runs)
+        return self._map_here(task, filter(claim, runs), observe)
 
-    def _map_here(self, task: Task, runs: Sequence[Run], observe: Observer | None) -> Iterator[Any]:
+    def _map_here(self, task: Task, runs: Iterable[Run], observe: Observer | None) -> Iterator[Any]:
         """Runs the task in this process, on one thread as in a worker, so that the results have the same bits."""
         for run in runs:
             threads = torch.get_num_threads()
@@ -106,10 +117,10 @@ class _Worker:
 class _WorkerPool:
     """The worker processes of one call of `map`. They are reused, because starting one takes seconds."""
 
-    def __init__(self, size: int, device: str, observe: Observer | None, task: Task) -> None:
+    def __init__(self, size: int, device: str, observe: Observer | None, task: Task, claim: Claim = claim_all) -> None:
         self.context = multiprocessing.get_context("spawn")
         self.shares = [usable_cores()[index::size] or usable_cores() for index in range(size)]
-        self.device, self.observe, self.task = device, observe, task
+        self.device, self.observe, self.task, self.claim = device, observe, task, claim
         self.workers: dict[Connection, _Worker] = {}
         self.deaths: dict[str, int] = {}
 
@@ -139,8 +150,11 @@ class _WorkerPool:
         return pipe
 
     def _assign(self, pipe: Connection, waiting: list[Run]) -> None:
-        """Sends the next run to a worker, or None, which ends it."""
-        run = waiting.pop(0) if waiting else None
+        """Sends the next run that can be claimed to a worker, or None, which ends it."""
+        run = None
+        while waiting and run is None:
+            first = waiting.pop(0)
+            run = first if self.claim(first) else None
         try:
             pipe.send(run)
         except OSError:  # the worker died between two runs

@@ -13,7 +13,16 @@ from typing import Any
 
 import torch
 
-from fwplab.engines.engine import DEATHS_ALLOWED, Engine, Observer, Task, TrainingError, WorkerLostError
+from fwplab.engines.engine import (
+    DEATHS_ALLOWED,
+    Claim,
+    Engine,
+    Observer,
+    Task,
+    TrainingError,
+    WorkerLostError,
+    claim_all,
+)
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.storage.store import folder_of
@@ -58,7 +67,9 @@ class Ray(Engine):
         self.address, self.workers, self.device = address, workers, device
         self.gpus_a_run = gpus_a_run or float(device.startswith("cuda"))
 
-    def map(self, task: Task, runs: Sequence[Run], observe: Observer | None = None) -> Iterator[Any]:
+    def map(
+        self, task: Task, runs: Sequence[Run], observe: Observer | None = None, claim: Claim = claim_all
+    ) -> Iterator[Any]:
         """As `Engine.map`."""
         if not runs:
             return
@@ -66,7 +77,7 @@ class Ray(Engine):
         if connect:
             self._start()
         try:
-            yield from _Driver(self, task, observe, owned=connect and not self.address).work(runs)
+            yield from _Driver(self, task, observe, owned=connect and not self.address).work(runs, claim)
         finally:
             if connect:
                 ray.shutdown()
@@ -129,14 +140,16 @@ class _Driver:
         self.limit = at_once if engine.workers and not owned else at_once * QUEUED_RUNS_PER_SLOT
         self.board: Any = ray.remote(num_cpus=0, max_restarts=-1)(_ProgressBoard).remote() if observe else None
 
-    def work(self, runs: Sequence[Run]) -> Iterator[Any]:
+    def work(self, runs: Sequence[Run], claim: Claim) -> Iterator[Any]:
         waiting, busy = deque(runs), dict[Any, Run]()
         try:
             while waiting or busy:
                 while waiting and len(busy) < self.limit:
                     run = waiting.popleft()
+                    if not claim(run):
+                        continue
                     busy[self.remote.remote(self.task, run, str(home()), self.device, self.board)] = run
-                ready, _ = ray.wait(list(busy), timeout=POLL_SECONDS)
+                ready, _ = ray.wait(list(busy), timeout=POLL_SECONDS) if busy else ([], [])
                 self._pass_on_progress()
                 for done in ready:
                     yield self._result(done, busy.pop(done))

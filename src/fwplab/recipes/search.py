@@ -27,12 +27,12 @@ from fwplab.recipes.history import History, Objective, OverSeeds, Pruner, Search
 from fwplab.recipes.recipe import Recipe
 from fwplab.recipes.space import Space
 from fwplab.storage.database import (
-    NO_DRIVER,
+    UNUSABLE,
     create_tables,
     database_message,
     database_url,
     invalid_url,
-    without_password,
+    shown,
 )
 from fwplab.storage.store import folder_of
 from fwplab.training.record import Progress, Record
@@ -42,6 +42,8 @@ from fwplab.training.trainer import RESUME, train, train_until
 
 try:
     import optuna
+
+    from fwplab.recipes.leftovers import remove_states, retry, sign, take_over
 except ModuleNotFoundError as error:
     raise UserError("fwplab search needs Optuna; install it: pip install 'fwplab[search]'") from error
 
@@ -50,7 +52,6 @@ FIRST_SEED = 1_000
 SPLIT_SEED = 1_000
 """The seed of the strings of searches. A unary language has only one set of strings: searches and tables share it."""
 HEARTBEAT_SECONDS = 60
-RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,10 @@ def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study
     url: the database; None for the server of `FWPLAB_STORE`, or else a file in `FWPLAB_HOME`.
     """
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    url = database_url(url, "searches.sqlite")
+    address = database_url(url, "searches.sqlite")
     try:
         with _unwrapped():
-            storage, study = create_tables(lambda: _study(search, url))
+            storage, study = create_tables(lambda: _study(search, address))
             try:
                 yield study
             finally:
@@ -183,23 +184,25 @@ def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study
                 storage.engine.dispose()
     except sql.exc.DBAPIError as error:
         raise UserError(
-            f"{without_password(url)} cannot be used for a search ({database_message(error)}); "
+            f"{shown(address)} cannot be used for a search ({database_message(error, address)}); "
             "choose another --storage, or mend this one: the same command goes on where this one stopped"
         ) from error
 
 
-def _study(search: Search, url: str) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
+def _study(search: Search, url: sql.URL) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
     with warnings.catch_warnings(), _unwrapped():
         # Optuna warns that heartbeats and two options of the sampler may change. Its version is pinned.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
             storage = optuna.storages.RDBStorage(
-                url,
+                url.render_as_string(hide_password=False),
                 heartbeat_interval=HEARTBEAT_SECONDS,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+                heartbeat_stale_trial_callback=retry,
             )
-        except NO_DRIVER as error:
-            raise invalid_url(without_password(url), error.__cause__ or error) from error
+        except sql.exc.DBAPIError:
+            raise
+        except UNUSABLE as error:
+            raise invalid_url(shown(url), database_message(error.__cause__ or error, url)) from error
         study = optuna.create_study(
             storage=storage,
             study_name=search.name,
@@ -234,6 +237,7 @@ def work(
     with open_search(search, url) as study:
 
         def objective(trial: optuna.Trial) -> float:
+            sign(trial)
             try:
                 return _value(search, trial, observe)
             except KeyboardInterrupt:  # the trial has failed, and its choice is the next one's, which goes on with it
@@ -241,9 +245,11 @@ def work(
                 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the command says it, in one line
                 raise
 
+        take_over(study)
         if len(study.get_trials(deepcopy=False, states=ended)) < trials:
             stop = optuna.study.MaxTrialsCallback(trials, states=ended)
             study.optimize(objective, callbacks=[stop])
+        remove_states(study, lambda parameters: search.run(optuna.trial.FixedTrial(parameters)))
 
 
 def _value(search: Search, trial: optuna.Trial, observe: Callable[[Progress], None] | None) -> float:

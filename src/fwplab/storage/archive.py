@@ -17,7 +17,8 @@ import sqlalchemy as sql
 
 from fwplab.errors import UserError
 from fwplab.files import CHECKSUMS, check_checksums, sync, temporary_folder, write_checksums, writes_to
-from fwplab.storage.store import Store, measurements, metadata, runs, versions
+from fwplab.storage.store import Store
+from fwplab.storage.tables import measurements, metadata, runs, versions
 
 TABLES = [versions, *(table for table in metadata.sorted_tables if table is not versions)]
 NAMES = [f"{table.name}.parquet" for table in TABLES]
@@ -87,15 +88,27 @@ def _loaded(*folders: Path) -> Store:
                     check_checksums(folder, NAMES)
                 if table is measurements and not path.exists():  # older archives have no such table
                     continue
-                rows = _read(path)
+                rows = _read(path, table)
                 if table is versions:
                     store.check_version([row["schema"] for row in rows], str(folder))
                 elif rows:
-                    connection.execute(table.insert(), rows)
+                    _insert(connection, table, rows, path)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def _insert(connection: sql.Connection, table: sql.Table, rows: list[dict[str, Any]], path: Path) -> None:
+    try:
+        connection.execute(table.insert(), rows)
+    except (
+        sql.exc.SQLAlchemyError,
+        ValueError,
+        OverflowError,
+    ) as error:  # two rows of one place, or a text's half character
+        why = str(getattr(error, "orig", error))
+        raise UserError(f"{path} is no table of records ({why})") from error
 
 
 def shipped_checkpoints() -> list[Path]:
@@ -117,9 +130,13 @@ def _write(rows: list[dict[str, Any]], schema: pyarrow.Schema, path: Path) -> No
     sync(path)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path, table: sql.Table) -> list[dict[str, Any]]:
+    """The rows of a table, in the store's columns and their types. Raises `UserError` for any other file."""
     try:
-        found: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, pyarrow.ArrowInvalid) as error:
+        found = pyarrow.parquet.read_table(path)
+        if sorted(found.column_names) != sorted(table.columns.keys()):
+            raise UserError(f"its columns are {', '.join(found.column_names)}, not {', '.join(table.columns.keys())}")
+        rows: list[dict[str, Any]] = found.select(table.columns.keys()).cast(_schema(table)).to_pylist()
+    except (OSError, ValueError, pyarrow.ArrowException, OverflowError) as error:
         raise UserError(f"{path} is no table of records ({error})") from error
-    return found
+    return rows

@@ -1,10 +1,13 @@
-"""The URL of the database, its messages, and the creation of its tables by several processes at once."""
+"""The database: its URL, which is never shown with its password, its messages, and the creation of its tables by
+several processes at once."""
 
 import os
 import re
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sql
 
@@ -14,41 +17,85 @@ from fwplab.files import home
 BUSY_SECONDS = 60
 """How long a process waits while others write to an SQLite file or create the tables."""
 CREATE_AGAIN_SECONDS = 0.05
-NO_DRIVER = (sql.exc.NoSuchModuleError, ImportError)
-"""The errors for a URL whose database driver is unknown or not installed."""
+UNUSABLE = (sql.exc.SQLAlchemyError, ImportError, ValueError, TypeError, OverflowError)
+"""The errors for a URL that no engine can be made of: no such driver, or options that the driver does not have."""
+KINDS = r"(sqlite|postgresql|mysql|mariadb|oracle|mssql)(\+\w+)?"
+SHORTEST_SECRET = 3
 Result = TypeVar("Result")
 
 
-def database_url(url: str | None, file: str) -> str:
+def database_url(url: str | None, file: str) -> sql.URL:
     """The URL of the database: `url`, or else FWPLAB_STORE, or else that of an SQLite file in FWPLAB_HOME.
 
     Raises `UserError` for an invalid URL.
     """
-    chosen = url or os.environ.get("FWPLAB_STORE") or f"sqlite:///{home() / file}"
+    chosen = url or os.environ.get("FWPLAB_STORE")
+    if not chosen:
+        return sql.URL.create("sqlite", database=str(home() / file))
     try:
         address = sql.make_url(chosen)
     except (sql.exc.ArgumentError, ValueError) as error:  # their texts may quote the password
-        raise invalid_url(chosen.partition(":")[0], "it does not read as one") from error
-    if address.password is not None and "@" in f"{address.host}{address.database}":
-        raise invalid_url(address.drivername, "an @ of the password is written %40")
-    return chosen
+        raise invalid_url("this", "it does not read as one") from error
+    kind = f"{address.drivername}://..." if re.fullmatch(KINDS, address.drivername) else "this"
+    if address.get_backend_name() != "sqlite" and not re.fullmatch(r"[^@:/]*", address.database or ""):
+        raise invalid_url(kind, "in its user and password an @ is written %40, a / %2F and a : %3A")
+    if not re.fullmatch(r"[\w.:-]*", address.host or ""):
+        raise invalid_url(kind, "its host has characters that no host has")
+    return address
 
 
-def without_password(url: str) -> str:
-    """A database URL for messages, without its password.
+def shown(url: sql.URL) -> str:
+    """A database URL for messages. There is no other way to print one: of what may be a password it has nothing.
 
-    >>> without_password("postgresql+psycopg://me:secret@host/records?password=secret")
+    >>> shown(sql.make_url("postgresql+psycopg://me:secret@host/records?password=secret"))
     'postgresql+psycopg://me:***@host/records'
+    >>> shown(sql.make_url("sqlite:////home/me/records.sqlite"))
+    '/home/me/records.sqlite'
     """
-    return sql.make_url(url).set(query={}).render_as_string(hide_password=True)
+    path = sqlite_file(url)
+    if path is not None:
+        return str(path)
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
-def invalid_url(url: str, why: object) -> UserError:
-    """The error for a database URL that cannot be used."""
+def sqlite_file(url: sql.URL) -> Path | None:
+    """The file of an SQLite database; None for a server, and for a database in memory."""
+    in_memory = url.database in (None, "", ":memory:") or str(url.database).startswith("file:")
+    return None if url.get_backend_name() != "sqlite" or in_memory else Path(str(url.database))
+
+
+def read_only(path: Path) -> sql.URL:
+    """The URL under which an SQLite file is only read.
+
+    It is read as one that nobody changes, unless a log of changes lies beside it.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    query = {"uri": "true", "mode": "ro"} | ({} if log.exists() and log.stat().st_size else {"immutable": "1"})
+    return sql.URL.create("sqlite", database=f"file:{quote(str(path.absolute()))}", query=query)
+
+
+def invalid_url(which: str, why: object) -> UserError:
+    """The error for a database URL that cannot be used. which: what may be shown of it."""
     return UserError(
-        f"{url!r} is no database URL that can be used here ({why}); "
+        f"{which} is no database URL that can be used here ({why}); "
         "choose sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
     )
+
+
+def database_message(error: BaseException, url: sql.URL) -> str:
+    """The first line of the database's own error message, without any part of the URL that may be secret."""
+    said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    for secret in sorted(_secrets(url), key=len, reverse=True):
+        said = said.replace(secret, "***")
+    return said
+
+
+def _secrets(url: sql.URL) -> set[str]:
+    """What must not be shown of a URL: its password, and whatever stands behind the question mark."""
+    values: list[Any] = [url.password, *url.query.values()]
+    texts = {str(text) for value in values for text in (value if isinstance(value, tuple) else [value]) if text}
+    known = {"true", "false", "disable", "require", "prefer", "ro"}
+    return {form for text in texts - known for form in (text, quote(text, safe="")) if len(form) >= SHORTEST_SECRET}
 
 
 def create_tables(create: Callable[[], Result]) -> Result:
@@ -62,8 +109,3 @@ def create_tables(create: Callable[[], Result]) -> Result:
             if not raced or time.monotonic() > deadline:
                 raise
         time.sleep(CREATE_AGAIN_SECONDS)
-
-
-def database_message(error: sql.exc.DBAPIError) -> str:
-    """The first line of the database's own error message."""
-    return str(error.orig).strip().partition("\n")[0]

@@ -4,86 +4,39 @@ SQLite ships with Python, needs no server, and writes a record in one transactio
 SQLAlchemy uses the same tables in a server database, whose URL is given in `FWPLAB_STORE`.
 """
 
-import json
-import math
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields, replace
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sql
-from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
 
-from fwplab.data.splits import SplitSummary
-from fwplab.errors import UserError
+from fwplab.errors import UserError, one_line
 from fwplab.files import home
 from fwplab.storage.database import (
     BUSY_SECONDS,
-    NO_DRIVER,
+    UNUSABLE,
     create_tables,
     database_message,
     database_url,
     invalid_url,
-    without_password,
+    read_only,
+    shown,
+    sqlite_file,
 )
-from fwplab.training.record import Chance, Check, Measurement, Member, Record, Score
+from fwplab.storage.rows import Row, measurement_row, part_rows, record_of, run_of, run_row
+from fwplab.storage.tables import PARTS, SCHEMA, measurements, members, metadata, runs, versions
+from fwplab.training.record import Measurement, Member, Record
 from fwplab.training.run import Run
-from fwplab.training.spec import from_json, to_dict
 
-SCHEMA = 2
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """The waits between attempts to reach a database server; their sum of two minutes outlasts a restart."""
-
-metadata = MetaData()
-
-versions = Table("versions", metadata, Column("schema", Integer, primary_key=True))
-runs = Table(
-    "runs",
-    metadata,
-    Column("key", String(16), primary_key=True),
-    Column("language", String, nullable=False, index=True),
-    Column("mixer", String, nullable=False, index=True),
-    Column("spec", Text, nullable=False),
-    Column("parameters", Integer, nullable=False),
-    Column("state_size", Integer, nullable=False),
-    Column("environment", Text, nullable=False),
-    Column("seconds", Float, nullable=False),
-    Column("finished", String, nullable=False),
-)
-
-
-_NESTED = {"checks", "selected", "scores", "measured"}
-"""The fields of a member that are stored in their own tables, or as JSON."""
-
-
-def _table(name: str, kind: type, *more: Column[Any]) -> Table:
-    """A table with a column for each plain field of a dataclass; `place` is an object's index in its record."""
-    types: dict[Any, type] = {int: Integer, float: Float, float | None: Float}
-    columns: list[Column[Any]] = [
-        Column(f.name, types.get(f.type, String)) for f in fields(kind) if f.name not in _NESTED
-    ]
-    place = Column("place", Integer, primary_key=True)
-    return Table(
-        name,
-        metadata,
-        Column("run", ForeignKey("runs.key", ondelete="CASCADE"), primary_key=True),
-        *more,
-        place,
-        *columns,
-    )
-
-
-members = _table("members", Member, Column("selected", Text, nullable=False))
-checks = _table("checks", Check, Column("member", Integer, primary_key=True))
-scores = _table("scores", Score, Column("member", Integer, primary_key=True))
-measurements = _table("measurements", Measurement, Column("member", Integer, primary_key=True))
-splits = _table("splits", SplitSummary)
-chance = _table("chance", Chance)
-PARTS = (members, checks, scores, measurements, splits, chance)
+READ_AT_ONCE = 200
+"""How many records are read by one query of each table."""
 
 
 def folder_of(run: Run) -> Path:
@@ -97,28 +50,42 @@ Result = TypeVar("Result")
 class Store:
     """The finished runs, in the database at `url` (None: as `fwplab.storage.database.database_url` chooses it).
 
-    Close it, or use it as a context manager. Raises `UserError` if the database cannot be used.
+    An SQLite file that cannot be written is opened to be read. Close the store, or use it as a context manager.
+
+    Raises `UserError` if the database cannot be used.
     """
 
     def __init__(self, url: str | None = None) -> None:
         self.url = database_url(url, "records.sqlite")
+        path = sqlite_file(self.url)
+        self.read_only = path is not None and _is_protected(path)
         try:
-            self.engine = sql.create_engine(self.url, pool_pre_ping=True)
-        except NO_DRIVER as error:
-            raise invalid_url(without_password(self.url), error) from error
-        if self.engine.dialect.name == "sqlite":
-            sql.event.listen(self.engine, "connect", _set_pragmas)
-        try:
-            create_tables(self._open)
-        except sql.exc.DBAPIError as error:
-            self.close()
-            raise UserError(
-                f"{without_password(self.url)} cannot be used as a store ({database_message(error)}); "
-                "choose another FWPLAB_HOME or FWPLAB_STORE"
-            ) from error
+            self._connect(read_only(path) if path is not None and self.read_only else self.url)
         except UserError:
             self.close()
             raise
+        except sql.exc.DBAPIError as error:
+            self.close()
+            raise UserError(
+                f"{shown(self.url)} cannot be used as a store ({database_message(error, self.url)}); "
+                "choose another FWPLAB_HOME or FWPLAB_STORE"
+            ) from error
+        except UNUSABLE as error:
+            self.close()
+            raise invalid_url(shown(self.url), database_message(error, self.url)) from error
+
+    def _connect(self, url: sql.URL) -> None:
+        self.engine = sql.create_engine(url, pool_pre_ping=True)
+        if self.engine.dialect.name == "sqlite":
+            sql.event.listen(self.engine, "connect", _set_busy if self.read_only else _set_pragmas)
+        create_tables(self._open)
+
+    def require_writable(self) -> None:
+        """Raises `UserError` for a store that can only be read. Call it before long work whose result goes there."""
+        if self.read_only:
+            raise UserError(
+                f"{shown(self.url)} can only be read; choose another FWPLAB_HOME or FWPLAB_STORE to write to"
+            )
 
     def __enter__(self) -> "Store":
         return self
@@ -128,15 +95,17 @@ class Store:
 
     def close(self) -> None:
         """Closes all connections."""
-        self.engine.dispose()
+        if hasattr(self, "engine"):
+            self.engine.dispose()
 
     def _open(self) -> None:
         with self.engine.begin() as connection:
-            metadata.create_all(connection)
+            if not self.read_only:
+                metadata.create_all(connection)
             found = connection.execute(sql.select(versions.c.schema)).scalars().all()
-            if not found:
+            if not found and not self.read_only:
                 connection.execute(versions.insert().values(schema=SCHEMA))
-        self.check_version(found or [SCHEMA], without_password(self.url))
+        self.check_version(found or [SCHEMA], shown(self.url))
 
     def check_version(self, found: Sequence[int], where: str) -> None:
         """Raises `UserError` if the records in `where` have another schema than this version of fwplab writes."""
@@ -154,12 +123,13 @@ class Store:
             with self.engine.connect() as connection:
                 return [dict(row) for row in connection.execute(query).mappings()]
 
-        return self._with_retries(read)
+        return self.with_retries(read)
 
     def save(self, record: Record) -> None:
-        """Writes a record in one transaction. A record with the same key is kept as it is."""
+        """Writes a record in one transaction. One with the same key is kept, unless its rows cannot be read."""
+        self.require_writable()
         try:
-            self._with_retries(lambda: self._insert(record))
+            self.with_retries(lambda: self._insert(record))
         except sql.exc.IntegrityError:
             if not self.has(record.run.key):  # if it is there, another process has just written it
                 raise
@@ -181,15 +151,16 @@ class Store:
                 last = connection.execute(sql.select(sql.func.max(measurements.c.place)).where(of_member)).scalar()
                 first = 0 if last is None else last + 1
                 rows = [
-                    {"run": key, "member": place, "place": first + index, **_without_nan(asdict(measurement))}
+                    {"run": key, "member": place, "place": first + index, **measurement_row(measurement)}
                     for index, measurement in enumerate(found)
                 ]
                 connection.execute(measurements.insert(), rows)
 
         if found:
-            self._with_retries(write)
+            self.require_writable()
+            self.with_retries(write)
 
-    def _with_retries(self, work: Callable[[], Result]) -> Result:
+    def with_retries(self, work: Callable[[], Result]) -> Result:
         """The result of `work`, with retries while a database server restarts.
 
         Raises `UserError` if it still fails; the training state in the run's folder is not lost.
@@ -201,19 +172,29 @@ class Store:
                 time.sleep(wait)
         try:
             return work()
+        except sql.exc.IntegrityError:
+            raise
         except sql.exc.OperationalError as error:
             raise UserError(
-                f"{without_password(self.url)} does not answer ({database_message(error)}); "
+                f"{shown(self.url)} does not answer ({database_message(error, self.url)}); "
                 "the same command goes on where this one stopped"
+            ) from error
+        except sql.exc.DBAPIError as error:
+            raise UserError(
+                f"{shown(self.url)} is damaged ({database_message(error, self.url)}); save what can be read (SQLite: "
+                "sqlite3 FILE .recover | sqlite3 NEW), or choose another FWPLAB_HOME"
             ) from error
 
     def _insert(self, record: Record) -> None:
         key = record.run.key
         with self.engine.begin() as connection:
-            if connection.execute(sql.select(runs.c.key).where(runs.c.key == key)).first():
+            heads = connection.execute(sql.select(runs).where(runs.c.key == key)).mappings().all()
+            if any(self._readable(connection, heads, lambda _: True)):
                 return
-            connection.execute(runs.insert(), [_run_row(record)])
-            for table, rows in _part_rows(record):
+            for table in (*PARTS, runs) if heads else ():
+                connection.execute(table.delete().where((table.c.key if table is runs else table.c.run) == key))
+            connection.execute(runs.insert(), [run_row(record)])
+            for table, rows in part_rows(record):
                 if rows:
                     connection.execute(table.insert(), [{"run": key, **row} for row in rows])
 
@@ -221,14 +202,10 @@ class Store:
         """Whether the run with this key is finished."""
         return bool(self.rows(sql.select(runs.c.key).where(runs.c.key == key)))
 
-    def keys(self) -> set[str]:
-        """The keys of all finished runs."""
-        return {row["key"] for row in self.rows(sql.select(runs.c.key))}
-
     def specs(self) -> list[Run]:
         """The specifications of all finished runs, in the order of their completion."""
-        rows = self.rows(sql.select(runs.c.spec).order_by(runs.c.finished, runs.c.key))
-        return [from_json(Run, row["spec"]) for row in rows]
+        heads = self.rows(sql.select(runs).order_by(runs.c.finished, runs.c.key))
+        return [run for head in heads if (run := _run_or_warning(head)) is not None]
 
     def load(self, key: str) -> Record | None:
         """The record of a run, None if it is not finished."""
@@ -244,7 +221,11 @@ class Store:
         """The finished members of `run` by seed, each with the record of the run in which it was trained."""
         found: dict[int, tuple[Member, Record]] = {}
         rates, common = {seed: run.rate_of(seed) for seed in run.seeds}, _without_members(run)
-        where = runs.c.language == run.language, runs.c.mixer == run.mixer_name
+        of_run = members.c.run == runs.c.key
+        of_seed = members.c.seed.between(min(run.seeds), max(run.seeds))
+        of_rate = members.c.learning_rate.between(min(run.learning_rates), max(run.learning_rates))
+        some = sql.exists().where(of_run, of_seed, of_rate)
+        where = runs.c.language == run.language, runs.c.mixer == run.mixer_name, some
         for record in self._select(*where, accept=lambda other: _without_members(other) == common):
             for member in record.members:
                 if rates.get(member.seed) == member.learning_rate:
@@ -263,14 +244,69 @@ class Store:
 
     def _select(self, *where: sql.ColumnElement[bool], accept: Callable[[Run], bool] = lambda _: True) -> list[Record]:
         """The records that satisfy `where` and whose run `accept` accepts."""
-        return self._with_retries(lambda: self._read(*where, accept=accept))
 
-    def _read(self, *where: sql.ColumnElement[bool], accept: Callable[[Run], bool]) -> list[Record]:
-        """Reads only the specs first, as the other tables of a record are large."""
-        with self.engine.connect() as connection:
-            heads = connection.execute(sql.select(runs).where(*where).order_by(runs.c.finished, runs.c.key)).all()
-            specs = ((head, _spec(head)) for head in heads)
-            return [_record(connection, head, run) for head, run in specs if run is not None and accept(run)]
+        def read() -> list[Record]:
+            with self.engine.connect() as connection:
+                query = sql.select(runs).where(*where).order_by(runs.c.finished, runs.c.key)
+                return list(self._readable(connection, connection.execute(query).mappings(), accept))
+
+        return self.with_retries(read)
+
+    def _readable(
+        self, connection: sql.Connection, heads: Iterable[Row], accept: Callable[[Run], bool]
+    ) -> Iterator[Record]:
+        """The records of these rows of the table of runs. What cannot be read is left out, with a warning.
+
+        The other tables are read for many records at once, and for accepted runs alone, as they are large.
+        """
+        known = ((head, _run_or_warning(head)) for head in heads)
+        wanted = [(head, run) for head, run in known if run is not None and accept(run)]
+        for first in range(0, len(wanted), READ_AT_ONCE):
+            yield from _records(connection, wanted[first : first + READ_AT_ONCE])
+
+
+def _records(connection: sql.Connection, wanted: Sequence[tuple[Row, Run]]) -> Iterator[Record]:
+    """The records of these runs, without those whose rows cannot be read."""
+    try:
+        parts = _parts(connection, [head["key"] for head, _ in wanted])
+    except sql.exc.DatabaseError as error:
+        if isinstance(error, sql.exc.OperationalError):  # a server that is starting again; else a page is damaged
+            raise
+        if len(wanted) == 1:
+            _warn(wanted[0][0], UserError(error.orig))
+        else:
+            for one in wanted:
+                yield from _records(connection, [one])
+        return
+    for head, run in wanted:
+        try:
+            yield record_of(head, run, {table: rows.get(head["key"], []) for table, rows in parts.items()})
+        except UserError as error:
+            _warn(head, error)
+
+
+def _parts(connection: sql.Connection, keys: Sequence[str]) -> dict[sql.Table, dict[str, list[Row]]]:
+    """The rows of these runs by table and key, in their order."""
+    found: dict[sql.Table, dict[str, list[Row]]] = {}
+    for table in PARTS:
+        query = sql.select(table).where(table.c.run.in_(keys)).order_by(table.c.run, table.c.place)
+        rows = connection.execute(query).mappings()
+        found[table] = {key: list(of_run) for key, of_run in groupby(rows, lambda row: row["run"])}
+    return found
+
+
+def _run_or_warning(head: Row) -> Run | None:
+    try:
+        return run_of(head)
+    except UserError as error:
+        _warn(head, error)
+        return None
+
+
+def _warn(head: Row, error: UserError) -> None:
+    which = one_line(f"run {head['key']} of {head['mixer']} on {head['language']}")
+    line = f"fwplab: {which} cannot be read here and is left out: {error}"
+    warnings.warn(line, RuntimeWarning, stacklevel=2)
 
 
 def restricted(run: Run, seeds: tuple[int, ...]) -> Run:
@@ -284,104 +320,15 @@ def _without_members(run: Run) -> Run:
     return replace(run, seeds=(0,), learning_rates=(1.0,), population="stack")
 
 
+def _is_protected(path: Path) -> bool:
+    """Whether the file can be read, but it or its folder, where SQLite logs changes, cannot be written."""
+    return os.access(path, os.R_OK) and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+
+
+def _set_busy(connection: Any, _: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}").close()
+
+
 def _set_pragmas(connection: Any, _: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
         connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _run_row(record: Record) -> dict[str, Any]:
-    run = record.run
-    return {
-        "key": run.key,
-        "language": run.language,
-        "mixer": run.mixer_name,
-        "spec": json.dumps(to_dict(run), sort_keys=True),
-        "parameters": record.parameters,
-        "state_size": record.state_size,
-        "environment": json.dumps(record.environment, sort_keys=True),
-        "seconds": record.seconds,
-        "finished": datetime.now(UTC).isoformat(),
-    }
-
-
-def _part_rows(record: Record) -> list[tuple[Table, list[dict[str, Any]]]]:
-    def plain(items: Iterable[Any], **more: Any) -> list[dict[str, Any]]:
-        rows = [{f.name: getattr(item, f.name) for f in fields(item) if f.name not in _NESTED} for item in items]
-        return [{"place": place, **more, **_without_nan(row)} for place, row in enumerate(rows)]
-
-    heads = plain(record.members)
-    for head, member in zip(heads, record.members, strict=True):
-        head["selected"] = json.dumps(member.selected)
-    return [
-        (members, heads),
-        (checks, [row for m, member in enumerate(record.members) for row in plain(member.checks, member=m)]),
-        (scores, [row for m, member in enumerate(record.members) for row in plain(member.scores, member=m)]),
-        (measurements, [row for m, member in enumerate(record.members) for row in plain(member.measured, member=m)]),
-        (splits, plain(record.splits)),
-        (chance, plain(record.chance)),
-    ]
-
-
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with None (NULL) in place of NaN, which SQL does not have."""
-    return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
-
-
-def _distinct(split: SplitSummary) -> SplitSummary:
-    """A former version counted repeats of the training set: there, all distinct strings are in it."""
-    return replace(split, in_train=min(split.in_train, split.distinct))
-
-
-Part = TypeVar("Part")
-
-
-def _spec(head: sql.Row[Any]) -> Run | None:
-    """The run of a row; None, with a warning, if its mixer or language is missing or has other switches now."""
-    try:
-        return _run(head.spec)
-    except UserError as error:
-        line = f"fwplab: run {head.key} of {head.mixer} on {head.language} cannot be read here and is left out: {error}"
-        warnings.warn(line, RuntimeWarning, stacklevel=2)
-        return None
-
-
-@lru_cache(maxsize=4096)  # a study queries the store for each of its runs, and each query reads many specs
-def _run(spec: str) -> Run:
-    return from_json(Run, spec)
-
-
-def _record(connection: sql.Connection, head: sql.Row[Any], run: Run) -> Record:
-    def rows(table: Table, *where: sql.ColumnElement[bool]) -> list[dict[str, Any]]:
-        query = sql.select(table).where(table.c.run == head.key, *where).order_by(table.c.place)
-        return [dict(row._mapping) for row in connection.execute(query)]
-
-    def parts(kind: type[Part], table: Table, *where: sql.ColumnElement[bool]) -> tuple[Part, ...]:
-        types = {f.name: f.type for f in fields(kind) if f.name not in _NESTED}  # type: ignore[arg-type]
-        return tuple(
-            kind(**{n: math.nan if row[n] is None and t is float else row[n] for n, t in types.items()})
-            for row in rows(table, *where)
-        )
-
-    all_members = [
-        Member(
-            seed=row["seed"],
-            learning_rate=row["learning_rate"],
-            status=row["status"],
-            steps=row["steps"],
-            checks=parts(Check, checks, checks.c.member == row["place"]),
-            selected=json.loads(row["selected"]),
-            scores=parts(Score, scores, scores.c.member == row["place"]),
-            measured=parts(Measurement, measurements, measurements.c.member == row["place"]),
-        )
-        for row in rows(members)
-    ]
-    return Record(
-        run=run,
-        members=tuple(all_members),
-        parameters=head.parameters,
-        state_size=head.state_size,
-        splits=tuple(map(_distinct, parts(SplitSummary, splits))),
-        chance=parts(Chance, chance),
-        environment=json.loads(head.environment),
-        seconds=head.seconds,
-    )

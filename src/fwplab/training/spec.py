@@ -65,7 +65,9 @@ def from_dict(kind: type[Spec], values: Any) -> Spec:
         if name not in values and not has_default:
             raise UserError(f"{kind.__name__} lacks its field {name!r}")
     hints = typing.get_type_hints(kind)
-    return kind(**{name: _value(hints[name], value, f"{name} of {kind.__name__}") for name, value in values.items()})
+    return kind(
+        **{name: read_value(hints[name], value, f"{name} of {kind.__name__}") for name, value in values.items()}
+    )
 
 
 def mixer_from_dict(values: Any) -> MixerSpec:
@@ -76,7 +78,7 @@ def mixer_from_dict(values: Any) -> MixerSpec:
     return from_dict(MIXERS.load(switches.pop("name")), switches)
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def read_value(hint: Any, value: Any, where: str) -> Any:
     """The value of a field with the type `hint`. `where`: the field, for the error."""
     if hint is MixerSpec:
         return mixer_from_dict(value)
@@ -101,12 +103,12 @@ def _choice(hint: Any, value: Any, where: str) -> Any:
 
 def _optional(hint: Any, value: Any, where: str) -> Any:
     kind = next(each for each in typing.get_args(hint) if each is not type(None))
-    return None if value is None else _value(kind, value, where)
+    return None if value is None else read_value(kind, value, where)
 
 
 def _by_name(hint: Any, value: Any, where: str) -> dict[str, Any]:
     kind = typing.get_args(hint)[1]
-    return {key: _value(kind, item, where) for key, item in _of(dict, value, where).items()}
+    return {key: read_value(kind, item, where) for key, item in _of(dict, value, where).items()}
 
 
 def _items(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
@@ -116,7 +118,7 @@ def _items(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
     if len(hints) != len(value):
         raise UserError(f"{where} is a list of {len(hints)}, not {shown(value)}")
-    return tuple(_value(hint, item, where) for hint, item in zip(hints, value, strict=True))
+    return tuple(read_value(hint, item, where) for hint, item in zip(hints, value, strict=True))
 
 
 _READERS = {
