@@ -23,6 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A FWPLAB_HOME of the test's own."""
     folder = tmp_path / "home"
     monkeypatch.setenv("FWPLAB_HOME", str(folder))
+    monkeypatch.setenv("FWPLAB_DOCTOR", "off")  # a new home would have every operator checked
     return folder
 
 

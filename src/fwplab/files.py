@@ -25,12 +25,17 @@ def home() -> Path:
 
     It is created if it does not exist. Raises `UserError` if that fails.
     """
-    folder = Path(os.environ.get("FWPLAB_HOME") or platformdirs.user_data_path("fwplab")).expanduser()
+    folder = home_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"FWPLAB_HOME is not a writable folder: {folder} ({error.strerror})") from error
     return folder
+
+
+def home_folder() -> Path:
+    """The path of `home`, which need not exist."""
+    return Path(os.environ.get("FWPLAB_HOME") or platformdirs.user_data_path("fwplab")).expanduser()
 
 
 def check_writable(path: Path) -> None:

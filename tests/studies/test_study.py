@@ -78,7 +78,7 @@ def test_models_of_one_language_train_equally_long() -> None:
         assert max(strings.values()) <= 2 * min(strings.values()), (language, strings)
 
 
-SPACE = Space(hidden=(8,), head_width=(4,), switches={"rate_bias": [-2.0, -4.0]})  # as JSON gives them back
+SPACE = Space(hidden=(8,), head_width=(4,), switches={"rate_bias": (-2.0, -4.0)})  # as JSON gives them back
 SEARCHED = Searched("parity/srwm/0123456789ab", 5, 1, 2, 640, 0.9876, "paper", SPACE, 50, 1_000, 1_000, "hand")
 TRIED = Attempt("a wider one", "no better", search="parity/srwm/ba9876543210", trials=1, value=0.5)
 HISTORY = History(SEARCHED, ("trained here for 7 steps",), (TRIED, Attempt("by hand", "nothing is learned")))

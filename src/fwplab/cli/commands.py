@@ -85,6 +85,7 @@ COMMANDS: dict[str, str | Group] = {
         {"export": "corpus:ExportCorpus", "import": "corpus:ImportCorpus", "audit": "corpus:AuditCorpus"},
     ),
     "bench": "bench:Bench",
+    "doctor": "doctor:Doctor",
 }
 """The class of each command, as `module:Class` with a module of this folder."""
 DESCRIPTION = (

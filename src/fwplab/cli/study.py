@@ -14,6 +14,7 @@ from rich.text import Text
 from tyro.conf import Positional
 
 from fwplab.cli.console import emit
+from fwplab.cli.doctor import check_once
 from fwplab.cli.progress import ProgressView
 from fwplab.cli.training import check_device
 from fwplab.errors import UserError
@@ -122,6 +123,7 @@ class Trained(Selected):
         from fwplab.studies.study import unfinished
 
         check_device(self.device)
+        check_once(self.device)
         engine = engine_named(
             self.engine,
             address=self.address,

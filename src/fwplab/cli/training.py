@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from fwplab.cli.changes import changed, changes
 from fwplab.cli.checkpoints import find_checkpoint
 from fwplab.cli.console import emit, seeded
+from fwplab.cli.doctor import check_once
 from fwplab.cli.progress import ProgressView
 from fwplab.cli.switches import parse_mixer
 from fwplab.data.dataset import encode
@@ -82,6 +83,7 @@ class Train:
 
         run = self.run()
         check_device(self.device)
+        check_once(self.device)
         engine = Local(self.workers, self.device)
         with Store() as store:
             runs = plan(run, store, engine.workers if self.device == "cpu" else 1)

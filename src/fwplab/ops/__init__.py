@@ -11,6 +11,7 @@ import torch
 from fwplab.ops import cpu, triton
 from fwplab.ops.delta import delta
 from fwplab.ops.delta_product import delta_product
+from fwplab.ops.doctor import withdraw_failed
 from fwplab.ops.elementwise import elementwise
 from fwplab.ops.linear import linear
 from fwplab.ops.recurrent_delta import recurrent_delta
@@ -36,6 +37,7 @@ __all__ = [
 
 
 globals().update(find())  # also a rule that is not imported by name above
+withdraw_failed()
 
 
 def info(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, Any]:
@@ -45,4 +47,5 @@ def info(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, A
     """
     where = torch.device(device)
     chosen = {name: automatic(name, rule.forms, where, dtype, kernels=rule.kernels) for name, rule in RULES.items()}
-    return {"auto": chosen, "compiled": cpu.info(), "triton": triton.info()}
+    withdrawn = {name: list(rule.withdrawn) for name, rule in RULES.items() if rule.withdrawn}
+    return {"auto": chosen, "compiled": cpu.info(), "triton": triton.info(), "withdrawn": withdrawn}

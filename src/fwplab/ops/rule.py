@@ -101,7 +101,19 @@ class Rule:
         self.kernels: str = name if derived_from is None else derived_from[0].kernels
         """The name of the rule whose Triton kernels this rule uses."""
         self.forms: dict[str, Callable[..., Scan]] = {"reference": definition, **(forms or {})}
+        self.withdrawn: dict[str, Callable[..., Scan]] = {}
+        """The forms that gave wrong results on this machine (see `fwplab.ops.doctor`)."""
         RULES[name] = self
+
+    @property
+    def every_form(self) -> Forms:
+        """All forms, also those that are withdrawn."""
+        return {**self.forms, **self.withdrawn}
+
+    def withdraw(self, backend: str) -> None:
+        """Removes a form, so that neither "auto" nor its name selects it."""
+        if backend in self.forms and backend != "reference":
+            self.withdrawn[backend] = self.forms.pop(backend)
 
     def bind(self) -> None:
         """Adds the forms of the kernels that have a file, and those that are derived from another rule."""

@@ -1,12 +1,12 @@
 """The versions and the machine that a result was made with."""
 
 import platform
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from fwplab import ops
+from fwplab.ops.doctor import processor
 from fwplab.version import __version__
 
 
@@ -36,8 +36,4 @@ def _device_name(device: str) -> str:
     kind = torch.device(device).type
     if kind != "cpu":
         return torch.cuda.get_device_name(device) if kind == "cuda" else kind
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
+    return processor()
