@@ -7,12 +7,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
 
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 from fwplab.processes import has_ended, this_process
 
 CHECKSUMS = "SHA256SUMS"
@@ -25,7 +25,12 @@ def home() -> Path:
 
     It is created if it does not exist. Raises `UserError` if that fails.
     """
-    folder = Path(os.environ.get("FWPLAB_HOME") or platformdirs.user_data_path("fwplab")).expanduser()
+    chosen = os.environ.get("FWPLAB_HOME") or str(platformdirs.user_data_path("fwplab"))
+    try:
+        chosen.encode()
+        folder = Path(chosen).expanduser()
+    except (UnicodeEncodeError, RuntimeError) as error:  # half a character, or the home of a user that there is not
+        raise UserError(f"FWPLAB_HOME is no folder: {shown(chosen)}; choose another") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,6 +66,8 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def _target(path: Path) -> Path:
+    with suppress(FileNotFoundError):
+        os.stat(path)  # too long a name, or a file in place of a folder
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     return Path(os.path.realpath(path))

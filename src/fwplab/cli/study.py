@@ -13,7 +13,7 @@ from tyro.conf import Positional
 
 from fwplab.cli.console import emit
 from fwplab.cli.progress import ProgressView
-from fwplab.cli.training import check_device
+from fwplab.cli.training import check_device, check_seeds
 from fwplab.engines import Engine, engine_named, train_all
 from fwplab.errors import UserError
 from fwplab.files import replaced
@@ -54,8 +54,8 @@ class Selected:
 
     def runs(self) -> list[Run]:
         """The selected runs. Raises `UserError` if there are none."""
-        if self.seeds is not None and self.seeds < 1:
-            raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
+        if self.seeds is not None:
+            check_seeds(self.seeds)
         languages = {load_language(name).name for name in self.languages}
         mixers = list(dict.fromkeys(MIXERS.name_of(MIXERS.load(name)) for name in self.mixers))
         study = self.study()

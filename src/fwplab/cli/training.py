@@ -19,8 +19,9 @@ from fwplab.data.imported import reference
 from fwplab.data.splits import SplitSpec
 from fwplab.data.tasks import Recognition, Task, for_task, non_words
 from fwplab.engines import Local, plan, train_all
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 from fwplab.languages import Language, load_language
+from fwplab.languages.language import LONGEST
 from fwplab.mixers import MIXERS
 from fwplab.model.model import ModelSpec
 from fwplab.storage.store import Store, folder_of
@@ -33,8 +34,11 @@ from fwplab.training.checkpoint import checkpoint_path
 from fwplab.training.evaluate import chance, first_errors
 from fwplab.training.record import Record
 from fwplab.training.run import PROTOCOLS, Protocol, Rule, Run
+from fwplab.training.spec import from_dict, to_dict
 from fwplab.training.trainer import load_splits
 
+MOST_SEEDS = 10_000
+MOST_STRINGS = 1_000_000
 Training = changes(Protocol, ("max_steps", "batch_size", "check_every", "patience", "average"), PROTOCOLS)
 Strings = changes(
     SplitSpec,
@@ -110,14 +114,13 @@ class Train:
 
     def run(self) -> Run:
         """The run that the options describe."""
-        if self.seeds < 1:
-            raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
+        check_seeds(self.seeds)
         if self.protocol not in PROTOCOLS:
             raise UserError(f"unknown protocol {self.protocol!r}; choose from: {', '.join(PROTOCOLS)}")
         protocol = changed(PROTOCOLS[self.protocol], self.training)
         splits = replace(changed(protocol.splits, self.strings), task=self.task)
         language = for_task(load_language(self.language), self.task)
-        return Run(
+        run = Run(
             language=language.name,
             mixer=parse_mixer(self.mixer, self.switch),
             seeds=tuple(range(self.first_seed, self.first_seed + self.seeds)),
@@ -126,6 +129,13 @@ class Train:
             protocol=replace(protocol, splits=splits),
             corpus=reference(self.corpus, language) if self.corpus else None,
         )
+        return from_dict(Run, to_dict(run))  # numbers that no database holds are refused before the training
+
+
+def check_seeds(seeds: int) -> None:
+    """Raises `UserError` for a number of seeds that nobody can train."""
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise UserError(f"seeds is how many there are, from 1 to {MOST_SEEDS:,}, not {shown(seeds)}")
 
 
 def check_device(device: str) -> None:
@@ -191,8 +201,10 @@ class Evaluate:
             raise UserError(
                 f"{language.name} has another alphabet than {checkpoint.run.language}, which the model reads"
             )
-        if self.strings < 1:
-            raise UserError(f"strings must be a positive whole number, not {self.strings}")
+        if max(self.lengths) > LONGEST:
+            raise UserError(f"a string has at most {LONGEST:,} symbols, not {shown(max(self.lengths))}")
+        if not 1 <= self.strings <= MOST_STRINGS:
+            raise UserError(f"strings is how many there are, from 1 to {MOST_STRINGS:,}, not {shown(self.strings)}")
         train = load_splits(checkpoint.run).train
         generator = seeded(self.seed)
         rows = []
