@@ -1,4 +1,4 @@
-"""`fwplab train`, `evaluate` and `runs`."""
+"""`fwplab train` and `evaluate`."""
 
 import dataclasses
 from dataclasses import dataclass, replace
@@ -22,7 +22,6 @@ from fwplab.engines import Local, plan, train_all
 from fwplab.errors import UserError, shown
 from fwplab.languages import Language, load_language
 from fwplab.languages.language import LONGEST
-from fwplab.mixers import MIXERS
 from fwplab.model.model import ModelSpec
 from fwplab.storage.store import Store, folder_of
 from fwplab.tables.columns import to_json
@@ -282,41 +281,3 @@ def _evaluation_table(facts: dict[str, Any], *, checked: bool) -> Table:
             "none" if first is None else f"position {first + 1:.0f}",
         )
     return table
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Lists the finished runs in the store."""
-
-    language: str | None = None
-    """Only runs on this language."""
-    mixer: str | None = None
-    """Only runs of this mixer."""
-    json: bool = False
-    """Print JSON."""
-
-    def __call__(self) -> int:
-        wanted_language = load_language(self.language).name if self.language else None
-        wanted_mixer = MIXERS.name_of(MIXERS.load(self.mixer)) if self.mixer else None
-        with Store() as store:
-            records = store.records(language=wanted_language, mixer=wanted_mixer)
-        facts: list[dict[str, Any]] = [
-            {
-                "key": record.run.key,
-                "mixer": record.run.mixer_name,
-                "language": record.run.language,
-                "task": record.run.protocol.splits.task,
-                "seeds": list(record.run.seeds),
-                "status": [member.status for member in record.members],
-                "seconds": record.seconds,
-                "folder": str(folder_of(record.run)),
-            }
-            for record in records
-        ]
-        table = Table("run", "mixer", "language", "seeds", "status", "seconds", box=None)
-        for fact in facts:
-            seeds, status = " ".join(map(str, fact["seeds"])), " ".join(fact["status"])
-            task = "" if fact["task"] == "transduction" else f" ({fact['task']})"
-            table.add_row(fact["key"], fact["mixer"], fact["language"] + task, seeds, status, f"{fact['seconds']:.0f}")
-        emit(facts, as_json=self.json, text=table)
-        return 0
