@@ -69,6 +69,12 @@ class Catalogue(Generic[Base]):
         """Whether there is an entry of this name."""
         return self._normalised(name) in self.names()
 
+    def known(self, name: str) -> str:
+        """The name in the catalogue, without importing the entry. Raises `UserError` if there is none."""
+        if name not in self:
+            raise UserError(self._unknown(name))
+        return self._normalised(name)
+
     def load(self, name: str) -> type[Base]:
         """Returns the class called `name`.
 

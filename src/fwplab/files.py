@@ -7,12 +7,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
 
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 from fwplab.processes import has_ended, this_process
 
 CHECKSUMS = "SHA256SUMS"
@@ -34,8 +34,13 @@ def home() -> Path:
 
 
 def home_folder() -> Path:
-    """The path of `home`, which need not exist."""
-    return Path(os.environ.get("FWPLAB_HOME") or platformdirs.user_data_path("fwplab")).expanduser()
+    """The path of `home`, which need not exist. Raises `UserError` if it is no path."""
+    chosen = os.environ.get("FWPLAB_HOME") or str(platformdirs.user_data_path("fwplab"))
+    try:
+        chosen.encode()
+        return Path(chosen).expanduser()
+    except (UnicodeEncodeError, RuntimeError) as error:  # half a character, or the home of a user that there is not
+        raise UserError(f"FWPLAB_HOME is no folder: {shown(chosen)}; choose another") from error
 
 
 def check_writable(path: Path) -> None:
@@ -66,6 +71,8 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def _target(path: Path) -> Path:
+    with suppress(FileNotFoundError):
+        os.stat(path)  # too long a name, or a file in place of a folder
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     return Path(os.path.realpath(path))

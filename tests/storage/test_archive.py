@@ -15,8 +15,9 @@ from tests.storage.test_store import RUN, record_of
 from fwplab.errors import UserError
 from fwplab.files import CHECKSUMS
 from fwplab.storage.archive import TABLES, open_archive, shipped, shipped_checkpoints, write_archive
+from fwplab.storage.database import SCHEMA
 from fwplab.storage.store import Store
-from fwplab.storage.tables import PARTS, SCHEMA, measurements, metadata, runs
+from fwplab.storage.tables import PARTS, measurements, metadata, runs
 from fwplab.studies import STUDIES
 from fwplab.training.checkpoint import load_checkpoint
 from fwplab.training.evaluate import score as right

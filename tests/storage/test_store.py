@@ -42,7 +42,7 @@ def record_of(run: Run, seconds: float = 1.5, checks: int = 3) -> Record:
             seed=seed,
             learning_rate=run.rate_of(seed),
             status="solved",
-            steps=50 * checks,
+            steps=min(50 * checks, run.protocol.max_steps),
             checks=tuple(Check(50 * n, 0.1 * n, 0.2, 0.5, 0.3, 1 / 3) for n in range(1, checks + 1)),
             selected={"paper": 50, "last": 50 * checks},
             scores=(Score("paper", "bin0", 2, 50, 60, 59), Score("last", "test", 1000, 1000, 7, 0)),

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from fwplab.cli import signals, streams
-from fwplab.errors import UserError, WorkError
+from fwplab.errors import UserError, WorkError, shown
 
 
 def main() -> None:
@@ -40,6 +40,10 @@ def run(arguments: Sequence[str]) -> int:
             return 0 if error.closed else _fail(error, 1)
         if isinstance(error, UserError):
             return _fail(error, 2)
+        if isinstance(
+            error, OSError
+        ):  # of a file that is named: missing, protected, with too long a name, on a full disk
+            return _fail(UserError(f"{error.filename or 'the system'}: {error.strerror or error}"), 2)
         if isinstance(error, WorkError):
             return _fail(f"{error}; {signals.RESUMABLE}" if error.resumable else error, 1)
         raise
@@ -50,6 +54,9 @@ def _run(arguments: Sequence[str]) -> int:
         raise WorkError("standard output is closed, so that no answer can be written")
     from fwplab.cli.commands import read_command
 
+    for word in arguments:
+        if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
+            raise UserError(f"{shown(word)} is no text in UTF-8; choose a name that is")
     try:
         command = read_command(arguments)
         with signals.as_exceptions():

@@ -37,7 +37,7 @@ COMMANDS: dict[str, str | Group] = {
     "reproduce": "report:Reproduce",
     "report": "report:Report",
     "plot": "plot:Plot",
-    "runs": "training:Runs",
+    "runs": "runs:Runs",
     "explore": "explore:Explore",
     "extract": "extract:Extract",
     "probe": "probe:Probe",

@@ -8,8 +8,10 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from fwplab.cli.console import emit, listed, seeded
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 from fwplab.languages import END, LANGUAGES, load_language
+
+MOST_SYMBOLS = 10_000_000
 
 
 def _facts(name: str) -> dict[str, Any]:
@@ -79,9 +81,12 @@ class SampleLanguage:
 
     def __call__(self) -> int:
         language = load_language(self.name)
-        if self.count < 0:
-            raise UserError(f"count must not be negative: {self.count}")
         lengths = language.lengths(self.shortest, self.longest)
+        if not 0 <= self.count * max(self.longest, 1) <= MOST_SYMBOLS:
+            raise UserError(
+                f"{shown(self.count)} words of up to {self.longest} symbols: choose a count from 0 on, and at most "
+                f"{MOST_SYMBOLS:,} symbols in all"
+            )
         if not lengths:
             raise UserError(
                 f"{language.name} has no word of length {self.shortest} to {self.longest}; choose a wider range"

@@ -56,6 +56,7 @@ class Report(Selected):
     """Print JSON."""
 
     def __call__(self) -> int:
+        check_writable(self.out)
         if self.name in STUDIES and not self.more:
             check_report(self)
             return publish(self, self.rule, self.out, as_json=self.json)

@@ -16,7 +16,7 @@ from tyro.conf import Positional
 from fwplab.cli.console import emit
 from fwplab.cli.doctor import check_once
 from fwplab.cli.progress import ProgressView
-from fwplab.cli.training import check_device
+from fwplab.cli.training import check_device, check_seeds
 from fwplab.errors import UserError
 from fwplab.files import replaced
 from fwplab.languages import LANGUAGES, load_language
@@ -57,8 +57,8 @@ class Selected:
 
     def runs(self) -> list[Run]:
         """The selected runs. Raises `UserError` if there are none."""
-        if self.seeds is not None and self.seeds < 1:
-            raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
+        if self.seeds is not None:
+            check_seeds(self.seeds)
         languages = {load_language(name).name for name in self.languages}
         mixers = list(dict.fromkeys(MIXERS.name_of(MIXERS.load(name)) for name in self.mixers))
         study = self.study()

@@ -1,4 +1,4 @@
-"""`fwplab train`, `evaluate` and `runs`."""
+"""`fwplab train` and `evaluate`."""
 
 import dataclasses
 from dataclasses import dataclass, replace
@@ -18,9 +18,9 @@ from fwplab.data.dataset import encode
 from fwplab.data.imported import reference
 from fwplab.data.splits import SplitSpec
 from fwplab.data.tasks import Recognition, Task, for_task, non_words
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 from fwplab.languages import Language, load_language
-from fwplab.mixers import MIXERS
+from fwplab.languages.language import LONGEST
 from fwplab.model.spec import ModelSpec
 from fwplab.tables.columns import to_json
 from fwplab.tables.numbers import percent
@@ -30,7 +30,10 @@ from fwplab.tables.terminal import render_terminal
 from fwplab.training.protocol import PROTOCOLS, Protocol, Rule
 from fwplab.training.record import Record
 from fwplab.training.run import Run
+from fwplab.training.spec import from_dict, to_dict
 
+MOST_SEEDS = 10_000
+MOST_STRINGS = 1_000_000
 Training = changes(Protocol, ("max_steps", "batch_size", "check_every", "schedule", "patience", "average"), PROTOCOLS)
 Strings = changes(
     SplitSpec,
@@ -113,14 +116,13 @@ class Train:
 
     def run(self) -> Run:
         """The run that the options describe."""
-        if self.seeds < 1:
-            raise UserError(f"seeds is how many there are, a positive whole number, not {self.seeds}")
+        check_seeds(self.seeds)
         if self.protocol not in PROTOCOLS:
             raise UserError(f"unknown protocol {self.protocol!r}; choose from: {', '.join(PROTOCOLS)}")
         protocol = changed(PROTOCOLS[self.protocol], self.training)
         splits = replace(changed(protocol.splits, self.strings), task=self.task)
         language = for_task(load_language(self.language), self.task)
-        return Run(
+        run = Run(
             language=language.name,
             mixer=parse_mixer(self.mixer, self.switch),
             seeds=tuple(range(self.first_seed, self.first_seed + self.seeds)),
@@ -130,6 +132,13 @@ class Train:
             corpus=reference(self.corpus, language) if self.corpus else None,
             trained_as=parse_mixer(self.trained_as, ()) if self.trained_as else None,
         )
+        return from_dict(Run, to_dict(run))  # numbers that no database holds are refused before the training
+
+
+def check_seeds(seeds: int) -> None:
+    """Raises `UserError` for a number of seeds that nobody can train."""
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise UserError(f"seeds is how many there are, from 1 to {MOST_SEEDS:,}, not {shown(seeds)}")
 
 
 def check_device(device: str) -> None:
@@ -200,8 +209,10 @@ class Evaluate:
             raise UserError(
                 f"{language.name} has another alphabet than {checkpoint.run.language}, which the model reads"
             )
-        if self.strings < 1:
-            raise UserError(f"strings must be a positive whole number, not {self.strings}")
+        if max(self.lengths) > LONGEST:
+            raise UserError(f"a string has at most {LONGEST:,} symbols, not {shown(max(self.lengths))}")
+        if not 1 <= self.strings <= MOST_STRINGS:
+            raise UserError(f"strings is how many there are, from 1 to {MOST_STRINGS:,}, not {shown(self.strings)}")
         train = load_splits(checkpoint.run).train
         generator = seeded(self.seed)
         rows = []
@@ -279,43 +290,3 @@ def _evaluation_table(facts: dict[str, Any], *, checked: bool) -> Table:
             "none" if first is None else f"position {first + 1:.0f}",
         )
     return table
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Lists the finished runs in the store."""
-
-    language: str | None = None
-    """Only runs on this language."""
-    mixer: str | None = None
-    """Only runs of this mixer."""
-    json: bool = False
-    """Print JSON."""
-
-    def __call__(self) -> int:
-        from fwplab.storage.store import Store, folder_of
-
-        wanted_language = load_language(self.language).name if self.language else None
-        wanted_mixer = MIXERS.name_of(MIXERS.load(self.mixer)) if self.mixer else None
-        with Store() as store:
-            records = store.records(language=wanted_language, mixer=wanted_mixer)
-        facts: list[dict[str, Any]] = [
-            {
-                "key": record.run.key,
-                "mixer": record.run.mixer_name,
-                "language": record.run.language,
-                "task": record.run.protocol.splits.task,
-                "seeds": list(record.run.seeds),
-                "status": [member.status for member in record.members],
-                "seconds": record.seconds,
-                "folder": str(folder_of(record.run)),
-            }
-            for record in records
-        ]
-        table = Table("run", "mixer", "language", "seeds", "status", "seconds", box=None)
-        for fact in facts:
-            seeds, status = " ".join(map(str, fact["seeds"])), " ".join(fact["status"])
-            task = "" if fact["task"] == "transduction" else f" ({fact['task']})"
-            table.add_row(fact["key"], fact["mixer"], fact["language"] + task, seeds, status, f"{fact['seconds']:.0f}")
-        emit(facts, as_json=self.json, text=table)
-        return 0

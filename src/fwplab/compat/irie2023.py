@@ -4,6 +4,8 @@ The models here compute the same functions. Their weights have other names, but 
 elements. Conversion only renames them and removes axes of length one.
 """
 
+import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -252,14 +254,35 @@ def _weights(source: str | Path | Mapping[str, object]) -> dict[str, Tensor]:
         if not isinstance(tensor, Tensor) or tensor.dtype not in _FLOATS:
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise UserError(f"{name!r} is no tensor of floating-point numbers but {kind}")
+        _check_plain(str(name), tensor)
         weights[str(name).removeprefix("module.") if wrapped else str(name)] = tensor.detach()
     return _of_one_precision(weights)
 
 
+def _check_plain(name: str, tensor: Tensor) -> None:
+    """Raises `UserError` for a tensor whose numbers do not all stand in its file."""
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.device.type != "cpu":
+        kind = "quantised" if tensor.is_quantized else "nested" if tensor.is_nested else str(tensor.layout)
+        raise UserError(f"{name!r} is no plain tensor but {kind} on {tensor.device}: save it dense, on the CPU")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise UserError(
+            f"{name!r} has the shape {list(tensor.shape)}, but the file has fewer numbers: save a copy of it"
+        )
+
+
+def _check_size(path: Path) -> None:
+    """Raises `UserError` for an archive that would unpack to more than the file holds. PyTorch compresses nothing."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise UserError("it unpacks to more than its size")
+
+
 def _unpickled(path: Path) -> object:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"there is no file {path}")
     try:
+        _check_size(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise many types of error
         kind = type(error).__name__

@@ -19,7 +19,7 @@ from pathlib import Path
 from fwplab.data.dataset import Dataset
 from fwplab.errors import UserError
 from fwplab.files import sync, temporary_folder, write_checksums, writes_to
-from fwplab.languages.language import Language
+from fwplab.languages.language import LONGEST, Language
 
 Target = tuple[str, ...]  # the labels of the labelled positions of a string
 
@@ -200,6 +200,9 @@ def _lines(path: Path) -> list[str]:
     except OSError as error:
         raise UserError(f"{path.name} cannot be read: {error.strerror}") from error
     lines = text.replace("\r\n", "\n").split("\n")
+    for number, line in enumerate(lines, start=1):
+        if len(line) > 2 * LONGEST:  # one format has a blank beside every symbol
+            raise UserError(f"{path.name} line {number} has {len(line):,} characters; a string has at most {LONGEST:,}")
     return lines[:-1] if lines[-1] == "" else lines  # the last line may end without a newline
 
 

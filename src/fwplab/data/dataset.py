@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from fwplab.errors import UserError
 from fwplab.languages.language import Language
 
+MOST_POSITIONS = 100_000_000
+"""The most positions of a data set, padding included; each takes 16 bytes."""
 IGNORE = -100  # the label of padding and of unlabelled positions: the default `ignore_index` of a cross-entropy
 
 
@@ -39,6 +41,11 @@ def encode(language: Language, strings: Sequence[str], targets: Sequence[Sequenc
     """
     lengths = np.array([len(string) for string in strings], dtype=np.int64)
     shape = (len(strings), int(lengths.max(initial=0)))
+    if shape[0] * shape[1] > MOST_POSITIONS:
+        raise UserError(
+            f"{shape[0]:,} strings of up to {shape[1]:,} symbols need too much memory; choose at most "
+            f"{MOST_POSITIONS:,} positions, with each string as long as the longest"
+        )
     tokens = np.full(shape, len(language.symbols), dtype=np.int64)
     labels = np.full(shape, IGNORE, dtype=np.int64)
     token = {symbol: index for index, symbol in enumerate(language.symbols)}

@@ -106,10 +106,11 @@ def train_all(
         store.require_writable()
     with Claims(store) if missing else nullcontext() as claims:
         while missing and claims:
-            for record in engine.map(task, missing, observe, claims.take):
+            for record in engine.map(task, tuple(missing), observe, claims.take):
                 store.save(record)
                 (folder_of(record.run) / RESUME).unlink(missing_ok=True)
                 claims.release(record.run)
+                missing.remove(record.run)
             missing = claims.wait(missing)
     if not store.read_only:
         _remove_states_of_finished(store)

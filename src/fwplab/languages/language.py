@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fwplab.catalogue import Catalogue
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 
 END = "end"  # in a set of next symbols: the word may end here
+LONGEST = 1_000_000
+"""The most symbols of a string: counting the words of a length, and reading one, take longer and longer."""
+MOST_LENGTHS = 5_000
+"""The most lengths of a range; for some languages the words of each are counted."""
 SYMBOLS_AT_ONCE = 2**20  # words are drawn in batches of at most this many symbols, to bound the memory
 
 
@@ -147,7 +151,15 @@ class Language(ABC):
         return moves
 
     def lengths(self, low: int, high: int) -> list[int]:
-        """The lengths from `low` to `high`, both included, of which there are words."""
+        """The lengths from `low` to `high`, both included, of which there are words.
+
+        Raises `UserError` for more than `MOST_LENGTHS` lengths, and for one above `LONGEST`.
+        """
+        if high > LONGEST or high - max(low, 0) > MOST_LENGTHS:
+            raise UserError(
+                f"lengths from {shown(low)} to {shown(high)}: choose at most {MOST_LENGTHS:,} lengths in a row, "
+                f"up to {LONGEST:,}"
+            )
         return [length for length in range(max(low, 0), high + 1) if self.count(length) > 0]
 
     def sample(self, lengths: Sequence[int], generator: np.random.Generator) -> list[str]:
@@ -158,6 +170,8 @@ class Language(ABC):
         wanted = np.asarray(lengths, dtype=np.int64)
         words = [""] * len(wanted)
         for length in np.unique(wanted).tolist():
+            if length > LONGEST:
+                raise UserError(f"a string has at most {LONGEST:,} symbols, not {length}")
             if length < 0 or self.count(length) == 0:
                 near = ", ".join(map(str, self.lengths(length - 8, length + 8))) or "none"
                 raise UserError(f"{self.name} has no word of length {length}; lengths near it: {near}")

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fwplab.errors import UserError
 from fwplab.files import home_folder, replaced
 from fwplab.ops import cpu
 from fwplab.ops.cpu import library
@@ -176,7 +177,7 @@ def kept_findings() -> list[Finding] | None:
         if kept["fingerprint"] != fingerprint():
             return None
         return [Finding(**each) for each in kept["findings"]]
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+    except (OSError, UserError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -17,6 +17,7 @@ import sqlalchemy as sql
 
 from fwplab.errors import UserError
 from fwplab.files import CHECKSUMS, check_checksums, sync, temporary_folder, write_checksums, writes_to
+from fwplab.storage.database import check_version
 from fwplab.storage.store import Store
 from fwplab.storage.tables import measurements, metadata, runs, versions
 
@@ -90,7 +91,7 @@ def _loaded(*folders: Path) -> Store:
                     continue
                 rows = _read(path, table)
                 if table is versions:
-                    store.check_version([row["schema"] for row in rows], str(folder))
+                    check_version([row["schema"] for row in rows], str(folder))
                 elif rows:
                     _insert(connection, table, rows, path)
     except BaseException:

@@ -50,7 +50,7 @@ class Claims:
 
     def __enter__(self) -> "Claims":
         if self.shared:
-            create_tables(lambda: metadata.create_all(self.store.engine))
+            self.store.with_retries(lambda: create_tables(lambda: metadata.create_all(self.store.engine)))
             self._heart.start()
         return self
 

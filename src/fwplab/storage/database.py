@@ -4,7 +4,7 @@ several processes at once."""
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -14,6 +14,8 @@ import sqlalchemy as sql
 from fwplab.errors import UserError
 from fwplab.files import home
 
+SCHEMA = 2
+"""The version of the tables."""
 BUSY_SECONDS = 60
 """How long a process waits while others write to an SQLite file or create the tables."""
 CREATE_AGAIN_SECONDS = 0.05
@@ -72,6 +74,20 @@ def read_only(path: Path) -> sql.URL:
     log = path.with_name(f"{path.name}-wal")
     query = {"uri": "true", "mode": "ro"} | ({} if log.exists() and log.stat().st_size else {"immutable": "1"})
     return sql.URL.create("sqlite", database=f"file:{quote(str(path.absolute()))}", query=query)
+
+
+def is_protected(path: Path) -> bool:
+    """Whether the file can be read, but it or its folder, where SQLite logs changes, cannot be written."""
+    return os.access(path, os.R_OK) and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+
+
+def check_version(found: Sequence[int], where: str) -> None:
+    """Raises `UserError` if the records in `where` have another schema than this version of fwplab writes."""
+    if list(found) != [SCHEMA]:
+        other = found[0] if found else "?"
+        raise UserError(
+            f"{where} has records of schema {other}, this version of fwplab writes {SCHEMA}; choose another FWPLAB_HOME"
+        )
 
 
 def invalid_url(which: str, why: object) -> UserError:

@@ -4,7 +4,6 @@ SQLite ships with Python, needs no server, and writes a record in one transactio
 SQLAlchemy uses the same tables in a server database, whose URL is given in `FWPLAB_STORE`.
 """
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,17 +18,20 @@ from fwplab.errors import UserError, one_line
 from fwplab.files import home
 from fwplab.storage.database import (
     BUSY_SECONDS,
+    SCHEMA,
     UNUSABLE,
+    check_version,
     create_tables,
     database_message,
     database_url,
     invalid_url,
+    is_protected,
     read_only,
     shown,
     sqlite_file,
 )
 from fwplab.storage.rows import Row, measurement_row, part_rows, record_of, run_of, run_row
-from fwplab.storage.tables import PARTS, SCHEMA, measurements, members, metadata, runs, versions
+from fwplab.storage.tables import PARTS, measurements, members, metadata, runs, versions
 from fwplab.training.record import Measurement, Member, Record
 from fwplab.training.run import Run
 
@@ -58,7 +60,7 @@ class Store:
     def __init__(self, url: str | None = None) -> None:
         self.url = database_url(url, "records.sqlite")
         path = sqlite_file(self.url)
-        self.read_only = path is not None and _is_protected(path)
+        self.read_only = path is not None and is_protected(path)
         try:
             self._connect(read_only(path) if path is not None and self.read_only else self.url)
         except UserError:
@@ -105,16 +107,7 @@ class Store:
             found = connection.execute(sql.select(versions.c.schema)).scalars().all()
             if not found and not self.read_only:
                 connection.execute(versions.insert().values(schema=SCHEMA))
-        self.check_version(found or [SCHEMA], shown(self.url))
-
-    def check_version(self, found: Sequence[int], where: str) -> None:
-        """Raises `UserError` if the records in `where` have another schema than this version of fwplab writes."""
-        if list(found) != [SCHEMA]:
-            other = found[0] if found else "?"
-            raise UserError(
-                f"{where} has records of schema {other}, this version of fwplab writes {SCHEMA}; "
-                "choose another FWPLAB_HOME"
-            )
+        check_version(found or [SCHEMA], shown(self.url))
 
     def rows(self, query: sql.Select[Any]) -> list[dict[str, Any]]:
         """The rows of a query over the tables of this module, as dictionaries."""
@@ -318,11 +311,6 @@ def restricted(run: Run, seeds: tuple[int, ...]) -> Run:
 def _without_members(run: Run) -> Run:
     """The run without what distinguishes its members and how they are grouped, for comparisons."""
     return replace(run, seeds=(0,), learning_rates=(1.0,), population="stack")
-
-
-def _is_protected(path: Path) -> bool:
-    """Whether the file can be read, but it or its folder, where SQLite logs changes, cannot be written."""
-    return os.access(path, os.R_OK) and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
 def _set_busy(connection: Any, _: object) -> None:

@@ -8,7 +8,6 @@ from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Tab
 from fwplab.data.splits import SplitSummary
 from fwplab.training.record import Chance, Check, Measurement, Member, Score
 
-SCHEMA = 2
 NESTED = {"checks", "selected", "scores", "measured"}
 """The fields of a member that are stored in their own tables, or as JSON."""
 

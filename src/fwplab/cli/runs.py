@@ -1,0 +1,67 @@
+"""`fwplab runs`."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fwplab.files import home
+from fwplab.languages.language import LANGUAGES
+from fwplab.mixers import MIXERS
+from fwplab.storage.listing import list_runs
+
+HEAD = ("run", "mixer", "language", "seeds", "status", "seconds")
+LISTS = ("seeds", "status")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Lists the finished runs in the store."""
+
+    language: str | None = None
+    """Only runs on this language."""
+    mixer: str | None = None
+    """Only runs of this mixer."""
+    json: bool = False
+    """Print JSON."""
+
+    def __call__(self) -> int:
+        language = LANGUAGES.known(self.language) if self.language else None
+        mixer = MIXERS.known(self.mixer) if self.mixer else None
+        facts = list_runs(language=language, mixer=mixer)
+        if self.json:
+            _print_json(facts)
+        else:
+            _print_table([_cells(fact) for fact in facts])
+        return 0
+
+
+def _print_json(facts: Iterable[dict[str, Any]]) -> None:
+    """Prints the facts as `json.dumps` with an indent of 2 does, which takes seconds for so many small objects."""
+    folder = home() / "runs"
+    objects = (_object({**fact, "folder": str(folder / fact["key"])}) for fact in facts)
+    text = ",\n".join(objects)
+    print(f"[\n{text}\n]" if text else "[]")
+
+
+def _object(fact: dict[str, Any]) -> str:
+    lines = (f'    "{name}": {_array(value) if name in LISTS else json.dumps(value)}' for name, value in fact.items())
+    return "  {\n" + ",\n".join(lines) + "\n  }"
+
+
+def _array(values: list[Any]) -> str:
+    inside = ",\n".join(f"      {json.dumps(value)}" for value in values)
+    return f"[\n{inside}\n    ]" if values else "[]"
+
+
+def _cells(fact: dict[str, Any]) -> tuple[str, ...]:
+    task = "" if fact["task"] == "transduction" else f" ({fact['task']})"
+    seeds, status = " ".join(map(str, fact["seeds"])), " ".join(fact["status"])
+    return fact["key"], fact["mixer"], fact["language"] + task, seeds, status, f"{fact['seconds']:.0f}"
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    """Prints the rows in aligned columns, each row on one line."""
+    widths = [max(map(len, cells)) for cells in zip(HEAD, *rows, strict=True)]
+    for row in (HEAD, *rows):
+        print(" " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
