@@ -86,6 +86,10 @@ class MixerSpec(ABC):
         """The number of layers of the model when `layers` are requested."""
         return layers
 
+    def start_embedding(self, weight: Tensor, heads: int) -> None:
+        """Changes the starting embedding in place, `weight` `[symbols, width]`. Most mixers leave it as it is drawn."""
+        return
+
 
 def saturated_share(activations: Tensor) -> Tensor:
     """The share of values with absolute value above 0.99, `[batch]`. `activations`: tanh values, `[batch, ...]`."""
