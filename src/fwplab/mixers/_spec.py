@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from fwplab.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fwplab.mixers.mixer import Mixer
 
 
@@ -38,6 +40,10 @@ class MixerSpec(ABC):
     def depth(self, layers: int) -> int:
         """The number of layers of the model when `layers` are requested."""
         return layers
+
+    def start_embedding(self, weight: "Tensor", heads: int) -> None:
+        """Changes the starting embedding in place, `weight` `[symbols, width]`. Most mixers leave it as it is drawn."""
+        return
 
 
 def head_width(width: int, heads: int) -> int:

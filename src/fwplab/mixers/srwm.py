@@ -13,6 +13,8 @@ from fwplab.ops import srwm
 from fwplab.ops.srwm import read
 
 BLOCKS = ("W_y", "W_q", "W_k", "w_b")
+NOT_ADDRESSED = -10.0
+"""The starting logit of the constant input's row in keys and queries, where a start has such an input."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,26 @@ class SRWM(Start):
     `w_b ~ N(rate_bias, rate_scale^2 / d)`. `rate_bias` is the mean of weights. The logits of the rates therefore start
     near `rate_bias` times the sum of the input, which can have either sign. With `input_softmax` the input of a head is
     its softmax (arXiv 2202.05780, equation 5). Its sum is 1, so that `rate_bias` is then a bias. `time_scales` lowers
-    this bias head by head and needs `input_softmax`.
+    this bias head by head and needs `input_softmax` or `constant_input`.
 
     Two peculiarities of the published layer are switches:
 
     - `normalised_input`: false if the rule reads the raw `x` without a LayerNorm, as published.
     - `normalised_residual`: true if the layer returns `LayerNorm(x) + OutLinear(y)`, as published, not `x + ...`.
+
+    Four more switches belong to a start that counts; the layer stays the published one. Where keys are uniform, a step
+    adds one and the same row to all rows of a block, `b/d (q - k) W`. This changes neither `(q - k) W` nor, because
+    `(q - k) k^T = 0`, what was added before: the sum of such steps is exact at any rate (docs/counting.md).
+
+    - `key_scale`: factor of the starting W_k. With 0 all keys start uniform.
+    - `self_rate_bias`: added to the bias of the rates by which W_q, W_k and w_b rewrite themselves. If they did so as
+      fast as W_y, queries and rates would depend on the count.
+    - `constant_input`: 0 for none; else where the last input of every head starts for every symbol. The bias of the
+      rates is then the row of w_b that this input reads; W_y starts with a row of zeros there; keys and queries
+      start with almost nothing there, so that no step changes these rows.
+    - `input_scale`: factor of the starting embedding, by which all blocks are divided. All products stay the same. A
+      step of Adam moves every number alike: embeddings below 1 learn faster, and keys, which leak when they leave
+      uniformity, more slowly.
     """
 
     packs = True
@@ -37,11 +53,41 @@ class SRWM(Start):
     rate_bias: float = -1.0
     query_scale: float = 0.01
     input_softmax: bool = False
+    key_scale: float = 1.0
+    self_rate_bias: float = 0.0
+    constant_input: float = 0.0
+    input_scale: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.time_scales and not self.input_softmax:
-            raise UserError("time_scales needs rates with a bias: choose input_softmax=true with it")
+        if self.time_scales and not (self.input_softmax or self.constant_input):
+            raise UserError(
+                "time_scales needs rates with a bias: choose input_softmax=true or constant_input=1 with it"
+            )
+        if self.starts_embedding and (self.input_softmax or self.normalised_input):
+            raise UserError(
+                "constant_input and input_scale change the raw input: choose input_softmax=false and "
+                "normalised_input=false with them"
+            )
+        if not self.input_scale > 0:
+            raise UserError(f"input_scale must be above 0, not {self.input_scale}")
+
+    @property
+    def starts_embedding(self) -> bool:
+        """Whether the start changes the embedding."""
+        return self.constant_input != 0 or self.input_scale != 1
+
+    def depth(self, layers: int) -> int:
+        """As many as requested. A start that changes the embedding has one layer, the one that reads it."""
+        if self.starts_embedding and layers > 1:
+            raise UserError(f"constant_input and input_scale start a model of one layer: choose 1 layer, not {layers}")
+        return layers
+
+    def start_embedding(self, weight: Tensor, heads: int) -> None:
+        """Sets the constant input of every head, and scales all inputs."""
+        if self.constant_input:
+            weight.unflatten(-1, (heads, -1))[..., -1] = self.constant_input
+        weight *= self.input_scale
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
         """Builds the layer. Its state is the four blocks of every head."""
@@ -58,12 +104,27 @@ class _Layer(Mixer):
         scale = d**-0.5
         self.w_y = nn.Parameter(torch.randn(heads, d, d) * scale * spec.value_factors(heads)[:, None, None])
         self.w_q = nn.Parameter(torch.randn(heads, d, d) * scale * spec.query_scale)
-        self.w_k = nn.Parameter(torch.randn(heads, d, d) * scale)
-        self.w_b = nn.Parameter(torch.randn(heads, d, 4) * scale * spec.rate_scale + spec.biases(heads)[:, None, None])
+        self.w_k = nn.Parameter(torch.randn(heads, d, d) * scale * spec.key_scale)
+        self.w_b = nn.Parameter(torch.randn(heads, d, 4) * scale * spec.rate_scale)
         self.layer_norm = nn.LayerNorm(width)
         self.out_linear = nn.Linear(width, width, bias=False)
-        with torch.no_grad():
-            self.out_linear.weight *= spec.output_scale
+        self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Adds the biases of the rates, to the row of the constant input where there is one, and scales the weights."""
+        spec, constant = self.spec, self.spec.constant_input
+        bias = spec.biases(self.heads)[:, None] + torch.tensor([0.0, 1.0, 1.0, 1.0]) * spec.self_rate_bias
+        if constant:
+            self.w_b[:, -1] = bias / constant
+            self.w_y[:, -1] = 0
+            self.w_q[:, -1, -1] += NOT_ADDRESSED / constant
+            self.w_k[:, -1, -1] += NOT_ADDRESSED / constant
+        else:
+            self.w_b.add_(bias[:, None])
+        for block in self.blocks:
+            block.div_(spec.input_scale)
+        self.out_linear.weight *= spec.output_scale
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         normal = self.layer_norm(x)

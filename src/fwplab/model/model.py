@@ -67,6 +67,8 @@ class Model(nn.Module):
             for _ in range(depth)
         )
         initialise(self.mixers, spec.initialisation)
+        with torch.no_grad():
+            mixer.start_embedding(self.embedding.weight, spec.heads)
         if mixer.same_start:
             for layer in range(1, depth):
                 self.mixers[layer].load_state_dict(self.mixers[0].state_dict())

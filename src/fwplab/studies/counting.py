@@ -10,7 +10,7 @@ from fwplab.training.record import Record
 from fwplab.training.run import Rule, Run
 
 LANGUAGES = ("reset_dyck_1", "dyck_1", "shuffle_2", "counter_2", "counter_3")
-MIXERS = ("split-delta-net", "delta-net", "recurrent-delta")
+MIXERS = ("split-delta-net", "delta-net", "recurrent-delta", "srwm")
 
 
 class Counting(Study):
