@@ -25,7 +25,7 @@ def counted(checkpoint: Checkpoint) -> tuple[str, str]:
 def main() -> None:
     torch.set_num_threads(1)
     found = {}
-    for path in shipped_checkpoints():
+    for path in shipped_checkpoints("irie2023"):
         checkpoint = load_checkpoint(path)
         found[checkpoint.run.language, checkpoint.run.mixer_name] = checkpoint
     print("| language | model | L* | clusters of states |\n|---|---|---|---|")

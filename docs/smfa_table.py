@@ -104,7 +104,7 @@ def allowed(chain: Chain, length: int, generator: np.random.Generator) -> str:
 def main() -> None:
     torch.set_num_threads(1)
     named = [load_checkpoint(Path(path)) for path in sys.argv[1:]]
-    cells = [(checkpoint, "") for checkpoint in map(load_checkpoint, shipped_checkpoints())]
+    cells = [(checkpoint, "") for checkpoint in map(load_checkpoint, shipped_checkpoints("irie2023"))]
     cells += [(checkpoint, " *") for checkpoint in named]
     order = ["srwm", *(name for name in MODELS if name != "srwm")]
     cells.sort(key=lambda each: (order.index(each[0].run.mixer_name), LANGUAGES.index(each[0].run.language), each[1]))

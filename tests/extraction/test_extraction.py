@@ -169,7 +169,7 @@ def shipped(cell: str) -> str:
     name, mixer = cell.split("/")
     from fwplab.training.checkpoint import load_checkpoint
 
-    for path in shipped_checkpoints():
+    for path in shipped_checkpoints("irie2023"):
         run = load_checkpoint(path).run
         if (run.language, run.mixer_name) == (name, mixer):
             return str(path)

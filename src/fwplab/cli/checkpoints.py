@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def find_checkpoint(name: str, rule: Rule) -> "Checkpoint":
     """The checkpoint with this name. Raises `UserError` if there is none.
 
-    name: the path of a checkpoint file; the key of a run, for its lowest seed; or LANGUAGE/MIXER, for a checkpoint that
-        comes with the package.
+    name: the path of a checkpoint file; the key of a run, for its lowest seed; or LANGUAGE/MIXER or
+        LANGUAGE/MIXER:START, for a checkpoint that comes with the package.
     rule: the selection rule, for the key of a run.
     """
     from fwplab.storage.archive import shipped_checkpoints
@@ -40,7 +40,12 @@ def find_checkpoint(name: str, rule: Rule) -> "Checkpoint":
 
 
 def _cell(path: Path) -> str:
+    """LANGUAGE/MIXER, or LANGUAGE/MIXER:START for another start than the published one."""
+    from fwplab.tables.rows import start_of
     from fwplab.training.checkpoint import read_header
+    from fwplab.training.run import Run
+    from fwplab.training.spec import from_dict
 
-    run = read_header(path)["run"]
-    return f"{run['language']}/{run['mixer']['name']}"
+    run = from_dict(Run, read_header(path)["run"])
+    start = start_of(run).replace(" ", "-")
+    return f"{run.language}/{run.mixer_name}{f':{start}' if start else ''}"

@@ -112,9 +112,13 @@ def _insert(connection: sql.Connection, table: sql.Table, rows: list[dict[str, A
         raise UserError(f"{path} is no table of records ({why})") from error
 
 
-def shipped_checkpoints() -> list[Path]:
-    """The checkpoints that come with the package: the first seed of each language and mixer, selected by "paper"."""
-    return sorted(Path(str(files("fwplab") / "baselines")).glob("*/checkpoints/*.safetensors"))
+def shipped_checkpoints(*studies: str) -> list[Path]:
+    """The checkpoints that come with the package: the first seed of each language and model, selected by "paper".
+
+    studies: only those of these studies; by default of all.
+    """
+    found = sorted(Path(str(files("fwplab") / "baselines")).glob("*/checkpoints/*.safetensors"))
+    return [path for path in found if not studies or path.parent.parent.name in studies]
 
 
 def _file(folder: Path, table: sql.Table) -> Path:
