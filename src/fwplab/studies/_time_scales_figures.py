@@ -6,6 +6,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from fwplab.plots.style import INK, STYLE, key, legend, look, measured_names, panelled
 from fwplab.probes.leak import DEPTHS
@@ -75,5 +76,8 @@ def predicted_and_held(rows: Sequence[TimeScalesRow]) -> Figure:
             axes.set_yscale("log")
             axes.set_xlim(1, highest)
             axes.set_ylim(1, highest)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+                axis.set_minor_formatter(NullFormatter())
         legend(figure, [key(mixer, look(mixer)) for mixer in mixers])
     return figure
