@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fwplab.data.audit import audit, audit_corpus, datasets
 from fwplab.data.corpus import FORMATS, Corpus, make_corpus, read, write
 from fwplab.data.dataset import encode
+from fwplab.data.imported import import_corpus
 from fwplab.data.splits import SplitSpec, make_splits
 from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES, Language, load_language
@@ -119,6 +120,37 @@ def test_the_last_line_may_end_without_a_newline_and_lines_with_a_carriage_retur
     assert part.strings == ("0110", "", "11")
     assert part.targets == (("1", "0", "1", "1"), (), ("0", "1"))
     assert audit(tmp_path, load_language("parity")).ok
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_byte_order_mark_is_no_symbol(tmp_path, format):
+    write(corpus_of(load_language("parity"), format), tmp_path / "plain", format)
+    (tmp_path / "marked").mkdir()
+    for path in (tmp_path / "plain").iterdir():
+        (tmp_path / "marked" / path.name).write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read(tmp_path / "marked") == read(tmp_path / "plain")
+
+
+def test_hidden_files_are_not_read(tmp_path):
+    put(tmp_path, train_src__txt="0110\n", train_tgt__txt="1011\n")
+    for name in ("train_src", "train_tgt"):
+        (tmp_path / f"._{name}.txt").write_bytes(b"\x00\x05\x16\xff")
+    assert audit(tmp_path, load_language("parity")).ok
+
+
+@pytest.mark.parametrize("label", ["0", "1", "x"])
+def test_labels_that_are_all_the_same_are_wrong(tmp_path, label):
+    put(tmp_path, train_src__txt="(())\n()\n", train_tgt__txt=f"{label * 4}\n{label * 2}\n")
+    result = audit(tmp_path, load_language("dyck_1"))
+    assert not result.ok
+    assert result.wrong == 2
+    assert len(set(result.naming.values())) == len(result.naming) == 2
+
+
+def test_two_classes_of_one_name_are_wrong(tmp_path):
+    put(tmp_path, train_src__txt="aabb\nab\n", train_tgt__txt="aaaT\naT\n")
+    result = audit(tmp_path, load_language("counter_2"))
+    assert str(result.first_wrong) == "train_tgt.txt line 1: aabb: expected a a b T, found a a a T"
 
 
 def test_other_publishers_name_the_classes_otherwise(tmp_path):
@@ -314,3 +346,13 @@ def test_any_strings_survive_both_formats(strings):
             corpus = make_corpus(language, {"train": encode(language, strings)}, format)
             write(corpus, Path(folder) / format, format)
             assert read(Path(folder) / format, language) == corpus
+
+
+def test_a_corpus_with_an_empty_part_is_not_imported(tmp_path, home):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    put(folder, train_src__txt="0110\n", train_tgt__txt="1011\n", val_src_bin0__txt="11\n", val_tgt_bin0__txt="01\n")
+    put(folder, val_src_bin1__txt="", val_tgt_bin1__txt="")
+    with pytest.raises(UserError, match=r"part 'bin1' of .* has no strings"):
+        import_corpus(folder, load_language("parity"), "mine")
+    assert not list(home.glob("**/mine*"))

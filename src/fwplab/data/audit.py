@@ -149,7 +149,10 @@ def _labels(language: Language, string: str) -> Target | UserError:
 
 
 def _naming(language: Language, corpus: Corpus, oracle: dict[str, list[Target | UserError]]) -> dict[str, str]:
-    """The one-to-one naming of the classes, chosen greedily: the most frequent pairs first."""
+    """The one-to-one naming of all classes, chosen greedily: the most frequent pairs first.
+
+    A class whose labels all have the name of another class gets an unused name, so that its labels are wrong.
+    """
     seen: Counter[tuple[str, str]] = Counter()
     for name, part in corpus.parts.items():
         for expected, found in zip(oracle[name], part.targets, strict=True):
@@ -160,7 +163,9 @@ def _naming(language: Language, corpus: Corpus, oracle: dict[str, list[Target | 
     for ours, theirs in sorted(seen, key=lambda pair: (-seen[pair], pair[0] != pair[1], pair)):
         if ours not in naming and theirs not in naming.values():
             naming[ours] = theirs
-    return {ours: naming[ours] for ours in language.classes if ours in naming}
+    unused = [name for name in language.classes if name not in naming.values()]
+    naming |= zip((ours for ours in language.classes if ours not in naming), unused, strict=False)
+    return {ours: naming[ours] for ours in language.classes}
 
 
 def _renamed(labels: Target, naming: dict[str, str]) -> Target:

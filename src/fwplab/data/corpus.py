@@ -160,6 +160,8 @@ def _files(folder: Path) -> tuple[str, dict[str, dict[str, Path]]]:
         raise UserError(f"{folder} is not a folder; choose one with train_src.txt or train_50.src in it")
     found: dict[str, dict[str, dict[str, Path]]] = {}
     for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):  # such as ._train_src.txt, which copies from a Mac have
+            continue
         for format, kind in FORMATS.items():
             match = kind.pattern.fullmatch(path.name)
             if match:
@@ -194,7 +196,7 @@ def _read_part(kind: Format, name: str, source: Path, target: Path, language: La
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         raise UserError(f"{path.name} is not UTF-8 text: byte {error.start} cannot be read") from error
     except OSError as error:

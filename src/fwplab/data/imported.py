@@ -19,8 +19,9 @@ DIGEST_DIGITS = 16
 def import_corpus(folder: Path, language: Language, name: str) -> tuple[str, Audit]:
     """Audits the corpus in `folder` and stores it under `name`, with the language's own class names.
 
-    Returns the reference `name@digest` for `Run.corpus`, and the audit. Raises `UserError` if labels are wrong, if the
-    training set or one of the two validation bins is missing, or if `name` already has other contents.
+    Returns the reference `name@digest` for `Run.corpus`, and the audit. Raises `UserError` if labels are wrong, if a
+    part is empty, if the training set or one of the two validation bins is missing, or if `name` already has other
+    contents.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"a corpus name has letters, digits, '.', '_' and '-' alone, not {name!r}")
@@ -29,6 +30,8 @@ def import_corpus(folder: Path, language: Language, name: str) -> tuple[str, Aud
     parts = datasets(corpus, language)
     if missing := [part for part in ("train", "bin0", "bin1") if part not in parts]:
         raise UserError(f"{folder} has no part {missing[0]!r}; it has: {', '.join(parts)}")
+    if empty := [part for part, data in parts.items() if not len(data)]:
+        raise UserError(f"part {empty[0]!r} of {folder} has no strings; choose a corpus with strings in every part")
     imported = make_corpus(language, parts)
     target = _folder(name)
     if not target.exists():
