@@ -8,7 +8,6 @@ from typing import Any
 from fwplab.files import home
 from fwplab.languages.language import LANGUAGES
 from fwplab.mixers import MIXERS
-from fwplab.storage.listing import list_runs
 
 HEAD = ("run", "mixer", "language", "seeds", "status", "seconds")
 LISTS = ("seeds", "status")
@@ -26,6 +25,8 @@ class Runs:
     """Print JSON."""
 
     def __call__(self) -> int:
+        from fwplab.storage.listing import list_runs
+
         language = LANGUAGES.known(self.language) if self.language else None
         mixer = MIXERS.known(self.mixer) if self.mixer else None
         facts = list_runs(language=language, mixer=mixer)
