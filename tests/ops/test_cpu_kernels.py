@@ -212,7 +212,7 @@ def test_a_backward_pass_without_its_tape_is_an_error() -> None:
     for kernel, arguments in (operator(rule) for rule in ("delta", "recurrent_delta", "srwm")):
         without = (False if argument is True else argument for argument in arguments)
         output = kernel.operator(*without)[0]
-        with pytest.raises(RuntimeError, match="did not keep"):
+        with pytest.raises(RuntimeError, match="did not save the tape"):
             output.sum().backward()
 
 

@@ -286,7 +286,7 @@ WRONG = {
     "rule": (["study", "show", "irie2023", "--rule", "best"], "oracle"),
     "nothing": (["study", "show", "irie2023", "--quick"], "first: fwplab study run irie2023 --quick"),
     "language": (["study", "status", "irie2023", "--languages", "dyck_7"], "dyck_1"),
-    "seeds": (["study", "run", "irie2023", "--seeds", "0"], "positive whole number"),
+    "seeds": (["study", "run", "irie2023", "--seeds", "0"], "from 1 to 10,000, not 0"),
     "engine": (["study", "run", "irie2023", "--engine", "spark"], "choose from: local, ray"),
     "address": (["study", "run", "irie2023", "--address", "auto"], "--engine ray"),
     "report": (["report", "scaling"], "has no report; choose from: "),

@@ -13,7 +13,7 @@ from tests.training.test_trainer import small_run
 from fwplab.errors import LONGEST_LINE, UserError
 from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS
-from fwplab.recipes.recipe import Recipe, has_recipe, recipe
+from fwplab.recipes.recipe import Recipe, recipe, recipes
 from fwplab.recipes.space import Space
 from fwplab.training.run import Run
 from fwplab.training.spec import from_dict, from_json, to_dict
@@ -114,8 +114,7 @@ def test_the_line_names_the_field(text: str, line: str) -> None:
 def test_every_recipe_and_spec_is_unchanged_by_json() -> None:
     for language in LANGUAGES.own_names():
         for mixer in MIXERS.own_names():
-            if has_recipe(language, mixer):
-                own = recipe(language, mixer)
+            for own in recipes(language, mixer):
                 assert from_dict(Recipe, to_dict(own)) == own
     for spec in SPECS.values():
         again = from_json(type(spec), json.dumps(to_dict(spec)))
