@@ -139,7 +139,7 @@ def test_a_broken_promise_is_named(broken: type[Language], complaint: str, monke
 
 
 def test_nothing_is_trained_on_a_broken_language(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fwplab.training.trainer.load_language", lambda _: Miscounts())
+    monkeypatch.setattr("fwplab.training.run_splits.load_language", lambda _: Miscounts())
     monkeypatch.setattr(Language, "name", "mine")
     drawn_by_no_other_test = Protocol(splits=SplitSpec(train_strings=77))
     with pytest.raises(UserError, match="counts 2 words of length 1"):

@@ -21,7 +21,7 @@ from fwplab.storage.tables import PARTS, measurements, metadata, runs
 from fwplab.studies import STUDIES
 from fwplab.training.checkpoint import load_checkpoint
 from fwplab.training.evaluate import score as right
-from fwplab.training.trainer import load_splits
+from fwplab.training.run_splits import load_splits
 
 OTHER = replace(RUN, learning_rates=(2e-3,))
 

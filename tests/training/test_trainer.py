@@ -25,8 +25,9 @@ from fwplab.training.checkpoint import checkpoint_path, load_checkpoint, read_te
 from fwplab.training.evaluate import chance, first_errors, score
 from fwplab.training.record import Progress
 from fwplab.training.run import PROTOCOLS, Run
+from fwplab.training.run_splits import load_splits
 from fwplab.training.spec import from_dict, to_dict
-from fwplab.training.trainer import RESUME, Training, load_splits, population_mode, train, with_dummy_string
+from fwplab.training.trainer import RESUME, Training, population_mode, train, with_dummy_string
 
 SPLITS = SplitSpec(train_strings=300, validation_strings=60, test_strings=20, test_lengths=((2, 50), (51, 60)))
 

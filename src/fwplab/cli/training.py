@@ -196,7 +196,7 @@ class Evaluate:
 
     def __call__(self) -> int:
         from fwplab.training.evaluate import chance, first_errors
-        from fwplab.training.trainer import load_splits
+        from fwplab.training.run_splits import load_splits
 
         check_device(self.device)
         if not self.lengths:

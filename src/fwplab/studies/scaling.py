@@ -24,7 +24,7 @@ from fwplab.training.checkpoint import Checkpoint
 from fwplab.training.evaluate import chance, first_errors, stream_chunks
 from fwplab.training.record import Measurement, Record
 from fwplab.training.run import Rule, Run
-from fwplab.training.trainer import load_splits
+from fwplab.training.run_splits import load_splits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

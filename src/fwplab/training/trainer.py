@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,14 +15,10 @@ from torch import Tensor
 
 from fwplab import ops
 from fwplab.data.dataset import IGNORE, Dataset
-from fwplab.data.imported import corpus_splits
-from fwplab.data.splits import Splits, SplitSpec, SplitSummary, make_splits, summarise
 from fwplab.errors import UserError
-from fwplab.languages import LANGUAGES, load_language
 from fwplab.model.folding import fold
 from fwplab.model.population import Population, Weights, load
 from fwplab.plugins import check_mixer as contract
-from fwplab.plugins.check_language import check as check_language
 from fwplab.plugins.fingerprint import fingerprint
 from fwplab.training.averaging import Average
 from fwplab.training.checkpoint import (
@@ -39,7 +34,8 @@ from fwplab.training.cuda_graph import GraphedStep, Work
 from fwplab.training.environment import environment
 from fwplab.training.evaluate import chance, score
 from fwplab.training.record import Chance, Check, Member, Progress, Record, Score
-from fwplab.training.run import Protocol, Run
+from fwplab.training.run import Run
+from fwplab.training.run_splits import SplitKey, load_splits, named_splits, oracle_splits, summaries, train_split
 from fwplab.training.selection import LearningMember
 from fwplab.training.spec import from_dict, to_dict
 
@@ -349,13 +345,13 @@ class Training:
             members=tuple(self._member(member, named) for member in self.members),
             parameters=self.parameters,
             state_size=self.state_size,
-            splits=_summaries([*_train(self.splits), *named], self.splits.train),
+            splits=summaries([*train_split(self.splits), *named], self.splits.train),
             chance=tuple(Chance(*key, majority, symbolwise) for key, (majority, symbolwise) in guesses),
             environment=environment(self.device) | {"population": self.population_mode},
             seconds=self.seconds,
         )
 
-    def _member(self, member: LearningMember, named: list[tuple["SplitKey", Dataset]]) -> Member:
+    def _member(self, member: LearningMember, named: list[tuple[SplitKey, Dataset]]) -> Member:
         correct_at: dict[int, list[int]] = {}
         for step, weights in member.chosen.values():
             if step not in correct_at:
@@ -385,37 +381,6 @@ def population_mode(run: Run, device: str) -> tuple[Literal["stack", "loop"], st
     return run.population, f"asked for: {run.population}"
 
 
-SplitKey = tuple[str, int, int]
-"""The name of a split, and its shortest and longest length."""
-
-
-def load_splits(run: Run) -> Splits:
-    """The strings that a run is trained and evaluated on."""
-    return _splits(run.language, run.corpus, run.protocol.splits)
-
-
-@lru_cache(maxsize=len(LANGUAGES.names()))  # a worker process trains many seeds on the same splits
-def _splits(name: str, corpus: str | None, spec: SplitSpec) -> Splits:
-    language = load_language(name)
-    if fingerprint(type(language)):
-        check_language(language)
-    return corpus_splits(corpus, language, spec) if corpus else make_splits(language, spec)
-
-
-def named_splits(splits: Splits) -> list[tuple[SplitKey, Dataset]]:
-    """The splits on which the selected checkpoints are evaluated."""
-    bins = [((name, *_range(data)), data) for name, data in (("bin0", splits.bin0), ("bin1", splits.bin1))]
-    return bins + [(("test", *lengths), data) for lengths, data in splits.tests.items()]
-
-
-def oracle_splits(protocol: Protocol, splits: Splits) -> list[Dataset]:
-    """The test strings by which the rule "oracle" selects: those of Bin1's lengths, or else the first test set."""
-    tests = splits.tests
-    if not protocol.oracle or not tests:
-        return []
-    return [tests[protocol.splits.longer_lengths if protocol.splits.longer_lengths in tests else next(iter(tests))]]
-
-
 def with_dummy_string(data: Dataset, device: str) -> tuple[Tensor, Tensor]:
     """Tokens and labels `[strings + 1, time]` on the device; the labels of the last string are all IGNORE."""
     labels = np.pad(data.labels, ((0, 1), (0, 0)), constant_values=IGNORE)
@@ -428,15 +393,3 @@ def _member_header(member: LearningMember) -> dict[str, Any]:
     header["checks"] = [dataclasses.asdict(check) for check in member.checks]
     header["chosen"] = {rule: step for rule, (step, _) in member.chosen.items()}
     return header
-
-
-def _range(data: Dataset) -> tuple[int, int]:
-    return int(data.lengths.min()), int(data.lengths.max())
-
-
-def _train(splits: Splits) -> list[tuple[SplitKey, Dataset]]:
-    return [(("train", *_range(splits.train)), splits.train)]
-
-
-def _summaries(named: list[tuple[SplitKey, Dataset]], train: Dataset) -> tuple[SplitSummary, ...]:
-    return tuple(summarise(name, data.strings, train.strings, (low, high)) for (name, low, high), data in named)
