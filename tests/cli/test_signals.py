@@ -190,3 +190,23 @@ def test_an_interrupt_that_others_change_or_lose_ends_the_process_all_the_same(
     done = subprocess.run([sys.executable, "-c", SWALLOWED, what], capture_output=True, text=True, check=False)
     assert done.returncode == 128 + number
     assert done.stderr.splitlines() == [f"fwplab: {WORDS[number]}; the same command goes on where this one stopped"]
+
+
+@pytest.mark.parametrize("number", WORDS)
+def test_a_signal_inside_of_generated_code_has_the_same_exit_code(number: signal.Signals, tmp_path: Path) -> None:
+    """`dataclass` and `namedtuple` run code with `exec`; Python kills a process that was interrupted there."""
+    lines = [
+        "import os",
+        "from fwplab import cli",
+        "from fwplab.cli import signals",
+        "def command(words):",
+        "    with signals.as_exceptions():",
+        f"        exec('os.kill(os.getpid(), {int(number)})')",
+        "cli._run = command",
+        "cli.main()",
+    ]
+    (tmp_path / "interrupted.py").write_text("\n".join(lines))
+    words = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    assert done.stderr.startswith(f"fwplab: {WORDS[number]}; ")

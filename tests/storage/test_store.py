@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fwplab.errors import UserError
@@ -208,6 +208,7 @@ pieces = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)
 
 
 @settings(max_examples=1_500, deadline=None)
+@example(kind="postgresql+psycopg", texts=("", "sqlite", "", "=\x00"))  # an error quotes the value in its own form
 @given(
     kind=st.sampled_from(["postgresql+psycopg", "postgresql", "mysql", "no kind", ""]),
     texts=st.tuples(*[pieces] * 4),

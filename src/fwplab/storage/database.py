@@ -111,7 +111,8 @@ def _secrets(url: sql.URL) -> set[str]:
     values: list[Any] = [url.password, *url.query.values()]
     texts = {str(text) for value in values for text in (value if isinstance(value, tuple) else [value]) if text}
     known = {"true", "false", "disable", "require", "prefer", "ro"}
-    return {form for text in texts - known for form in (text, quote(text, safe="")) if len(form) >= SHORTEST_SECRET}
+    forms = {form for text in texts - known for form in (text, quote(text, safe=""), repr(text)[1:-1])}
+    return {form for form in forms if len(form) >= SHORTEST_SECRET}
 
 
 def create_tables(create: Callable[[], Result]) -> Result:

@@ -114,7 +114,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]
     The checksum is the SHA-256 of the file with 64 zeros in place of the checksum itself.
     """
     on_cpu = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    content = save(on_cpu, metadata={"fwplab": json.dumps(header), CHECKSUM: BLANK})
+    content = _in_order(save(on_cpu, metadata={"fwplab": json.dumps(header), CHECKSUM: BLANK}))
     with replaced(path) as temporary:
         temporary.write_bytes(_with_checksum(content, hashlib.sha256(content).hexdigest()))
 
@@ -168,6 +168,17 @@ def _metadata(content: bytes) -> dict[str, str]:
     end = 8 + int.from_bytes(content[:8], "little")
     metadata: dict[str, str] = json.loads(content[8:end])["__metadata__"]
     return metadata
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same safetensors file with sorted metadata, so that equal contents are equal bytes: the library writes the
+    metadata in an order that changes from call to call."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _with_checksum(content: bytes, checksum: str) -> bytes:
