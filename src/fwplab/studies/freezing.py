@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Freezing(Mechanism):
-    """Freezes all states after t steps, or freezes one part of the states from the start."""
+    """Freezes all states after t steps, or freezes one part of the states (a block of an SRWM) from the start."""
 
     title = "Does the model need the updates of its state?"
     question = (
-        "How many labels does the model still predict correctly if all states are frozen after t steps? How many if "
-        "one part of the state, for example one block of a self-referential weight matrix, is never updated?"
+        "How many labels does the model still predict correctly if its state, or one part of its state, is no "
+        "longer updated?"
     )
     x = "all states frozen after this step | one part frozen from the start"
     y = "correct labels (%)"

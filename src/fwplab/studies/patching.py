@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Patching(Mechanism):
-    """Exchanges the state of a layer or a head between two words."""
+    """Exchanges the state of a layer or a head between two words, of different or of the same state of the language."""
 
     title = "Which layer stores the state"
     question = (
-        "Replace the state of one layer or head by its state after another word. Do the labels become those of the "
-        "other word? And do they stay the same if both words are in the same state of the language?"
+        "If the state of one layer or head is replaced by its state after another word, do the labels become those "
+        "of the other word?"
     )
     x = "labels that become those of the other word (%)"
     head = ("place", *(f"after {cut}\nmoved" for cut in CUTS), "kept")

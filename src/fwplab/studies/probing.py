@@ -23,8 +23,8 @@ class Probing(Mechanism):
 
     title = "What a linear map can read from a layer"
     question = (
-        "Can a linear map of a layer's state or output give the state of the language's automaton, or the value of its "
-        "counter? Is it better than for random labels, and better than before training?"
+        "Can a linear map of a layer's state or output give the state of the language's automaton, or the value of "
+        "its counter?"
     )
     x = "positions {}-{} read correctly (%)".format(*WINDOWS[-1])
     head = ("what", "where", *(f"{first}-{last}" for first, last in WINDOWS))

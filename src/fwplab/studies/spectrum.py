@@ -19,10 +19,7 @@ class Spectrum(Mechanism):
     """Eigenvalues of the Jacobian of a whole step, by symbol."""
 
     title = "Eigenvalues of the state transition of one step"
-    question = (
-        "What are the eigenvalues of the Jacobian d state_t / d state_(t-1), with feedback and self-reference "
-        "included? For which symbols are some of them negative?"
-    )
+    question = "For which symbols does the Jacobian d state_t / d state_(t-1) have negative eigenvalues?"
     x = "real part of an eigenvalue of d state_t / d state_(t-1)"
     head = ("symbol", "negative %", "lowest", "largest")
     caption = (
