@@ -1,4 +1,4 @@
-"""With which starting weights does the delta family learn to count: strength of the first writes, size of the values?"""
+"""Which starting weights let the delta family learn to count: the strength of the first writes, the size of values."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
