@@ -13,8 +13,8 @@ from tests.report.test_report import RECORDS, record_of
 from fwplab.cli import run as command
 from fwplab.errors import UserError
 from fwplab.mixers import MIXERS
-from fwplab.plots import LOOKS, accuracy_by_length, learning_curves, look, steps_to_solve
-from fwplab.plots.style import STYLE, looks
+from fwplab.plots import LINE_STYLES, accuracy_by_length, learning_curves, line_style, steps_to_solve
+from fwplab.plots.style import STYLE, line_styles
 from fwplab.storage.store import Store
 from fwplab.studies._scaling_curves import scaling_curves
 from fwplab.studies.irie2023 import LANGUAGES, Irie2023
@@ -51,8 +51,8 @@ def test_steps_to_solve_falls_at_each_solved_seed_and_marks_how_the_others_ended
     (line,) = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
     assert list(line.get_xdata())[1:] == [100, 200, 5_000]
     assert list(line.get_ydata()) == [100, 75, 50, 50]  # diverged seeds still count in the denominator
-    assert line.get_color() == look("srwm").colour
-    assert marker_positions(axes, look("srwm").marker) == [(100, 75), (200, 50)]
+    assert line.get_color() == line_style("srwm").colour
+    assert marker_positions(axes, line_style("srwm").marker) == [(100, 75), (200, 50)]
     assert marker_positions(axes, "x") == [(150, 75)]
     assert marker_positions(axes, "|") == [(5_000, 50)]
     assert axes.get_title(loc="left") == "parity"
@@ -62,7 +62,7 @@ def test_a_seed_that_another_rule_stopped_is_censored() -> None:
     stopped, solved = member(0, "solved", 100), member(1, "solved", 200, solved=True)
     (axes,) = steps_to_solve([record(PARITY, stopped, solved)]).axes
     assert marker_positions(axes, "|") == [(100, 100)]
-    assert marker_positions(axes, look("srwm").marker) == [(200, 0)]
+    assert marker_positions(axes, line_style("srwm").marker) == [(200, 0)]
 
 
 def test_a_study_names_its_panels_and_lines() -> None:
@@ -128,7 +128,7 @@ def test_scaling_draws_the_mean_with_its_interval_and_the_state_below() -> None:
     assert (list(norms.get_xdata()), list(norms.get_ydata())) == ([100, 1_000, 10_000], [30, 30, 30])
     assert list(shares.get_ydata()) == [50, 50, 50]
     for axes in (accuracy, norm, saturation):
-        points = [line for line in axes.lines if line.get_marker() == look("lstm").marker]
+        points = [line for line in axes.lines if line.get_marker() == line_style("lstm").marker]
         assert [point.get_markerfacecolor() == "none" for point in points] == [False, True, True]
 
 
@@ -161,14 +161,14 @@ def test_scaling_draws_an_overflowed_state_as_a_bar_beyond_the_panel() -> None:
 
 
 def test_mixers_have_their_own_styles_and_other_lines_differ() -> None:
-    assert looks(["srwm", "lstm"]) == {"srwm": LOOKS["srwm"], "lstm": LOOKS["lstm"]}
-    others = looks([f"rate {number}" for number in range(12)])
+    assert line_styles(["srwm", "lstm"]) == {"srwm": LINE_STYLES["srwm"], "lstm": LINE_STYLES["lstm"]}
+    others = line_styles([f"rate {number}" for number in range(12)])
     assert len(set(others.values())) == 12
 
 
 def test_a_legend_is_no_wider_than_its_figure() -> None:
     with matplotlib.rc_context(STYLE):
-        figure = steps_to_solve([record_of(mixer, "parity", (True,)) for mixer in LOOKS])
+        figure = steps_to_solve([record_of(mixer, "parity", (True,)) for mixer in LINE_STYLES])
         figure.canvas.draw()
     (keys,) = figure.legends
     assert 0.5 * figure.bbox.width < keys.get_window_extent().width <= figure.bbox.width

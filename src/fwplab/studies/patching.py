@@ -61,10 +61,10 @@ class Patching(Mechanism):
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
         """Draws a row for each mixer: the share of labels that each layer moves, mean over cuts. The marker is the
         layer's number."""
-        from fwplab.plots.style import look
+        from fwplab.plots.style import line_style
 
         for row, cell in enumerate(cells):
-            colour = look(cell.mixer).colour
+            colour = line_style(cell.mixer).colour
             for place in cell.names("moved"):
                 value = 100 * (_mean(cell, f"{place}/moved") or 0.0)
                 layer = place.removeprefix("layer ").split()[0]
