@@ -126,7 +126,7 @@ WRONG = {
     "foreign symbol": (["languages", "label", "parity", "01x"], "'x' at position 3"),
     "unknown mixer": (
         ["train", "--language", "parity", "--mixer", "mamba"],
-        "choose from: delta-net, delta-product, e-lstm",
+        f"choose from: {', '.join(MIXERS.names())}",
     ),
     "unknown option": (["train", "--language", "parity", "--mixer", "srwm", "--hiden", "3"], "--hiden"),
     "no number": (["train", "--language", "parity", "--mixer", "srwm", "--seeds", "three"], "'three'"),

@@ -250,8 +250,11 @@ def test_a_requested_broken_plugin_is_one_line(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("report nothing", "the studies: counting, irie2023"),
-        ("study run irie2023 --measure-only", "choose from: freezing"),
+        ("report nothing", f"the studies: {', '.join(name for name, kind in STUDIES.classes() if kind.reports)};"),
+        (
+            "study run irie2023 --measure-only",
+            f"choose from: {', '.join(name for name, kind in STUDIES.classes() if kind.measures)}\n",
+        ),
     ],
 )
 def test_a_broken_plugin_is_not_among_the_choices(

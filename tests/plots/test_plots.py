@@ -16,6 +16,7 @@ from fwplab.mixers import MIXERS
 from fwplab.plots import LINE_STYLES, accuracy_by_length, learning_curves, line_style, steps_to_solve
 from fwplab.plots.style import STYLE, line_styles
 from fwplab.storage.store import Store
+from fwplab.studies import STUDIES
 from fwplab.studies._scaling_curves import scaling_curves
 from fwplab.studies.irie2023 import LANGUAGES, Irie2023
 from fwplab.studies.robustness import Robustness
@@ -214,7 +215,7 @@ WRONG = {
     "unmeasured rule": (["scaling", "--figure", "scaling", "--rule", "last", "--out", "a.svg"], "paper, strict"),
     "no figures": (["ablation"], "fwplab study show ablation"),
     "no records": (["robustness", "--quick"], "fwplab study run robustness --quick"),
-    "study": (["irie2024"], "(did you mean 'irie2023'?); choose from: ablation, "),
+    "study": (["irie2024"], f"(did you mean 'irie2023'?); choose from: {', '.join(STUDIES.names())}"),
 }
 
 

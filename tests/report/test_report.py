@@ -232,10 +232,11 @@ def test_a_report_of_single_runs(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 KNOWN = RECORDS[0].run.key
+REPORTING = ", ".join(name for name, kind in STUDIES.classes() if kind.reports)
 WRONG = {
     "unknown": (
         ["0123456789abcdef"],
-        "unknown study or run '0123456789abcdef'; the studies: counting, irie2023; the runs: fwplab",
+        f"unknown study or run '0123456789abcdef'; the studies: {REPORTING}; the runs: fwplab",
     ),
     "one of two": ([KNOWN, "fedc"], "unknown study or run 'fedc'"),
     "study and run": (["irie2023", KNOWN], "'irie2023' is a study"),

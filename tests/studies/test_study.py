@@ -282,7 +282,7 @@ def test_own_leaves_out_the_shipped_records(capsys: pytest.CaptureFixture[str]) 
 
 
 WRONG = {
-    "study": (["study", "show", "irie2024"], "irie2023, patching"),
+    "study": (["study", "show", "irie2024"], f"choose from: {', '.join(STUDIES.names())}"),
     "rule": (["study", "show", "irie2023", "--rule", "best"], "oracle"),
     "nothing": (["study", "show", "irie2023", "--quick"], "first: fwplab study run irie2023 --quick"),
     "language": (["study", "status", "irie2023", "--languages", "dyck_7"], "dyck_1"),
