@@ -17,6 +17,23 @@ install_import_hook([f"fwplab.ops.{rule}" for rule in RULES], "beartype.beartype
 
 import torch  # noqa: E402
 
+from fwplab.mixers import MixerSpec  # noqa: E402
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A readable id for a parameter that pytest would only number: a data type, a spec, or a short collection."""
+    if isinstance(val, torch.dtype):
+        return str(val).removeprefix("torch.")
+    if isinstance(val, MixerSpec):
+        return type(val).__name__
+    if isinstance(val, dict):
+        val = ", ".join(f"{name}={value}" for name, value in val.items())
+    elif isinstance(val, list | tuple):
+        val = ", ".join(map(str, val))
+    else:
+        return None
+    return val if 0 < len(val) <= 80 and val.isprintable() else None
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

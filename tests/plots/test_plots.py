@@ -81,7 +81,11 @@ def test_a_study_names_its_panels_and_lines() -> None:
         steps_to_solve(records)
 
 
-@pytest.mark.parametrize("draw", [learning_curves, lambda r: accuracy_by_length(r, "paper"), steps_to_solve])
+@pytest.mark.parametrize(
+    "draw",
+    [learning_curves, lambda r: accuracy_by_length(r, "paper"), steps_to_solve],
+    ids=["learning curves", "accuracy by length", "steps to solve"],
+)
 def test_no_figure_merges_two_specs(draw) -> None:  # type: ignore[no-untyped-def]
     other = replace(RECORDS[0], run=replace(RECORDS[0].run, model=replace(RECORDS[0].run.model, hidden=64)))
     with pytest.raises(UserError, match="linear-transformer on parity differ in model"):

@@ -187,6 +187,7 @@ def test_html_in_texts_is_escaped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "draw",
     [learning_curves, steps_to_solve, lambda r: accuracy_by_length(r, "paper"), lambda _: solve_rate_heatmap(ROWS)],
+    ids=["learning curves", "steps to solve", "accuracy by length", "solved seeds"],
 )
 def test_figures_are_svg_with_a_label(draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     svg = to_svg(draw(RECORDS))
