@@ -19,9 +19,9 @@ from fwplab.studies.irie2023 import LANGUAGES, MODELS
 from fwplab.training.checkpoint import Checkpoint, load_checkpoint
 
 SHORT = 8
-"""Words of up to so many symbols are what the clusters of `weights` are made of."""
+"""The largest length of the words from which the clusters of `weights` are made."""
 RANDOM, LONGEST, MOST_STEPS = 50, 10, 300_000
-"""Random machines of each size, the words that they are found from, and the steps after which that is given up."""
+"""The number of random machines of each size, the length of the words they are fitted to, and the limit on steps."""
 GROUPS = {"one counter": ("counter_2", "dyck_1", "reset_dyck_1"), "two counters": ("counter_3", "shuffle_2")}
 
 
@@ -34,7 +34,7 @@ def kind(found: Proposal) -> str:
 
 
 def weights(checkpoint: Checkpoint) -> tuple[str, bool]:
-    """What the programs say, and whether their machine is the language's."""
+    """The machine of the programs, and whether it is that of the language."""
     try:
         model, language = checkpoint.model(), load_language(checkpoint.run.language)
         found = propose(model, language, source="weights", longest=SHORT, lengths=(20,))
@@ -48,7 +48,7 @@ STEPS = {"push": 1, "pop": -1, "keep": 0}
 
 
 def depths_read(found: Proposal) -> str:
-    """At how many of the moves that are no resets the depth that is read off the state changes by what it should."""
+    """Of the moves that are no resets, the number at which the probed depth changes by the right amount."""
     if found.fit.chain is None or found.reading is None or not found.fit.chain.counts:
         return "-"
     moved = [
@@ -71,7 +71,7 @@ def percent(share: float | None) -> str:
 
 
 def random_machines() -> None:
-    """How often are random machines found again from their answers to all short words?"""
+    """How often is a random machine found again from its outputs on all short words?"""
     print(
         "\n| random machines on a chain | found | the same on a random word of 200 symbols | words read, median, most |"
     )
@@ -90,7 +90,7 @@ def random_machines() -> None:
 
 
 def allowed(chain: Chain, length: int, generator: np.random.Generator) -> str:
-    """A random word of so many symbols, fewer where no move is left."""
+    """A random word of `size` symbols, or fewer if there is no move left."""
     word, place = "", (0, 0)
     for _ in range(length):
         ways = [symbol for symbol in chain.symbols if chain.step(*place, symbol)]

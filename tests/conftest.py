@@ -1,4 +1,4 @@
-"""Shapes are checked while testing, uninitialised memory is NaN, and nobody's own records are touched."""
+"""Settings of every test: checked shapes, uninitialised memory filled with NaN, and a temporary FWPLAB_HOME."""
 
 import importlib.util
 import os
@@ -17,19 +17,36 @@ install_import_hook([f"fwplab.ops.{rule}" for rule in RULES], "beartype.beartype
 
 import torch  # noqa: E402
 
+from fwplab.mixers import MixerSpec  # noqa: E402
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A readable id for a parameter that pytest would only number: a data type, a spec, or a short collection."""
+    if isinstance(val, torch.dtype):
+        return str(val).removeprefix("torch.")
+    if isinstance(val, MixerSpec):
+        return type(val).__name__
+    if isinstance(val, dict):
+        val = ", ".join(f"{name}={value}" for name, value in val.items())
+    elif isinstance(val, list | tuple):
+        val = ", ".join(map(str, val))
+    else:
+        return None
+    return val if 0 < len(val) <= 80 and val.isprintable() else None
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A FWPLAB_HOME of the test's own."""
+    """A temporary FWPLAB_HOME for each test, so that the user's records are not touched."""
     folder = tmp_path / "home"
     monkeypatch.setenv("FWPLAB_HOME", str(folder))
-    monkeypatch.setenv("FWPLAB_DOCTOR", "off")  # a new home would have every operator checked
+    monkeypatch.setenv("FWPLAB_DOCTOR", "off")  # in a new FWPLAB_HOME, every operator would be checked first
     return folder
 
 
 @pytest.fixture(autouse=True)
 def poisoned_memory() -> Iterator[None]:
-    """What `torch.empty` hands out is NaN, so that an output that nobody wrote shows."""
+    """`torch.empty` returns NaN, so that a test sees an output that a kernel did not write."""
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = True
     yield
@@ -38,5 +55,5 @@ def poisoned_memory() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Test processes share few cores."""
+    """Several test processes share few cores, so that each uses one thread."""
     torch.set_num_threads(int(os.environ.get("FWPLAB_TEST_THREADS", "1")))

@@ -8,7 +8,7 @@ from fwplab.errors import UserError
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_all_states_of_a_random_machine_can_be_reached(seed: int) -> None:
+def test_all_states_of_a_random_machine_are_reachable(seed: int) -> None:
     generator = np.random.default_rng(seed)
     states = int(generator.integers(1, 21))
     machine = Moore.random(states, "abcd"[: 1 + seed % 4], generator)
@@ -21,23 +21,23 @@ def test_all_states_of_a_random_machine_can_be_reached(seed: int) -> None:
     assert len(machine.classes) == min(states, 2)
 
 
-def test_random_machines_are_not_all_alike() -> None:
+def test_random_machines_depend_on_the_generator() -> None:
     assert len({Moore.random(5, "01", np.random.default_rng(seed)) for seed in range(10)}) == 10
     assert Moore.random(5, "01", np.random.default_rng(3)) == Moore.random(5, "01", np.random.default_rng(3))
 
 
-def test_what_a_machine_puts_out() -> None:
+def test_a_machine_gives_the_outputs_of_its_states() -> None:
     machine = Moore(("a", "b"), ("even", None), ((1, 0), (0, 1)))
     assert machine.run("abba") == [None, None, None, "even"]
     assert machine.classes == ("even",)
 
 
 @pytest.mark.parametrize("moves", [((0, 1),), ((0, 2), (0, 0)), ((0,), (1,))])
-def test_tables_that_do_not_fit(moves: tuple[tuple[int, ...], ...]) -> None:
+def test_invalid_transition_tables_are_refused(moves: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(UserError, match="needs as many rows"):
         Moore(("a", "b"), ("0", "1"), moves)
 
 
-def test_a_foreign_symbol() -> None:
+def test_a_symbol_outside_the_alphabet_is_refused() -> None:
     with pytest.raises(UserError, match="outside the alphabet, choose from: a"):
         Moore(("a",), ("0",), ((0,),)).run("ab")

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, stay on the disk, and what killed processes have left is removed."""
+"""Files are written completely or not at all, synced to disk, and leftovers of killed processes are removed."""
 
 import os
 import random
@@ -25,23 +25,23 @@ PARITY = load_language("parity")
 SPEC = SplitSpec(train_strings=40, validation_strings=20, test_strings=5, test_lengths=((2, 50),))
 
 
-def a_file(folder: Path) -> None:
+def write_file(folder: Path) -> None:
     with replaced(folder / "file.txt") as temporary:
         temporary.write_text("written")
 
 
-def a_corpus(folder: Path) -> None:
+def write_corpus(folder: Path) -> None:
     write(make_corpus(PARITY, make_splits(PARITY, SPEC).named()), folder / "corpus", "bhattamishra")
 
 
-def an_archive(folder: Path) -> None:
+def write_records(folder: Path) -> None:
     with Store("sqlite:///:memory:") as store:
         store.save(record_of(RUN))
         write_archive([store], [RUN.key], folder)
 
 
-WRITERS = (a_file, a_corpus, an_archive)
-KILLED = """
+WRITERS = (write_file, write_corpus, write_records)
+KILLED_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import fwplab.files
@@ -55,33 +55,33 @@ getattr(tests.test_files, sys.argv[2])(Path(sys.argv[1]))
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_what_a_killed_process_has_left_is_removed_by_the_next_one(
+def test_temporary_files_of_a_killed_process_are_removed_by_the_next_write(
     writer: Callable[[Path], None], tmp_path: Path
 ) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
     folder = tmp_path / "folder"
     folder.mkdir()
-    command = [sys.executable, "-c", KILLED, str(folder), writer.__name__]
+    command = [sys.executable, "-c", KILLED_SCRIPT, str(folder), writer.__name__]
     assert subprocess.run(command, check=False, env=environment).returncode == -signal.SIGKILL
     left = list(folder.glob(".*"))
     assert len(left) == 1
     owner = left[0].name.partition("~")[0].rpartition(".")[2]
     other = folder / left[0].name.replace(owner, this_process())
-    other.touch()  # of a process that is running
+    other.touch()  # belongs to a running process
     writer(folder)
     assert list(folder.glob(".*")) == [other]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_contents_and_then_names_are_on_the_disk(
+def test_files_are_synced_before_their_folder(
     writer: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
 
-    def note(handle: int) -> None:
+    def record(handle: int) -> None:
         synced.append(os.readlink(f"/proc/self/fd/{handle}"))
 
-    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "fsync", record)
     folder = tmp_path / "folder"
     folder.mkdir()
     writer(folder)
@@ -90,23 +90,23 @@ def test_contents_and_then_names_are_on_the_disk(
     assert len([path for path in synced[:-1] if os.path.basename(path) != "corpus"]) == len(files)
 
 
-def test_a_process_that_runs_has_not_ended() -> None:
+def test_has_ended_recognises_running_and_ended_processes() -> None:
     assert not has_ended(this_process())
     child = subprocess.Popen([sys.executable, "-c", "from fwplab.processes import *; print(this_process())"], stdout=-1)
     assert child.stdout is not None
     name = child.stdout.readline().decode().strip()
-    while not has_ended(name):  # while it is ending, or its parent has not waited for it
+    while not has_ended(name):  # the process may still be ending
         pass
     child.communicate()
     assert has_ended(name)
     place, number, start = this_process().split("-")
-    assert has_ended(f"{place}-{number}-{int(start) - 1}")  # an earlier process with this one's number
-    assert not has_ended(f"00000000-{number}-{start}")  # another machine's
+    assert has_ended(f"{place}-{number}-{int(start) - 1}")  # an earlier process with the same number
+    assert not has_ended(f"00000000-{number}-{start}")  # a process on another machine
     assert not has_ended("nonsense")
 
 
-def test_every_change_of_an_imported_corpus_is_told(tmp_path: Path, home: Path) -> None:
-    a_corpus(tmp_path)
+def test_every_change_of_an_imported_corpus_is_an_error(tmp_path: Path, home: Path) -> None:
+    write_corpus(tmp_path)
     name, _ = import_corpus(tmp_path / "corpus", PARITY, "mine")
     assert reference("mine", PARITY) == name
     draw, folder = random.Random(0), home / "corpora" / "mine"
@@ -122,7 +122,7 @@ def test_every_change_of_an_imported_corpus_is_told(tmp_path: Path, home: Path) 
                 with pytest.raises(UserError, match=r"has changed since it was written"):
                     corpus_splits(name, PARITY, SPEC)
         path.write_bytes(content)
-    (folder / CHECKSUMS).unlink()  # as former versions imported it
+    (folder / CHECKSUMS).unlink()  # former versions wrote no checksums
     assert reference("mine", PARITY) == name
 
 

@@ -1,4 +1,4 @@
-"""What the README shows of Python works as it stands there."""
+"""The Python example of the README runs and prints the expected results."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,9 @@ import pytest
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(code, {})

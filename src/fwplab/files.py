@@ -39,7 +39,7 @@ def home_folder() -> Path:
     try:
         chosen.encode()
         return Path(chosen).expanduser()
-    except (UnicodeEncodeError, RuntimeError) as error:  # half a character, or the home of a user that there is not
+    except (UnicodeEncodeError, RuntimeError) as error:  # not valid UTF-8, or the home of an unknown user
         raise UserError(f"FWPLAB_HOME is no folder: {shown(chosen)}; choose another") from error
 
 
@@ -72,7 +72,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 def _target(path: Path) -> Path:
     with suppress(FileNotFoundError):
-        os.stat(path)  # too long a name, or a file in place of a folder
+        os.stat(path)  # the name is too long, or a folder of the path is a file
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     return Path(os.path.realpath(path))

@@ -1,4 +1,4 @@
-"""Names of processes, by which what a killed process has left behind is told from what another one is working on."""
+"""Names of processes. They distinguish leftovers of a killed process from the work of a running one."""
 
 import hashlib
 import os
@@ -8,15 +8,14 @@ from pathlib import Path
 
 
 def this_process() -> str:
-    """A name of this process that no other process of any machine has had: `place-number-start`."""
+    """A unique name of this process over all machines and times: `place-number-start`."""
     return f"{_place()}-{os.getpid()}-{_start(os.getpid())}"
 
 
 def has_ended(name: str) -> bool:
     """Whether the process with this name has certainly ended.
 
-    A process of another machine, or of this machine before it was started again, may be running as far as can be known
-    here.
+    The answer is False for a process of another machine, or of another container, because it may still be running.
     """
     place, _, rest = name.partition("-")
     number, _, start = rest.partition("-")
@@ -25,7 +24,7 @@ def has_ended(name: str) -> bool:
 
 @cache
 def _place() -> str:
-    """This machine since its start, and the space of its process numbers: a container has one of its own."""
+    """A digest of this machine, its last boot, and its namespace of process ids (a container has its own)."""
     facts = [os.uname().nodename if hasattr(os, "uname") else ""]
     with suppress(OSError):
         facts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
@@ -33,7 +32,7 @@ def _place() -> str:
 
 
 def _start(number: int) -> str:
-    """When the process was started, in ticks of the machine's clock; "ended" if there is no such process."""
+    """The start time of a process in clock ticks; "ended" if there is no such process."""
     try:
         after_name = Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:

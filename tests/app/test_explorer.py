@@ -1,4 +1,4 @@
-"""The explorer in a real browser, with a real server, records and checkpoints."""
+"""The explorer in a browser, with a server, records and checkpoints."""
 
 import os
 import re
@@ -37,12 +37,12 @@ MIXERS_SHOWN = ("recurrent-delta", "srwm", "delta-product", "lstm", "transformer
 TIMEOUT = 60_000  # milliseconds
 
 
-def small(mixer: str) -> Run:
+def small_run(mixer: str) -> Run:
     model = ModelSpec(hidden=16, layers=1, heads=2)
     return Run("parity", MIXERS.load(mixer)(), (0,), (5e-3,), model, PROTOCOL)
 
 
-def half_way(run: Run) -> None:
+def write_half_trained(run: Run) -> None:
     """Writes the saved state of a run in training."""
     training = Training(run, "cpu")
     for _ in range(20):
@@ -55,15 +55,15 @@ def half_way(run: Run) -> None:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server whose home has small runs, one in training, and one broken checkpoint."""
+    """The address of a server whose home has finished runs, one run in training, and one broken checkpoint."""
     home = tmp_path_factory.mktemp("home")
     before = os.environ.get("FWPLAB_HOME")
     os.environ["FWPLAB_HOME"] = str(home)
     try:
         with Store() as store:
-            train_all([small(mixer) for mixer in MIXERS_SHOWN], store, Local(1))
-        half_way(small("e-lstm"))
-        broken = folder_of(small("lstm")).parent / "0000000000000000"
+            train_all([small_run(mixer) for mixer in MIXERS_SHOWN], store, Local(1))
+        write_half_trained(small_run("e-lstm"))
+        broken = folder_of(small_run("lstm")).parent / "0000000000000000"
         broken.mkdir()
         checkpoint_path(broken, 0, "paper").write_bytes(b"not a checkpoint")
         with socket.socket() as probe:
@@ -105,7 +105,7 @@ def browser() -> Iterator["playwright.Browser"]:
 
 @pytest.fixture
 def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Page"]:
-    """The first page. The test fails if the browser reports an error."""
+    """The first page of the explorer. The test fails if the browser reports an error."""
     tab = browser.new_page(viewport={"width": 1280, "height": 1000})
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
@@ -118,65 +118,65 @@ def page(browser: "playwright.Browser", address: str) -> Iterator["playwright.Pa
     assert not errors
 
 
-QUIET = """() => {
+IS_IDLE = """() => {
     const app = document.querySelector("[data-testid=stApp]"), now = performance.now();
     if (!(window.busy >= 0) || !app || app.dataset.testScriptState !== "notRunning") window.busy = now;
     return now - window.busy > 700;
 }"""
 
 
-def settled(page: "playwright.Page") -> None:
+def wait_until_drawn(page: "playwright.Page") -> None:
     """Waits until the page has been drawn, because text typed earlier may go into a box that is then replaced.
 
-    The script's state reaches the page with a delay, so it must have been idle for a while.
+    The state of the script reaches the page with a delay, so that it must have been idle for 0.7 seconds.
     """
     page.evaluate("window.busy = performance.now()")
-    page.wait_for_function(QUIET)
+    page.wait_for_function(IS_IDLE)
 
 
 def open_page(page: "playwright.Page", name: str) -> None:
-    settled(page)
+    wait_until_drawn(page)
     page.get_by_role("link", name=name).click()
     page.get_by_role("heading", name=name, exact=True, level=1).wait_for()
-    settled(page)
+    wait_until_drawn(page)
 
 
 def write(page: "playwright.Page", box: str, text: str) -> None:
     field = page.get_by_role("textbox", name=re.compile(box))
     field.fill(text)
     field.press("Enter")
-    settled(page)
+    wait_until_drawn(page)
 
 
 def choose(page: "playwright.Page", label: str, option: str) -> None:
     page.get_by_role("combobox", name=label).click()
     page.get_by_role("option", name=option, exact=True).click()
     has(page, label, option)
-    settled(page)
+    wait_until_drawn(page)
 
 
 def has(page: "playwright.Page", label: str, option: str) -> None:
     playwright.expect(page.get_by_role("combobox", name=label)).to_have_value(option)
 
 
-def picture(page: "playwright.Page", name: str) -> None:
+def screenshot(page: "playwright.Page", name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.wait_for_timeout(700)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
-def test_a_cell_of_the_ladder_opens_its_runs(page: "playwright.Page") -> None:
+def test_a_cell_of_the_table_opens_its_runs(page: "playwright.Page") -> None:
     page.locator(".st-key-cell-reset_dyck_1-transformer button").first.wait_for()
     cell = page.locator(".st-key-cell-parity-lstm button").first
     assert re.match(r"\d/\d", cell.inner_text())
-    picture(page, "ladder")
+    screenshot(page, "ladder")
     cell.click()
     page.get_by_role("heading", name="Runs", exact=True).wait_for()
     page.get_by_role("heading", name="Learning curves").wait_for()
     page.locator(".vega-embed, canvas").first.wait_for()
     has(page, "mixer", "lstm")
     has(page, "language", "parity")
-    picture(page, "runs")
+    screenshot(page, "runs")
 
 
 def test_a_run_in_training_is_shown(page: "playwright.Page") -> None:
@@ -194,7 +194,7 @@ def test_a_long_string_is_shown_in_parts(page: "playwright.Page", mixer: str) ->
     slider = page.get_by_role("slider")
     # The outcome is drawn before the slider, which until then belongs to the previous string.
     playwright.expect(slider).to_have_attribute("max", "6300")
-    settled(page)
+    wait_until_drawn(page)
     slider.press("End")
     page.get_by_text("Position 6300, symbol 1").wait_for()
     playwright.expect(page.locator("span[title^='position ']")).to_have_count(100)
@@ -205,7 +205,7 @@ def test_a_long_string_is_shown_in_parts(page: "playwright.Page", mixer: str) ->
 
 
 @pytest.mark.parametrize("mixer", MIXERS_SHOWN)
-def test_a_string_is_stepped_through(page: "playwright.Page", mixer: str) -> None:
+def test_a_string_is_read_step_by_step(page: "playwright.Page", mixer: str) -> None:
     open_page(page, "Reader")
     choose(page, "mixer", mixer)
     write(page, "string over", "0110111")
@@ -213,12 +213,12 @@ def test_a_string_is_stepped_through(page: "playwright.Page", mixer: str) -> Non
     page.get_by_text("Position 1, symbol 0").wait_for()
     slider = page.get_by_role("slider")
     playwright.expect(slider).to_have_attribute("max", "7")
-    settled(page)
+    wait_until_drawn(page)
     slider.press("ArrowRight")
     page.get_by_text("Position 2, symbol 1: label 0").wait_for()
     slider.press("ArrowRight")
     page.get_by_text("Position 3, symbol 1: label 1").wait_for()
-    picture(page, f"reader-{mixer}")
+    screenshot(page, f"reader-{mixer}")
     shows = {"lstm": "hidden, a row a unit", "transformer": "where this position attends"}.get(mixer, "written")
     page.get_by_text(shows).first.wait_for()
 
@@ -228,12 +228,12 @@ def test_a_bad_string_and_a_broken_checkpoint_are_shown_as_errors(page: "playwri
     page.get_by_text("is no fwplab checkpoint").wait_for()
     write(page, "string over", "01x")
     page.get_by_text("symbol 'x' at position 3 is outside the alphabet").wait_for()
-    picture(page, "reader-bad-string")
+    screenshot(page, "reader-bad-string")
     page.get_by_role("button", name="draw a word").click()
     page.get_by_text("Position 1, symbol").wait_for()
 
 
-def test_the_machine_of_a_checkpoint_is_drawn(page: "playwright.Page") -> None:
+def test_the_automaton_of_a_checkpoint_is_drawn(page: "playwright.Page") -> None:
     open_page(page, "Automaton")
     choose(page, "mixer", "lstm")
     page.get_by_role("combobox", name="checkpoint").click()
@@ -241,12 +241,12 @@ def test_the_machine_of_a_checkpoint_is_drawn(page: "playwright.Page") -> None:
     label = shipped.inner_text()
     shipped.click()
     has(page, "checkpoint", label)
-    settled(page)
+    wait_until_drawn(page)
     page.get_by_role("button", name="extract").click()
     page.get_by_text("equivalent to the language: 2 states against 2").wait_for()
     page.get_by_role("heading", name="true: 2 states").wait_for()
     page.locator("svg g.node").first.wait_for()
-    picture(page, "automaton")
+    screenshot(page, "automaton")
 
 
 def test_a_word_is_explained_and_a_training_started(page: "playwright.Page") -> None:
@@ -254,7 +254,7 @@ def test_a_word_is_explained_and_a_training_started(page: "playwright.Page") -> 
     page.locator("svg g.node").first.wait_for()
     write(page, "a string over", "011")
     page.get_by_text("011 is a word of parity").wait_for()
-    picture(page, "language")
+    screenshot(page, "language")
     steps = page.get_by_role("spinbutton", name="steps at most")
     steps.fill("100")
     steps.press("Enter")
@@ -266,21 +266,23 @@ def test_a_word_is_explained_and_a_training_started(page: "playwright.Page") -> 
     page.get_by_role("heading", name="Learning curves").wait_for()
 
 
-def test_a_training_of_one_seed_is_stopped_and_has_not_failed() -> None:
-    job = Job(small("recurrent-delta"))
+def test_a_stopped_training_is_reported_as_stopped_not_failed() -> None:
+    job = Job(small_run("recurrent-delta"))
     job.stop = True
     job.thread.join()
     assert job.error == "stopped; train it again to continue"
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (("--port", "0"), "from 1 to 65535"),
         (("--host", ""), "an address of this machine"),
         (("--host", "203.0.113.1"), "cannot listen on 203.0.113.1:8501"),
     ],
 )
-def test_a_bad_address_is_a_user_error(options: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_address_is_a_user_error(
+    options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["explore", *options]) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The benchmark reports all its numbers, but no speed of a wrong form. No test depends on the speed of the machine."""
+"""The benchmark: it reports all its numbers, but no speed of a wrong form. No test depends on the machine's speed."""
 
 import json
 import math
@@ -16,12 +16,12 @@ SMALL = suite.Suite((Case("delta", 2, 4),), 1, (Case("delta", 1, 4),), (30,), ()
 
 
 @pytest.mark.parametrize("operator", dict.fromkeys(case.operator for case in CASES if "published" in case.forms))
-def test_the_published_loops_compute_the_rules(operator: str) -> None:
+def test_the_published_loops_agree_with_the_reference(operator: str) -> None:
     assert operators.check(Case(operator, 2, 5), "published") is None
 
 
 @pytest.mark.parametrize("operator", ["linear", "recurrent_delta", "elementwise"])
-def test_a_row_has_its_ratios(operator: str) -> None:
+def test_a_row_has_all_its_ratios(operator: str) -> None:
     (row,) = operators.measure(Case(operator, 2, 4), batch=64, length=20, rounds=1)
     assert row.error is None
     assert min(row.seconds, row.ratio_published_loop, row.ratio_tuned_loop, row.ratio_lstm) > 0
@@ -32,23 +32,23 @@ def test_a_row_has_its_ratios(operator: str) -> None:
     assert row.roof_fraction > 0
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def make_wrong(monkeypatch: pytest.MonkeyPatch, wrong_part: str) -> None:
     """Scales the output or a gradient of the compiled delta rule by 1.001."""
     forms = RULES["delta"].forms
     compiled = forms["cpu"]
 
     def wrong(query: torch.Tensor, *arguments: torch.Tensor) -> Scan:
-        if what == "gradient":
+        if wrong_part == "gradient":
             query = query + 1e-3 * (query - query.detach())
         scan = compiled(query, *arguments)
-        return scan._replace(output=1.001 * scan.output) if what == "output" else scan
+        return scan._replace(output=1.001 * scan.output) if wrong_part == "output" else scan
 
     monkeypatch.setitem(forms, "cpu", wrong)
 
 
-@pytest.mark.parametrize("what", ["output", "gradient"])
-def test_a_wrong_form_gets_no_speed(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    spoil(monkeypatch, what)
+@pytest.mark.parametrize("wrong_part", ["output", "gradient"])
+def test_no_speed_is_reported_for_a_wrong_form(monkeypatch: pytest.MonkeyPatch, wrong_part: str) -> None:
+    make_wrong(monkeypatch, wrong_part)
     (row,) = operators.measure(Case("delta", 2, 4), batch=3, length=5, rounds=1)
     assert "differs from the reference" in (row.error or "")
     assert math.isnan(row.seconds)
@@ -58,7 +58,7 @@ def test_a_wrong_form_gets_no_speed(monkeypatch: pytest.MonkeyPatch, what: str) 
     assert math.isnan(stream.tokens_per_second)
 
 
-def test_the_command_writes_every_number(
+def test_the_command_writes_and_shows_every_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(suite, "QUICK", SMALL)
@@ -106,11 +106,11 @@ def test_several_runs_are_shown_as_their_medians(
     assert "measured different things" in capsys.readouterr().err
 
 
-def test_the_command_fails_with_a_wrong_form(
+def test_the_command_fails_if_a_form_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(suite, "QUICK", SMALL)
-    spoil(monkeypatch, "output")
+    make_wrong(monkeypatch, "output")
     file = tmp_path / "bench.json"
     assert run(["bench", "--quick", "--json", str(file)]) == 1
     assert json.loads(file.read_text())["rows"][0]["seconds"] is None
@@ -146,7 +146,7 @@ def test_the_training_step_is_measured() -> None:
     assert step.ratio_tuned_loop > 0
 
 
-def test_forms_take_turns() -> None:
+def test_forms_are_timed_in_turns() -> None:
     order: list[str] = []
     times = clock.medians({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2, min_seconds=0.0)
     assert order == ["a", "b", "a", "b", "a", "b"]
@@ -154,11 +154,11 @@ def test_forms_take_turns() -> None:
     assert times[clock.PEAK] > 1e8
 
 
-def test_a_backend_that_an_operator_lacks_is_a_user_error_before_anything_is_measured(
+def test_a_missing_backend_is_an_error_before_any_measurement(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def measure(*_: object, **__: object) -> None:
-        raise AssertionError("something is measured")
+        raise AssertionError("a measurement was started")
 
     monkeypatch.setattr(operators, "measure", measure)
     assert run(["bench", "--quick", "--only", "linear", "recurrent_delta", "--backend", "chunk"]) == 2

@@ -1,4 +1,4 @@
-"""The GPU benchmark on a CPU, without CUDA graphs; and CUDA graphs with a stand-in for the GPU."""
+"""The GPU benchmark on a CPU without CUDA graphs, and CUDA graphs with a fake `torch.cuda`."""
 
 import math
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def test_a_row_has_its_ratios_and_the_reasons_for_missing_ones() -> None:
     assert "fla: ModuleNotFoundError" in row.failed
 
 
-def test_populations_are_timed_and_shown() -> None:
+def test_populations_are_measured_and_shown() -> None:
     rows = gpu.measure_seeds("recurrent-delta", "cpu", batch=8, members=(1, 2))
     assert [row.members for row in rows] == [1, 2]
     assert rows[1].ratio == rows[1].seed_steps_per_second / rows[0].seed_steps_per_second
@@ -43,7 +43,7 @@ def test_a_missing_gpu_is_a_user_error(capsys: pytest.CaptureFixture[str]) -> No
 
 @dataclass
 class FakeGraph:
-    """A stand-in for `torch.cuda.CUDAGraph`: a replay repeats the recorded work and overwrites its results."""
+    """A fake `torch.cuda.CUDAGraph`. A replay repeats the recorded work and overwrites its results."""
 
     recorded: GraphedStep | None = None
     replays: int = 0
@@ -57,7 +57,7 @@ class FakeGraph:
 
 @dataclass
 class Stream:
-    """A stand-in for a stream."""
+    """A fake CUDA stream."""
 
     name: str = "another"
     waited: list[object] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Stream:
 
 @dataclass
 class Cuda:
-    """A stand-in for the parts of `torch.cuda` that a recorded step uses."""
+    """A fake of the parts of `torch.cuda` that a recorded step uses."""
 
     devices: list[torch.device] = field(default_factory=list)
     current: Stream = field(default_factory=lambda: Stream("the caller's"))
@@ -85,7 +85,7 @@ class Cuda:
 
     @contextmanager
     def record(self, _: object, stream: Stream) -> Iterator[None]:
-        """As `torch.cuda.graph`: after an error inside, its exit raises another one, and its stream stays current."""
+        """Like `torch.cuda.graph`: after an error inside, it raises another error and its stream stays current."""
         before, self.current, self.recording = self.current, stream, True
         try:
             yield
@@ -113,7 +113,7 @@ def doubled(x: Tensor) -> tuple[Tensor, ...]:
     return (2 * x,)
 
 
-def test_a_step_is_recorded_after_it_has_run_and_then_replayed_for_new_values(cuda: Cuda) -> None:
+def test_a_step_is_recorded_after_warm_up_and_then_replayed_with_new_values(cuda: Cuda) -> None:
     step = GraphedStep(doubled)
     found = []
     for call in range(WARM_UP + 3):
@@ -133,15 +133,15 @@ def test_a_step_is_recorded_after_it_has_run_and_then_replayed_for_new_values(cu
 
 
 def test_a_step_that_cannot_be_recorded_runs_directly_with_a_warning(cuda: Cuda) -> None:
-    def asks(x: Tensor) -> tuple[Tensor, ...]:
+    def reads_a_value(x: Tensor) -> tuple[Tensor, ...]:
         if cuda.recording:
-            raise RuntimeError("it asks for a value\nmore")
+            raise RuntimeError("it reads a value\nmore")
         return doubled(x)
 
-    step = GraphedStep(asks)
+    step = GraphedStep(reads_a_value)
     for _ in range(WARM_UP):
         step(torch.ones(2))
-    with pytest.warns(RuntimeWarning, match="cannot be recorded \\(it asks for a value\\); it is slower"):
+    with pytest.warns(RuntimeWarning, match="cannot be recorded \\(it reads a value\\); it is slower"):
         assert float(step(torch.ones(2))[0][0]) == 2
     assert cuda.current.name == "the caller's"
     assert float(step(torch.full((2,), 3.0))[0][0]) == 6

@@ -1,4 +1,4 @@
-"""The benchmark of the published CUDA kernels, with packages of the same interface that compute with loops."""
+"""The benchmark of the published CUDA kernels, with fake packages of the same interface that compute with loops."""
 
 import math
 from pathlib import Path
@@ -49,8 +49,8 @@ def take(state):
 """
 
 
-def clone(folder: Path, factor: float = 1.0) -> Path:
-    """A folder with such packages; a `factor` other than 1 makes their results wrong."""
+def write_packages(folder: Path, factor: float = 1.0) -> Path:
+    """Writes the fake packages. A `factor` other than 1 makes their results wrong."""
     for package, code in PACKAGES.items():
         (folder / package).mkdir(parents=True)
         text = HEAD.replace("FACTOR", str(factor)) + code.replace("\n        ", "\n")
@@ -62,7 +62,7 @@ def clone(folder: Path, factor: float = 1.0) -> Path:
 def test_the_kernels_get_their_own_layout(operator: str, tmp_path: Path) -> None:
     case = Case(operator, 2, 5)
     inputs = draw(case, batch=3, length=7)
-    call = published_passes(case, inputs, clone(tmp_path))
+    call = published_passes(case, inputs, write_packages(tmp_path))
     first, again = call(), call()
     assert all(map(torch.equal, first, again))
     learned = {"linear": 3, "delta": 4, "signed_delta": 4, "recurrent_delta": 8, "srwm": 5}[operator]
@@ -71,16 +71,22 @@ def test_the_kernels_get_their_own_layout(operator: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("operator", KERNELS)
-def test_a_wrong_kernel_gets_no_speed(operator: str, tmp_path: Path) -> None:
+def test_no_speed_is_reported_for_a_wrong_kernel(operator: str, tmp_path: Path) -> None:
     (row,) = gpu.measure(
-        Case(operator, 2, 4), "cpu", batch=2, length=5, rounds=1, compiled=False, published=clone(tmp_path, 1.01)
+        Case(operator, 2, 4),
+        "cpu",
+        batch=2,
+        length=5,
+        rounds=1,
+        compiled=False,
+        published=write_packages(tmp_path, 1.01),
     )
     assert "published_cuda: UserError: the published kernel differs from the reference (result 0)" in row.failed
     assert math.isnan(row.ratio_published_cuda)
 
 
 def test_a_row_has_the_ratio_or_the_reason_why_not(tmp_path: Path) -> None:
-    folder = clone(tmp_path)
+    folder = write_packages(tmp_path)
     (row,) = gpu.measure(Case("srwm", 2, 4), "cpu", batch=2, length=5, rounds=1, compiled=False, published=folder)
     assert row.ratio_published_cuda > 0
     with pytest.raises(UserError, match="no kernel of gated_delta"):
@@ -90,5 +96,5 @@ def test_a_row_has_the_ratio_or_the_reason_why_not(tmp_path: Path) -> None:
 def test_a_folder_without_the_code_is_a_user_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["bench", "--published", str(tmp_path)]) == 2
     assert "is no clone of IDSIA/fwp-formal-lang: no fast_transformers, fast_weight" in capsys.readouterr().err
-    assert run(["bench", "--published", str(clone(tmp_path / "code"))]) == 2
+    assert run(["bench", "--published", str(write_packages(tmp_path / "code"))]) == 2
     assert "choose --device cuda" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Input of absurd size or form: one line and exit code 2, at once."""
+"""Oversized or malformed input is refused at once, with one line and exit code 2."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from fwplab.errors import LONGEST_LINE, UserError
 from fwplab.languages import load_language
 
 TRAIN = ["train", "--language", "parity", "--mixer", "lstm"]
-HUGE = {
+OVERSIZED = {
     "a length": ["languages", "sample", "dyck_1", "--longest", "2147483648"],
     "a length past 64 bits": ["languages", "sample", "aa_star", "--longest", str(10**30)],
     "a count": ["languages", "sample", "dyck_1", "--count", str(10**12)],
@@ -42,27 +42,27 @@ HUGE = {
 }
 
 
-@pytest.mark.parametrize("words", HUGE.values(), ids=HUGE)
-def test_absurd_words_are_one_readable_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", OVERSIZED.values(), ids=OVERSIZED)
+def test_oversized_arguments_are_one_readable_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     assert command(words) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("fwplab: ")
-    assert said.err.count("\n") == 1
-    assert len(said.err) <= LONGEST_LINE + 10
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("fwplab: ")
+    assert captured.err.count("\n") == 1
+    assert len(captured.err) <= LONGEST_LINE + 10
     assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("home", ["~nobody-of-this-name/lab", "/dev/null/lab", "/tmp/" + "h" * 5_000])
-def test_a_home_that_cannot_be_is_one_line(
+def test_an_impossible_home_is_one_line(
     home: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FWPLAB_HOME", home)
     assert command(["runs"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("fwplab: FWPLAB_HOME is no")
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("fwplab: FWPLAB_HOME is no")
+    assert error.count("\n") == 1
 
 
 def test_a_home_in_another_encoding_is_one_line() -> None:
@@ -74,7 +74,7 @@ def test_a_home_in_another_encoding_is_one_line() -> None:
     assert ended.stderr.count(b"\n") == 1
 
 
-def test_a_line_without_end_is_no_string(tmp_path: Path) -> None:
+def test_a_very_long_line_of_a_corpus_is_refused(tmp_path: Path) -> None:
     for side, symbol in (("src", "0"), ("tgt", "1")):
         (tmp_path / f"train_{side}.txt").write_text(symbol * 10_000_000 + "\n")
     began = time.monotonic()
@@ -88,7 +88,7 @@ def test_strings_that_need_too_much_memory_are_refused() -> None:
         encode(load_language("parity"), ["0"] * 1_000 + ["0" * 100_000])
 
 
-def test_an_archive_that_unpacks_to_more_than_its_size_is_not_unpacked(tmp_path: Path) -> None:
+def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.pt"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("bomb/data.pkl", "w") as entry:
         for _ in range(200):
@@ -99,26 +99,26 @@ def test_an_archive_that_unpacks_to_more_than_its_size_is_not_unpacked(tmp_path:
     assert time.monotonic() - began < 1
 
 
-NO_PLAIN = {
+UNUSUAL_TENSORS = {
     "sparse": lambda: torch.eye(3).to_sparse(),
     "compressed": lambda: torch.eye(3).to_sparse_csr(),
     "meta": lambda: torch.empty(3, device="meta"),
     "quantised": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
     "expanded": lambda: torch.ones(1).expand(10**6, 10**6),
-    "of numbers that are no floats": lambda: torch.ones(3, dtype=torch.complex64),
+    "complex": lambda: torch.ones(3, dtype=torch.complex64),
 }
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("kind", NO_PLAIN)
-def test_published_weights_that_are_no_plain_tensors_are_refused(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", UNUSUAL_TENSORS)
+def test_published_weights_that_are_not_plain_tensors_are_refused(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "weights.pt"
-    torch.save({"embedding.weight": NO_PLAIN[kind]()}, file)
+    torch.save({"embedding.weight": UNUSUAL_TENSORS[kind]()}, file)
     with pytest.raises(UserError, match=r"is no plain tensor|has fewer numbers|is no tensor of|cannot be read safely"):
         load_checkpoint(file, 0)
 
 
-FULL = """
+FULL_DISK_SCRIPT = """
 import resource, sys
 from fwplab.cli import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
@@ -128,10 +128,10 @@ SEARCH = ["search", "--language", "aa_star", "--mixer", "srwm", "--hidden", "8",
 SEARCH += ["--batch-size", "32", "--strings", "640", "--trials", "1", "--members", "1"]
 
 
-@pytest.mark.parametrize("room", [2_000, 30_000, 150_000])
+@pytest.mark.parametrize("bytes_allowed", [2_000, 30_000, 150_000])
 @pytest.mark.parametrize("name", ["export", "import", "search", "search of two"])
-def test_a_full_disk_is_one_line_in_every_command(name: str, room: int, home: Path, tmp_path: Path) -> None:
-    """Files may have at most `room` bytes. With most room some commands have enough."""
+def test_a_full_disk_is_one_line_in_every_command(name: str, bytes_allowed: int, home: Path, tmp_path: Path) -> None:
+    """A file may have at most `bytes_allowed` bytes. The largest limit is enough for some commands."""
     source = tmp_path / "source"
     words = {
         "export": ["corpus", "export", str(tmp_path / "new"), "--language", "parity", "--train-strings", "5000"],
@@ -143,11 +143,15 @@ def test_a_full_disk_is_one_line_in_every_command(name: str, room: int, home: Pa
         assert command(["corpus", "export", str(source), "--language", "parity", "--train-strings", "5000"]) == 0
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(
-        [sys.executable, "-c", FULL, str(room), *words], check=False, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", FULL_DISK_SCRIPT, str(bytes_allowed), *words],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     if ended.returncode:
         assert ended.returncode == 2, ended.stderr
         assert ended.stderr.count("\n") == 1, ended.stderr
         assert ended.stderr.startswith("fwplab: ")
-    assert room > 100_000 or ended.returncode
+    assert bytes_allowed > 100_000 or ended.returncode
     assert not [path for path in tmp_path.rglob(".*") if path.name.startswith(".")]

@@ -1,4 +1,4 @@
-"""Checkpoints of the package by name."""
+"""Shipped checkpoints by name: language, mixer and starting weights."""
 
 import pytest
 
@@ -23,6 +23,6 @@ def test_a_checkpoint_is_named_by_language_mixer_and_start(name: str, start: str
     assert start_of(run) == start
 
 
-def test_an_unknown_start_names_the_choices() -> None:
+def test_unknown_starting_weights_are_an_error_that_names_the_choices() -> None:
     with pytest.raises(UserError, match=r"dyck_1/delta-net:weak-writes"):
         find_checkpoint("dyck_1/delta-net:no-start", "paper")

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: answers, JSON, and one line with exit code 2 for what is wrong."""
+"""The command line: printed answers, JSON, and one line with exit code 2 for wrong input."""
 
 import json
 from pathlib import Path
@@ -17,13 +17,13 @@ TINY += ["--validation-strings", "40", "--test-strings", "20", "--hidden", "8", 
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    """What a command prints, having ended with `code`."""
+    """The standard output of a command that ends with the exit code `code`."""
     assert run(arguments) == code
     return capsys.readouterr().out
 
 
-def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line of a command that is wrong."""
+def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on standard error of a command that is refused."""
     assert run(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -34,13 +34,13 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def train(capsys: pytest.CaptureFixture[str], mixer: str = "recurrent-delta", *more: str) -> dict[str, object]:
-    """The JSON of a tiny training."""
+    """The JSON that a tiny training prints."""
     text = answer(capsys, "train", "--language", "parity", "--mixer", mixer, "--seeds", "2", *TINY, "--json", *more)
     facts: dict[str, object] = json.loads(text)
     return facts
 
 
-def test_labels_and_languages(capsys: pytest.CaptureFixture[str]) -> None:
+def test_languages_are_listed_labelled_and_sampled(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(capsys, "languages", "label", "parity", "0110") == "1 0 1 1\n"
     assert json.loads(answer(capsys, "languages", "label", "shuffle-2", "([)", "--json"))["labels"] == [
         "10",
@@ -54,7 +54,7 @@ def test_labels_and_languages(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(len(word["labels"]) == len(word["string"]) <= 8 for word in words)
 
 
-def test_constructions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_constructions_are_listed_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert [each["name"] for each in json.loads(answer(capsys, "constructions", "--json"))] == CONSTRUCTIONS.names()
     assert "This is where the matrix refers to itself" in answer(capsys, "constructions", "show", "srwm-parity")
     checked = json.loads(answer(capsys, "constructions", "check", "srwm-parity", "--longest", "50", "--json"))
@@ -66,7 +66,7 @@ def test_constructions(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["constructions", "check", "srwm-parity", "--longest", "0"]) == 2
 
 
-def test_mixers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_mixers_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert [each["name"] for each in json.loads(answer(capsys, "mixers", "--json"))] == MIXERS.names()
     assert "rate_bias=-1.0" in answer(capsys, "mixers", "show", "srwm")
 
@@ -84,12 +84,12 @@ def test_training_is_recorded_and_a_finished_run_returns_at_once(capsys: pytest.
     assert len(json.loads(answer(capsys, "runs", "--mixer", "srwm", "--json"))) == 0
 
 
-def test_switches_reach_the_mixer(capsys: pytest.CaptureFixture[str]) -> None:
+def test_switches_change_the_mixer(capsys: pytest.CaptureFixture[str]) -> None:
     plain, switched = train(capsys, "srwm"), train(capsys, "srwm", "--switch", "normalised-residual=false")
     assert plain["members"] != switched["members"]
 
 
-def test_evaluate_streams_and_agrees_with_training(capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_streams_strings_of_any_length(capsys: pytest.CaptureFixture[str]) -> None:
     path = train(capsys)["checkpoints"]["0"]  # type: ignore[index]
     facts = json.loads(answer(capsys, "evaluate", path, "--lengths", "3", "2500", "--strings", "4", "--json"))
     assert [row["length"] for row in facts["lengths"]] == [3, 2500]
@@ -98,7 +98,9 @@ def test_evaluate_streams_and_agrees_with_training(capsys: pytest.CaptureFixture
     assert "right %" in answer(capsys, "evaluate", path, "--lengths", "10")
 
 
-def test_corpus_round_trip_and_training_on_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_corpus_is_exported_audited_imported_and_trained_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     folder = str(tmp_path / "corpus")
     sizes = ["--train-strings", "120", "--validation-strings", "30", "--test-strings", "10"]
     answer(capsys, "corpus", "export", folder, "--language", "parity", "--format", "irie", *sizes)
@@ -124,7 +126,7 @@ WRONG = {
     "foreign symbol": (["languages", "label", "parity", "01x"], "'x' at position 3"),
     "unknown mixer": (
         ["train", "--language", "parity", "--mixer", "mamba"],
-        "choose from: delta-net, delta-product, e-lstm",
+        f"choose from: {', '.join(MIXERS.names())}",
     ),
     "unknown option": (["train", "--language", "parity", "--mixer", "srwm", "--hiden", "3"], "--hiden"),
     "no number": (["train", "--language", "parity", "--mixer", "srwm", "--seeds", "three"], "'three'"),
@@ -168,7 +170,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     before = set(tmp_path.rglob("*.html"))
     arguments, expected = WRONG[case]
-    assert expected in complaint(capsys, *arguments)
+    assert expected in error_line(capsys, *arguments)
     assert set(tmp_path.rglob("*.html")) == before
 
 
@@ -176,14 +178,14 @@ def test_a_broken_checkpoint_is_one_line(capsys: pytest.CaptureFixture[str], tmp
     path = Path(train(capsys)["checkpoints"]["0"])  # type: ignore[index]
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(path.read_bytes()[:-100])
-    assert "no fwplab checkpoint" in complaint(capsys, "evaluate", str(broken))
-    assert "no word of length 7" in complaint(
+    assert "no fwplab checkpoint" in error_line(capsys, "evaluate", str(broken))
+    assert "no word of length 7" in error_line(
         capsys, "evaluate", str(path), "--language", "abab_star", "--lengths", "7"
     )
-    assert "another alphabet" in complaint(capsys, "evaluate", str(path), "--language", "shuffle_2")
+    assert "another alphabet" in error_line(capsys, "evaluate", str(path), "--language", "shuffle_2")
 
 
-def test_no_column_of_a_table_is_lost_in_a_narrow_terminal(
+def test_a_narrow_terminal_shows_every_column_of_a_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = Table("name", Column("verdict", no_wrap=True))

@@ -111,7 +111,7 @@ def trials(state: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what runs")
 @pytest.mark.parametrize("group", [True, False], ids=["group", "driver"])
-def test_a_search_that_is_terminated_puts_its_trials_back(group: bool) -> None:
+def test_a_terminated_search_queues_its_trials_again(group: bool) -> None:
     pytest.importorskip("optuna")
     process = begun(SEARCH)
     wait_for(lambda: trials("RUNNING") == 2)
@@ -141,7 +141,7 @@ def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
     subprocess.run([sys.executable, "-c", f"{code}\n{check}"], check=True)
 
 
-def test_ray_leaves_the_answer_to_a_signal_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_does_not_replace_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     from fwplab.engines.ray import Ray
 
@@ -160,7 +160,7 @@ def test_ray_leaves_the_answer_to_a_signal_as_it_was(monkeypatch: pytest.MonkeyP
         signal.signal(signal.SIGTERM, before)
 
 
-SWALLOWED = """
+SWALLOWING_SCRIPT = """
 import os, signal, sys
 from fwplab.cli import commands, main
 
@@ -184,10 +184,8 @@ main()
 
 
 @pytest.mark.parametrize(("what", "number"), [("converts", signal.SIGINT), ("swallows", signal.SIGTERM)])
-def test_an_interrupt_that_others_change_or_lose_ends_the_process_all_the_same(
-    what: str, number: signal.Signals
-) -> None:
-    done = subprocess.run([sys.executable, "-c", SWALLOWED, what], capture_output=True, text=True, check=False)
+def test_a_signal_ends_the_process_even_if_its_exception_is_replaced_or_lost(what: str, number: signal.Signals) -> None:
+    done = subprocess.run([sys.executable, "-c", SWALLOWING_SCRIPT, what], capture_output=True, text=True, check=False)
     assert done.returncode == 128 + number
     assert done.stderr.splitlines() == [f"fwplab: {WORDS[number]}; the same command goes on where this one stopped"]
 

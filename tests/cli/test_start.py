@@ -1,4 +1,4 @@
-"""How a process starts and ends: what it imports, what signals and broken streams do, and what a bad plug-in spoils."""
+"""How a command starts and ends: its imports, closed streams, a full disk, and broken plug-ins."""
 
 import json
 import subprocess
@@ -37,22 +37,22 @@ HEAVY = (
     *("aalpy", "jinja2"),
 )
 
-IMPORTED = """
+IMPORTS_SCRIPT = """
 import sys
 {code}
 print(*({{name.partition(".")[0] for name in sys.modules}} & set({names!r})), file=sys.stderr)
 """
 
 
-def imported(code: str, names: tuple[str, ...]) -> set[str]:
-    """Which of these packages a process has imported after `code`."""
-    script = IMPORTED.format(code=code, names=names)
+def imported_by(code: str, names: tuple[str, ...]) -> set[str]:
+    """Which of these packages a process imports when it runs `code`."""
+    script = IMPORTS_SCRIPT.format(code=code, names=names)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stderr.split("\n")[-2].split())
 
 
-def places() -> dict[str, str]:
-    """The class of every command and action, by the words that ask for it."""
+def command_classes() -> dict[str, str]:
+    """The class of every command and action, by its words on the command line."""
     found = {}
     for name, entry in COMMANDS.items():
         if isinstance(entry, Group):
@@ -81,12 +81,12 @@ def places() -> dict[str, str]:
     ],
 )
 def test_a_list_or_help_imports_nothing_heavy(words: str, more: tuple[str, ...]) -> None:
-    assert imported(f"from fwplab.cli import run\nrun({words.split()!r})", (*HEAVY, *more)) == set()
+    assert imported_by(f"from fwplab.cli import run\nrun({words.split()!r})", (*HEAVY, *more)) == set()
 
 
-@pytest.mark.parametrize("words", places())
+@pytest.mark.parametrize("words", command_classes())
 def test_the_help_of_every_command_imports_nothing_heavy(words: str) -> None:
-    assert imported(f"from fwplab.cli import run\nrun({[*words.split(), '--help']!r})", HEAVY) == set()
+    assert imported_by(f"from fwplab.cli import run\nrun({[*words.split(), '--help']!r})", HEAVY) == set()
 
 
 SPECS = {
@@ -102,34 +102,34 @@ SPECS = {
 
 @pytest.mark.parametrize(("name", "module"), SPECS.items())
 def test_a_spec_is_imported_without_pytorch(name: str, module: str) -> None:
-    assert imported(f"from {module} import {name}", HEAVY) == set()
+    assert imported_by(f"from {module} import {name}", HEAVY) == set()
 
 
-def test_the_package_offers_its_names_and_imports_them_when_they_are_used() -> None:
-    assert imported("import fwplab\nassert set(fwplab.__all__) <= set(dir(fwplab))", (*HEAVY, "numpy")) == set()
-    assert imported("import fwplab\nfwplab.language('parity')", HEAVY) == set()
-    assert imported("import fwplab\nfwplab.Run, fwplab.Protocol, fwplab.ModelSpec, fwplab.MIXERS", HEAVY) == set()
-    assert imported("import fwplab\nfwplab.train", ("torch",)) == {"torch"}
+def test_the_names_of_the_package_are_imported_when_first_used() -> None:
+    assert imported_by("import fwplab\nassert set(fwplab.__all__) <= set(dir(fwplab))", (*HEAVY, "numpy")) == set()
+    assert imported_by("import fwplab\nfwplab.language('parity')", HEAVY) == set()
+    assert imported_by("import fwplab\nfwplab.Run, fwplab.Protocol, fwplab.ModelSpec, fwplab.MIXERS", HEAVY) == set()
+    assert imported_by("import fwplab\nfwplab.train", ("torch",)) == {"torch"}
     for name in fwplab.__all__:
         assert getattr(fwplab, name) is not None
     with pytest.raises(AttributeError, match="module 'fwplab' has no attribute 'nothing'"):
         fwplab.nothing  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_a_mixer_is_made_by_name_and_switches() -> None:
+def test_fwplab_mixer_takes_a_name_and_switches() -> None:
     assert fwplab.mixer("delta_net") == MIXERS.load("delta-net")()
     assert fwplab.mixer("srwm", rate_bias=-2.0, same_start=True).rate_bias == -2.0  # type: ignore[attr-defined]
-    for name, switches, complaint in [
+    for name, switches, message in [
         ("mamba", {}, "unknown mixer 'mamba'"),
         ("srwm", {"magic": 1}, "SRWM has no field 'magic'"),
         ("srwm", {"same_start": "no"}, "same_start of SRWM is true or false"),
     ]:
-        with pytest.raises(ValueError, match=complaint):
+        with pytest.raises(ValueError, match=message):
             fwplab.mixer(name, **switches)
 
 
 @pytest.mark.parametrize("catalogue", [MIXERS, STUDIES, LANGUAGES, CONSTRUCTIONS, EXAMPLES], ids=lambda c: c.kind)
-def test_what_is_read_from_a_file_is_what_its_class_says(catalogue: Catalogue[Any]) -> None:
+def test_attributes_read_without_import_equal_those_of_the_class(catalogue: Catalogue[Any]) -> None:
     attributes = {"study": ("title", "question"), "language": ("symbols", "hierarchy")}.get(
         catalogue.kind, ("__doc__",)
     )
@@ -148,7 +148,7 @@ def test_help_lists_every_command_with_the_summary_of_its_class(capsys: pytest.C
         for name, entry in COMMANDS.items():
             doc = entry.summary if isinstance(entry, Group) else (load_class(entry).__doc__ or "").partition("\n\n")[0]
             assert f"• {name} {' '.join(doc.split())}" in text
-    for words, place in places().items():
+    for words, place in command_classes().items():
         assert run([*words.split(), "--help"]) == 0
         assert capsys.readouterr().out.startswith(f"usage: fwplab {words} [-h]")
         assert load_class(place).__doc__
@@ -163,14 +163,14 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def shell(line: str) -> tuple[int, list[str]]:
-    """The exit code and the lines on standard error of a command line, `fwplab` being this one."""
+    """The exit code and the lines on standard error of a shell command, where `fwplab` is this package."""
     line = f'fwplab() {{ "{sys.executable}" -m fwplab "$@"; }}; {line}'
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     return done.returncode, done.stderr.splitlines()
 
 
 @pytest.mark.parametrize("words", ["languages list", "study show irie2023", "--help", "mixers show lstm --json"])
-def test_a_reader_that_has_gone_is_no_fault(words: str) -> None:
+def test_a_closed_pipe_is_no_error(words: str) -> None:
     assert shell(f"fwplab {words} | true; exit ${{PIPESTATUS[0]}}") == (0, [])
 
 
@@ -183,14 +183,14 @@ def test_an_answer_that_cannot_be_written_is_one_line(words: str) -> None:
         assert shell(f"PYTHONUNBUFFERED=1 fwplab {words} >/dev/full") == full
 
 
-def test_a_complaint_that_cannot_be_written_changes_no_exit_code() -> None:
+def test_a_closed_standard_error_changes_no_exit_code() -> None:
     assert shell("fwplab fly 2>&-") == (2, [])
     assert shell("fwplab --version 2>&-") == (0, [])
 
 
-# Plug-ins of others
+# Plug-ins of other packages
 
-BAD = {
+BROKEN = {
     "missing": ("import nowhere_to_be_found\n", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
     "wrong": ("def\n", "SyntaxError: invalid syntax"),
     "leaves": ("import sys\nsys.exit(7)\n", "SystemExit: 7"),
@@ -200,10 +200,10 @@ BAD = {
 }
 
 
-@pytest.fixture(params=BAD)
-def bad(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """An installed plug-in of every kind that is broken, and why."""
-    text, why = BAD[request.param]
+@pytest.fixture(params=BROKEN)
+def broken_plugin(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """An installed plug-in that is broken in one of several ways, and the reason."""
+    text, why = BROKEN[request.param]
     (tmp_path / f"bad_{request.param}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -217,9 +217,9 @@ LISTS = ["languages list", "mixers list", "study list", "constructions list", "s
 
 @pytest.mark.parametrize("words", LISTS)
 def test_a_broken_plugin_is_named_and_left_out_of_a_list(
-    words: str, bad: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    words: str, broken_plugin: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name, why = bad
+    name, why = broken_plugin
     assert run([*words.split(), "--json"]) == 0
     answer, error = capsys.readouterr()
     listed = [fact["name"] for fact in json.loads(answer)]
@@ -236,10 +236,10 @@ def test_a_broken_plugin_is_named_and_left_out_of_a_list(
 @pytest.mark.parametrize(
     "words", ["languages show", "mixers show", "study show", "constructions show", "smfa show", "train --mixer"]
 )
-def test_a_broken_plugin_that_is_asked_for_is_one_line(
-    words: str, bad: tuple[str, str], capsys: pytest.CaptureFixture[str]
+def test_a_requested_broken_plugin_is_one_line(
+    words: str, broken_plugin: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name, why = bad
+    name, why = broken_plugin
     more = ["--language", "parity"] if "train" in words else []
     assert run([*words.split(), name, *more]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -248,20 +248,23 @@ def test_a_broken_plugin_that_is_asked_for_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "message"),
     [
-        ("report nothing", "the studies: counting, irie2023"),
-        ("study run irie2023 --measure-only", "choose from: freezing"),
+        ("report nothing", f"the studies: {', '.join(name for name, kind in STUDIES.classes() if kind.reports)};"),
+        (
+            "study run irie2023 --measure-only",
+            f"choose from: {', '.join(name for name, kind in STUDIES.classes() if kind.measures)}\n",
+        ),
     ],
 )
-def test_a_broken_plugin_is_no_choice(
-    words: str, complaint: str, bad: tuple[str, str], capsys: pytest.CaptureFixture[str]
+def test_a_broken_plugin_is_not_among_the_choices(
+    words: str, message: str, broken_plugin: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(words.split()) == 2
-    assert complaint in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_good_plugin_beside_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_working_plugin_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "good_layer.py").write_text(
         "from fwplab.mixers.lstm import LSTM\n\nclass Mine(LSTM):\n    'A layer of mine.'\n"
     )

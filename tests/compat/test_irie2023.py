@@ -1,4 +1,4 @@
-"""Checkpoints of the published code give the same logits and gradients here, and wrong ones give clear errors."""
+"""Checkpoints of the published code: the same logits and gradients, and clear errors for wrong files."""
 
 import pickle
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def tokens(case: Shape, *shape: int) -> Tensor:
 
 
 def loaded(case: Shape, weights: Weights) -> Model | PositionalModel:
-    """The model of a state dict. The number of heads is given only if the weights do not show it."""
+    """The model of a state dict. The number of heads is passed only if the weights do not determine it."""
     heads = case.heads if case.model_type in (1, 8, 9) else None
     return load_checkpoint(state_dict(case, weights), case.model_type, heads)
 
@@ -36,65 +36,65 @@ def gradients(output: Tensor, weights: Weights) -> Weights:
     return dict(zip(weights, found, strict=True))
 
 
-def renamed(model: nn.Module) -> Weights:
+def published_parameters(model: nn.Module) -> Weights:
     """The parameters under their published names."""
     names = published_names(model)
     return {names[name]: parameter for name, parameter in model.named_parameters()}
 
 
-def doubled(weights: Weights) -> Weights:
+def to_float64(weights: Weights) -> Weights:
     """The same numbers in float64, as leaves."""
     return {name: weight.detach().double().requires_grad_() for name, weight in weights.items()}
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    """The error relative to the largest number of `expected`."""
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """The largest error, relative to the largest number of `expected`."""
     exact = expected.detach().double()
     return float((found.detach().reshape(exact.shape) - exact).abs().max() / exact.abs().max())
 
 
-def worst(found: Weights, expected: Weights) -> float:
-    """The largest error over all tensors. Both arguments must have the same names."""
+def largest_error(found: Weights, expected: Weights) -> float:
+    """The largest relative error over all tensors. Both arguments must have the same names."""
     assert found.keys() == expected.keys()
-    return max(error(found[name], expected[name]) for name in expected)
+    return max(relative_error(found[name], expected[name]) for name in expected)
 
 
 @EVERY_CASE
-def test_float64_logits_and_gradients_are_the_published_ones(case: Shape) -> None:
+def test_float64_logits_and_gradients_equal_the_published_ones(case: Shape) -> None:
     weights, ids = random_weights(case, torch.float64), tokens(case, 3, 21)
     model = loaded(case, weights)
-    ours, theirs = model(ids), logits(case, weights, ids)
-    assert ours.dtype == torch.float64
-    assert error(ours, theirs) < 1e-10
-    assert worst(gradients(ours, renamed(model)), gradients(theirs, weights)) < 1e-10
+    found, published = model(ids), logits(case, weights, ids)
+    assert found.dtype == torch.float64
+    assert relative_error(found, published) < 1e-10
+    assert largest_error(gradients(found, published_parameters(model)), gradients(published, weights)) < 1e-10
 
 
 @EVERY_CASE
-def test_float32_logits_and_gradients_are_the_published_ones(case: Shape) -> None:
+def test_float32_logits_and_gradients_equal_the_published_ones(case: Shape) -> None:
     weights, ids = random_weights(case, torch.float32), tokens(case, 3, 21)
     model = loaded(case, weights)
-    ours, theirs = model(ids), logits(case, weights, ids)
-    assert ours.dtype == torch.float32
-    assert error(ours, theirs) < 1e-6
+    found, published = model(ids), logits(case, weights, ids)
+    assert found.dtype == torch.float32
+    assert relative_error(found, published) < 1e-6
 
-    exact = doubled(weights)
+    exact = to_float64(weights)
     exact_gradients = gradients(logits(case, exact, ids), exact)
-    rounding = worst(gradients(theirs, weights), exact_gradients)
+    rounding = largest_error(gradients(published, weights), exact_gradients)
     assert rounding < 1e-4
-    assert worst(gradients(ours, renamed(model)), exact_gradients) < 4 * rounding
+    assert largest_error(gradients(found, published_parameters(model)), exact_gradients) < 4 * rounding
 
 
 @EVERY_CASE
-def test_a_float32_checkpoint_moves_to_float64(case: Shape) -> None:
+def test_a_float32_checkpoint_can_be_converted_to_float64(case: Shape) -> None:
     single, ids = random_weights(case, torch.float32), tokens(case, 2, 13)
-    model, weights = loaded(case, single).double(), doubled(single)
-    ours, theirs = model(ids), logits(case, weights, ids)
-    assert error(ours, theirs) < 1e-10
-    assert worst(gradients(ours, renamed(model)), gradients(theirs, weights)) < 1e-10
+    model, weights = loaded(case, single).double(), to_float64(single)
+    found, published = model(ids), logits(case, weights, ids)
+    assert relative_error(found, published) < 1e-10
+    assert largest_error(gradients(found, published_parameters(model)), gradients(published, weights)) < 1e-10
 
 
 @EVERY_TYPE
-def test_every_form_of_a_source_gives_the_same_model(model_type: int, tmp_path: Path) -> None:
+def test_every_kind_of_source_gives_the_same_model(model_type: int, tmp_path: Path) -> None:
     case = Shape(model_type)
     saved, ids = state_dict(case, random_weights(case, torch.float32)), tokens(case, 2, 9)
     optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(3))], betas=(0.9, 0.995), eps=1e-9)
@@ -114,7 +114,7 @@ def test_every_form_of_a_source_gives_the_same_model(model_type: int, tmp_path: 
 
 
 @EVERY_TYPE
-def test_loading_shares_no_memory_and_leaves_torchs_generator_alone(model_type: int) -> None:
+def test_loading_copies_the_tensors_and_uses_no_random_number(model_type: int) -> None:
     case = Shape(model_type)
     weights = random_weights(case, torch.float32)
     saved, ids = state_dict(case, weights), tokens(case, 2, 9)
@@ -128,7 +128,7 @@ def test_loading_shares_no_memory_and_leaves_torchs_generator_alone(model_type: 
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.positions], ids=str)
-def test_a_loaded_model_steps(case: Shape) -> None:
+def test_stepping_a_loaded_model_equals_running_it(case: Shape) -> None:
     model, ids = loaded(case, random_weights(case, torch.float64)), tokens(case, 2, 11)
     assert isinstance(model, Model)
     state, stepped = model.initial_state(2), []
@@ -139,7 +139,7 @@ def test_a_loaded_model_steps(case: Shape) -> None:
 
 
 @EVERY_CASE
-def test_the_trained_weights_are_the_published_ones(case: Shape) -> None:
+def test_a_loaded_model_has_the_published_number_of_parameters(case: Shape) -> None:
     weights = random_weights(case, torch.float32)
     trained = sum(parameter.numel() for parameter in loaded(case, weights).parameters())
     assert trained == sum(weight.numel() for weight in weights.values())
@@ -155,7 +155,7 @@ def test_one_hot_inputs_refuse_tokens_outside_the_vocabulary(model_type: int) ->
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.positions], ids=str)
-def test_a_table_of_positions_is_kept_but_not_trained(case: Shape) -> None:
+def test_a_table_of_positions_is_loaded_but_not_trained(case: Shape) -> None:
     weights = random_weights(case, torch.float32)
     model = loaded(case, weights)
     assert isinstance(model, PositionalModel)
@@ -197,7 +197,7 @@ def test_an_unknown_model_type_names_the_choices(unknown: int) -> None:
 
 
 @pytest.mark.parametrize("model_type", [1, 8, 9])
-def test_heads_that_the_weights_do_not_show_must_be_given(model_type: int) -> None:
+def test_heads_that_the_weights_do_not_determine_must_be_given(model_type: int) -> None:
     saved = state_dict(Shape(model_type), random_weights(Shape(model_type), torch.float32))
     with pytest.raises(UserError, match="choose num_heads"):
         load_checkpoint(saved, model_type)
@@ -218,7 +218,7 @@ def test_every_missing_unknown_or_misshapen_weight_is_named(case: Shape) -> None
     saved = state_dict(case, random_weights(case, torch.float32))
     heads = case.heads if case.model_type in (1, 8, 9) else None
     for name in saved:
-        # Without a table there are no positions; without its embedding an LSTM reads one-hot.
+        # A checkpoint without the table is a model without positions. An LSTM without embedding reads one-hot inputs.
         if name.endswith(".pe") or (name == "embedding.weight" and case.model_type in (0, 10)):
             continue
         rest = {other: tensor for other, tensor in saved.items() if other != name}

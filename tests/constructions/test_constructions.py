@@ -1,4 +1,4 @@
-"""Every construction in the catalogue does what its docstring claims, up to the length that it predicts."""
+"""Every construction labels its language correctly, up to the length at which it predicts rounding errors."""
 
 import itertools
 import math
@@ -30,7 +30,7 @@ COUNTING = [name for name in NAMES if math.isfinite(CONSTRUCTIONS.load(name)().b
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("name", NAMES)
-def test_all_words_to_length_12(name: str, dtype: torch.dtype) -> None:
+def test_all_words_up_to_length_12_are_labelled_correctly(name: str, dtype: torch.dtype) -> None:
     construction = CONSTRUCTIONS.load(name)()
     found = exhaustive(construction, dtype, 12)
     assert found.wrong is None
@@ -39,8 +39,8 @@ def test_all_words_to_length_12(name: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("name", NAMES)
-def test_all_words_of_a_length_run_as_a_batch(name: str, dtype: torch.dtype) -> None:
-    """Checks the words without merging situations, and with the kernels for whole sequences."""
+def test_all_words_of_a_length_are_labelled_correctly_in_one_batch(name: str, dtype: torch.dtype) -> None:
+    """Checks each word by itself (without merging equal states), with the kernels for whole sequences."""
     construction = CONSTRUCTIONS.load(name)()
     task = construction.task
     length = {1: 12, 2: 12, 3: 8, 4: 6}[len(task.symbols)]
@@ -53,14 +53,14 @@ def test_all_words_of_a_length_run_as_a_batch(name: str, dtype: torch.dtype) -> 
 @pytest.mark.parametrize("length", [1_000, 10_000])
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("name", NAMES)
-def test_long_words(name: str, dtype: torch.dtype, length: int) -> None:
+def test_long_words_are_labelled_correctly(name: str, dtype: torch.dtype, length: int) -> None:
     construction = CONSTRUCTIONS.load(name)()
     assert length < construction.breaks_at(dtype)
     assert not mislabelled(construction, dtype, length, seed=length)
 
 
 @pytest.mark.parametrize("name", COUNTING)
-def test_the_predicted_length_is_where_eight_bits_break(name: str) -> None:
+def test_a_counting_construction_breaks_in_bfloat16_at_the_predicted_length(name: str) -> None:
     construction = CONSTRUCTIONS.load(name)()
     predicted = construction.breaks_at(torch.bfloat16)
     found = measure_break(construction, torch.bfloat16, 2_000)
@@ -72,7 +72,7 @@ def test_the_predicted_length_is_where_eight_bits_break(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [*PRECISIONS, torch.bfloat16])
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in COUNTING])
-def test_a_construction_that_never_breaks_has_finitely_many_situations(name: str, dtype: torch.dtype) -> None:
+def test_a_construction_that_never_breaks_has_finitely_many_states(name: str, dtype: torch.dtype) -> None:
     found = exhaustive(CONSTRUCTIONS.load(name)(), dtype, 40)
     assert found.closed
     assert found.wrong is None
@@ -80,7 +80,7 @@ def test_a_construction_that_never_breaks_has_finitely_many_situations(name: str
 
 @pytest.mark.parametrize(("dtype", "bits"), [(torch.float32, 24), (torch.float64, 53)])
 def test_a_count_stops_growing_at_the_predicted_number(dtype: torch.dtype, bits: int) -> None:
-    """Starts in the state after 2^p - 1 opening brackets. The second of two more is not counted."""
+    """Starts in the state after 2^p - 1 opening brackets. Of two more brackets, the second is not counted."""
     model = LinearTransformerDyck1().build(dtype)
     tokens = torch.zeros(1, 2, dtype=torch.long)
     _, ((after_two,),) = model.scan(tokens)
@@ -94,11 +94,11 @@ def test_a_count_stops_growing_at_the_predicted_number(dtype: torch.dtype, bits:
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("seed", range(8))
-def test_any_automaton(seed: int, dtype: torch.dtype) -> None:
+def test_any_automaton_can_be_constructed(seed: int, dtype: torch.dtype) -> None:
     generator = np.random.default_rng(seed)
     symbols = "abcd"[: int(generator.integers(2, 5))]
     machine = Moore.random(int(generator.integers(2, 21)), symbols, generator)
-    if seed % 3 == 0:  # some states may have no output
+    if seed % 3 == 0:  # with a state without output
         machine = replace(machine, outputs=(None, *machine.outputs[1:], "x")[: len(machine.outputs)])
     construction = RecurrentDeltaAutomaton(machine)
     found = exhaustive(construction, dtype, 25)
@@ -108,7 +108,7 @@ def test_any_automaton(seed: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("name", ["aa_star", "abab_star", "parity"])
-def test_regular_languages_are_automata(name: str) -> None:
+def test_regular_languages_are_constructed_as_automata(name: str) -> None:
     task = load_language(name)
     machine = machine_of(task)
     generator = np.random.default_rng(0)
@@ -117,7 +117,7 @@ def test_regular_languages_are_automata(name: str) -> None:
     assert exhaustive(RecurrentDeltaAutomaton(machine), torch.float32, 12).wrong is None
 
 
-def test_a_language_that_is_not_regular_has_no_machine() -> None:
+def test_a_language_that_is_not_regular_has_no_automaton() -> None:
     with pytest.raises(UserError, match="choose a regular language"):
         machine_of(load_language("dyck_1"))
 
@@ -137,7 +137,7 @@ class _Shuffle3Counts(BracketCounts):
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
-def test_shuffle_of_three_pairs(dtype: torch.dtype) -> None:
+def test_the_shuffle_of_three_bracket_pairs_is_labelled_correctly(dtype: torch.dtype) -> None:
     found = exhaustive(_Shuffle3Counts(), dtype, 8)
     assert found.wrong is None
     assert found.words == sum(6**length for length in range(1, 9))
@@ -176,7 +176,7 @@ def test_the_check_counts_all_words_and_finds_a_shortest_wrong_one() -> None:
     assert measure_break(WrongThreshold(), torch.float32, 10) == 1
 
 
-def test_all_weights_but_those_set_are_zero() -> None:
+def test_unset_weights_are_zero_and_have_the_requested_dtype() -> None:
     for name in NAMES:
         model = CONSTRUCTIONS.load(name)().build(torch.float64).requires_grad_(False)
         assert isinstance(model, Model)

@@ -1,4 +1,4 @@
-"""Both published formats are read and written, and an audit finds what is wrong in them."""
+"""Corpora: both published formats are read and written, and an audit finds every wrong label."""
 
 import tempfile
 from dataclasses import replace
@@ -41,21 +41,21 @@ def corpus_of(language: Language, format: str = "bhattamishra") -> Corpus:
     return make_corpus(language, make_splits(language, SPEC).named(), format)
 
 
-def put(folder: Path, **files: str) -> Path:
-    """Writes files whose names have `__` for the dot."""
+def write_files(folder: Path, **files: str) -> Path:
+    """Writes files. `__` in a keyword stands for the dot of the file name."""
     for name, text in files.items():
         (folder / name.replace("__", ".")).write_text(text)
     return folder
 
 
-def test_what_is_written_is_read_again(tmp_path, language, format):
+def test_a_written_corpus_is_read_back_unchanged(tmp_path, language, format):
     corpus = corpus_of(language, format)
     write(corpus, tmp_path / "corpus", format)
     assert read(tmp_path / "corpus", language) == corpus
     assert read(tmp_path / "corpus") == corpus
 
 
-def test_one_format_turns_into_the_other_and_back(tmp_path, language):
+def test_converting_to_the_other_format_and_back_changes_nothing(tmp_path, language):
     write(corpus_of(language), tmp_path / "one", "bhattamishra")
     write(read(tmp_path / "one"), tmp_path / "two", "irie")
     write(read(tmp_path / "two"), tmp_path / "three", "bhattamishra")
@@ -63,7 +63,7 @@ def test_one_format_turns_into_the_other_and_back(tmp_path, language):
     assert texts[0] == texts[1]
 
 
-def test_written_corpora_have_no_errors_and_are_the_sets_they_came_from(tmp_path, language, format):
+def test_written_corpora_pass_the_audit_and_equal_their_sets(tmp_path, language, format):
     splits = make_splits(language, SPEC)
     write(make_corpus(language, splits.named(), format), tmp_path / "corpus", format)
     result = audit(tmp_path / "corpus", language)
@@ -78,7 +78,7 @@ def test_written_corpora_have_no_errors_and_are_the_sets_they_came_from(tmp_path
         assert np.array_equal(data.labels, splits.named()[name].labels)
 
 
-def test_the_files_of_the_first_format(tmp_path):
+def test_the_files_of_the_bhattamishra_format(tmp_path):
     shuffle = load_language("shuffle_2")
     sets = {
         "train": encode(shuffle, ["([)]", "[]"]),
@@ -96,7 +96,7 @@ def test_the_files_of_the_first_format(tmp_path):
     }
 
 
-def test_the_files_of_the_second_format(tmp_path):
+def test_the_files_of_the_irie_format(tmp_path):
     counter = load_language("counter_2")
     sets = {
         "train": encode(counter, ["aabb", ""]),
@@ -114,8 +114,8 @@ def test_the_files_of_the_second_format(tmp_path):
     }
 
 
-def test_the_last_line_may_end_without_a_newline_and_lines_with_a_carriage_return(tmp_path):
-    put(tmp_path, train_src__txt="0110\r\n\r\n11", train_tgt__txt="1011\r\n\r\n01")
+def test_a_missing_last_newline_and_carriage_returns_are_accepted(tmp_path):
+    write_files(tmp_path, train_src__txt="0110\r\n\r\n11", train_tgt__txt="1011\r\n\r\n01")
     part = read(tmp_path, load_language("parity")).parts["train"]
     assert part.strings == ("0110", "", "11")
     assert part.targets == (("1", "0", "1", "1"), (), ("0", "1"))
@@ -123,7 +123,7 @@ def test_the_last_line_may_end_without_a_newline_and_lines_with_a_carriage_retur
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_byte_order_mark_is_no_symbol(tmp_path, format):
+def test_a_byte_order_mark_is_ignored(tmp_path, format):
     write(corpus_of(load_language("parity"), format), tmp_path / "plain", format)
     (tmp_path / "marked").mkdir()
     for path in (tmp_path / "plain").iterdir():
@@ -132,29 +132,29 @@ def test_a_byte_order_mark_is_no_symbol(tmp_path, format):
 
 
 def test_hidden_files_are_not_read(tmp_path):
-    put(tmp_path, train_src__txt="0110\n", train_tgt__txt="1011\n")
+    write_files(tmp_path, train_src__txt="0110\n", train_tgt__txt="1011\n")
     for name in ("train_src", "train_tgt"):
         (tmp_path / f"._{name}.txt").write_bytes(b"\x00\x05\x16\xff")
     assert audit(tmp_path, load_language("parity")).ok
 
 
 @pytest.mark.parametrize("label", ["0", "1", "x"])
-def test_labels_that_are_all_the_same_are_wrong(tmp_path, label):
-    put(tmp_path, train_src__txt="(())\n()\n", train_tgt__txt=f"{label * 4}\n{label * 2}\n")
+def test_constant_labels_are_wrong(tmp_path, label):
+    write_files(tmp_path, train_src__txt="(())\n()\n", train_tgt__txt=f"{label * 4}\n{label * 2}\n")
     result = audit(tmp_path, load_language("dyck_1"))
     assert not result.ok
     assert result.wrong == 2
     assert len(set(result.naming.values())) == len(result.naming) == 2
 
 
-def test_two_classes_of_one_name_are_wrong(tmp_path):
-    put(tmp_path, train_src__txt="aabb\nab\n", train_tgt__txt="aaaT\naT\n")
+def test_two_classes_with_the_same_name_are_wrong(tmp_path):
+    write_files(tmp_path, train_src__txt="aabb\nab\n", train_tgt__txt="aaaT\naT\n")
     result = audit(tmp_path, load_language("counter_2"))
     assert str(result.first_wrong) == "train_tgt.txt line 1: aabb: expected a a b T, found a a a T"
 
 
-def test_other_publishers_name_the_classes_otherwise(tmp_path):
-    put(tmp_path, train_src__txt="aaabbb\naabb\nab\n", train_tgt__txt="cccbbT\nccbT\ncT\n")
+def test_renamed_label_classes_are_recognised(tmp_path):
+    write_files(tmp_path, train_src__txt="aaabbb\naabb\nab\n", train_tgt__txt="cccbbT\nccbT\ncT\n")
     result = audit(tmp_path, load_language("counter_2"))
     assert result.ok
     assert result.renamed == {"a": "c"}
@@ -162,8 +162,8 @@ def test_other_publishers_name_the_classes_otherwise(tmp_path):
     assert datasets(read(tmp_path), load_language("counter_2"))["train"].labels[0].tolist() == [0, 0, 0, 1, 1, 2]
 
 
-def test_a_renaming_holds_for_every_word(tmp_path):
-    put(tmp_path, train_src__txt="aaabbb\naabb\naabb\n", train_tgt__txt="cccbbT\nccbT\naabT\n")
+def test_a_renaming_must_hold_for_every_word(tmp_path):
+    write_files(tmp_path, train_src__txt="aaabbb\naabb\naabb\n", train_tgt__txt="cccbbT\nccbT\naabT\n")
     result = audit(tmp_path, load_language("counter_2"))
     assert str(result.first_wrong) == "train_tgt.txt line 3: aabb: expected c c b T, found a a b T"
     assert result.wrong == 1
@@ -172,7 +172,7 @@ def test_a_renaming_holds_for_every_word(tmp_path):
 
 @settings(max_examples=30, deadline=None)
 @given(st.data())
-def test_any_renaming_is_found(data):
+def test_any_renaming_of_the_classes_is_found(data):
     language = load_language(data.draw(st.sampled_from(LANGUAGES.own_names())))
     letters = "wxyz" if len(language.classes[0]) == 1 else ("ww", "wx", "xw", "xx")
     corpus = corpus_of(language)
@@ -189,7 +189,7 @@ def test_any_renaming_is_found(data):
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_a_planted_error_is_found_where_it_is(data):
+def test_a_changed_label_is_found_at_its_line(data):
     language = load_language(data.draw(st.sampled_from(LANGUAGES.own_names())))
     corpus = corpus_of(language)
     part = corpus.parts[data.draw(st.sampled_from(sorted(corpus.parts)))]
@@ -211,37 +211,37 @@ def test_a_planted_error_is_found_where_it_is(data):
 
 @pytest.mark.parametrize("target", ["10", "10111", ""])
 def test_a_target_of_another_length_is_wrong(tmp_path, target):
-    put(tmp_path, train_src__txt="0110\n11\n", train_tgt__txt=f"{target}\n01\n")
+    write_files(tmp_path, train_src__txt="0110\n11\n", train_tgt__txt=f"{target}\n01\n")
     result = audit(tmp_path, load_language("parity"))
     assert result.first_wrong is not None
     assert (result.first_wrong.line, result.first_wrong.expected) == (1, "1 0 1 1")
 
 
-def test_a_foreign_symbol_is_a_fault_of_the_source(tmp_path):
-    put(tmp_path, train_src__txt="0110\n1x\n", train_tgt__txt="1011\n00\n")
+def test_a_symbol_outside_the_alphabet_is_an_error_of_the_source_file(tmp_path):
+    write_files(tmp_path, train_src__txt="0110\n1x\n", train_tgt__txt="1011\n00\n")
     result = audit(tmp_path, load_language("parity"))
     assert result.first_wrong is not None
     assert (result.first_wrong.file, result.first_wrong.line) == ("train_src.txt", 2)
     assert "'x' at position 2" in result.first_wrong.expected
 
 
-def test_strings_outside_the_language_are_counted_but_no_label_error(tmp_path):
-    put(tmp_path, train_src__txt="01\n11\n", train_tgt__txt="10\n01\n")
+def test_strings_outside_the_language_are_counted_but_are_no_label_errors(tmp_path):
+    write_files(tmp_path, train_src__txt="01\n11\n", train_tgt__txt="10\n01\n")
     result = audit(tmp_path, load_language("parity"))
     assert result.ok
     assert result.parts[0].non_members == 1
 
 
 def test_distinct_strings_and_overlap_are_counted(tmp_path):
-    put(tmp_path, train_src__txt="aa\naa\naaaa\n", train_tgt__txt="01\n01\n0101\n")
-    put(tmp_path, val_src_bin0__txt="aa\naaaaaa\n", val_tgt_bin0__txt="01\n010101\n")
+    write_files(tmp_path, train_src__txt="aa\naa\naaaa\n", train_tgt__txt="01\n01\n0101\n")
+    write_files(tmp_path, val_src_bin0__txt="aa\naaaaaa\n", val_tgt_bin0__txt="01\n010101\n")
     train, bin0 = (part.summary for part in audit(tmp_path, load_language("aa_star")).parts)
     assert (train.strings, train.distinct, train.shortest, train.longest) == (3, 2, 2, 4)
     assert (bin0.strings, bin0.distinct, bin0.in_train, bin0.longest) == (2, 2, 1, 6)
 
 
-def test_a_file_without_its_counterpart_is_named(tmp_path):
-    put(
+def test_a_file_without_its_counterpart_is_reported(tmp_path):
+    write_files(
         tmp_path,
         train_src__txt="aa\n",
         train_tgt__txt="01\n",
@@ -255,8 +255,8 @@ def test_a_file_without_its_counterpart_is_named(tmp_path):
     assert "val_tgt_bin2.txt: ignored, the other file of the pair is missing" in result.lines()
 
 
-def test_wrong_corpora_are_not_trained_on(tmp_path):
-    put(tmp_path, train_src__txt="0110\n11\n", train_tgt__txt="1011\n00\n")
+def test_a_corpus_with_wrong_labels_is_not_trained_on(tmp_path):
+    write_files(tmp_path, train_src__txt="0110\n11\n", train_tgt__txt="1011\n00\n")
     with pytest.raises(UserError, match=r"train_tgt\.txt line 2: 11: expected 0 1, found 0 0"):
         datasets(read(tmp_path), load_language("parity"))
 
@@ -274,8 +274,8 @@ def test_wrong_corpora_are_not_trained_on(tmp_path):
         ({"train__src": "a\n", "train_50__src": "a\n"}, r"are both train"),
     ],
 )
-def test_folders_that_hold_no_corpus_are_refused_in_one_line(tmp_path, files, message):
-    put(tmp_path, **files)
+def test_folders_without_a_valid_corpus_are_refused_in_one_line(tmp_path, files, message):
+    write_files(tmp_path, **files)
     with pytest.raises(UserError, match=message) as caught:
         audit(tmp_path, load_language("aa_star"))
     assert "\n" not in str(caught.value)
@@ -284,7 +284,7 @@ def test_folders_that_hold_no_corpus_are_refused_in_one_line(tmp_path, files, me
 def test_a_missing_folder_and_unreadable_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="is not a folder"):
         read(tmp_path / "nowhere")
-    put(tmp_path, train_tgt__txt="01\n")
+    write_files(tmp_path, train_tgt__txt="01\n")
     (tmp_path / "train_src.txt").write_bytes(b"a\xffa\n")
     with pytest.raises(UserError, match=r"train_src\.txt is not UTF-8 text: byte 1"):
         read(tmp_path)
@@ -308,13 +308,13 @@ def test_writing_refuses_unknown_formats_and_full_folders(tmp_path):
         write(Corpus("irie", {"train": part}), tmp_path / "corpus", "bhattamishra")
 
 
-def test_an_empty_folder_may_be_filled(tmp_path):
+def test_a_corpus_can_be_written_into_an_empty_folder(tmp_path):
     (tmp_path / "corpus").mkdir()
     write(corpus_of(load_language("parity")), tmp_path / "corpus", "irie")
     assert audit(tmp_path / "corpus", load_language("parity")).ok
 
 
-def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_files(tmp_path, monkeypatch):
     written = []
 
     def fails_on_the_third(self: Path, text: str, **options: str) -> int:
@@ -331,7 +331,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_the_folder_of_a_corpus_is_readable_like_any_other(tmp_path):
+def test_the_folder_of_a_corpus_has_the_usual_permissions(tmp_path):
     write(corpus_of(load_language("parity")), tmp_path / "corpus", "irie")
     (tmp_path / "plain").mkdir()
     assert (tmp_path / "corpus").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -339,7 +339,7 @@ def test_the_folder_of_a_corpus_is_readable_like_any_other(tmp_path):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.text("01", max_size=6), min_size=1, max_size=8))
-def test_any_strings_survive_both_formats(strings):
+def test_any_strings_are_read_back_unchanged_from_both_formats(strings):
     language = load_language("parity")
     with tempfile.TemporaryDirectory() as folder:
         for format in FORMATS:
@@ -351,8 +351,10 @@ def test_any_strings_survive_both_formats(strings):
 def test_a_corpus_with_an_empty_part_is_not_imported(tmp_path, home):
     folder = tmp_path / "corpus"
     folder.mkdir()
-    put(folder, train_src__txt="0110\n", train_tgt__txt="1011\n", val_src_bin0__txt="11\n", val_tgt_bin0__txt="01\n")
-    put(folder, val_src_bin1__txt="", val_tgt_bin1__txt="")
+    write_files(
+        folder, train_src__txt="0110\n", train_tgt__txt="1011\n", val_src_bin0__txt="11\n", val_tgt_bin0__txt="01\n"
+    )
+    write_files(folder, val_src_bin1__txt="", val_tgt_bin1__txt="")
     with pytest.raises(UserError, match=r"part 'bin1' of .* has no strings"):
         import_corpus(folder, load_language("parity"), "mine")
     assert not list(home.glob("**/mine*"))

@@ -1,4 +1,4 @@
-"""Splits share no string where the language has enough of them, and none depends on another's size."""
+"""Splits: disjoint sets if the language has enough words, each independent of the size of the others."""
 
 import hashlib
 from collections import Counter
@@ -20,7 +20,7 @@ SPEC = SplitSpec(
     test_lengths=((2, 16), (17, 30), (40, 40)),
     test_strings=60,
 )
-DRAWN_ONCE = {
+DIGESTS = {
     "aa_star": "2dfbf2af4f27338e",
     "abab_star": "0e2c59740354a92b",
     "counter_2": "826a2aa719a67c7e",
@@ -30,7 +30,7 @@ DRAWN_ONCE = {
     "reset_dyck_1": "74116a7493bc9eea",
     "shuffle_2": "b4aa41df95e153bd",
 }
-"""Digests of what SPEC drew when the shipped runs were trained; a new language needs none."""
+"""Digests of the sets that SPEC drew when the shipped runs were trained. A new language needs none."""
 
 
 @pytest.fixture(params=LANGUAGES.own_names())
@@ -38,12 +38,12 @@ def language(request: pytest.FixtureRequest) -> Language:
     return load_language(request.param)
 
 
-def one_a_length(language: Language) -> bool:
+def has_one_word_a_length(language: Language) -> bool:
     return all(language.count(length) < 2 for length in language.lengths(2, 30))
 
 
-def plentiful(language: Language) -> bool:
-    """Whether the longest words of the shorter window alone would fill the sets."""
+def has_enough_words(language: Language) -> bool:
+    """Whether the longest words of the training window alone would fill the sets."""
     return language.count(language.lengths(2, 16)[-1]) > 1_000
 
 
@@ -56,15 +56,15 @@ def strings_of(splits: Splits) -> dict[str, tuple[str, ...]]:
     return {name: data.strings for name, data in splits.named().items()}
 
 
-@pytest.mark.parametrize("name", DRAWN_ONCE)
-def test_the_strings_of_finished_runs_are_drawn_again(name):
+@pytest.mark.parametrize("name", DIGESTS)
+def test_the_sets_of_shipped_runs_are_drawn_unchanged(name):
     digest = hashlib.sha256()
     for part, data in make_splits(load_language(name), SPEC).named().items():
         digest.update(part.encode() + "\n".join(data.strings).encode() + data.labels.tobytes())
-    assert digest.hexdigest()[:16] == DRAWN_ONCE[name]
+    assert digest.hexdigest()[:16] == DIGESTS[name]
 
 
-def test_every_string_is_a_word_of_its_window(language, splits):
+def test_every_string_is_a_word_with_a_length_in_its_window(language, splits):
     windows = {
         "train": (2, 16),
         "bin0": (2, 16),
@@ -84,28 +84,28 @@ def test_validation_and_test_strings_are_distinct(splits):
             assert len(set(strings)) == len(strings) > 0, name
 
 
-def test_pools_are_disjoint_or_the_language_has_one_word_a_length(language, splits):
-    strings = {name: set(those) for name, those in strings_of(splits).items()}
+def test_sets_are_disjoint_unless_the_language_has_one_word_a_length(language, splits):
+    strings = {name: set(each) for name, each in strings_of(splits).items()}
     pools = [
         strings["train"],
         strings["bin0"] | strings["bin1"],
         strings["test_2_16"] | strings["test_17_30"],
     ]
     overlap = sum(len(a & b) for i, a in enumerate(pools) for b in pools[:i])
-    assert (overlap > 0) == one_a_length(language)
+    assert (overlap > 0) == has_one_word_a_length(language)
 
 
 def test_languages_with_enough_words_fill_their_sets(language, splits):
     sizes = {name: len(strings) for name, strings in strings_of(splits).items()}
     assert sizes["train"] == SPEC.train_strings
-    if plentiful(language):
+    if has_enough_words(language):
         assert len(set(splits.train.strings)) == SPEC.train_strings
         assert sizes["bin0"] == sizes["bin1"] == SPEC.validation_strings
         assert sizes["test_17_30"] == SPEC.test_strings
 
 
-@pytest.mark.parametrize("name", [name for name in LANGUAGES.own_names() if one_a_length(load_language(name))])
-def test_languages_of_one_word_a_length_hold_each_once_and_repeat_them_for_training(name):
+@pytest.mark.parametrize("name", [name for name in LANGUAGES.own_names() if has_one_word_a_length(load_language(name))])
+def test_languages_with_one_word_a_length_repeat_the_words_for_training(name):
     language = load_language(name)
     splits = make_splits(language, SPEC)
     words = language.sample(language.lengths(2, 16), np.random.default_rng(0))
@@ -115,8 +115,8 @@ def test_languages_of_one_word_a_length_hold_each_once_and_repeat_them_for_train
     assert max(times.values()) - min(times.values()) <= 1
 
 
-def test_a_small_window_is_split_and_training_repeats_its_share():
-    """Parity has 254 words of length 2 to 8: far fewer than asked for."""
+def test_few_words_are_divided_and_repeated_for_training():
+    """Parity has 254 words of length 2 to 8, fewer than the spec requests."""
     splits = make_splits(load_language("parity"), replace(SPEC, train_lengths=(2, 8), test_lengths=((2, 8),)))
     train, bin0, test = splits.train, set(splits.bin0.strings), set(splits.tests[2, 8].strings)
     assert len(train) == SPEC.train_strings
@@ -127,7 +127,7 @@ def test_a_small_window_is_split_and_training_repeats_its_share():
     assert len(set(train.strings)) + len(bin0) > 190
 
 
-def test_lengths_are_uniform_where_words_are_many():
+def test_lengths_are_uniform_if_there_are_enough_words():
     spec = replace(SPEC, train_lengths=(20, 39), train_strings=405, validation_strings=7)
     splits = make_splits(load_language("parity"), spec)
     times = Counter(splits.train.lengths.tolist())
@@ -136,7 +136,7 @@ def test_lengths_are_uniform_where_words_are_many():
     assert len(splits.bin0) == 7
 
 
-def test_the_same_seed_gives_the_same_strings_and_another_seed_others(language):
+def test_the_seed_determines_the_strings(language):
     first, again = (strings_of(make_splits(language, SPEC)) for _ in range(2))
     other = strings_of(make_splits(language, replace(SPEC, seed=1)))
     assert first == again
@@ -149,17 +149,17 @@ def test_the_same_seed_gives_the_same_strings_and_another_seed_others(language):
 )
 def test_no_set_depends_on_the_size_of_another(language, splits, changed):
     other = make_splits(language, replace(SPEC, **changed))
-    mine, theirs = strings_of(splits), strings_of(other)
-    concerned = {"train_strings": "train", "validation_strings": "bin", "test_strings": "test"}
-    own = concerned.get(next(iter(changed)), "none")
-    assert all(mine[name] == theirs[name] for name in theirs if not name.startswith(own))
+    before, after = strings_of(splits), strings_of(other)
+    prefixes = {"train_strings": "train", "validation_strings": "bin", "test_strings": "test"}
+    resized = prefixes.get(next(iter(changed)), "none")
+    assert all(before[name] == after[name] for name in after if not name.startswith(resized))
 
 
-def test_a_test_window_without_a_word_takes_the_next_longer_length():
+def test_a_test_window_without_a_word_uses_the_next_longer_length():
     assert set(make_splits(load_language("counter_3"), SPEC).tests[40, 40].lengths.tolist()) == {42}
 
 
-def test_tests_are_a_mapping_of_the_windows(splits):
+def test_test_sets_are_a_mapping_from_windows(splits):
     assert tuple(splits.tests) == SPEC.test_lengths
     assert len(splits.tests) == 3
     assert splits.tests[40, 40] is splits.tests[40, 40]
@@ -167,7 +167,7 @@ def test_tests_are_a_mapping_of_the_windows(splits):
         splits.tests[1, 2]
 
 
-def test_the_summary_counts_what_the_sets_hold(splits):
+def test_the_summary_counts_the_strings_of_the_sets(splits):
     train = set(splits.train.strings)
     assert [row.split for row in splits.summary()] == list(splits.named())
     for row in splits.summary():
@@ -197,8 +197,8 @@ def test_windows_that_leave_a_set_empty_are_refused():
         make_splits(load_language("aa_star"), replace(SPEC, train_lengths=(3, 3)))
 
 
-def test_two_words_are_split_or_refused():
-    """Dyck-1 has two words of length 4; by the seed they fall into pools that leave a set empty or not."""
+def test_two_words_give_two_sets_or_an_error():
+    """Dyck-1 has two words of length 4. The seed decides whether both fall into the same set, so that one is empty."""
     refused = 0
     for seed in range(20):
         try:
@@ -224,12 +224,12 @@ def test_encoding_pads_tokens_and_labels(language):
         assert set(labels[length:]) <= {IGNORE}
 
 
-def test_encoding_nothing_and_the_empty_string():
+def test_encoding_no_strings_and_the_empty_string():
     assert encode(load_language("parity"), []).tokens.shape == (0, 0)
     assert encode(load_language("parity"), [""]).labels.shape == (1, 0)
 
 
-def test_given_targets_stand_in_for_the_oracle():
+def test_given_targets_replace_the_labels_of_the_language():
     assert encode(load_language("parity"), ["01"], [["0", "0"]]).labels.tolist() == [[0, 0]]
 
 
@@ -243,7 +243,7 @@ def test_given_targets_stand_in_for_the_oracle():
         (["0x"], [["0", "0"]], "symbol 'x', choose from: 0 1"),
     ],
 )
-def test_strings_and_targets_that_do_not_fit_are_refused(strings, targets, message):
+def test_mismatched_strings_and_targets_are_refused(strings, targets, message):
     with pytest.raises(UserError, match=message):
         encode(load_language("parity"), strings, targets)
 

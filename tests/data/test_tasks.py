@@ -1,4 +1,4 @@
-"""Three tasks from one definition."""
+"""The three tasks of a language: transduction, next symbols and recognition."""
 
 import json
 from typing import Any
@@ -53,20 +53,20 @@ def test_transduction_gives_the_labels_of_words(language):
     assert all(language.contains(word) and labels == language.labels(word) for word, labels in examples)
 
 
-def test_next_symbol_sets_are_those_of_the_prefixes(language):
+def test_next_symbol_sets_equal_those_of_the_prefixes(language):
     for word, sets in next_symbol_sets(language, language.lengths(1, 20), np.random.default_rng(0)):
         assert sets == [language.next_symbols(word[:end]) for end in range(1, len(word) + 1)]
         assert END in sets[-1]
 
 
-def test_recognition_says_the_truth_and_is_half_words(language):
+def test_recognition_examples_are_right_and_half_of_them_are_words(language):
     examples = recognition(language, list(range(40)) * 3, np.random.default_rng(0))
     assert all(language.contains(string) == word for string, word in examples)
     assert sum(word for _, word in examples) == 60
     assert not any(string == "" and not word for string, word in examples)
 
 
-def test_recognition_keeps_lengths_within_what_an_edit_and_the_language_allow(language):
+def test_recognition_examples_have_lengths_near_the_requested_ones(language):
     lengths = list(range(12, 40)) * 3
     examples = recognition(language, lengths, np.random.default_rng(1))
     step = max(np.diff(language.lengths(12, 60)))
@@ -75,7 +75,7 @@ def test_recognition_keeps_lengths_within_what_an_edit_and_the_language_allow(la
 
 
 def test_half_of_the_negatives_are_one_edit_away_from_a_member():
-    """Words of a^n b^n c^n are so few that the distance to all of them can be taken."""
+    """The language a^n b^n c^n has so few words that the distance to each can be computed."""
     language = load_language("counter_3")
     words = language.sample(language.lengths(0, 36), np.random.default_rng(0))
     examples = recognition(language, list(range(12, 28)) * 5, np.random.default_rng(2))
@@ -105,19 +105,19 @@ def test_negatives_of_a_unary_language_have_odd_lengths():
     assert {len(string) for string, member in examples if not member} == {9, 11}
 
 
-def test_no_lengths_no_examples():
+def test_recognition_of_no_lengths_gives_no_examples():
     assert recognition(load_language("parity"), [], np.random.default_rng(0)) == []
 
 
 class Everything(type(load_language("aa_star"))):
-    """All strings of a's: a language without strings that are no words."""
+    """All strings over `a`, so that there are no non-words."""
 
     name = "everything"
     expression = "a*"
 
 
 class NoThreeZeros(Regular):
-    """No edit of a word of length 1 leads out of it."""
+    """Every edit of a word of length 1 is again a word."""
 
     name = "no_three_zeros"
     symbols = ("0", "1")
@@ -126,7 +126,7 @@ class NoThreeZeros(Regular):
 
 
 class AllButOne(Regular):
-    """All strings but 10101010: nearly every uniform string is a word, as is nearly every edit."""
+    """All strings except 10101010, so that almost every random string and every edit is a word."""
 
     name = "all_but_one"
     symbols = ("0", "1")
@@ -135,34 +135,34 @@ class AllButOne(Regular):
     accepting = frozenset(range(10)) - {8}
 
 
-def test_a_language_without_strings_that_are_no_words_is_refused():
+def test_a_language_without_non_words_is_refused():
     with pytest.raises(UserError, match="everything has no example of a length near 4"):
         recognition(Everything(), [4] * 8, np.random.default_rng(0))
 
 
-def test_words_all_of_whose_edits_are_words_leave_uniform_strings():
+def test_non_words_are_random_strings_if_no_edit_leaves_the_language():
     examples = recognition(NoThreeZeros(), [1] * 40, np.random.default_rng(0))
     others = [string for string, word in examples if not word]
     assert len(others) == 20
-    assert set(others) == {"000"}  # of the nearest length at which some string is no word
+    assert set(others) == {"000"}  # 3 is the nearest length with a non-word
 
 
-def test_edits_stand_in_for_uniform_strings_that_are_words(monkeypatch):
+def test_non_words_are_edits_if_random_strings_are_words(monkeypatch):
     assert set(non_words(AllButOne(), [8] * 6, np.random.default_rng(0))) == {"10101010"}
     monkeypatch.setattr("fwplab.data.tasks.ATTEMPTS", 1)
     with pytest.raises(UserError, match="all strings found near length 30 are words; choose other lengths"):
         non_words(AllButOne(), [30], np.random.default_rng(0))
 
 
-def test_of_recognition_one_label_is_asked_for_at_the_end(language):
-    asked = for_task(language, "recognition")
+def test_recognition_has_one_label_at_the_end_of_the_string(language):
+    recognised = for_task(language, "recognition")
     word, *_ = language.sample(language.lengths(1, 20)[-1:], np.random.default_rng(0))
-    data = encode(asked, [word, word[:-1]])
+    data = encode(recognised, [word, word[:-1]])
     for row, string in enumerate(data.strings):
         label = data.labels[row, len(string) - 1 : len(string)].tolist()
         assert label == [int(language.contains(string))] * (len(string) > 0)
         assert set(np.delete(data.labels[row], len(string) - 1)) <= {IGNORE}
-    assert asked.name == language.name
+    assert recognised.name == language.name
 
 
 def test_an_unknown_task_is_refused():
@@ -183,7 +183,7 @@ SPEC = SplitSpec(
 )
 
 
-def test_sets_of_recognition_are_half_words_and_share_no_string_where_there_are_enough(language):
+def test_recognition_sets_are_half_words_and_disjoint_if_there_are_enough_strings(language):
     sets = make_splits(language, SPEC).named()
     for name, data in sets.items():
         words = [string for string in data.strings if language.contains(string)]
@@ -199,7 +199,7 @@ def test_sets_of_recognition_are_half_words_and_share_no_string_where_there_are_
     assert few or not (pools[0] & pools[1] or pools[0] & pools[2] or pools[1] & pools[2])
 
 
-def test_the_task_is_part_of_a_runs_key_only_where_it_is_not_the_usual_one():
+def test_the_task_is_part_of_a_run_s_key_only_if_it_is_not_the_default():
     mixer = MIXERS.load("srwm")()
     usual, other = (Run("parity", mixer, protocol=Protocol(splits=SplitSpec(task=task))) for task in TASKS)
     assert usual.key == Run("parity", mixer).key != other.key
@@ -207,8 +207,8 @@ def test_the_task_is_part_of_a_runs_key_only_where_it_is_not_the_usual_one():
     assert "task" not in json.dumps(to_dict(usual, defaults=False))
 
 
-def test_a_model_is_trained_to_recognise_evaluated_and_extracted(capsys, monkeypatch, tmp_path):
-    """Parity of zeros and ones: an LSTM that is told of whole strings only."""
+def test_a_recognition_model_is_trained_evaluated_and_extracted(capsys, monkeypatch, tmp_path):
+    """An LSTM on Dyck-1 with one label for each string."""
     monkeypatch.setenv("FWPLAB_HOME", str(tmp_path))
     model = ("--hidden", "16", "--layers", "1")
     sizes = ("--train-strings", "300", "--validation-strings", "40", "--test-strings", "20")
@@ -226,7 +226,7 @@ def test_a_model_is_trained_to_recognise_evaluated_and_extracted(capsys, monkeyp
     assert "has the task recognition" in capsys.readouterr().err
 
 
-def test_a_corpus_of_recognition_is_written_audited_imported_and_trained_on(capsys, monkeypatch, tmp_path):
+def test_a_recognition_corpus_is_exported_audited_imported_and_trained_on(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("FWPLAB_HOME", str(tmp_path / "home"))
     folder = str(tmp_path / "shuffled")
     sizes = ("--train-strings", "200", "--validation-strings", "20", "--test-strings", "10")

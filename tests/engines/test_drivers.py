@@ -1,4 +1,4 @@
-"""Several drivers on one store: each run is trained once, and what a dead driver has claimed is taken over."""
+"""Several drivers on one store: each run is trained once, and the claims of a dead driver are taken over."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from fwplab.storage import claims as module
 from fwplab.storage.claims import Claims, claims
 from fwplab.storage.store import Store, folder_of
 
-ELSEWHERE = "00000000-1-1/0"
+OTHER_MACHINE = "00000000-1-1/0"
 
 
 def claimed(store: Store) -> dict[str, str]:
@@ -34,7 +34,7 @@ def set_owner(store: Store, owner: str) -> None:
 
 @pytest.mark.parametrize("kills", [0, 2])
 def test_three_drivers_train_every_run_once(kills: int, tmp_path: Path) -> None:
-    """With kills the killed drivers' runs go on in the others, from their saved states."""
+    """If drivers are killed, the others continue their runs from the saved states."""
     script = tmp_path / "driver.py"
     script.write_text(DRIVER)
     arguments = [sys.executable, str(script), '{"name": "local", "workers": 1}']
@@ -47,17 +47,17 @@ def test_three_drivers_train_every_run_once(kills: int, tmp_path: Path) -> None:
     for driver in drivers:
         driver.communicate()
     assert drivers[-1].returncode == 0
-    begun = [len(list(folder_of(run).glob("pid-*"))) for run in SLOW_RUNS]
+    starts = [len(list(folder_of(run).glob("pid-*"))) for run in SLOW_RUNS]
     finished = [len(list(folder_of(run).glob("finished-*"))) for run in SLOW_RUNS]
     assert finished == [1] * len(SLOW_RUNS)
-    assert sum(begun) <= len(SLOW_RUNS) + sum(driver.returncode != 0 for driver in drivers)
+    assert sum(starts) <= len(SLOW_RUNS) + sum(driver.returncode != 0 for driver in drivers)
     with Store() as store:
         records = store.records()
         assert claimed(store) == {}
     assert len(members(records)) == len(SLOW_RUNS)
 
 
-def test_a_claim_is_given_back_and_a_finished_run_cannot_be_claimed() -> None:
+def test_a_claim_can_be_released_and_a_finished_run_cannot_be_claimed() -> None:
     with Store() as store, Claims(store) as first, Claims(store) as second:
         assert first.take(RUNS[0])
         assert first.take(RUNS[0])
@@ -73,23 +73,23 @@ def test_a_claim_is_given_back_and_a_finished_run_cannot_be_claimed() -> None:
         assert claimed(store) == {}
 
 
-def test_the_claim_of_a_process_that_has_ended_is_taken_at_once() -> None:
+def test_the_claim_of_a_dead_process_on_this_machine_is_taken_at_once() -> None:
     with Store() as store, Claims(store) as mine:
         with Claims(store) as other:
             assert other.take(RUNS[0])
             place, number, start = this_process().split("-")
             set_owner(store, f"{place}-{number}-{int(start) - 1}/0")
         assert mine.take(RUNS[0])
-        set_owner(store, ELSEWHERE)
+        set_owner(store, OTHER_MACHINE)
         assert not mine.take(RUNS[0])
 
 
-def test_the_claim_of_a_driver_that_is_silent_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_claim_of_a_driver_without_heartbeat_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STALE_SECONDS", 0.3)
     with Store() as store, Claims(store) as mine, Claims(store) as other:
         assert other.take(RUNS[0])
-        set_owner(store, ELSEWHERE)
-        for _ in range(4):  # its heart beats
+        set_owner(store, OTHER_MACHINE)
+        for _ in range(4):  # while the heartbeat goes on
             assert not mine.take(RUNS[0])
             time.sleep(0.1)
             with store.engine.begin() as connection:
@@ -100,7 +100,7 @@ def test_the_claim_of_a_driver_that_is_silent_is_taken_over(monkeypatch: pytest.
         assert claimed(store) == {RUNS[0].key: mine.owner}
 
 
-def test_a_heart_beats_while_a_driver_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.02)
     with Store() as store, Claims(store) as mine:
         assert mine.take(RUNS[0])
@@ -110,7 +110,7 @@ def test_a_heart_beats_while_a_driver_works(monkeypatch: pytest.MonkeyPatch) -> 
             time.sleep(0.02)
 
 
-def test_a_driver_waits_for_the_runs_of_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_waits_for_the_runs_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.05)
     with Store() as store, Claims(store) as other:
         assert other.take(RUNS[1])

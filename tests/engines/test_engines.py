@@ -1,4 +1,4 @@
-"""The engines: the records, their order, and errors and deaths of workers."""
+"""The engines: records and their order, errors in workers, and workers that die."""
 
 import importlib
 import math
@@ -38,7 +38,7 @@ def trained(runs: Sequence[Run], store: Store, engine: Engine, **options: Any) -
 
 
 def count_start(folder: Path) -> int:
-    """Counts the starts of a task in its folder, this one included."""
+    """Counts the starts of a task in its folder, including this one."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"began-{len(list(folder.iterdir()))}").touch()
     return len(list(folder.iterdir()))
@@ -78,7 +78,7 @@ def is_wrong(run: Run, *, folder: Path, device: str, observe: Callable[[Progress
         (fails, 1, r"failed:\nTraceback [\s\S]* in fails\n[\s\S]*\nZeroDivisionError: the reason\n"),
     ],
 )
-def test_the_command_prints_a_tasks_error_without_its_own_traceback(
+def test_the_command_prints_the_error_of_a_task_without_the_driver_s_traceback(
     task: Task, workers: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("fwplab.engines.train_all", partial(train_all, task=task))
@@ -91,14 +91,14 @@ def test_the_command_prints_a_tasks_error_without_its_own_traceback(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_missing_run_is_trained_once(workers: int) -> None:
-    heard: list[Progress] = []
+    reports: list[Progress] = []
     with Store() as store:
         store.save(record_of(RUNS[2]))
-        found = trained([*RUNS, RUNS[0]], store, Local(workers), observe=heard.append, task=returns_at_once)
+        found = trained([*RUNS, RUNS[0]], store, Local(workers), observe=reports.append, task=returns_at_once)
         again = trained(RUNS, store, Local(workers), task=fails)
     assert [record.run for record in found] == [*RUNS, RUNS[0]]
     assert again == found[:3]
-    assert sorted(progress.key for progress in heard) == sorted(run.key for run in RUNS[:2])
+    assert sorted(progress.key for progress in reports) == sorted(run.key for run in RUNS[:2])
 
 
 def test_a_dead_worker_is_replaced(home: Path) -> None:
@@ -123,7 +123,7 @@ def test_errors_of_workers_are_raised_in_the_driver() -> None:
             Local(0)
 
 
-def test_real_training_is_the_same_in_one_process_and_in_two(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_gives_the_same_results_in_one_process_and_in_two(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [small_run(seeds=(0,)), small_run(MIXERS.own_names()[0], seeds=(1,))]
     with Store() as store:
         here = trained(runs, store, Local(1))
@@ -146,7 +146,7 @@ def test_plan_splits_the_seeds_into_groups_and_keeps_the_missing_ones() -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5])
-def test_the_plan_does_not_depend_on_what_is_finished(groups: int) -> None:
+def test_the_groups_do_not_depend_on_which_runs_are_finished(groups: int) -> None:
     run = replace(RUN, seeds=tuple(range(5)))
     with Store() as store:
         planned = plan(run, store, groups)
@@ -155,7 +155,7 @@ def test_the_plan_does_not_depend_on_what_is_finished(groups: int) -> None:
             assert plan(run, store, groups) == planned[index + 1 :]
 
 
-def test_what_was_begun_goes_on_in_its_own_groups() -> None:
+def test_a_run_with_a_saved_state_keeps_its_groups() -> None:
     run = replace(RUN, seeds=tuple(range(5)))
     with Store() as store:
         begun = plan(run, store, 2)
@@ -166,20 +166,20 @@ def test_what_was_begun_goes_on_in_its_own_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "named"),
+    ("address", "message"),
     [
         ("127.0.0.1:9", "no Ray cluster at 127.0.0.1:9: .*Connection refused"),
         ("ray://127.0.0.1:9", "no Ray cluster at ray://127.0.0.1:9: .*Connection refused"),
         ("nowhere", "choose host:port, ray://host:port, or auto"),
     ],
 )
-def test_a_missing_cluster_is_a_user_error_at_once(address: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cluster_is_a_user_error_at_once(address: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     with Store() as store:
-        with pytest.raises(UserError, match=named):
+        with pytest.raises(UserError, match=message):
             train_all(RUNS, store, engine_named("ray", address=address), task=returns_at_once)
         monkeypatch.setenv("RAY_ADDRESS", address)
-        with pytest.raises(UserError, match=named):
+        with pytest.raises(UserError, match=message):
             train_all(RUNS, store, engine_named("ray", address="auto"), task=returns_at_once)
     assert time.monotonic() - began < 30
 

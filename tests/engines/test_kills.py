@@ -1,4 +1,4 @@
-"""Kills of workers and drivers: no finished run is lost or repeated, and the results have the same bits as without."""
+"""Workers and drivers are killed: no finished run is lost or repeated, and the results have the same bits."""
 
 import importlib
 import itertools
@@ -29,7 +29,7 @@ RUNS = [small_run(name, seeds=(seed,)) for name in ("recurrent-delta", "e-lstm")
 
 
 def slowly(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
-    """`train`, saving at every check, with pauses in which it can be killed; writes its process id to the folder."""
+    """`train` with a saved state at every evaluation and pauses for a kill. Writes its process id to the folder."""
     trainer.SAVE_EVERY_SECONDS = trainer.REPORT_EVERY_SECONDS = 0.0
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"pid-{os.getpid()}").touch()
@@ -45,7 +45,7 @@ def slowly(run: Run, *, folder: Path, device: str, observe: Callable[[Progress],
 
 
 def dies_in_the_middle(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
-    """As `slowly`, but the first process of a run kills itself after the first saved state."""
+    """Like `slowly`, but the first process of a run kills itself after the first saved state."""
 
     def die(progress: Progress) -> None:
         if (folder / trainer.RESUME).exists() and len(list(folder.glob("pid-*"))) == 1:
@@ -61,10 +61,10 @@ def members(records: list[Record]) -> dict[str, tuple[Member, ...]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Member, ...]]:
-    """The members without any kill."""
+def without_kills(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Member, ...]]:
+    """The members of the same runs without any kill."""
     with Store("sqlite:///:memory:") as store, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FWPLAB_HOME", str(tmp_path_factory.mktemp("undisturbed")))
+        patch.setenv("FWPLAB_HOME", str(tmp_path_factory.mktemp("without_kills")))
         return members(trained(RUNS, store, Local(1)))
 
 
@@ -94,28 +94,28 @@ def engine_options(request: pytest.FixtureRequest) -> dict[str, str | int | None
     return {"name": "local", "workers": 2}
 
 
-def test_a_worker_killed_during_a_run(
-    engine_options: dict[str, str], undisturbed: dict[str, tuple[Member, ...]]
+def test_a_worker_killed_during_a_run_changes_no_result(
+    engine_options: dict[str, str], without_kills: dict[str, tuple[Member, ...]]
 ) -> None:
-    heard: list[Progress] = []
+    reports: list[Progress] = []
     with Store() as store:
-        found = trained(RUNS, store, engine_named(**engine_options), observe=heard.append, task=dies_in_the_middle)
-    assert members(found) == undisturbed
-    assert {progress.key for progress in heard} == set(undisturbed)
+        found = trained(RUNS, store, engine_named(**engine_options), observe=reports.append, task=dies_in_the_middle)
+    assert members(found) == without_kills
+    assert {progress.key for progress in reports} == set(without_kills)
     for run in RUNS:
         assert len(list(folder_of(run).glob("pid-*"))) == 2
         assert len(list(folder_of(run).glob("finished-*"))) == 1
 
 
-def at_once(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+def returns_at_once(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"pid-{os.getpid()}").touch()
     return record_of(run)
 
 
-def test_a_worker_killed_after_it_sent_its_result() -> None:
-    """Its result is in the pipe while the driver is busy: between two runs, and after the last."""
-    pool, found = _WorkerPool(1, "cpu", None, at_once), []
+def test_the_result_of_a_worker_killed_after_it_was_sent_is_used() -> None:
+    """The result is in the pipe while the driver is busy, between two runs and after the last."""
+    pool, found = _WorkerPool(1, "cpu", None, returns_at_once), []
     for record in pool.work(RUNS):
         found.append(record.run)
         for pipe, worker in pool.workers.items():
@@ -138,8 +138,8 @@ if __name__ == "__main__":
 """
 
 
-def test_a_driver_killed_and_started_again(
-    engine_options: dict[str, str], undisturbed: dict[str, tuple[Member, ...]], tmp_path: Path
+def test_a_driver_killed_and_started_again_changes_no_result(
+    engine_options: dict[str, str], without_kills: dict[str, tuple[Member, ...]], tmp_path: Path
 ) -> None:
     script = tmp_path / "driver.py"
     script.write_text(DRIVER)
@@ -157,12 +157,12 @@ def test_a_driver_killed_and_started_again(
                 kills += len(lines) > 0
             elif driver.wait() == 0:
                 break
-        for run in RUNS:  # a driver leaves runs alone that are in the store when it starts
+        for run in RUNS:  # a driver does not train runs that are in the store when it starts
             if run.key in there:
                 assert set(folder_of(run).glob("*-*")) == there[run.key]
     assert kills == 2
     with Store() as store:
-        assert members(store.records()) == undisturbed
+        assert members(store.records()) == without_kills
 
 
 def test_workers_end_with_their_driver(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_workers_end_with_their_driver(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
-GROUPS = """
+GROUPS_SCRIPT = """
 import os, signal, sys
 from tests.engines.test_kills import THREE_SEEDS, slowly
 from fwplab.engines import Local, plan, train_all
@@ -203,16 +203,16 @@ THREE_SEEDS = small_run("transformer")
 
 
 @pytest.mark.parametrize("groups", [2, 1, 3])
-def test_a_kill_between_two_groups_leaves_the_bits_as_they_are(
+def test_a_kill_between_two_groups_of_seeds_changes_no_bit(
     groups: int, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second start may have another number of workers, so that it would make other groups."""
+    """The second start may have another number of workers, for which a new run would have other groups."""
     script = tmp_path / "driver.py"
-    script.write_text(GROUPS)
+    script.write_text(GROUPS_SCRIPT)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, str(script)], check=False, env=environment).returncode == -signal.SIGKILL
     assert len(list((home / "runs").glob(f"*/{trainer.RESUME}"))) == 1
-    stray = home / "runs" / "stray" / trainer.RESUME  # of a finished run, whose driver was killed before it removed it
+    stray = home / "runs" / "stray" / trainer.RESUME  # left by a driver that was killed after the run had finished
     with Store() as store:
         (first,) = store.records()
         stray.parent.mkdir()
@@ -249,20 +249,22 @@ except UserError as error:
 """
 
 
-@pytest.mark.parametrize("room", [20_000, 120_000])
-def test_a_full_disk(room: int, undisturbed: dict[str, tuple[Member, ...]], tmp_path: Path) -> None:
-    """Files may have at most `room` bytes, which is too little for the saved state, or for the store."""
+@pytest.mark.parametrize("bytes_allowed", [20_000, 120_000])
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    bytes_allowed: int, without_kills: dict[str, tuple[Member, ...]], tmp_path: Path
+) -> None:
+    """A file may have at most `bytes_allowed` bytes. That is too small for the saved state or for the store."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     script = tmp_path / "full.py"
     script.write_text(FULL_DISK)
-    command = [sys.executable, str(script), str(room)]
+    command = [sys.executable, str(script), str(bytes_allowed)]
     ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
     assert (ended.returncode, len(ended.stdout.strip().splitlines())) == (2, 1), ended.stdout + ended.stderr
     assert not list(folder_of(RUNS[0]).glob(".*"))  # no partly written file is left
     with Store() as store:
         assert not store.has(RUNS[0].key)
         found = trained(RUNS[:1], store, Local(1))
-        assert members(found) == {RUNS[0].key: undisturbed[RUNS[0].key]}
+        assert members(found) == {RUNS[0].key: without_kills[RUNS[0].key]}
 
 
 def test_a_run_that_always_kills_its_worker_is_an_error(engine_options: dict[str, str]) -> None:
@@ -294,7 +296,7 @@ def test_a_task_that_the_cluster_cannot_import_is_an_error(cluster: str) -> None
 
 
 def test_a_machine_without_memory_is_an_error_of_one_line() -> None:
-    """The command starts its own cluster, whose workers are all killed; it ignores the address in the environment."""
+    """The command starts its own cluster, whose workers are all killed. It ignores RAY_ADDRESS."""
     settings = {"memory_usage_threshold": "0", "memory_monitor_refresh_ms": "100", "task_oom_retries": "0"}
     environment = os.environ | {f"RAY_{name}": value for name, value in settings.items()}
     environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_ADDRESS": "127.0.0.1:9"}
@@ -314,26 +316,26 @@ def takes_a_while(run: Run, *, folder: Path, device: str, observe: Callable[[Pro
     return record_of(run)
 
 
-def test_workers_limits_the_runs_at_a_time_on_a_running_cluster(cluster: str) -> None:
+def test_workers_limits_the_concurrent_runs_on_a_running_cluster(cluster: str) -> None:
     with Store() as store:
         train_all(RUNS, store, engine_named("ray", address=cluster, workers=1), task=takes_a_while)
     times = sorted(json.loads((folder_of(run) / "times").read_text()) for run in RUNS)
     assert all(ended < began for (_, ended), (began, _) in itertools.pairwise(times))
 
 
-GPUS = """
+GPU_SCRIPT = """
 import json, sys
 import ray
-from tests.engines.test_kills import RUNS, notes_its_share
+from tests.engines.test_kills import RUNS, record_gpu_share
 from fwplab.engines import engine_named, train_all
 from fwplab.errors import UserError
 from fwplab.storage.store import Store
 if __name__ == "__main__":
     gpus, share = json.loads(sys.argv[1])
-    ray.init("local", num_cpus=2, num_gpus=gpus, include_dashboard=False)  # not that of the other tests
+    ray.init("local", num_cpus=2, num_gpus=gpus, include_dashboard=False)  # not the cluster of the other tests
     try:
         with Store() as store:
-            train_all(RUNS[:2], store, engine_named("ray", gpus_a_run=share), task=notes_its_share)
+            train_all(RUNS[:2], store, engine_named("ray", gpus_a_run=share), task=record_gpu_share)
     except UserError as error:
         print(error)
     finally:
@@ -341,7 +343,7 @@ if __name__ == "__main__":
 """
 
 
-def notes_its_share(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
+def record_gpu_share(run: Run, *, folder: Path, device: str, observe: Callable[[Progress], None] | None) -> Record:
     import ray
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -350,9 +352,9 @@ def notes_its_share(run: Run, *, folder: Path, device: str, observe: Callable[[P
 
 
 @pytest.mark.parametrize(("gpus", "share"), [(1, 0.25), (1, 0.0), (0, 0.25)])
-def test_runs_share_a_gpu(gpus: int, share: float, tmp_path: Path) -> None:
+def test_runs_get_the_requested_share_of_a_gpu(gpus: int, share: float, tmp_path: Path) -> None:
     script = tmp_path / "gpus.py"
-    script.write_text(GPUS)
+    script.write_text(GPU_SCRIPT)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, str(script), json.dumps([gpus, share])]
     ended = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=300)

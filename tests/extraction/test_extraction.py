@@ -1,4 +1,4 @@
-"""Extraction: known machines are learned exactly, and the machines of trained models are found."""
+"""Extraction: known automata are learned exactly, and the automata of trained models are found."""
 
 import json
 from itertools import product
@@ -23,25 +23,27 @@ from fwplab.languages import LANGUAGES, load_language
 from fwplab.storage.archive import shipped_checkpoints
 
 
-class Exact(nn.Module):
-    """Acts as a model but runs a machine. Its state is the machine's state, one-hot."""
+class MachineModel(nn.Module):
+    """A model that runs a Mealy machine. Its state is the machine's state, one-hot."""
 
     def __init__(self, machine: Mealy) -> None:
         super().__init__()
         self.machine = machine
 
     def forward(self, tokens: Tensor) -> Tensor:
-        said = torch.from_numpy(self.machine.run(tokens.numpy())).clamp(min=0)
-        return one_hot(said, max(2, len(self.machine.classes))).float()
+        outputs = torch.from_numpy(self.machine.run(tokens.numpy())).clamp(min=0)
+        return one_hot(outputs, max(2, len(self.machine.classes))).float()
 
     def initial_state(self, batch: int) -> list[tuple[Tensor]]:
         return [(torch.zeros(batch, len(self.machine)).index_fill_(1, torch.tensor([0]), 1.0),)]
 
     def step(self, tokens: Tensor, state: list[tuple[Tensor]]) -> tuple[Tensor, list[tuple[Tensor]]]:
         moves = one_hot(torch.from_numpy(self.machine.moves), len(self.machine)).float()
-        said = one_hot(torch.from_numpy(self.machine.outputs).clamp(min=0), max(2, len(self.machine.classes))).float()
+        outputs = one_hot(
+            torch.from_numpy(self.machine.outputs).clamp(min=0), max(2, len(self.machine.classes))
+        ).float()
         row, each = state[0][0], torch.arange(len(tokens))
-        after, logits = ((row @ table.flatten(1)).view(len(row), *table.shape[1:]) for table in (moves, said))
+        after, logits = ((row @ table.flatten(1)).view(len(row), *table.shape[1:]) for table in (moves, outputs))
         return logits[each, tokens], [(after[each, tokens],)]
 
     def scan(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -77,24 +79,24 @@ def test_minimal_machines_are_equivalent_and_have_the_fewest_states(seed: int) -
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_restricted_machine_has_outputs_only_where_the_other_has(seed: int) -> None:
+def test_a_restricted_machine_has_outputs_only_where_the_other_machine_has(seed: int) -> None:
     machine, generator = random_machine(seed), np.random.default_rng(seed)
     silent = np.where(generator.random(machine.outputs.shape) < 0.5, UNDEFINED, machine.outputs)
-    asked = Mealy(machine.symbols, machine.classes, np.roll(machine.moves, 1, 0), silent)
+    other = Mealy(machine.symbols, machine.classes, np.roll(machine.moves, 1, 0), silent)
     words = generator.integers(0, len(machine.symbols), (200, 12))
-    expected = np.where(asked.run(words) == UNDEFINED, UNDEFINED, machine.run(words))
-    assert (machine.restricted_to(asked).run(words) == expected).all()
+    expected = np.where(other.run(words) == UNDEFINED, UNDEFINED, machine.run(words))
+    assert (machine.restricted_to(other).run(words) == expected).all()
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_witness_is_a_shortest_word(seed: int) -> None:
+def test_the_difference_of_two_machines_is_a_shortest_word(seed: int) -> None:
     one, other = random_machine(3), random_machine(seed)
     if one.symbols != other.symbols:
         other = Mealy(one.symbols, one.classes, one.moves, one.outputs.copy())
         other.outputs[seed % len(other), 0] = (other.outputs[seed % len(other), 0] + 1) % 3
     words = (word for n in range(1, 7) for word in product(range(len(one.symbols)), repeat=n))
-    brute = (w for w in words if one.run(np.array([w]))[0, -1] != other.run(np.array([w]))[0, -1])
-    first = next(brute, None)
+    mismatches = (w for w in words if one.run(np.array([w]))[0, -1] != other.run(np.array([w]))[0, -1])
+    first = next(mismatches, None)
     found = one.difference(other)
     if first is not None:
         assert found == "".join(one.symbols[index] for index in first)
@@ -107,7 +109,7 @@ def test_the_witness_is_a_shortest_word(seed: int) -> None:
 def test_random_machines_are_learned_back(method: Any, seed: int) -> None:
     true = random_machine(seed).minimal()
     generator = np.random.default_rng(seed)
-    box = BlackBox(Exact(true), true)  # type: ignore[arg-type]
+    box = BlackBox(MachineModel(true), true)  # type: ignore[arg-type]
     examples = generator.integers(0, len(true.symbols), (50, 30))
     found, complete = learn(box, examples, method, 60, generator)
     assert complete
@@ -130,12 +132,11 @@ def test_automata_built_into_weights_are_learned_back(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "states"), [("parity", 2), ("aa_star", 2), ("abab_star", 5), ("dyck_1", 10)])
-def test_the_machine_of_a_language_gives_its_labels(name: str, states: int) -> None:
+def test_the_automaton_of_a_language_gives_its_labels(name: str, states: int) -> None:
     task, machine = load_language(name), mealy_of(load_language(name), 8)
-    assert len(machine) == states  # including the one without outputs
+    assert len(machine) == states  # including the state without outputs
     words = sample_words(task, range(2, 15), 100, np.random.default_rng(0))
-    said = machine.run(words)
-    for tokens, outputs in zip(words, said, strict=True):
+    for tokens, outputs in zip(words, machine.run(words), strict=True):
         word = "".join(task.symbols[token] for token in tokens if token < len(task.symbols))
         labels = [machine.name_of(output) for output in outputs[: len(word)]]
         assert labels == task.labels(word)[: labels.index("-")] + ["-"] * labels.count("-") if "-" in labels else True
@@ -147,19 +148,19 @@ def test_the_machine_of_a_language_gives_its_labels(name: str, states: int) -> N
 def test_extraction_from_a_perfect_model_gives_the_language(name: str, method: Any) -> None:
     task = load_language(name)
     true = mealy_of(task, 30)
-    found = extract(Exact(true), task, method=method, depth=2, lengths=(10, 20))  # type: ignore[arg-type]
+    found = extract(MachineModel(true), task, method=method, depth=2, lengths=(10, 20))  # type: ignore[arg-type]
     assert found.kept is None
-    if method != "states" or found.complete:  # clustering may merge some of many states
+    if method != "states" or found.complete:  # with many states, clustering may merge some
         assert found.complete
         assert (found.equivalent, found.witness, len(found.machine)) == (True, None, len(found.true))
         assert all(each.with_model == each.with_language == each.words for each in found.fidelity)
     assert all((each.asked == 1) == found.finite for each in found.fidelity if each.length > 10)
 
 
-def test_a_counter_with_a_largest_depth_is_detected() -> None:
+def test_a_counter_with_a_maximal_depth_is_detected() -> None:
     short = mealy_of(load_language("dyck_1"), 5)
     silent = Mealy(short.symbols, short.classes, short.moves, np.where(short.outputs == UNDEFINED, 0, short.outputs))
-    found = extract(Exact(silent), load_language("dyck_1"), depth=8, lengths=(40,))  # type: ignore[arg-type]
+    found = extract(MachineModel(silent), load_language("dyck_1"), depth=8, lengths=(40,))  # type: ignore[arg-type]
     assert not found.equivalent
     assert found.witness == "(" * 6
     assert found.kept == 5
@@ -176,7 +177,7 @@ def shipped(cell: str) -> str:
     raise AssertionError(cell)
 
 
-def test_the_machines_of_trained_models_are_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_automata_of_trained_models_are_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     files = [str(tmp_path / f"machine{suffix}") for suffix in (".dot", ".svg", ".png", ".json")]
     assert command(["extract", shipped("parity/recurrent-delta"), "--out", *files, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -184,7 +185,7 @@ def test_the_machines_of_trained_models_are_found(capsys: pytest.CaptureFixture[
     assert facts["queries"] > 1_000
     assert [each["with_model"] for each in facts["fidelity"]] == [200] * 5
     assert json.loads((tmp_path / "machine.json").read_text()) == facts
-    assert (tmp_path / "machine.dot").read_text().count("->") == 5  # the start, two moves from each of two states
+    assert (tmp_path / "machine.dot").read_text().count("->") == 5  # the start arrow and two moves for each state
     assert (tmp_path / "machine.svg").read_text().startswith("<?xml")
     assert command(["extract", "aa_star/linear-transformer", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -217,7 +218,7 @@ def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytes
 
 def test_learning_a_model_without_a_small_machine_is_incomplete() -> None:
     large = random_machine(3).minimal()
-    box = BlackBox(Exact(large), large)  # type: ignore[arg-type]
+    box = BlackBox(MachineModel(large), large)  # type: ignore[arg-type]
     found, complete = learn(box, np.zeros((1, 1), dtype=np.int64), "lstar", len(large) - 1, np.random.default_rng(0))
     assert not complete
     assert len(found) < len(large)
@@ -226,11 +227,11 @@ def test_learning_a_model_without_a_small_machine_is_incomplete() -> None:
     assert found.outputs[0, 0] == large.outputs[0, 0]
 
 
-def test_symbols_with_quotes_stay_symbols_in_dot() -> None:
+def test_quotes_in_symbols_are_escaped_in_dot() -> None:
     machine = Mealy(('"', "\\"), ("x",), np.array([[0, 0]]), np.array([[0, 0]]))
     assert r'[label="\", \\"]' in machine.to_dot()
 
 
 def test_an_unknown_method_names_the_choices() -> None:
     with pytest.raises(UserError, match="lstar, kv, states"):
-        extract(Exact(random_machine(0)), load_language("parity"), method="guess")  # type: ignore[arg-type]
+        extract(MachineModel(random_machine(0)), load_language("parity"), method="guess")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Observable coordinates: those that later logits depend on."""
+"""Observable coordinates of a state: those that later logits depend on."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from fwplab.languages import load_language
 
 
 class Linear(nn.Module):
-    """The logits are a linear map of a state that never changes."""
+    """A model whose logits are a linear map of a constant state."""
 
     def __init__(self, read: Tensor) -> None:
         super().__init__()
@@ -35,9 +35,9 @@ def test_the_distance_is_the_expected_difference_of_later_logits() -> None:
     model: Any = Linear(read)
     tokens, vectors = np.zeros((4, 30), dtype=np.int64), generator.normal(size=(4, 31, 5))
     axes = observable(model, vectors, tokens, [30] * 4, np.random.default_rng(1))
-    assert axes.shape == (5, 2)  # three logits, of which two are free
+    assert axes.shape == (5, 2)  # three logits have two independent differences
     centred = (read - read.mean(0)).double().numpy()
-    ends = np.arange(30)  # a position with fewer symbols after it has fewer answers
+    ends = np.arange(30)  # a position near the end has fewer later logits
     gram = centred.T @ centred * np.minimum(AHEAD, 30 - ends).mean()
     assert np.abs(axes @ axes.T - gram).max() < 0.2 * np.abs(gram).max()
     unseen = np.linalg.svd(centred)[2][2:]
@@ -50,8 +50,8 @@ def test_there_are_no_coordinates_if_no_logit_depends_on_the_state() -> None:
     assert axes.shape == (5, 0)
 
 
-class Distracted(nn.Module):
-    """Parity in one number of the state. Three other, larger numbers change too, but no logit depends on them."""
+class UnusedState(nn.Module):
+    """A model with parity in one number of its state. No logit depends on the other three, larger numbers."""
 
     def initial_state(self, batch: int) -> list[tuple[Tensor]]:
         return [(torch.tensor([[-1.0, 0.0, 0.0, 0.0]]).repeat(batch, 1),)]
@@ -63,17 +63,17 @@ class Distracted(nn.Module):
         return torch.cat([parity, -parity], 1), [(torch.cat([parity, walks], 1),)]
 
     def forward(self, tokens: Tensor) -> Tensor:
-        state, said = self.initial_state(len(tokens)), []
+        state, logits_so_far = self.initial_state(len(tokens)), []
         for column in tokens.unbind(1):
             logits, state = self.step(column, state)
-            said.append(logits)
-        return torch.stack(said, 1)
+            logits_so_far.append(logits)
+        return torch.stack(logits_so_far, 1)
 
 
 @pytest.mark.parametrize("enough", [0.999, 1.0])
 def test_clustering_ignores_numbers_that_no_logit_depends_on(enough: float) -> None:
     generator = np.random.default_rng(0)
-    model: Any = Distracted()
+    model: Any = UnusedState()
     words = sample_words(load_language("parity"), [20, 30], 100, generator)
     found = cluster(BlackBox(model, mealy_of(load_language("parity"), 2)), words, 2, generator, enough)
     assert (len(found.machine), found.clusters, found.complete) == (2, 2, True)

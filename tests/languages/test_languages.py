@@ -1,4 +1,4 @@
-"""The contract of every language in the catalogue: its states against its rule, which it states a second time."""
+"""The contract of every language: its states, labels, counts and samples agree with its second definition."""
 
 import doctest
 import importlib
@@ -14,12 +14,12 @@ from fwplab.languages import END, LANGUAGES, Language, load_language
 from fwplab.studies.irie2023 import LANGUAGES as PAPER_LANGUAGES
 
 STRINGS = 10_000
-"""All strings are read up to the greatest length at which they are fewer, but none longer than LONGEST."""
+"""All strings are tested up to a length at which there are fewer than this, and at most up to LONGEST."""
 LONGEST = 12
 MOST_WORDS = 200
-"""Words of a length over which the draws are counted."""
-COMPLETED = 2_000
-"""States that may be tried on the way from a prefix to a word."""
+"""Sampling frequencies are tested at lengths with at most this many words."""
+MOST_STATES = 2_000
+"""The most states that are visited in the search for a word with a given prefix."""
 
 
 @pytest.fixture(params=LANGUAGES.own_names())
@@ -31,7 +31,7 @@ def all_strings(language: Language, low: int, high: int) -> list[str]:
     return ["".join(letters) for n in range(low, high + 1) for letters in product(language.symbols, repeat=n)]
 
 
-def deepest(language: Language) -> int:
+def longest_exhaustive(language: Language) -> int:
     symbols = len(language.symbols)
     return max(n for n in range(LONGEST + 1) if sum(symbols**length for length in range(n + 1)) < STRINGS)
 
@@ -40,15 +40,15 @@ def words_by_the_rule(language: Language, length: int) -> list[str]:
     return [string for string in all_strings(language, length, length) if language.word_rule(string)]
 
 
-def test_the_eight_of_the_paper_are_there():
+def test_the_languages_of_the_paper_are_in_the_catalogue():
     assert set(PAPER_LANGUAGES) <= set(LANGUAGES.own_names())
 
 
-def test_the_name_that_the_loader_had_before_goes_on_working():
+def test_the_former_name_of_load_language_still_works():
     assert fwplab.languages.language is load_language
 
 
-def test_every_language_has_its_rule_written_a_second_time(language):
+def test_every_language_has_a_second_definition(language):
     assert language.word_rule("") is not None
 
 
@@ -72,15 +72,15 @@ def test_descriptions_are_complete(language):
     assert load_language(language.name).symbols == language.symbols
 
 
-def test_contains_is_the_rule(language):
-    for string in all_strings(language, 0, deepest(language)):
+def test_contains_agrees_with_the_second_definition(language):
+    for string in all_strings(language, 0, longest_exhaustive(language)):
         assert language.contains(string) == language.word_rule(string), string
 
 
-def test_labels_are_the_rule(language):
-    """Where the rule gives a position no label, the language refuses the string."""
+def test_labels_agree_with_the_second_definition(language):
+    """If the second definition has no label at some position, the language refuses the string."""
     labelled = 0
-    for string in all_strings(language, 0, deepest(language)):
+    for string in all_strings(language, 0, longest_exhaustive(language)):
         expected = [language.label_rule(string[:end]) for end in range(1, len(string) + 1)]
         if None in expected:
             with pytest.raises(
@@ -93,26 +93,26 @@ def test_labels_are_the_rule(language):
     assert labelled > 5
 
 
-def test_every_class_is_the_label_of_some_string(language):
-    strings = all_strings(language, 1, deepest(language))
+def test_every_class_occurs_as_a_label(language):
+    strings = all_strings(language, 1, longest_exhaustive(language))
     assert {language.label_rule(string) for string in strings} - {None} == set(language.classes)
 
 
-def test_every_word_may_be_read_on(language):
-    for word in filter(language.word_rule, all_strings(language, 0, deepest(language))):
+def test_next_symbols_include_the_next_symbol_of_every_word(language):
+    for word in filter(language.word_rule, all_strings(language, 0, longest_exhaustive(language))):
         for end, symbol in enumerate(word):
             assert symbol in language.next_symbols(word[:end]), word
 
 
-def test_every_symbol_that_may_follow_leads_to_a_word(language):
-    for prefix in all_strings(language, 0, deepest(language) // 2):
+def test_every_next_symbol_can_be_completed_to_a_word(language):
+    for prefix in all_strings(language, 0, longest_exhaustive(language) // 2):
         for symbol in language.next_symbols(prefix) - {END}:
             word = _completed(language, prefix + symbol)
             assert language.word_rule(word), (prefix, word)
 
 
 def _completed(language: Language, prefix: str) -> str:
-    """The shortest way on that ends where the language says that a word may end."""
+    """A shortest word with this prefix, according to the language's own states."""
     state = language.start
     for symbol in prefix:
         state = language.step(state, symbol)
@@ -122,19 +122,19 @@ def _completed(language: Language, prefix: str) -> str:
             return string
         for symbol in sorted(language.following(state)):
             after = language.step(state, symbol)
-            if after not in seen and len(seen) < COMPLETED:
+            if after not in seen and len(seen) < MOST_STATES:
                 seen.add(after)
                 waiting.append((string + symbol, after))
     raise AssertionError(f"{language.name}: nothing found that completes {prefix!r}")
 
 
-def test_end_is_in_the_next_symbols_of_words_alone(language):
-    for prefix in all_strings(language, 0, deepest(language)):
+def test_end_is_a_next_symbol_exactly_of_words(language):
+    for prefix in all_strings(language, 0, longest_exhaustive(language)):
         assert (END in language.next_symbols(prefix)) == language.word_rule(prefix)
 
 
-def test_a_dead_prefix_stays_dead(language):
-    for prefix in all_strings(language, 0, deepest(language) - 1):
+def test_a_prefix_of_no_word_has_no_continuation(language):
+    for prefix in all_strings(language, 0, longest_exhaustive(language) - 1):
         if not language.next_symbols(prefix):
             assert not any(language.next_symbols(prefix + symbol) for symbol in language.symbols), prefix
 
@@ -153,18 +153,20 @@ def test_a_dead_prefix_stays_dead(language):
         ("parity", "0x"),
     ],
 )
-def test_dead_prefixes(name, prefix):
+def test_known_prefixes_of_no_word_have_no_next_symbols(name, prefix):
     assert load_language(name).next_symbols(prefix) == frozenset()
     assert not load_language(name).contains(prefix)
 
 
-def test_count_is_the_number_of_words(language):
-    found = Counter(len(s) for s in all_strings(language, 0, deepest(language)) if language.word_rule(s))
-    assert [language.count(n) for n in range(deepest(language) + 1)] == [found[n] for n in range(deepest(language) + 1)]
-    assert language.lengths(0, deepest(language)) == sorted(found)
+def test_count_equals_the_number_of_words(language):
+    found = Counter(len(s) for s in all_strings(language, 0, longest_exhaustive(language)) if language.word_rule(s))
+    assert [language.count(n) for n in range(longest_exhaustive(language) + 1)] == [
+        found[n] for n in range(longest_exhaustive(language) + 1)
+    ]
+    assert language.lengths(0, longest_exhaustive(language)) == sorted(found)
 
 
-def test_a_foreign_symbol_is_named_with_its_position(language):
+def test_a_symbol_outside_the_alphabet_is_an_error_with_its_position(language):
     start = language.sample(language.lengths(4, 8)[:1], np.random.default_rng(0))[0]
     with pytest.raises(UserError, match=rf"'x' at position {len(start) + 1} "):
         language.labels(start + "x")
@@ -174,12 +176,12 @@ def test_a_foreign_symbol_is_named_with_its_position(language):
     ("name", "string", "position"),
     [("counter_2", "b", 1), ("counter_2", "aba", 3), ("counter_2", "abb", 3), ("counter_3", "aabbb", 5)],
 )
-def test_a_string_that_begins_no_word_has_no_labels(name, string, position):
+def test_a_prefix_of_no_word_has_no_labels(name, string, position):
     with pytest.raises(UserError, match=f"no word continues with symbol .* at position {position},"):
         load_language(name).labels(string)
 
 
-def test_samples_have_exact_lengths_in_order_and_are_words(language):
+def test_samples_are_words_of_the_requested_lengths_in_order(language):
     generator = np.random.default_rng(1)
     lengths = generator.choice(language.lengths(0, 40), 300).tolist()
     words = language.sample(lengths, generator)
@@ -187,36 +189,38 @@ def test_samples_have_exact_lengths_in_order_and_are_words(language):
     assert all(language.word_rule(word) for word in words)
 
 
-def test_samples_come_from_the_generator_alone(language):
+def test_samples_depend_only_on_the_generator(language):
     lengths = language.lengths(8, 40)
     again = [language.sample(lengths, np.random.default_rng(5)) for _ in range(2)]
     assert again[0] == again[1]
 
 
-def test_sampling_a_length_without_words_names_lengths_near_it(language):
+def test_sampling_a_length_without_words_is_an_error_with_nearby_lengths(language):
     missing = [length for length in range(-1, 12) if length < 0 or language.count(length) == 0]
     for length in missing:
         with pytest.raises(UserError, match=f"no word of length {length}; lengths near it: "):
             language.sample([length], np.random.default_rng(0))
 
 
-def test_long_words(language):
+def test_words_of_length_10_000_are_sampled(language):
     length = language.lengths(10_000, 10_002)[0]
     words = language.sample([length, length], np.random.default_rng(2))
     assert all(len(word) == length and language.contains(word) for word in words)
 
 
 @pytest.mark.parametrize("name", ["parity", "aa_star"])
-def test_a_word_of_length_100_000(name):
+def test_words_of_length_100_000_are_sampled_and_labelled(name):
     word = load_language(name).sample([100_000], np.random.default_rng(3))[0]
     assert len(word) == 100_000
     assert load_language(name).labels(word)[-1] == "1"
 
 
-def test_samples_are_distributed_as_promised(language):
-    """Chi-square with a fixed seed; the bound is the mean plus five standard deviations of the statistic."""
-    few = [length for length in language.lengths(1, deepest(language)) if language.count(length) <= MOST_WORDS]
-    for length in few[-2:]:
+def test_samples_have_the_documented_distribution(language):
+    """Chi-square test with a fixed seed. The bound is the mean plus five standard deviations of the statistic."""
+    countable = [
+        length for length in language.lengths(1, longest_exhaustive(language)) if language.count(length) <= MOST_WORDS
+    ]
+    for length in countable[-2:]:
         weights = {word: language.draw_weight(word) for word in words_by_the_rule(language, length)}
         shares = {word: weight / sum(weights.values()) for word, weight in weights.items()}
         number = 200 * len(shares)
@@ -227,8 +231,8 @@ def test_samples_are_distributed_as_promised(language):
         assert statistic <= freedom + 5 * (2 * freedom) ** 0.5
 
 
-def test_shuffle_pairs_are_drawn_by_their_exact_shares():
-    """At length 60 the number of round pairs follows comb(60, 2k) C_k C_(30-k), in exact integers."""
+def test_shuffle_2_samples_have_the_exact_distribution_of_pairs():
+    """At length 60, the probability of k round pairs is proportional to comb(60, 2k) C_k C_(30-k) (Catalan numbers)."""
     from math import comb
 
     half, number = 30, 20_000
@@ -243,8 +247,8 @@ def test_shuffle_pairs_are_drawn_by_their_exact_shares():
     assert abs(pairs.var() - variance) < 0.05 * variance
 
 
-def test_batches_of_a_sampler_join_to_the_asked_number(monkeypatch, language):
-    # the package's function `language` hides its module of that name
+def test_a_sample_drawn_in_several_batches_has_the_requested_size(monkeypatch, language):
+    # The function `language` of the package hides the module of that name.
     monkeypatch.setattr(importlib.import_module("fwplab.languages.language"), "SYMBOLS_AT_ONCE", 50)
     length = language.lengths(12, 24)[0]
     words = language.sample([length] * 30, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""A regular expression or a table makes a language: the same words as Python's `re`, counted and drawn exactly."""
+"""Languages from a regular expression or a table: the same words as Python's `re`, exact counts, uniform samples."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ from fwplab.plugins.check_language import check
 
 
 class NoThreeZeros(Regular):
-    """Tomita's fourth language, by its table."""
+    """Tomita's fourth language, from its transition table."""
 
     symbols = ("0", "1")
     hierarchy = "regular (star-free)"
@@ -58,7 +58,7 @@ expressions = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(expressions)
-def test_an_expression_holds_the_strings_that_pythons_own_matches(expression):
+def test_an_expression_matches_the_same_strings_as_python_s_re(expression):
     language = language_of(expression, "ab")
     found = [string for string in strings("ab", 6) if language.contains(string)]
     assert found == [string for string in strings("ab", 6) if re.fullmatch(expression, string)]
@@ -67,24 +67,24 @@ def test_an_expression_holds_the_strings_that_pythons_own_matches(expression):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32))
-def test_a_minimal_automaton_has_the_same_words_and_no_two_states_alike(seed):
+def test_a_minimal_automaton_has_the_same_words_and_no_equivalent_states(seed):
     table = Moore.random(6, "ab", np.random.default_rng(seed))
     accepting = frozenset(state for state, output in enumerate(table.outputs) if output == "1")
-    small = minimal(table.moves, accepting)
+    minimised = minimal(table.moves, accepting)
 
     def accepts(state: int | None, string: str) -> bool:
         for symbol in string:
-            state = None if state is None else small.moves[state]["ab".index(symbol)]
-        return state in small.accepting
+            state = None if state is None else minimised.moves[state]["ab".index(symbol)]
+        return state in minimised.accepting
 
     for string in strings("ab", 7)[1:]:
         assert accepts(0, string) == (table.run(string)[-1] == "1")
-    futures = [tuple(accepts(state, string) for string in strings("ab", 6)) for state in range(len(small.moves))]
+    futures = [tuple(accepts(state, string) for string in strings("ab", 6)) for state in range(len(minimised.moves))]
     assert len(set(futures)) == len(futures)
     assert len(futures) == 1 or all(any(future) for future in futures)
 
 
-def test_signs_of_expressions_may_be_symbols():
+def test_escaped_metacharacters_can_be_symbols():
     language = language_of(r"(\(\))*", "()")
     assert [string for string in strings("()", 4) if language.contains(string)] == ["", "()", "()()"]
     assert language.word_rule("()()")
@@ -93,12 +93,12 @@ def test_signs_of_expressions_may_be_symbols():
 @pytest.mark.parametrize(
     ("expression", "place"), [("(ab", 4), ("ab)", 3), ("a**", 3), ("*a", 1), ("ac", 2), ("a[b]", 2), ("a\\", 3)]
 )
-def test_an_expression_that_cannot_be_read_is_refused_where_it_goes_wrong(expression, place):
+def test_an_invalid_expression_is_an_error_with_its_position(expression, place):
     with pytest.raises(UserError, match=rf"cannot be read at character {place}; choose from: a b and \( \)"):
         automaton(expression, "ab")
 
 
-def test_a_table_may_hold_states_that_lead_nowhere():
+def test_a_table_may_have_states_without_a_word():
     class Trapped(NoThreeZeros):
         moves = ((1, 0), (2, 0), (3, 0), (3, 3))
 
@@ -107,14 +107,16 @@ def test_a_table_may_hold_states_that_lead_nowhere():
     assert Trapped().count(20) == NoThreeZeros().count(20)
 
 
-@pytest.mark.parametrize("language", [NoThreeZeros(), language_of("(|0|00)(1(|0|00))*", "01")])
-def test_they_keep_the_promises_of_a_language(language: Language, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "language", [NoThreeZeros(), language_of("(|0|00)(1(|0|00))*", "01")], ids=["table", "expression"]
+)
+def test_regular_languages_pass_the_checks_of_a_language(language: Language, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Language, "name", "mine")
     check(language)
 
 
 def test_words_are_drawn_uniformly():
-    """Chi-square with a fixed seed; the bound is the mean plus five standard deviations of the statistic."""
+    """Chi-square test with a fixed seed. The bound is the mean plus five standard deviations of the statistic."""
     language, length = NoThreeZeros(), 7
     words = [string for string in strings("01", length) if len(string) == length and "000" not in string]
     number = 500 * len(words)
@@ -126,8 +128,8 @@ def test_words_are_drawn_uniformly():
 
 
 @pytest.mark.parametrize("length", [40, 1_000])
-def test_the_shares_of_the_symbols_are_the_ratios_of_the_counts(length):
-    """Beside exact fractions. A sum of two terms rounds once a symbol, and a ratio of two sums three times more."""
+def test_sampling_probabilities_equal_ratios_of_counts(length):
+    """Compared with exact fractions. A sum of two terms rounds once a symbol, and a ratio of two sums 3 times more."""
     language, shares = NoThreeZeros(), NoThreeZeros()._shares(length)
     ways = [[1, 1, 1]]
     for _ in range(length):
@@ -141,13 +143,13 @@ def test_the_shares_of_the_symbols_are_the_ratios_of_the_counts(length):
             assert shares[place, state, 1] == 1
 
 
-def test_words_may_be_long():
+def test_a_word_of_length_100_000_is_drawn():
     language = NoThreeZeros()
     (row,) = language.draw(100_000, 1, np.random.default_rng(0))
     assert language.contains("".join("01"[token] for token in row))
 
 
-def test_the_one_word_of_a_length_takes_no_random_number():
+def test_drawing_the_only_word_of_a_length_uses_no_random_number():
     generator = np.random.default_rng(0)
     tokens = language_of("(aab)*", "ab").draw(6, 3, generator)
     assert tokens.tolist() == [[0, 0, 1, 0, 0, 1]] * 3

@@ -1,4 +1,4 @@
-"""The frame of the ablations: four of its settings are the paper's models, and its fast ways are its slow one."""
+"""The general fast weight program: four settings equal the paper's layers, and its fast forms equal the reference."""
 
 import itertools
 
@@ -21,8 +21,8 @@ RENAMED = {
     "recurrent.value": "recurrent_value",
     "recurrent.rate": "recurrent_beta",
     **{
-        f"blocks.{ours}": f"w_{theirs}"
-        for ours, theirs in (("value", "y"), ("query", "q"), ("key", "k"), ("rate", "b"))
+        f"blocks.{general}": f"w_{published}"
+        for general, published in (("value", "y"), ("query", "q"), ("key", "k"), ("rate", "b"))
     },
 }
 
@@ -37,18 +37,18 @@ def inputs(batch: int = 2, time: int = 9) -> Tensor:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_four_settings_are_the_papers_layers(name: str) -> None:
-    ours, theirs = layer(PRESETS[name]), MIXERS.load(name)().build(WIDTH, WIDTH, HEADS).double()
-    weights = {RENAMED.get(part, part): weight for part, weight in ours.state_dict().items()}
+def test_four_settings_equal_the_layers_of_the_paper(name: str) -> None:
+    general, published = layer(PRESETS[name]), MIXERS.load(name)().build(WIDTH, WIDTH, HEADS).double()
+    weights = {RENAMED.get(part, part): weight for part, weight in general.state_dict().items()}
     if name == "recurrent-delta":
         weights["recurrent_beta"] = weights["recurrent_beta"].squeeze(-1)
-    theirs.load_state_dict(weights)
-    torch.testing.assert_close(ours(inputs())[0], theirs(inputs())[0], atol=1e-12, rtol=1e-12)
-    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+    published.load_state_dict(weights)
+    torch.testing.assert_close(general(inputs())[0], published(inputs())[0], atol=1e-12, rtol=1e-12)
+    assert sum(p.numel() for p in general.parameters()) == sum(p.numel() for p in published.parameters())
 
 
 @pytest.mark.parametrize("name", ["linear-transformer", "delta-net"])
-def test_a_feedback_of_nothing_changes_nothing(name: str) -> None:
+def test_feedback_with_zero_weights_changes_nothing(name: str) -> None:
     without = layer(PRESETS[name])
     fed = layer(FastWeightProgram(**{**vars(PRESETS[name]), "feedback": "raw"}))
     for recurrent in fed.recurrent.values():  # type: ignore[union-attr, operator]
@@ -63,7 +63,7 @@ def test_a_feedback_of_nothing_changes_nothing(name: str) -> None:
         torch.testing.assert_close(weight.grad, others[part].grad, atol=1e-10, rtol=1e-10)
 
 
-EVERY = [
+ALL_SETTINGS = [
     FastWeightProgram(update=u, feedback=f, normalisation=n, rate=r, self_reference=s, feedback_into="value,rate")  # type: ignore[arg-type]
     for (u, f, n, r), s in itertools.product(
         itertools.product(*(CHOICES | {"feedback": ("none", "raw", "tanh")}).values()), ("", "value,key")
@@ -71,35 +71,41 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize("spec", EVERY, ids=lambda spec: "-".join(map(str, vars(spec).values())))
-def test_every_setting_steps_as_it_runs_and_learns(spec: FastWeightProgram) -> None:
-    made, x = layer(spec), inputs(2, 6)
-    whole, after = made(x)
-    state, stepped = made.initial_state(2), []
+def describe(spec: FastWeightProgram) -> str:
+    """The settings of a spec that the tests vary, for test ids."""
+    varied = (spec.update, spec.feedback, spec.normalisation, spec.rate, spec.self_reference)
+    return "-".join(part for part in varied if part)
+
+
+@pytest.mark.parametrize("spec", ALL_SETTINGS, ids=describe)
+def test_every_setting_gives_the_same_outputs_step_by_step_and_has_gradients(spec: FastWeightProgram) -> None:
+    mixer, x = layer(spec), inputs(2, 6)
+    whole, after = mixer(x)
+    state, stepped = mixer.initial_state(2), []
     for at_time in x.unbind(1):
-        output, state = made.step(at_time, state)
+        output, state = mixer.step(at_time, state)
         stepped.append(output)
     torch.testing.assert_close(torch.stack(stepped, 1), whole, atol=1e-10, rtol=1e-10)
     for left, right in zip(state, after, strict=True):
         torch.testing.assert_close(left, right, atol=1e-10, rtol=1e-10)
     whole.square().sum().backward()
-    reached = [p.grad for p in made.parameters() if p.grad is not None and p.grad.abs().sum() != 0]
-    assert all(gradient.isfinite().all() for gradient in reached)
-    unread = {"recurrent.rate"} if spec.rate == "fixed" else set()
-    assert len(reached) >= len(list(made.parameters())) - len(unread) - 1
-    defined = layer(spec)
+    nonzero = [p.grad for p in mixer.parameters() if p.grad is not None and p.grad.abs().sum() != 0]
+    assert all(gradient.isfinite().all() for gradient in nonzero)
+    unused = {"recurrent.rate"} if spec.rate == "fixed" else set()
+    assert len(nonzero) >= len(list(mixer.parameters())) - len(unused) - 1
+    reference = layer(spec)
     with prefer("reference"):
-        defined(x)[0].square().sum().backward()
-    for left, right in zip(made.parameters(), defined.parameters(), strict=True):
-        mine, own = (torch.zeros_like(left) if p.grad is None else p.grad for p in (left, right))
-        torch.testing.assert_close(mine, own, atol=1e-9, rtol=1e-5)  # some settings grow a value to 1e22 in six steps
+        reference(x)[0].square().sum().backward()
+    for left, right in zip(mixer.parameters(), reference.parameters(), strict=True):
+        found, expected = (torch.zeros_like(left) if p.grad is None else p.grad for p in (left, right))
+        torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-5)  # in some settings a value reaches 1e22
 
 
-CALM = [spec for spec in EVERY[::5] if spec.normalisation != "none" or not spec.self_reference]
+STABLE_SETTINGS = [spec for spec in ALL_SETTINGS[::5] if spec.normalisation != "none" or not spec.self_reference]
 
 
-@pytest.mark.parametrize("spec", CALM, ids=lambda spec: "-".join(map(str, vars(spec).values())))
-def test_packed_strings_are_what_they_are_alone(spec: FastWeightProgram) -> None:
+@pytest.mark.parametrize("spec", STABLE_SETTINGS, ids=describe)
+def test_packed_strings_equal_separate_ones(spec: FastWeightProgram) -> None:
     model = build(spec, ModelSpec(hidden=8, heads=2), vocabulary=3, classes=2, seed=0).double()
     tokens = torch.randint(0, 3, (5, 9), generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([9, 1, 4, 0, 7])
@@ -111,25 +117,25 @@ def test_packed_strings_are_what_they_are_alone(spec: FastWeightProgram) -> None
     for place, length in enumerate(lengths.tolist()):
         _, alone = model.scan(tokens[place : place + 1, :length])
         for left, right in zip(together, alone, strict=True):
-            for mine, own in zip(left, right, strict=True):
-                torch.testing.assert_close(mine[place : place + 1], own, rtol=1e-9, atol=1e-11)
+            for found, expected in zip(left, right, strict=True):
+                torch.testing.assert_close(found[place : place + 1], expected, rtol=1e-9, atol=1e-11)
 
 
-def test_a_block_that_is_not_named_stays() -> None:
-    made = layer(FastWeightProgram(feedback="none", self_reference="value, key"))
-    _, after = made(inputs())
+def test_blocks_outside_self_reference_stay_constant() -> None:
+    mixer = layer(FastWeightProgram(feedback="none", self_reference="value, key"))
+    _, after = mixer(inputs())
     for place, part in enumerate(PARTS):
-        start = made.blocks[part].expand_as(after[place])  # type: ignore[index, union-attr]
+        start = mixer.blocks[part].expand_as(after[place])  # type: ignore[index, union-attr]
         assert torch.equal(after[place], start) == (part in ("query", "rate"))
 
 
-def test_without_the_value_no_memory_reaches_the_output() -> None:
-    made, x = layer(FastWeightProgram(feedback="none", self_reference="query,key,rate")), inputs()
-    torch.testing.assert_close(made(x)[0][:, -1:], made(x[:, -1:])[0])
+def test_when_the_value_block_is_constant_the_output_ignores_the_past() -> None:
+    mixer, x = layer(FastWeightProgram(feedback="none", self_reference="query,key,rate")), inputs()
+    torch.testing.assert_close(mixer(x)[0][:, -1:], mixer(x[:, -1:])[0])
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("wrong", "choices"),
     [
         ({"update": "hebb"}, "delta, additive"),
         ({"feedback": "relu"}, "none, raw, tanh"),
@@ -137,6 +143,6 @@ def test_without_the_value_no_memory_reaches_the_output() -> None:
         ({"self_reference": "y"}, "value, query, key, rate"),
     ],
 )
-def test_unknown_switches_name_the_choices(wrong: dict[str, str], named: str) -> None:
-    with pytest.raises(UserError, match=named):
+def test_unknown_switches_name_the_choices(wrong: dict[str, str], choices: str) -> None:
+    with pytest.raises(UserError, match=choices):
         FastWeightProgram(**wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Every mixer of the catalogue: stepping equals running, states continue, and the paper's layers are as written."""
+"""Every mixer: stepping equals running, states continue a sequence, and layers equal the published definitions."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ NAMES = MIXERS.own_names()
 
 
 def model(mixer: MixerSpec, **changes: int) -> Model:
-    """A small model in float64, with all weights away from their special initial values."""
+    """A small model in float64 with noise on all weights, so that no weight keeps a special initial value."""
     made = build(mixer, ModelSpec(**{"hidden": 12, "layers": 2, "heads": 3, **changes}), 4, 3, seed=0).double()
     with torch.no_grad():
         for parameter in made.parameters():
@@ -53,7 +53,7 @@ def test_a_state_continues_the_sequence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_position_sees_a_later_one(name: str) -> None:
+def test_outputs_do_not_depend_on_later_positions(name: str) -> None:
     made, ids = model(MIXERS.load(name)()), tokens(2, 12)
     changed = ids.clone()
     changed[:, 8:] = (changed[:, 8:] + 1) % 4
@@ -62,7 +62,7 @@ def test_no_position_sees_a_later_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_memory_is_constant_where_the_spec_says_so(name: str) -> None:
+def test_the_state_size_is_constant_exactly_if_the_spec_declares_it(name: str) -> None:
     spec = MIXERS.load(name)()
     made = model(spec)
 
@@ -73,7 +73,7 @@ def test_memory_is_constant_where_the_spec_says_so(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_same_seed_same_weights_and_the_world_is_not_seeded(name: str) -> None:
+def test_the_seed_fixes_the_weights_and_leaves_the_global_generator_alone(name: str) -> None:
     spec = MIXERS.load(name)()
     before = torch.random.get_rng_state()
     first, second = build(spec, ModelSpec(), 3, 2, seed=5), build(spec, ModelSpec(), 3, 2, seed=5)
@@ -84,7 +84,7 @@ def test_same_seed_same_weights_and_the_world_is_not_seeded(name: str) -> None:
 
 
 def test_a_linear_transformer_is_an_rnn_with_a_fixed_size_state() -> None:
-    """Attention over all pairs of positions equals a recurrence whose state never grows (the paper's claim)."""
+    """Attention over all pairs of positions equals a recurrence with a state of constant size, as the paper says."""
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(2, 31, 3, 5, dtype=torch.float64, generator=generator) for _ in range(3))
     scores = torch.einsum("bthd,bshd->bhts", query, key).tril()
@@ -145,15 +145,15 @@ def test_transformer_equals_the_one_of_torch() -> None:
         layer.norm2.bias: feed_forward.layer_norm.bias,
     }
     with torch.no_grad():
-        for theirs, ours in pairs.items():
-            theirs.copy_(ours)
+        for torch_weight, own_weight in pairs.items():
+            torch_weight.copy_(own_weight)
     ids = tokens(2, 11)
     mask = torch.nn.Transformer.generate_square_subsequent_mask(11, dtype=torch.float64)
     encoded = layer(made.embedding(ids), src_mask=mask)
     torch.testing.assert_close(made(ids), made.readout(made.final_norm(encoded)), atol=1e-10, rtol=1e-10)
 
 
-def test_wrong_shapes_are_one_clear_line() -> None:
+def test_wrong_shapes_and_names_are_user_errors() -> None:
     with pytest.raises(UserError, match="5 heads do not divide a width of 32; choose from: 1, 2, 4, 8, 16, 32"):
         build(MIXERS.load("delta-net")(), ModelSpec(heads=5), 3, 2, 0)
     with pytest.raises(UserError, match="embedding as wide"):
@@ -181,7 +181,7 @@ def test_packed_strings_equal_padded_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_part_of_a_state_has_a_name_of_its_own(name: str) -> None:
+def test_every_part_of_a_state_has_its_own_name(name: str) -> None:
     layer = model(MIXERS.load(name)()).mixers[0]
     state = layer.initial_state(2)
     named = layer.named_state(state)

@@ -1,4 +1,4 @@
-"""The split delta rule against its equation, and where its gates end."""
+"""The delta rule with separate gates to erase and to write: its equation, and very small and equal gates."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from fwplab.model.model import ModelSpec, build
 
 
 def layer(dtype: torch.dtype, **switches: float) -> FastWeightMixer:
-    """A layer of two heads whose gates differ from head to head and from input to input."""
+    """A layer of two heads whose gates depend on the head and the input."""
     made = build(SplitDeltaNet(**switches), ModelSpec(hidden=8, layers=1, heads=2), 3, 2, seed=0).to(dtype).mixers[0]
     assert isinstance(made, FastWeightMixer)
     return made
@@ -20,8 +20,8 @@ def inputs(dtype: torch.dtype) -> Tensor:
     return torch.randn(2, 9, 8, dtype=dtype, generator=torch.Generator().manual_seed(0))
 
 
-def written_out(made: FastWeightMixer, x: Tensor, slope: float) -> Tensor:
-    """`W <- W + k^T (w v - e k W)`, `o = q W`, a string, a head, a position at a time."""
+def equation(made: FastWeightMixer, x: Tensor, slope: float) -> Tensor:
+    """`W <- W + k^T (w v - e k W)`, `o = q W`, computed for one string, head and position at a time."""
     d = 4
     slow = made.slow_net(made.layer_norm(x)).unflatten(-1, (2, 3 * d + 2))
     rows = []
@@ -41,35 +41,36 @@ def written_out(made: FastWeightMixer, x: Tensor, slope: float) -> Tensor:
 
 
 @pytest.mark.parametrize("bias", [-12.0, -6.0, 0.0, 4.0])
-def test_it_is_the_equation_forward_and_in_every_gradient(bias: float) -> None:
+def test_outputs_and_gradients_equal_the_equation(bias: float) -> None:
     made = layer(torch.float64, erase_bias=bias, write_bias=0.5, gate_scale=2.0, erase_slope=1.5)
     x = inputs(torch.float64)
     weights = [x.requires_grad_(), *made.parameters()]
-    output, wanted = made(x)[0], written_out(made, x, slope=1.5)
-    # The value w v / e is e^12 times the write at most, whose rounding comes back as that of a write.
-    torch.testing.assert_close(output, wanted, rtol=1e-11, atol=1e-13)
-    gradients = [torch.autograd.grad(each.square().sum(), weights) for each in (output, wanted)]
-    for mine, own in zip(*gradients, strict=True):
-        torch.testing.assert_close(mine, own, rtol=1e-9, atol=1e-11)
+    output, expected = made(x)[0], equation(made, x, slope=1.5)
+    # The layer computes with the value w v / e, up to e^12 times the write. Multiplying by e again scales its rounding
+    # error back to that of the write.
+    torch.testing.assert_close(output, expected, rtol=1e-11, atol=1e-13)
+    gradients = [torch.autograd.grad(each.square().sum(), weights) for each in (output, expected)]
+    for found, right in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-11)
 
 
-def test_a_gate_that_is_shut_leaves_a_sum_and_finite_gradients() -> None:
-    """At any logit, minus a million too, the layer is that of the least erasure, whose leak a float32 does not show."""
+def test_a_closed_erase_gate_gives_a_sum_and_finite_gradients() -> None:
+    """For any logit below `LEAST_ERASE`, even -1e6, the layer uses that gate, which erases less than float32 rounds."""
     x, outputs = inputs(torch.float32), []
     for bias in (LEAST_ERASE - 1, -200.0, -1e6):
         made = layer(torch.float32, erase_bias=bias, gate_scale=0.0)
         output = made(x)[0]
         assert all(part.isfinite().all() for part in torch.autograd.grad(output.sum(), list(made.parameters())))
         outputs.append(output)
-        exact = written_out(made.double(), x.double(), slope=6.0)
-        # 9 writes, each rounded a few times in float32; the leak of 2e-9 each is far below.
+        exact = equation(made.double(), x.double(), slope=6.0)
+        # 9 writes, each rounded a few times in float32. Each erases a share of 2e-9, which is far below the rounding.
         torch.testing.assert_close(output.double(), exact, rtol=0, atol=9 * 8 * torch.finfo(torch.float32).eps)
     assert torch.equal(outputs[0], outputs[1])
     assert torch.equal(outputs[0], outputs[2])
 
 
-def test_equal_gates_are_the_delta_rule() -> None:
-    """With `w = e` the value is `v`, and the layer is DeltaNet with that rate."""
+def test_equal_gates_give_the_delta_rule() -> None:
+    """With `w = e` the value is `v`, and the layer is DeltaNet with the rate `e`."""
     made, x = layer(torch.float64, erase_bias=-2.0, write_bias=-2.0, erase_slope=1.0), inputs(torch.float64)
     rows = made.slow_net.weight.unflatten(0, (2, -1))
     with torch.no_grad():

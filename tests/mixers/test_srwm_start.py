@@ -1,4 +1,4 @@
-"""The start of SRWM that counts: uniform keys, one constant input a head, and small inputs."""
+"""Starting weights of SRWM for counting: uniform keys, one constant input a head, and small inputs."""
 
 import math
 from dataclasses import replace
@@ -26,7 +26,7 @@ START = SRWM(
 )
 
 
-def made(spec: SRWM) -> Model:
+def build_model(spec: SRWM) -> Model:
     return build(spec, SHAPE, 4, 3, seed=0).double()
 
 
@@ -38,8 +38,8 @@ def parts(model: Model) -> tuple[torch.Tensor, ...]:
         return tuple(part.squeeze(-2) for part in read(layer.initial_state(4), inputs))
 
 
-def test_the_start_steps_as_it_runs_and_learns_as_the_reference() -> None:
-    model = made(replace(START, input_scale=0.25, output_scale=1.0))
+def test_stepping_equals_running_and_gradients_equal_the_reference() -> None:
+    model = build_model(replace(START, input_scale=0.25, output_scale=1.0))
     ids = torch.randint(4, (2, 11), generator=torch.Generator().manual_seed(1))
     whole, state, stepped = model(ids), model.initial_state(2), []
     for at_time in ids.unbind(1):
@@ -48,29 +48,29 @@ def test_the_start_steps_as_it_runs_and_learns_as_the_reference() -> None:
     torch.testing.assert_close(torch.stack(stepped, 1), whole, atol=1e-10, rtol=1e-10)
     gradients = torch.autograd.grad(model.loss(ids, ids % 3), model.parameters())
     with prefer("reference"):
-        defined = torch.autograd.grad(model.loss(ids, ids % 3), model.parameters())
-    for mine, own in zip(gradients, defined, strict=True):
-        torch.testing.assert_close(mine, own, atol=1e-9, rtol=1e-7)
+        expected = torch.autograd.grad(model.loss(ids, ids % 3), model.parameters())
+    for found, right in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(found, right, atol=1e-9, rtol=1e-7)
 
 
-def test_the_constant_input_alone_makes_the_rates_and_is_not_addressed() -> None:
-    _, query, key, rates = parts(made(START))
-    said = torch.sigmoid(torch.tensor([2.0, -10.0, -10.0, -10.0], dtype=torch.float64))
-    torch.testing.assert_close(rates, said.expand_as(rates), rtol=1e-5, atol=0)
+def test_the_constant_input_alone_sets_the_rates_and_gets_no_query_or_key() -> None:
+    _, query, key, rates = parts(build_model(START))
+    from_biases = torch.sigmoid(torch.tensor([2.0, -10.0, -10.0, -10.0], dtype=torch.float64))
+    torch.testing.assert_close(rates, from_biases.expand_as(rates), rtol=1e-5, atol=0)
     torch.testing.assert_close(key[..., :3], key[..., :1].expand(-1, -1, 3))
     assert key[..., 3].max() < math.exp(NOT_ADDRESSED)
     assert query[..., 3].max() < math.exp(NOT_ADDRESSED)
     leak = ((query - key) * key).sum(-1).abs().max()
-    _, query, key, _ = parts(made(SRWM()))
+    _, query, key, _ = parts(build_model(SRWM()))
     assert leak < math.exp(NOT_ADDRESSED) < ((query - key) * key).sum(-1).abs().min()
 
 
 def test_with_uniform_keys_the_order_of_the_steps_does_not_matter() -> None:
-    """W_y depends on how often each symbol was read; from the published start it depends on their order too."""
+    """W_y then depends only on how often each symbol was read. From the published start, the order matters too."""
     once, again = torch.tensor([[0] * 30 + [1] * 30]), torch.tensor([[1, 0] * 30])
     uniform = SRWM(input_softmax=True, key_scale=0.0, query_scale=3.0, self_rate_bias=-60.0)
     for spec, exact in ((uniform, True), (replace(uniform, key_scale=1.0), False)):
-        model = made(spec)
+        model = build_model(spec)
         with torch.no_grad():
             first, second = (model.scan(ids)[1][0][0] for ids in (once, again))
         # 60 additions of numbers below 10, rounded to 53 bits
@@ -78,33 +78,33 @@ def test_with_uniform_keys_the_order_of_the_steps_does_not_matter() -> None:
         assert not torch.allclose(first, model.mixers[0].w_y)
 
 
-def test_a_scale_of_the_inputs_leaves_all_products_as_they_were() -> None:
-    """By a power of two nothing is rounded."""
-    plain, scaled = made(SRWM()), made(SRWM(input_scale=0.25))
+def test_the_input_scale_leaves_all_products_unchanged() -> None:
+    """The scale is a power of two, so that nothing is rounded."""
+    plain, scaled = build_model(SRWM()), build_model(SRWM(input_scale=0.25))
     assert torch.equal(scaled.embedding.weight, plain.embedding.weight / 4)
-    for mine, own in zip(parts(scaled), parts(plain), strict=True):
-        assert torch.equal(mine, own)
+    for left, right in zip(parts(scaled), parts(plain), strict=True):
+        assert torch.equal(left, right)
 
 
-def test_the_key_tells_the_start_and_reads_it_back() -> None:
+def test_a_spec_with_these_weights_is_unchanged_by_json() -> None:
     assert to_dict(SRWM(), defaults=False) == {"name": "srwm"}
     assert mixer_from_dict(to_dict(START)) == START
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"constant_input": 1.0, "input_softmax": True}, "input_softmax=false"),
         ({"input_scale": 0.1, "normalised_input": True}, "normalised_input=false"),
         ({"input_scale": 0.0}, "above 0"),
     ],
 )
-def test_a_start_without_meaning_is_refused(wrong: dict[str, float], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_contradicting_switches_are_refused(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         SRWM(**wrong)
 
 
-def test_a_start_of_the_embedding_has_one_layer() -> None:
+def test_starting_weights_of_the_embedding_need_one_layer() -> None:
     with pytest.raises(UserError, match="choose 1 layer, not 2"):
         build(START, replace(SHAPE, layers=2), 4, 3, seed=0)
     build(SRWM(key_scale=0.0), replace(SHAPE, layers=2), 4, 3, seed=0)

@@ -1,4 +1,4 @@
-"""The switches of a start: they change what they name by what they say, and nothing else."""
+"""The switches of the starting weights: each changes its own parameters by its factor, and nothing else."""
 
 import math
 
@@ -15,7 +15,7 @@ from fwplab.training.spec import mixer_from_dict, to_dict
 
 SHAPE = ModelSpec(hidden=16, layers=2, heads=4)
 SELF_REFERENCE = {"self_reference": "value,query,key,rate"}
-STARTED = [
+SWITCHES = [
     *((name, {"rate_bias": -3.0, "rate_scale": 2.0, "value_scale": 5.0}) for name in ("delta-net", "recurrent-delta")),
     *((name, {"time_scales": 100.0}) for name in ("delta-net", "recurrent-delta", "fast-weight-program")),
     ("recurrent-delta", {"feedback_scale": 0.1, "rate_bias": -3.0}),
@@ -27,10 +27,10 @@ STARTED = [
     ("split-delta-net", {"time_scales": 100.0, "gate_scale": 2.0, "value_scale": 5.0, "write_bias": -1.0}),
     *((name, {"forget_bias": 1.0, "time_scales": 100.0}) for name in ("lstm", "e-lstm")),
 ]
-IDS = [f"{name}-{'-'.join(switches)}" for name, switches in STARTED]
+IDS = [f"{name}-{'-'.join(switches)}" for name, switches in SWITCHES]
 
 
-def made(name: str, switches: dict[str, object], **shape: int) -> Model:
+def build_model(name: str, switches: dict[str, object], **shape: int) -> Model:
     return build(MIXERS.load(name)(**switches), ModelSpec(**{**vars(SHAPE), **shape}), 4, 3, seed=0).double()
 
 
@@ -38,9 +38,9 @@ def tokens(*shape: int) -> Tensor:
     return torch.randint(4, shape, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(("name", "switches"), STARTED, ids=IDS)
-def test_a_started_layer_steps_as_it_runs_and_learns_as_the_reference(name: str, switches: dict[str, object]) -> None:
-    model, ids = made(name, switches), tokens(2, 11)
+@pytest.mark.parametrize(("name", "switches"), SWITCHES, ids=IDS)
+def test_stepping_equals_running_and_gradients_equal_the_reference(name: str, switches: dict[str, object]) -> None:
+    model, ids = build_model(name, switches), tokens(2, 11)
     whole = model(ids)
     state, stepped = model.initial_state(2), []
     for at_time in ids.unbind(1):
@@ -50,22 +50,22 @@ def test_a_started_layer_steps_as_it_runs_and_learns_as_the_reference(name: str,
     labels = ids % 3
     gradients = torch.autograd.grad(model.loss(ids, labels), model.parameters())
     with prefer("reference"):
-        defined = torch.autograd.grad(model.loss(ids, labels), model.parameters())
-    for mine, own in zip(gradients, defined, strict=True):
-        torch.testing.assert_close(mine, own, atol=1e-9, rtol=1e-7)
+        expected = torch.autograd.grad(model.loss(ids, labels), model.parameters())
+    for found, right in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(found, right, atol=1e-9, rtol=1e-7)
     trained = dict(zip((n for n, _ in model.named_parameters()), gradients, strict=True))
     assert all(gradient.abs().sum() > 0 for part, gradient in trained.items() if part.endswith("bias"))
 
 
-@pytest.mark.parametrize(("name", "switches"), STARTED, ids=IDS)
-def test_the_key_tells_a_start_and_reads_it_back(name: str, switches: dict[str, object]) -> None:
+@pytest.mark.parametrize(("name", "switches"), SWITCHES, ids=IDS)
+def test_a_spec_with_switches_is_unchanged_by_json(name: str, switches: dict[str, object]) -> None:
     spec = MIXERS.load(name)(**switches)
     assert to_dict(spec, defaults=False) == {"name": name, **switches}
     assert mixer_from_dict(to_dict(spec)) == spec
 
 
-def differing(spec: MixerSpec, published: MixerSpec) -> dict[str, tuple[Tensor, Tensor]]:
-    """The parameters of the first layer that a start changes, with their published values."""
+def changed_parameters(spec: MixerSpec, published: MixerSpec) -> dict[str, tuple[Tensor, Tensor]]:
+    """The parameters of the first layer that the switches change: new and published value."""
     new, old = (dict(build(each, SHAPE, 4, 3, 0).named_parameters()) for each in (spec, published))
     assert {name for name in new if name not in old} <= {f"mixers.{layer}.rate_bias" for layer in (0, 1)}
     prefix = "mixers.0."
@@ -77,9 +77,9 @@ def differing(spec: MixerSpec, published: MixerSpec) -> dict[str, tuple[Tensor, 
 
 
 @pytest.mark.parametrize("name", ["delta-net", "recurrent-delta", "fast-weight-program"])
-def test_scales_multiply_the_rows_that_they_name(name: str) -> None:
+def test_scales_multiply_only_their_own_rows(name: str) -> None:
     kind = MIXERS.load(name)
-    changed = differing(kind(rate_bias=-3.0, rate_scale=2.0, value_scale=5.0), kind())
+    changed = changed_parameters(kind(rate_bias=-3.0, rate_scale=2.0, value_scale=5.0), kind())
     new, old = (weight.unflatten(0, (4, -1)) for weight in changed.pop("slow_net.weight"))
     assert not changed
     query, value, rate = slice(0, 8), slice(8, 12), slice(12, 13)
@@ -89,31 +89,31 @@ def test_scales_multiply_the_rows_that_they_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["delta-net", "recurrent-delta", "srwm", "fast-weight-program"])
-def test_a_scale_of_the_output_multiplies_the_map_behind_the_memory_alone(name: str) -> None:
+def test_the_output_scale_multiplies_only_the_output_projection(name: str) -> None:
     kind = MIXERS.load(name)
     for switches in ({}, SELF_REFERENCE) if name == "fast-weight-program" else ({},):
-        changed = differing(kind(output_scale=4.0, **switches), kind(**switches))
+        changed = changed_parameters(kind(output_scale=4.0, **switches), kind(**switches))
         new, old = changed.pop("out_linear.weight")
         assert not changed
         assert torch.equal(new, 4 * old)
 
 
-def test_a_start_of_the_feedback_scales_the_recurrent_weights_alone() -> None:
+def test_the_feedback_scale_multiplies_only_the_recurrent_weights() -> None:
     kind = MIXERS.load("recurrent-delta")
-    changed = differing(kind(feedback_scale=0.5), kind())
+    changed = changed_parameters(kind(feedback_scale=0.5), kind())
     assert set(changed) == {"recurrent_query", "recurrent_key", "recurrent_value", "recurrent_beta"}
     assert all(torch.equal(new, old / 2) for new, old in changed.values())
 
 
-def test_memory_lengths_are_equally_far_apart_in_their_logarithm() -> None:
+def test_memory_lengths_are_equally_spaced_on_a_logarithmic_scale() -> None:
     torch.testing.assert_close(memory_lengths(1000.0, 4), torch.tensor([1.0, 10.0, 100.0, 1000.0]))
     torch.testing.assert_close(memory_lengths(1000.0, 1), torch.tensor([1000.0]))
     assert torch.equal(memory_lengths(0.0, 3), torch.ones(3))
 
 
 @pytest.mark.parametrize("name", ["delta-net", "recurrent-delta", "srwm"])
-def test_time_scaled_heads_keep_one_share_in_their_memory_length(name: str) -> None:
-    """Rows of 0 make the rates: then `beta = sigmoid(bias) = 1 / (1 + m)`, and all heads write as much."""
+def test_time_scales_set_the_rate_of_each_head_by_its_memory_length(name: str) -> None:
+    """With zero rate weights, `beta = sigmoid(bias) = 1 / (1 + m)` for memory length m, and writes are unchanged."""
     switches = {"input_softmax": True, "rate_bias": 0.0} if name == "srwm" else {"feedback_scale": 0.0}
     switches = {} if name == "delta-net" else switches
     kind = MIXERS.load(name)
@@ -128,22 +128,22 @@ def test_time_scaled_heads_keep_one_share_in_their_memory_length(name: str) -> N
         torch.testing.assert_close(scaled.wrote, plain.wrote, rtol=1e-4, atol=1e-7)
 
 
-def test_the_bias_of_srwm_is_one_where_the_input_sums_to_1() -> None:
-    """With `w_b` constant, a raw input gives rates on both sides of it, a softmax the bias itself."""
+def test_the_rate_bias_of_srwm_is_exact_if_the_input_sums_to_1() -> None:
+    """With constant `w_b`, a softmax input gives the rate `sigmoid(bias)`; a raw input gives rates on both sides."""
     x = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
     for softmax in (True, False):
         spec = MIXERS.load("srwm")(rate_bias=-4.0, rate_scale=0.0, input_softmax=softmax)
         layer = build(spec, SHAPE, 4, 3, 0).mixers[0]
         rates = layer.view(x, layer.initial_state(50)).rate
-        as_said = torch.full_like(rates, 1 / (1 + math.exp(4)))
-        assert torch.allclose(rates, as_said) == softmax
+        from_bias = torch.full_like(rates, 1 / (1 + math.exp(4)))
+        assert torch.allclose(rates, from_bias) == softmax
         assert softmax or (rates.min() < 0.01 and rates.max() > 0.99)
 
 
-def test_units_of_the_lstms_start_spread_over_memory_lengths() -> None:
+def test_time_scales_of_the_lstms_spread_the_biases_of_the_units() -> None:
     for name, gate in (("lstm", "cell.bias_ih_l0"), ("e-lstm", "bias_f")):
         kind = MIXERS.load(name)
-        changed = differing(kind(forget_bias=1.0, time_scales=1000.0), kind())
+        changed = changed_parameters(kind(forget_bias=1.0, time_scales=1000.0), kind())
         new, old = changed.pop(gate)
         assert not changed
         moved, logs = (new - old).flatten(), memory_lengths(1000.0, 16).log()
@@ -155,7 +155,7 @@ def test_units_of_the_lstms_start_spread_over_memory_lengths() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong", "told"),
+    ("name", "wrong", "message"),
     [
         ("delta-net", {"time_scales": 0.5}, "1 symbol or more"),
         ("lstm", {"time_scales": -3.0}, "1 symbol or more"),
@@ -167,6 +167,6 @@ def test_units_of_the_lstms_start_spread_over_memory_lengths() -> None:
         ("fast-weight-program", {"rate": "fixed", "rate_scale": 2.0}, "sigmoid or double"),
     ],
 )
-def test_a_start_without_meaning_is_refused(name: str, wrong: dict[str, object], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_contradicting_switches_are_refused(name: str, wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         MIXERS.load(name)(**wrong)

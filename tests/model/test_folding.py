@@ -1,4 +1,4 @@
-"""Layers folded into published ones: the same logits, from weights that the published code loads."""
+"""Folding a layer into a published one: the same logits, from weights that the published code can load."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ EPSILON = torch.finfo(torch.float64).eps
 
 
 def randomised(mixer: MixerSpec, spec: ModelSpec = SHAPE, symbols: int = 4) -> Model:
-    """A model whose weights are all away from their starting values, LayerNorms and biases too."""
+    """A model with noise on all weights, including those of LayerNorm and the biases."""
     made = build(mixer, spec, symbols, 3, seed=0).double()
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
@@ -35,8 +35,8 @@ def tokens(symbols: int = 4) -> Tensor:
     return torch.randint(symbols, (3, 40), generator=torch.Generator().manual_seed(1))
 
 
-def through_the_published_code(model: Model, model_type: int, heads: int) -> Model:
-    """The model that a checkpoint of the published code with these weights is."""
+def reload_as_published(model: Model, model_type: int, heads: int) -> Model:
+    """Writes the weights as a checkpoint of the published code and loads it again."""
     loaded = load_checkpoint(published_state(model), model_type, num_heads=heads)
     assert isinstance(loaded, Model)
     return loaded
@@ -44,23 +44,23 @@ def through_the_published_code(model: Model, model_type: int, heads: int) -> Mod
 
 @pytest.mark.parametrize(("into", "number"), [(DeltaNet(), 2), (RecurrentDelta(), 7)])
 @pytest.mark.parametrize("erase_bias", [-12.0, -6.0, 0.0, 3.0, 80.0])
-def test_a_split_layer_is_folded_into_a_published_one(
+def test_a_split_delta_net_folds_into_a_published_layer(
     erase_bias: float, into: DeltaNet | RecurrentDelta, number: int
 ) -> None:
     model = randomised(SplitDeltaNet(erase_bias=erase_bias, gate_scale=3.0))
-    folded = through_the_published_code(fold_split_delta_net(model, SHAPE, into), number, 3)
-    wanted = model(tokens())
-    # One symbol's value is as large as 1 / e; its rounding is in the rows that another symbol writes in full, over 40
-    # positions, and comes through the pseudoinverse.
+    folded = reload_as_published(fold_split_delta_net(model, SHAPE, into), number, 3)
+    expected = model(tokens())
+    # A value can be as large as 1 / e. Its rounding error goes through the pseudoinverse into the other symbols' rows,
+    # and adds up over 40 positions.
     layer: Any = model.mixers[0]
     inputs = layer.layer_norm(model.embedding.weight).detach()
     least = layer.gates(*layer.project(inputs.unsqueeze(0)).rates)[0].detach().min()
     bound = 40 * float(torch.linalg.cond(inputs)) * EPSILON / float(least)
-    assert (folded(tokens()) - wanted).abs().max() <= bound * wanted.abs().max()
+    assert (folded(tokens()) - expected).abs().max() <= bound * expected.abs().max()
 
 
-def test_gates_below_the_least_are_folded_as_the_least() -> None:
-    """The folded model is the one whose gates are raised to it, the writes as they were."""
+def test_erase_gates_below_the_minimum_are_raised_to_it() -> None:
+    """The folded model equals one whose gates are clamped to `least_erase`, with unchanged writes."""
     model, raised = (randomised(SplitDeltaNet(erase_bias=-9.0)) for _ in range(2))
     layer: Any = raised.mixers[0]
     plain = layer.features
@@ -77,22 +77,22 @@ def test_gates_below_the_least_are_folded_as_the_least() -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize(("kind", "number"), [(DeltaNet, 2), (RecurrentDelta, 7)])
-def test_a_bias_of_the_rates_is_folded_into_layer_norm(kind: type[MixerSpec], number: int, layers: int) -> None:
+def test_a_rate_bias_folds_into_layer_norm(kind: type[MixerSpec], number: int, layers: int) -> None:
     spec = ModelSpec(hidden=12, layers=layers, heads=3)
     mixer = kind(rate_bias=-5.0, value_scale=20.0)  # type: ignore[call-arg]
     model = randomised(mixer, spec)
-    folded = through_the_published_code(fold_rate_bias(model, mixer, spec), number, 3)
+    folded = reload_as_published(fold_rate_bias(model, mixer, spec), number, 3)
     assert "mixers.0.rate_bias" in dict(model.named_parameters())
     torch.testing.assert_close(folded(tokens()), model(tokens()), rtol=1e-10, atol=1e-10)
 
 
-def test_a_model_without_a_bias_stays_as_it_is() -> None:
+def test_a_model_without_a_rate_bias_is_unchanged() -> None:
     model = randomised(DeltaNet())
     folded = fold_rate_bias(model, DeltaNet(), SHAPE)
     assert torch.equal(folded(tokens()), model(tokens()))
 
 
-def test_folding_leaves_the_model_alone_and_keeps_its_precision() -> None:
+def test_folding_changes_neither_the_given_model_nor_the_dtype() -> None:
     mixer = SplitDeltaNet()
     model = randomised(mixer).float()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -102,19 +102,19 @@ def test_folding_leaves_the_model_alone_and_keeps_its_precision() -> None:
 
 
 @pytest.mark.parametrize("number", sorted(MODELS))
-def test_published_weights_come_back_as_they_went(number: int) -> None:
+def test_published_weights_are_unchanged_by_saving_and_loading(number: int) -> None:
     model = randomised(MODELS[number].mixer, ModelSpec(hidden=12, layers=1, heads=3))
     again = load_checkpoint(published_state(model), number, num_heads=None if number in (0, 10) else 3)
     assert torch.equal(again(tokens()), model(tokens()))
 
 
-def test_a_table_of_positions_has_no_published_state_here() -> None:
+def test_a_table_of_positions_is_refused() -> None:
     model = PositionalModel(randomised(DeltaNet()), torch.zeros(5, 12, dtype=torch.float64))
     with pytest.raises(UserError, match="without a table of positions"):
         published_state(model)
 
 
-def test_what_cannot_be_folded_is_refused() -> None:
+def test_models_that_cannot_be_folded_are_refused() -> None:
     deep = ModelSpec(hidden=12, layers=2, heads=3)
     with pytest.raises(UserError, match="one layer of split-delta-net"):
         fold_split_delta_net(randomised(SplitDeltaNet(), deep), deep)
@@ -124,8 +124,8 @@ def test_what_cannot_be_folded_is_refused() -> None:
         fold_split_delta_net(randomised(SplitDeltaNet(), symbols=13), SHAPE)
     with pytest.raises(UserError, match="delta-net or recurrent-delta"):
         fold_rate_bias(randomised(LinearTransformer()), LinearTransformer(), SHAPE)
-    gone, biased = randomised(DeltaNet(rate_bias=-1.0)), DeltaNet(rate_bias=-1.0)
+    zero_scale, biased = randomised(DeltaNet(rate_bias=-1.0)), DeltaNet(rate_bias=-1.0)
     with torch.no_grad():
-        gone.get_parameter("mixers.0.layer_norm.weight")[2] = 0
+        zero_scale.get_parameter("mixers.0.layer_norm.weight")[2] = 0
     with pytest.raises(UserError, match="weight of 0"):
-        fold_rate_bias(gone, biased, SHAPE)
+        fold_rate_bias(zero_scale, biased, SHAPE)

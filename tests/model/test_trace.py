@@ -25,7 +25,7 @@ PROGRAMS = {
 SPECS: dict[str, MixerSpec] = {name: MIXERS.load(name)() for name in MIXERS.own_names()} | PROGRAMS
 
 
-def made(spec: MixerSpec) -> Model:
+def build_model(spec: MixerSpec) -> Model:
     """A model in float64 whose weights are random, none at a special initial value such as zero."""
     model = build(spec, ModelSpec(hidden=12, layers=2, heads=3), 2, 2, seed=0).double()
     with torch.no_grad():
@@ -34,13 +34,13 @@ def made(spec: MixerSpec) -> Model:
     return model
 
 
-def reading(spec: MixerSpec) -> Reading:
-    return read(made(spec), load_language("parity"), WORD)
+def trace_of(spec: MixerSpec) -> Reading:
+    return read(build_model(spec), load_language("parity"), WORD)
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_updates_and_attention_are_those_of_the_layer(name: str) -> None:
-    for layer in reading(SPECS[name]).layers():
+def test_traced_updates_and_attention_equal_those_of_the_layer(name: str) -> None:
+    for layer in trace_of(SPECS[name]).layers():
         view = layer.view
         if isinstance(view, Writes):
             weight = torch.cat(layer.states[: len(view.blocks)], dim=-1)
@@ -55,14 +55,14 @@ def test_updates_and_attention_are_those_of_the_layer(name: str) -> None:
             assert type(layer.mixer).view is Mixer.view
 
 
-def one_update_and_no_feedback(spec: MixerSpec) -> bool:
-    layer = reading(spec).layers()[0]
+def has_one_update_without_feedback(spec: MixerSpec) -> bool:
+    layer = trace_of(spec).layers()[0]
     return isinstance(layer.view, Writes) and len(layer.view.updates) == len(layer.states) == 1
 
 
-@pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if one_update_and_no_feedback(spec)])
-def test_without_feedback_the_spectrum_is_that_of_the_update(name: str) -> None:
-    layer = reading(SPECS[name]).layers()[0]
+@pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if has_one_update_without_feedback(spec)])
+def test_without_feedback_the_spectrum_equals_that_of_the_update(name: str) -> None:
+    layer = trace_of(SPECS[name]).layers()[0]
     view, width = layer.view, 4
     assert isinstance(view, Writes)
     expected = torch.cat([view.kept[5, 1].expand(width), torch.ones(width * (width - 1), dtype=torch.float64)])
@@ -72,8 +72,8 @@ def test_without_feedback_the_spectrum_is_that_of_the_update(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if spec.constant_memory])
-def test_the_spectrum_is_that_of_the_whole_step(name: str) -> None:
-    layer, head, position = reading(SPECS[name]).layers()[-1], 2, 6
+def test_the_spectrum_equals_the_eigenvalues_of_the_step_s_jacobian(name: str) -> None:
+    layer, head, position = trace_of(SPECS[name]).layers()[-1], 2, 6
     before = tuple(part[position : position + 1] for part in layer.states)
     chosen = [part[:, head : head + 1] if layer.view else part for part in before]
     sizes = [part.numel() for part in chosen]
@@ -94,8 +94,8 @@ def test_the_spectrum_is_that_of_the_whole_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_labels_are_the_model_s_and_the_language_s(name: str) -> None:
-    model, parity = made(SPECS[name]), load_language("parity")
+def test_traced_labels_equal_those_of_the_model_and_the_language(name: str) -> None:
+    model, parity = build_model(SPECS[name]), load_language("parity")
     found = read(model, parity, WORD)
     tokens = torch.tensor([[int(symbol) for symbol in WORD]])
     assert found.predicted == [parity.classes[index] for index in model(tokens)[0].argmax(-1).tolist()]
@@ -106,22 +106,22 @@ def test_labels_are_the_model_s_and_the_language_s(name: str) -> None:
     assert not any(mixer._forward_pre_hooks for mixer in model.mixers)
 
 
-@pytest.mark.parametrize(("string", "says"), [("01x", "'x' at position 3"), ("", "empty string")])
-def test_a_bad_string_is_a_user_error(string: str, says: str) -> None:
-    with pytest.raises(UserError, match=says):
-        read(made(SPECS["lstm"]), load_language("parity"), string)
+@pytest.mark.parametrize(("string", "message"), [("01x", "'x' at position 3"), ("", "empty string")])
+def test_a_bad_string_is_a_user_error(string: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(build_model(SPECS["lstm"]), load_language("parity"), string)
 
 
 def test_a_state_without_a_spectrum_is_a_user_error() -> None:
-    wild = made(SPECS["recurrent-delta"])
+    infinite = build_model(SPECS["recurrent-delta"])
     with torch.no_grad():
-        wild.mixers[0].slow_net.weight.mul_(float("inf"))
+        infinite.mixers[0].slow_net.weight.mul_(float("inf"))
     with pytest.raises(UserError, match="the state is not finite"):
-        spectrum(read(wild, load_language("parity"), WORD).layers()[0], 3, 0)
-    attention = reading(SPECS["transformer"]).layers()[0]
+        spectrum(read(infinite, load_language("parity"), WORD).layers()[0], 3, 0)
+    attention = trace_of(SPECS["transformer"]).layers()[0]
     with pytest.raises(UserError, match="grows with the string"):
         spectrum(attention, 0, 0)
-    lstm = reading(SPECS["lstm"]).layers()[0]
+    lstm = trace_of(SPECS["lstm"]).layers()[0]
     large = Layer(lstm.mixer, 0, lstm.inputs, tuple(part.repeat(1, 99) for part in lstm.states), lstm.norms, None)
     with pytest.raises(UserError, match="up to 600"):
         spectrum(large, 0, 0)
@@ -130,7 +130,7 @@ def test_a_state_without_a_spectrum_is_a_user_error() -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_windows_agree_with_one_pass_over_the_whole_string(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of 5 positions have the same labels, states, norms, updates, attention and eigenvalues."""
-    model, parity = made(SPECS[name]), load_language("parity")
+    model, parity = build_model(SPECS[name]), load_language("parity")
     whole = read(model, parity, WORD)
     layers = whole.layers()
     monkeypatch.setattr("fwplab.model.trace.WINDOW", 5)
@@ -146,7 +146,7 @@ def test_windows_agree_with_one_pass_over_the_whole_string(name: str, monkeypatc
             assert isinstance(of_whole.view, Attention)
             torch.testing.assert_close(layer.view.rows, of_whole.view.rows[:, 5:10, :10])
         else:
-            # Of a conjugate pair either may come first; a double eigenvalue moves by the root of the rounding, 1.5e-8.
+            # Either of a conjugate pair may come first. A rounding error moves a double eigenvalue by its square root.
             torch.testing.assert_close(spectrum(layer, 7, 1).abs(), spectrum(of_whole, 7, 1).abs())
         if isinstance(layer.view, Writes):
             assert isinstance(of_whole.view, Writes)
@@ -154,10 +154,10 @@ def test_windows_agree_with_one_pass_over_the_whole_string(name: str, monkeypatc
             torch.testing.assert_close(layer.view.key, of_whole.view.key[5:10])
 
 
-def test_memory_grows_by_one_state_a_window() -> None:
+def test_the_trace_stores_one_state_a_window() -> None:
     """The trace of attention stores its keys and values once, not once a window."""
     for name in ("transformer", "srwm"):
-        found = read(made(SPECS[name]), load_language("parity"), "01" * (5 * WINDOW))
+        found = read(build_model(SPECS[name]), load_language("parity"), "01" * (5 * WINDOW))
         kept = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts(found.before)}
         assert len(found.before) == 10
         whole = 2 * 12 * 8 * 10 * WINDOW  # a key and a value of 12 numbers of 8 bytes at every position
@@ -170,6 +170,6 @@ def parts(before: list[list[State]]) -> list[Tensor]:
 
 
 def test_a_position_outside_the_window_is_refused() -> None:
-    found = read(made(SPECS["delta-net"]), load_language("parity"), "01" * WINDOW)
+    found = read(build_model(SPECS["delta-net"]), load_language("parity"), "01" * WINDOW)
     with pytest.raises(UserError, match=r"position 3 is not in this window, 200 to 399: take layers\(3\)"):
         spectrum(found.layers(399)[0], 3, 0)

@@ -1,8 +1,9 @@
-"""Every rule on tensors between pages that nobody may touch: `python -m tests.ops.guarded` prints how each case ended.
+"""Every rule on tensors between protected pages: `python -m tests.ops.guarded` prints the outcome of each case.
 
-A tensor lies flush against the page before it or the one behind it. So lie the inputs and, for `new_empty` and
-`empty_like` are taken over, what the kernels allocate: results, gradients and the tape. The rest of a tensor's own
-pages holds a pattern, which a stray write would spoil. Each case is a process of its own, for it may die.
+Every tensor touches the protected page before it or the one after it. An access outside the tensor on that side is a
+segmentation fault. This holds for the inputs and for all that the kernels allocate (results, gradients, tape), because
+`new_empty` and `empty_like` are replaced. The rest of a tensor's own pages holds a pattern that a stray write would
+change. Each case runs in a child process, because it may crash.
 """
 
 import ctypes
@@ -25,25 +26,25 @@ from fwplab.ops import Scan, delta_product
 SIDES = ("front", "back")
 WIDTHS = (1, 4, 5, 8, 16, 20, 64)
 SHAPES = ((1, 1, 1), (2, 10, 2), (1, 35, 1), (9, 9, 3), (2, 3, 16))
-"""Batch, time, heads: of a single step, in rows order, over several segments, in lanes order, with heads together."""
+"""Batch, time, heads: a single step, the rows layout, several segments, the lanes layout, several heads at once."""
 LENGTHS = ((3, 0, 9, 1), (2,), (4, 1, 6, 2, 2, 5, 3, 1, 1))
 PATTERN = 0xA5
 PAGE = mmap.PAGESIZE
 
 
-class Guard:
-    """Memory for tensors, each between two pages without access, at the `front` or `back` of its own."""
+class GuardedMemory:
+    """Memory for tensors between two protected pages, at the `front` or the `back` of the pages in between."""
 
     def __init__(self, side: str) -> None:
         self.side = side
-        self.slack: list[tuple[int, int]] = []
+        self.margins: list[tuple[int, int]] = []
         self.libc = ctypes.CDLL(None, use_errno=True)
         self.libc.mmap.restype = ctypes.c_void_p
         self.libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
         self.libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A tensor of this shape; where bytes are asked for, as for a tape, their start is aligned as PyTorch does."""
+        """A tensor of this shape, filled with NaN. A tensor of bytes (a tape) is aligned to 64 bytes, as in PyTorch."""
         count = math.prod(shape)
         size = count * dtype.itemsize
         if not size:
@@ -57,20 +58,20 @@ class Guard:
         offset = 0 if self.side == "front" else pages - size
         if dtype == torch.uint8:
             offset -= offset % 64
-        self.slack += [(start, offset), (start + offset + size, pages - offset - size)]
-        ctypes.memset(start + offset, 0xFF, size)  # NaN, in any floating-point type
+        self.margins += [(start, offset), (start + offset + size, pages - offset - size)]
+        ctypes.memset(start + offset, 0xFF, size)  # NaN in every floating-point type
         return torch.frombuffer((ctypes.c_char * size).from_address(start + offset), dtype=dtype).view(shape)
 
     def copy(self, tensor: Tensor) -> Tensor:
-        """The same numbers."""
+        """A copy of the tensor in guarded memory."""
         return self.empty(tuple(tensor.shape), tensor.dtype).copy_(tensor)
 
-    def spoilt(self) -> bool:
-        """Whether a byte beside a tensor was written to."""
-        return any(ctypes.string_at(at, size).strip(bytes([PATTERN])) for at, size in self.slack)
+    def margins_changed(self) -> bool:
+        """Whether a byte beside a tensor was written."""
+        return any(ctypes.string_at(at, size).strip(bytes([PATTERN])) for at, size in self.margins)
 
-    def take_over(self) -> None:
-        """From now on what the kernels allocate lies here."""
+    def patch_allocators(self) -> None:
+        """From now on the kernels allocate guarded memory."""
 
         def new_empty(tensor: Tensor, *shape: Any, dtype: torch.dtype | None = None) -> Tensor:
             sizes = tuple(shape[0]) if shape and not isinstance(shape[0], int) else tuple(shape)
@@ -84,24 +85,26 @@ class Guard:
 
 
 def delta_products(*inputs: Tensor, **options: Any) -> Scan:
-    """Two steps a position, made of a delta rule's inputs."""
+    """The delta product with two steps a position, from the inputs of a delta rule."""
     query, key, value, beta = inputs
     twice = [torch.stack([tensor, tensor.flip(1)], dim=2) for tensor in (key, value, beta)]
     return delta_product(query, *twice, **options)
 
 
-def time_first(tensor: Tensor, guard: Guard) -> Tensor:
-    """`[batch, time, ...]` whose memory has the time first."""
+def time_first(tensor: Tensor, guard: GuardedMemory) -> Tensor:
+    """The same tensor `[batch, time, ...]` with time as the outer dimension in memory."""
     return guard.copy(tensor.transpose(0, 1)).transpose(0, 1)
 
 
-def run(rule: Callable[..., Scan], inputs: list[Tensor], along: int, lengths: tuple[int, ...], guard: Guard) -> None:
-    """Forward and backward; raises if a result misses or an input has changed."""
+def check_one_shape(
+    rule: Callable[..., Scan], inputs: list[Tensor], sequences: int, lengths: tuple[int, ...], guard: GuardedMemory
+) -> None:
+    """Forward and backward pass; raises if a result is not written or an input has changed."""
     count = len(lengths) or inputs[0].shape[0]
-    first = rule(*(tensor[:1, :1] for tensor in inputs[:along]), *inputs[along:], backend="reference")
+    first = rule(*(tensor[:1, :1] for tensor in inputs[:sequences]), *inputs[sequences:], backend="reference")
     start = [guard.copy(torch.full((count, *state.shape[1:]), 0.1, dtype=state.dtype)) for state in states(first)]
-    for lay in (guard.copy, lambda tensor: time_first(tensor, guard)):
-        leaves = [*map(lay, inputs[:along]), *map(guard.copy, inputs[along:]), *start]
+    for layout in (guard.copy, lambda tensor: time_first(tensor, guard)):
+        leaves = [*map(layout, inputs[:sequences]), *map(guard.copy, inputs[sequences:]), *start]
         leaves = [leaf.detach().requires_grad_() for leaf in leaves]
         before = [leaf.detach().clone() for leaf in leaves]
         initial = tuple(leaves[len(inputs) :])
@@ -116,40 +119,40 @@ def run(rule: Callable[..., Scan], inputs: list[Tensor], along: int, lengths: tu
         weights = [guard.copy(torch.ones_like(result)) for result in results]
         gradients = torch.autograd.grad(results, leaves, weights, allow_unused=True, materialize_grads=True)
         assert all(tensor.isfinite().all() for tensor in (*results, *gradients)), "a result was not written"
-        assert all(torch.equal(leaf, own) for leaf, own in zip(leaves, before, strict=True)), "an input was written to"
-    assert not guard.spoilt(), "something was written beside a tensor"
+        assert all(torch.equal(leaf, own) for leaf, own in zip(leaves, before, strict=True)), "an input was changed"
+    assert not guard.margins_changed(), "a kernel wrote outside a tensor"
 
 
-def all_shapes(name: str, side: str, width: int) -> None:
-    """One rule at one width."""
+def check_all_shapes(name: str, side: str, width: int) -> None:
+    """One rule at one width, for all shapes and packed lengths."""
     torch.set_num_threads(1)
-    guard = Guard(side)
+    guard = GuardedMemory(side)
     case = CASES["signed_delta" if name == "delta_product" else name]
     rule = delta_products if name == "delta_product" else case.rule
     dtype = torch.float64 if width in (4, 5) else torch.float32
     generator = torch.Generator().manual_seed(0)
-    guard.take_over()
+    guard.patch_allocators()
     for batch, time, heads in SHAPES:
         inputs = [tensor.to(dtype) for tensor in case.draw(batch, time, heads, width, generator)]
-        run(rule, inputs, case.sequences, (), guard)
+        check_one_shape(rule, inputs, case.sequences, (), guard)
     for lengths in LENGTHS:
         for heads in (2, 8):
             inputs = [tensor.to(dtype) for tensor in case.draw(1, sum(lengths), heads, width, generator)]
-            run(rule, inputs, case.sequences, lengths, guard)
+            check_one_shape(rule, inputs, case.sequences, lengths, guard)
 
 
 def cases() -> Iterator[tuple[str, str, int]]:
-    """Rule, side and width."""
+    """All combinations of rule, side and width."""
     return ((name, side, width) for name in (*COMPILED, "delta_product") for side in SIDES for width in WIDTHS)
 
 
-def ending(name: str, side: str, width: int) -> str:
-    """How a case ends in a process of its own: "ok", or what went wrong."""
+def run_in_child(name: str, side: str, width: int) -> str:
+    """The outcome of a case in a child process: "ok", or what went wrong."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
         try:
-            all_shapes(name, side, width)
+            check_all_shapes(name, side, width)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -159,6 +162,6 @@ def ending(name: str, side: str, width: int) -> str:
 
 
 if __name__ == "__main__":
-    importlib.import_module("torch.fx.experimental.symbolic_shapes")  # which else every child would import
+    importlib.import_module("torch.fx.experimental.symbolic_shapes")  # otherwise every child process imports it
     for case in cases():
-        print(json.dumps([*case, ending(*case)]))
+        print(json.dumps([*case, run_in_child(*case)]))

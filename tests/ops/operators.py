@@ -1,4 +1,4 @@
-"""The operators behind the forms of the rules, found by running a form: no table of operators and arguments is kept."""
+"""The PyTorch operator that a form of a rule calls, found by running the form and recording the call."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ Call = tuple[Kernel, tuple[Any, ...]]
 
 
 @contextmanager
-def recorded() -> Iterator[list[Call]]:
-    """Inside, every call of an operator is entered into the list, with its arguments."""
+def record_calls() -> Iterator[list[Call]]:
+    """Inside this context, every call of an operator is appended to the list, with its arguments."""
     calls: list[Call] = []
     call = Kernel.__call__
 
@@ -29,13 +29,13 @@ def recorded() -> Iterator[list[Call]]:
 
 
 def operator_of(form: Callable[..., Any], *inputs: Tensor | None, **options: Any) -> Call:
-    """The operator that a form calls for these inputs, and its arguments: leaves that ask for gradients."""
-    with recorded() as calls:
+    """The operator that a form calls for these inputs, and its arguments; the floating-point ones require gradients."""
+    with record_calls() as calls:
         form(*(tensor if tensor is None else tensor.detach().requires_grad_() for tensor in inputs), **options)
     (kernel, arguments) = calls[0]
-    return kernel, tuple(x.detach().requires_grad_() if is_number(x) else x for x in arguments)
+    return kernel, tuple(x.detach().requires_grad_() if is_floating(x) else x for x in arguments)
 
 
-def is_number(argument: object) -> bool:
-    """Whether this is a tensor that may have a gradient."""
+def is_floating(argument: object) -> bool:
+    """Whether this is a floating-point tensor, which can have a gradient."""
     return isinstance(argument, Tensor) and argument.is_floating_point()

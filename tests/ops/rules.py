@@ -1,4 +1,4 @@
-"""Random inputs for every rule, as the rules themselves expect them."""
+"""Random inputs for every rule, drawn by the rule's own description."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +15,14 @@ from fwplab.ops.rule import Rule
 
 @dataclass(frozen=True)
 class Case:
-    """A rule, how to draw its inputs, which of them run along time, how many leading ones those are, and its module."""
+    """A rule to test.
+
+    Fields:
+    - rule: the public function.
+    - sequences: how many of the leading inputs have a time dimension.
+    - draw: draws inputs for `batch, time, heads, width, generator`.
+    - module: the name of the rule and of its file.
+    """
 
     rule: Callable[..., Scan]
     sequences: int
@@ -24,7 +31,7 @@ class Case:
 
 
 def _case(rule: Rule, name: str) -> Case:
-    """A case of a rule as people call it: the sequences that are there, the slow weights, and no state."""
+    """A case that calls the public function: the sequences that are not None, the slow weights, and no state."""
     called = getattr(ops, rule.name)
     given = rule.given(rule.draw(name, (1, 1, 1, 1), torch.Generator()).sequences)
     count = len(rule.sequences) - len(rule.optional) + len(given)
@@ -62,8 +69,8 @@ VARIATIONS = {
 CASES = {name: _case(rule, name) for rule in RULES.values() for name in rule.cases if rule.derived_from is None}
 
 
-def _calmer(case: Case) -> Callable[[int, int, int, int, torch.Generator], list[Tensor]]:
-    """Slow weights a twentieth as large: some variations amplify a rounding as they do any other difference."""
+def _with_small_weights(case: Case) -> Callable[[int, int, int, int, torch.Generator], list[Tensor]]:
+    """Inputs with slow weights divided by 20, because some variations amplify rounding errors."""
 
     def draw(b: int, t: int, h: int, d: int, g: torch.Generator) -> list[Tensor]:
         inputs = case.draw(b, t, h, d, g)
@@ -73,24 +80,26 @@ def _calmer(case: Case) -> Callable[[int, int, int, int, torch.Generator], list[
 
 
 CASES |= {
-    f"{rule}_{name}": replace(CASES[rule], rule=partial(CASES[rule].rule, variation=each), draw=_calmer(CASES[rule]))
+    f"{rule}_{name}": replace(
+        CASES[rule], rule=partial(CASES[rule].rule, variation=each), draw=_with_small_weights(CASES[rule])
+    )
     for rule, named in VARIATIONS.items()
     for name, each in named.items()
 }
 
 
 def is_varied(name: str) -> bool:
-    """Whether a case is a variation of the paper's rule, whose values may grow with the length."""
+    """Whether a case is a variation of the paper's rule. The values of a variation may grow with the length."""
     return isinstance(CASES[name].rule, partial)
 
 
 def states(scan: Scan) -> tuple[Tensor, ...]:
-    """The state as a tuple, whatever the rule."""
+    """The state of any rule as a tuple."""
     return scan.state if isinstance(scan.state, tuple) else (scan.state,)
 
 
 def forms(name: str) -> list[str]:
-    """The fast forms of a case's rule that run on a CPU; the Triton kernels have a folder of their own."""
+    """The fast forms of a case's rule that run on a CPU. Triton kernels are tested in tests/triton."""
     if is_varied(name):
         return ["cpu"]
     return [form for form in RULES[CASES[name].module].forms if form not in {"reference", "triton"}]

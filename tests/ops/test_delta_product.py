@@ -1,4 +1,4 @@
-"""Several delta steps a position: every form is the reference, and one step is the delta rule."""
+"""The delta product (several delta steps a position): every form against the reference, and special cases."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ SHAPES = [(2, 17, 2, 3, 8), (3, 5, 3, 2, 4), (1, 1, 2, 1, 1), (2, 0, 2, 2, 4), (
 
 
 def draw(batch: int, time: int, steps: int, heads: int, d: int) -> list[Tensor]:
-    """Query, keys of length 1, values and rates up to 2, and a state to start from."""
+    """Query, keys of norm 1, values, rates between 0 and 2, and an initial state."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -32,7 +32,7 @@ def with_gradients(inputs: list[Tensor], backend: str) -> list[Tensor]:
 
 @pytest.mark.parametrize("backend", ["auto", "chunk"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_form_is_the_reference(shape: tuple[int, ...], backend: str) -> None:
+def test_every_form_equals_the_reference(shape: tuple[int, ...], backend: str) -> None:
     inputs = draw(*shape)
     for fast, slow in zip(with_gradients(inputs, backend), with_gradients(inputs, "reference"), strict=True):
         torch.testing.assert_close(fast, slow, atol=1e-10, rtol=1e-10)
@@ -48,7 +48,7 @@ def test_the_reference_is_a_product_of_householder_matrices() -> None:
     torch.testing.assert_close(after[0, 0], second @ first @ state[0, 0])
 
 
-def test_one_step_is_the_delta_rule() -> None:
+def test_one_step_a_position_equals_the_delta_rule() -> None:
     query, key, value, beta, state = draw(2, 9, 1, 2, 4)
     one = delta_product(query, key, value, beta, initial_state=state)
     same = delta(query, key[:, :, 0], value[:, :, 0], beta[:, :, 0], initial_state=state)
@@ -57,7 +57,7 @@ def test_one_step_is_the_delta_rule() -> None:
 
 
 @pytest.mark.parametrize("backend", ["auto", "chunk", "reference"])
-def test_packed_sequences_are_as_if_alone(backend: str) -> None:
+def test_packed_sequences_equal_separate_ones(backend: str) -> None:
     query, key, value, beta, _ = draw(1, 12, 3, 2, 4)
     packed = delta_product(query, key, value, beta, cu_seqlens=torch.tensor([0, 5, 5, 12]), backend=backend)
     assert packed.state.shape == (3, 2, 4, 4)
@@ -67,7 +67,7 @@ def test_packed_sequences_are_as_if_alone(backend: str) -> None:
         torch.testing.assert_close(packed.state[index], alone.state[0])
 
 
-def test_a_preferred_form_and_an_unknown_one() -> None:
+def test_a_preferred_form_is_used_and_an_unknown_backend_refused() -> None:
     inputs = draw(2, 5, 2, 1, 4)[:4]
     with prefer("reference"):
         torch.testing.assert_close(delta_product(*inputs).output, delta_product(*inputs, backend="reference").output)

@@ -1,4 +1,4 @@
-"""Derivatives of every order and in both modes, by every way PyTorch has: the compiled kernels have the reference's."""
+"""Derivatives of every order, in forward and reverse mode and by `torch.func`, equal those of the reference."""
 
 import subprocess
 import sys
@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 from tests.ops.rules import CASES, states
-from tests.ops.test_rules import worst
+from tests.ops.test_rules import largest_error
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from fwplab import ops
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of forward mode in PyTorch itself
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # raised inside PyTorch's forward mode
 Function = Callable[..., Tensor]
 UNUSED: Any = {"allow_unused": True, "materialize_grads": True}
 
@@ -27,7 +27,7 @@ def draw(name: str) -> list[Tensor]:
 
 
 def score(name: str, backend: str, bounds: Tensor | None = None) -> Function:
-    """A curved function of the output and the states."""
+    """A nonlinear function of the output and the states, so that second derivatives are not 0."""
 
     def run(*inputs: Tensor) -> Tensor:
         scan = CASES[name].rule(*inputs, backend=backend, cu_seqlens=bounds)
@@ -36,16 +36,16 @@ def score(name: str, backend: str, bounds: Tensor | None = None) -> Function:
     return run
 
 
-def agree(name: str, measure: Callable[[Function], list[Tensor]], bounds: Tensor | None = None) -> None:
-    """What is measured on the kernel is what is measured on the reference, and not zero."""
-    found, wanted = (measure(score(name, backend, bounds)) for backend in ("auto", "reference"))
-    assert worst(found, wanted) < 1e-9
-    assert any(float(tensor.abs().max()) > 0 for tensor in wanted)
+def assert_same(name: str, measure: Callable[[Function], list[Tensor]], bounds: Tensor | None = None) -> None:
+    """Asserts that `measure` gives the same for the kernel and the reference, and not only zeros."""
+    found, expected = (measure(score(name, backend, bounds)) for backend in ("auto", "reference"))
+    assert largest_error(found, expected) < 1e-9
+    assert any(float(tensor.abs().max()) > 0 for tensor in expected)
 
 
 @pytest.mark.parametrize("bounds", [None, torch.tensor([0, 2, 2, 5])], ids=["batch", "packed"])
 @pytest.mark.parametrize("name", CASES)
-def test_a_gradient_penalty(name: str, bounds: Tensor | None) -> None:
+def test_gradient_of_a_gradient_penalty(name: str, bounds: Tensor | None) -> None:
     inputs = draw(name) if bounds is None else CASES[name].draw(1, 5, 2, 3, torch.Generator().manual_seed(0))
 
     def penalty(function: Function) -> list[Tensor]:
@@ -55,11 +55,11 @@ def test_a_gradient_penalty(name: str, bounds: Tensor | None) -> None:
         (value + (first.norm() - 1) ** 2).backward()
         return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
 
-    agree(name, penalty, bounds)
+    assert_same(name, penalty, bounds)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_penalty_where_what_comes_back_needs_no_gradient(name: str) -> None:
+def test_gradient_penalty_when_the_incoming_gradient_is_constant(name: str) -> None:
     found = []
     for backend in ("auto", "reference"):
         leaves = [tensor.clone().requires_grad_() for tensor in draw(name)]
@@ -67,15 +67,15 @@ def test_a_penalty_where_what_comes_back_needs_no_gradient(name: str) -> None:
         firsts = torch.autograd.grad(total, leaves, create_graph=True, **UNUSED)
         (total + sum((first.norm() - 1) ** 2 for first in firsts)).backward()
         found.append([torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves])
-    assert worst(*found) < 1e-9
+    assert largest_error(*found) < 1e-9
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_hessians_times_vectors(name: str) -> None:
+def test_hessian_vector_products(name: str) -> None:
     inputs = tuple(draw(name))
     vectors = tuple(torch.ones_like(tensor) for tensor in inputs)
-    agree(name, lambda f: list(torch.autograd.functional.hvp(f, inputs, vectors)[1]))
-    agree(name, lambda f: list(torch.autograd.functional.vhp(f, inputs, vectors)[1]))
+    assert_same(name, lambda f: list(torch.autograd.functional.hvp(f, inputs, vectors)[1]))
+    assert_same(name, lambda f: list(torch.autograd.functional.vhp(f, inputs, vectors)[1]))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -90,15 +90,15 @@ def test_third_derivatives(name: str) -> None:
             value = first.square().sum()
         return list(torch.autograd.grad(value, leaves, **UNUSED))
 
-    agree(name, third)
+    assert_same(name, third)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_forward_mode(name: str) -> None:
     inputs = tuple(draw(name))
     tangents = tuple(torch.ones_like(tensor) for tensor in inputs)
-    agree(name, lambda f: list(jvp(f, inputs, tangents)))
-    agree(name, lambda f: [jacfwd(f)(*inputs)])
+    assert_same(name, lambda f: list(jvp(f, inputs, tangents)))
+    assert_same(name, lambda f: [jacfwd(f)(*inputs)])
 
     def dual(function: Function) -> list[Tensor]:
         with forward_ad.dual_level():
@@ -107,7 +107,7 @@ def test_forward_mode(name: str) -> None:
             assert tangent is not None
             return [tangent]
 
-    agree(name, dual)
+    assert_same(name, dual)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -124,35 +124,35 @@ def test_forward_mode_through_a_backward_pass(name: str) -> None:
             assert tangent is not None
             return [tangent]
 
-    agree(name, tangent_of_gradient)
+    assert_same(name, tangent_of_gradient)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_transforms_of_torch_func(name: str) -> None:
+def test_transforms_of_torch_func(name: str) -> None:
     inputs = tuple(draw(name))
     every = tuple(range(len(inputs)))
-    agree(name, lambda f: list(grad(f, argnums=every)(*inputs)))
-    agree(name, lambda f: list(jacrev(f, argnums=every)(*inputs)))
-    agree(name, lambda f: [hessian(f)(*inputs)])
-    agree(name, lambda f: [grad(lambda *x: grad(f)(*x).square().sum())(*inputs)])
-    agree(name, lambda f: [jacrev(grad(f))(*inputs)])
+    assert_same(name, lambda f: list(grad(f, argnums=every)(*inputs)))
+    assert_same(name, lambda f: list(jacrev(f, argnums=every)(*inputs)))
+    assert_same(name, lambda f: [hessian(f)(*inputs)])
+    assert_same(name, lambda f: [grad(lambda *x: grad(f)(*x).square().sum())(*inputs)])
+    assert_same(name, lambda f: [jacrev(grad(f))(*inputs)])
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_gradients_of_every_member(name: str) -> None:
+def test_gradients_of_every_member_of_a_population(name: str) -> None:
     members = [CASES[name].draw(2, 5, 2, 3, torch.Generator().manual_seed(seed)) for seed in range(3)]
     stacked = [torch.stack(tensors) for tensors in zip(*members, strict=True)]
     every = tuple(range(len(stacked)))
-    agree(name, lambda f: list(vmap(grad(f, argnums=every))(*stacked)))
-    agree(name, lambda f: [grad(lambda *x: vmap(f)(*x).square().sum())(*stacked)])
-    agree(name, lambda f: [vmap(grad(lambda *x: grad(f)(*x).square().sum()))(*stacked)])
-    apart = [grad(score(name, "reference"), argnums=every)(*member) for member in members]
+    assert_same(name, lambda f: list(vmap(grad(f, argnums=every))(*stacked)))
+    assert_same(name, lambda f: [grad(lambda *x: vmap(f)(*x).square().sum())(*stacked)])
+    assert_same(name, lambda f: [vmap(grad(lambda *x: grad(f)(*x).square().sum()))(*stacked)])
+    separate = [grad(score(name, "reference"), argnums=every)(*member) for member in members]
     together = vmap(grad(score(name, "auto"), argnums=every))(*stacked)
-    assert worst(list(together), [torch.stack(tensors) for tensors in zip(*apart, strict=True)]) < 1e-9
+    assert largest_error(list(together), [torch.stack(tensors) for tensors in zip(*separate, strict=True)]) < 1e-9
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_batches_of_cotangents(name: str) -> None:
+def test_batched_gradients(name: str) -> None:
     inputs = draw(name)
     found = []
     for backend in ("auto", "reference"):
@@ -162,7 +162,7 @@ def test_batches_of_cotangents(name: str) -> None:
         batched = partial(torch.autograd.grad, output, grad_outputs=many, is_grads_batched=True, **UNUSED)
         (once,) = batched(leaves[:1], create_graph=True)
         found.append([*batched(leaves, retain_graph=True), *torch.autograd.grad(once.sin().sum(), leaves, **UNUSED)])
-    assert worst(*found) < 1e-9
+    assert largest_error(*found) < 1e-9
 
 
 class Layer(torch.nn.Module):
@@ -178,7 +178,7 @@ class Layer(torch.nn.Module):
         return score("delta", self.backend)(*self.parameters())
 
 
-def test_functional_call() -> None:
+def test_gradients_through_functional_call() -> None:
     found = []
     for backend in ("auto", "reference"):
         layer = Layer(backend)
@@ -186,7 +186,7 @@ def test_functional_call() -> None:
             dict(layer.named_parameters())
         )
         found.append(list(own.values()))
-    assert worst(*found) < 1e-9
+    assert largest_error(*found) < 1e-9
 
 
 @pytest.mark.parametrize("name", ["linear", "gated_delta", "recurrent_delta", "srwm", "elementwise"])
@@ -200,8 +200,8 @@ def test_second_derivatives_by_finite_differences(name: str) -> None:
     assert torch.autograd.gradgradcheck(results, inputs)
 
 
-def test_a_first_derivative_is_the_kernels_own() -> None:
-    """The definition is not asked where the kernel knows."""
+def test_first_derivatives_are_computed_by_the_kernel() -> None:
+    """The reference is used only for higher derivatives."""
     inputs = [x.requires_grad_() for x in draw("delta")]
     output = ops.delta(*inputs, backend="cpu").output
     assert "Direct" in str(output.grad_fn)
@@ -209,7 +209,7 @@ def test_a_first_derivative_is_the_kernels_own() -> None:
     assert "Gradient" in str(gradient.grad_fn)
 
 
-COMPILED = """
+COMPILE_SCRIPT = """
 import torch, warnings
 warnings.simplefilter("ignore")
 from tests.ops.rules import CASES
@@ -223,7 +223,9 @@ for name in ("linear", "gated_delta", "recurrent_delta", "srwm", "elementwise"):
 """
 
 
-def test_transforms_inside_a_compiled_program() -> None:
+def test_transforms_of_torch_func_inside_torch_compile() -> None:
     """In a process of its own: the type checks of the test run cannot be traced."""
-    ran = subprocess.run([sys.executable, "-c", COMPILED], check=False, timeout=300, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", COMPILE_SCRIPT], check=False, timeout=300, capture_output=True, text=True
+    )
     assert ran.returncode == 0, ran.stderr

@@ -1,4 +1,4 @@
-"""`fwplab doctor`: it passes here, it finds a wrong backend, and the wrong backend is not used any more."""
+"""`fwplab doctor`: it passes on this machine, it finds a wrong backend, and that backend is no longer used."""
 
 import json
 import subprocess
@@ -28,18 +28,18 @@ def few_checks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         rule.withdrawn.clear()
 
 
-def off_by(share: float) -> Any:
-    """The chunkwise form of the linear rule with a wrong output."""
+def wrong_by(factor: float) -> Any:
+    """The chunkwise form of the linear rule with an output that is wrong by this relative error."""
     right = RULES["linear"].forms["chunk"]
 
     def wrong(*arguments: Any, **options: Any) -> Scan:
         scan = right(*arguments, **options)
-        return Scan(scan.output * (1 + share), scan.state)
+        return Scan(scan.output * (1 + factor), scan.state)
 
     return wrong
 
 
-def test_every_backend_passes_in_every_type(home: Path) -> None:
+def test_every_backend_passes_in_every_dtype(home: Path) -> None:
     findings = list(doctor.examine())
     expected = {
         (rule.name, backend, dtype)
@@ -53,10 +53,10 @@ def test_every_backend_passes_in_every_type(home: Path) -> None:
     assert not home.exists()
 
 
-def test_a_wrong_backend_is_found_and_not_used_any_more(
+def test_a_wrong_backend_is_found_and_no_longer_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(RULES["linear"].forms, "chunk", off_by(1e-4))
+    monkeypatch.setitem(RULES["linear"].forms, "chunk", wrong_by(1e-4))
     assert command(["doctor", "--json"]) == 1
     found = {
         (each["rule"], each["backend"], each["dtype"]): each for each in json.loads(capsys.readouterr().out)["findings"]
@@ -72,7 +72,7 @@ def test_a_wrong_backend_is_found_and_not_used_any_more(
     assert "chunk" not in shown.split("} ")[1]
 
 
-def test_a_backend_that_does_not_run_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_raises_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Scan:
         raise RuntimeError("no such instruction\nat 0x1")
 
@@ -81,7 +81,7 @@ def test_a_backend_that_does_not_run_is_a_finding(monkeypatch: pytest.MonkeyPatc
     assert first.problem.endswith("does not run: RuntimeError: no such instruction")
 
 
-def test_findings_are_of_this_machine_and_these_versions(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+def test_findings_are_read_only_for_the_same_machine_and_versions(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     assert doctor.kept_findings() is None
     findings = [doctor.Finding("linear", "chunk", "float32", 3, 0.5, "")]
     doctor.keep(findings)
@@ -94,7 +94,7 @@ def test_findings_are_of_this_machine_and_these_versions(monkeypatch: pytest.Mon
         assert doctor.kept_findings() is None
 
 
-def test_the_first_training_checks_the_machine_once(
+def test_the_first_training_checks_the_operators_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("FWPLAB_DOCTOR")

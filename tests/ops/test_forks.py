@@ -1,4 +1,4 @@
-"""Forked processes: a guard that holds whatever the parent did before."""
+"""Kernels in forked processes: no deadlock, whether PyTorch's threads or the kernels ran before the fork."""
 
 import os
 import subprocess
@@ -10,15 +10,15 @@ FORK_FIRST = """
 import os, signal, sys, torch
 from fwplab import ops
 torch.set_num_threads(2)
-(torch.randn(2000, 2000) + 1).sum()  # PyTorch's threads exist, and no kernel has asked for any
+(torch.randn(2000, 2000) + 1).sum()  # now PyTorch's threads exist, but no kernel has used them
 inputs = [torch.randn(64, 20, 2, 4) for _ in range(3)]
 child = os.fork()
 if child == 0:
     signal.alarm(20)
-    if sys.argv[1] == "told":
+    if sys.argv[1] == "set_num_threads":
         torch.set_num_threads(2)
     ops.linear(*inputs, backend="cpu")
-    if sys.argv[1] == "torch":
+    if sys.argv[1] == "torch_operator":
         (torch.randn(2000, 2000) + 1).sum()
     os._exit(0)
 raise SystemExit(os.waitpid(child, 0)[1])
@@ -57,17 +57,17 @@ assert [float(value) for value in loader] == found
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("what", ["kernel", "told", "torch"])
-def test_a_process_that_forks_first(what: str) -> None:
-    assert subprocess.run([sys.executable, "-c", FORK_FIRST, what], check=False, timeout=120).returncode == 0
+@pytest.mark.parametrize("child_runs", ["kernel", "set_num_threads", "torch_operator"])
+def test_a_fork_before_the_first_kernel_does_not_hang(child_runs: str) -> None:
+    assert subprocess.run([sys.executable, "-c", FORK_FIRST, child_runs], check=False, timeout=120).returncode == 0
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
-def test_a_process_that_forks_before_the_import() -> None:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux reports this fork")
+def test_a_fork_before_the_import_does_not_hang() -> None:
     assert subprocess.run([sys.executable, "-c", FORK_BEFORE_IMPORT], check=False, timeout=120).returncode == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_pools_and_data_loaders_made_by_fork() -> None:
+def test_forked_pools_and_data_loaders_compute_the_same() -> None:
     ran = subprocess.run([sys.executable, "-c", POOL], check=False, timeout=120, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr

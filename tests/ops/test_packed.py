@@ -1,9 +1,9 @@
-"""Packed batches: sequences of unequal lengths one behind the other equal the same sequences each by itself."""
+"""Packed batches: concatenated sequences of unequal lengths give the same results as separate sequences."""
 
 import pytest
 import torch
 from tests.ops.rules import CASES, COMPILED, Case, forms, states
-from tests.ops.test_rules import worst
+from tests.ops.test_rules import largest_error
 from torch import Tensor
 
 from fwplab.errors import UserError
@@ -35,7 +35,7 @@ def draw(
 
 
 def gradients(results: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
-    """Of a fixed functional of the results."""
+    """The results, and the gradients of a random linear function of them."""
     generator = torch.Generator().manual_seed(5)
     total = sum((torch.randn(r.shape, dtype=r.dtype, generator=generator) * r).sum() for r in results)
     assert isinstance(total, Tensor)
@@ -44,7 +44,7 @@ def gradients(results: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
 
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize(("name", "form"), FORMS, ids=str)
-def test_packed_equals_each_by_itself(name: str, form: str, lengths: str) -> None:
+def test_packed_sequences_equal_separate_ones(name: str, form: str, lengths: str) -> None:
     case, own = CASES[name], LENGTHS[lengths]
     for heads, width in ((2, 4), (8, 5), (2, 17)) if form == "cpu" else ((2, 4),):
         sequences, slow, start = draw(name, own, heads, width)
@@ -68,33 +68,35 @@ def test_packed_equals_each_by_itself(name: str, form: str, lengths: str) -> Non
             )
         together = [torch.cat(parts) for parts in zip(*(states(scan) for scan in scans), strict=True)]
         output = torch.cat([scan.output for scan in scans], dim=1)
-        assert worst(found, gradients([output, *together], leaves)) < 1e-10
+        assert largest_error(found, gradients([output, *together], leaves)) < 1e-10
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_sequence_does_not_feel_its_neighbours(name: str) -> None:
+def test_nan_in_a_neighbour_changes_no_bit_of_a_sequence(name: str) -> None:
     case, own = CASES[name], LENGTHS["many"]
     sequences, slow, _ = draw(name, own, 2, 8)
     first, last = (int(bound) for bound in bounds(own)[6:8])
     outputs = []
     for poison in (0.0, torch.nan):
-        sick = [tensor.clone() for tensor in sequences]
-        for tensor in sick:
+        changed = [tensor.clone() for tensor in sequences]
+        for tensor in changed:
             tensor[:, :first] += poison
             tensor[:, last:] += poison
-        outputs.append(case.rule(*sick, *slow, cu_seqlens=bounds(own)).output[:, first:last])
+        outputs.append(case.rule(*changed, *slow, cu_seqlens=bounds(own)).output[:, first:last])
     assert torch.equal(*outputs)
 
 
 @pytest.mark.parametrize(
-    "bad", [[0, 3], [1, 5], [0, 4, 3, 5], [0.0, 5.0], []], ids=["short", "start", "falling", "real", "none"]
+    "bad",
+    [[0, 3], [1, 5], [0, 4, 3, 5], [0.0, 5.0], []],
+    ids=["ends early", "starts late", "decreasing", "floating-point", "empty"],
 )
-def test_bounds_that_do_not_fit_are_refused(bad: list[float]) -> None:
+def test_invalid_bounds_are_refused(bad: list[float]) -> None:
     with pytest.raises(UserError, match="cu_seqlens must be whole numbers"):
         check_bounds("delta", torch.tensor(bad), 1, 5)
 
 
-def test_a_packed_batch_is_a_batch_of_one() -> None:
+def test_packed_sequences_in_a_larger_batch_are_refused() -> None:
     inputs = CASES["delta"].draw(2, 5, 1, 2, torch.Generator().manual_seed(0))
     with pytest.raises(UserError, match="a batch of 1"):
         CASES["delta"].rule(*inputs, cu_seqlens=torch.tensor([0, 5]))
@@ -102,11 +104,11 @@ def test_a_packed_batch_is_a_batch_of_one() -> None:
 
 NEIGHBOURS = (9, 40, 3, 9, 21, 9, 9, 6, 9, 9, 9, 12)
 OVERFLOWS = 1
-"""The longest, which goes on when the others have ended; the one behind it ends in infinity."""
+"""Index of the longest sequence, whose values overflow. The next sequence ends with an infinite value."""
 
 
 def packed_run(case: Case, inputs: list[Tensor], lengths: tuple[int, ...]) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-    """Output and gradients of the sequences, and the last states."""
+    """Output and gradients of the sequences, and the final states."""
     leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
     scan = case.rule(*leaves, cu_seqlens=bounds(list(lengths)), backend="cpu")
     results = [scan.output, *states(scan)]
@@ -116,7 +118,7 @@ def packed_run(case: Case, inputs: list[Tensor], lengths: tuple[int, ...]) -> tu
 
 @pytest.mark.parametrize(("heads", "width"), [(2, 6), (8, 5), (2, 8), (1, 20)], ids=str)
 @pytest.mark.parametrize("name", COMPILED)
-def test_a_sequence_beside_one_that_overflows_has_the_bits_it_has_alone(name: str, heads: int, width: int) -> None:
+def test_overflow_in_a_neighbour_changes_no_bit_of_a_sequence(name: str, heads: int, width: int) -> None:
     case, starts = CASES[name], bounds(list(NEIGHBOURS)).tolist()
     sequences, slow, _ = draw(name, list(NEIGHBOURS), heads, width)
     inputs = [tensor.float() for tensor in (*sequences, *slow)]

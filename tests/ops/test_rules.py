@@ -1,4 +1,4 @@
-"""Every fast form against the reference: outputs, states and all gradients."""
+"""Every fast form of every rule against the reference: outputs, states and all gradients."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,22 +24,22 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 def run_with_gradients(
     case: Case, inputs: list[Tensor], backend: str, dtype: torch.dtype = torch.float64
 ) -> list[Tensor]:
-    """Output, state and the gradients of random functionals of both, in float64 whatever `dtype` computes."""
+    """Output, state, and gradients of a random linear function of both, computed in `dtype`, returned in float64."""
     leaves = [tensor.to(dtype).requires_grad_() for tensor in inputs]
     scan = case.rule(*leaves, backend=backend)
     results = [scan.output, *states(scan)]
     generator = torch.Generator().manual_seed(1)
     cotangents = [torch.randn(r.shape, dtype=torch.float64, generator=generator).to(dtype) for r in results]
     moving = [(result, c) for result, c in zip(results, cotangents, strict=True) if result.requires_grad]
-    if not moving:  # a sequence of no positions: everything is the initial state
+    if not moving:  # a sequence of length 0 returns the initial state
         return [tensor.detach().double() for tensor in results] + [torch.zeros_like(leaf) for leaf in leaves]
-    moved, weights = zip(*moving, strict=True)
-    gradients = torch.autograd.grad(moved, leaves, weights, allow_unused=True, materialize_grads=True)
+    differentiable, weights = zip(*moving, strict=True)
+    gradients = torch.autograd.grad(differentiable, leaves, weights, allow_unused=True, materialize_grads=True)
     return [tensor.detach().double() for tensor in (*results, *gradients)]
 
 
-def worst(left: list[Tensor], right: list[Tensor]) -> float:
-    """Largest error relative to the largest value, over all tensors."""
+def largest_error(left: list[Tensor], right: list[Tensor]) -> float:
+    """The largest error over all tensors, relative to the largest value of each."""
     errors = [
         float((a - b).detach().abs().max() / b.detach().abs().max().clamp(min=1e-30))
         for a, b in zip(left, right, strict=True)
@@ -52,15 +52,17 @@ def worst(left: list[Tensor], right: list[Tensor]) -> float:
 @pytest.mark.parametrize(("name", "form"), FAST, ids=str)
 def test_fast_form_equals_reference_in_float64(name: str, form: str, shape: tuple[int, ...]) -> None:
     case = CASES[name]
-    if is_varied(name) and shape[-1] == 1:  # a number over its own sum is 1, its gradient zero but for rounding
+    if is_varied(name) and shape[-1] == 1:  # a normalised vector of one number is constant: its gradient is rounding
         return
     inputs = case.draw(*shape, torch.Generator().manual_seed(0))
-    assert worst(run_with_gradients(case, inputs, form), run_with_gradients(case, inputs, "reference")) < 1e-10
+    assert largest_error(run_with_gradients(case, inputs, form), run_with_gradients(case, inputs, "reference")) < 1e-10
 
 
 @pytest.mark.parametrize("shape", SHAPES[:1] + SHAPES[2:6], ids=str)
 @pytest.mark.parametrize(("name", "form"), FAST, ids=str)
-def test_fast_form_rounds_no_worse_than_twice_the_reference(name: str, form: str, shape: tuple[int, ...]) -> None:
+def test_fast_form_errors_in_float32_are_at_most_twice_the_reference_s(
+    name: str, form: str, shape: tuple[int, ...]
+) -> None:
     case = CASES[name]
     inputs = case.draw(*shape, torch.Generator().manual_seed(0))
     exact = run_with_gradients(case, [tensor.float() for tensor in inputs], "reference")
@@ -82,7 +84,7 @@ def test_split_sequence_equals_whole(name: str, cut: int, backend: str) -> None:
     first = case.rule(*(s[:, :cut] for s in sequences), *rest, backend=backend)
     second = case.rule(*(s[:, cut:] for s in sequences), *rest, initial_state=first.state, backend=backend)
     parts = [torch.cat([first.output, second.output], dim=1), *states(second)]
-    assert worst(parts, [whole.output, *states(whole)]) < 1e-12
+    assert largest_error(parts, [whole.output, *states(whole)]) < 1e-12
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -95,9 +97,9 @@ def test_gradient_flows_through_the_initial_state(name: str) -> None:
         leaves = [s.clone().requires_grad_() for s in sequences]
         first = case.rule(*(s[:, :9] for s in leaves), *rest, backend=backend)
         second = case.rule(*(s[:, 9:] for s in leaves), *rest, initial_state=first.state, backend=backend)
-        loss = second.output.square().sum()  # a fixed rate reads no beta
+        loss = second.output.square().sum()  # allow_unused: with a fixed rate, beta has no effect
         gradients.append(list(torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)))
-    assert worst(*gradients) < 1e-10
+    assert largest_error(*gradients) < 1e-10
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -110,8 +112,8 @@ def test_population_equals_its_members(name: str) -> None:
     for index, inputs in enumerate(members):
         leaves = [tensor.requires_grad_() for tensor in inputs]
         alone = case.rule(*leaves)
-        apart = [alone.output, *torch.autograd.grad(alone.output.square().sum(), leaves)]
-        assert worst([tensor[index] for tensor in together], apart) < 1e-12
+        separate = [alone.output, *torch.autograd.grad(alone.output.square().sum(), leaves)]
+        assert largest_error([tensor[index] for tensor in together], separate) < 1e-12
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -122,7 +124,7 @@ def test_unknown_backend_names_the_choices(name: str) -> None:
         case.rule(*inputs, backend="quantum")
 
 
-def test_variations_name_their_choices() -> None:
+def test_wrong_variations_are_errors_that_name_the_choices() -> None:
     srwm, recurrent = (
         CASES[name].draw(1, 2, 1, 2, torch.Generator().manual_seed(0)) for name in ("srwm", "recurrent_delta")
     )
@@ -144,23 +146,25 @@ def test_named_backend_that_cannot_run_raises() -> None:
         ops.srwm(*(tensor.to("meta") for tensor in inputs), backend="cpu")
 
 
-def test_triton_without_a_gpu_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_triton_without_a_gpu_is_an_error_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = CASES["delta"].draw(1, 2, 1, 2, torch.Generator().manual_seed(0))
     monkeypatch.setitem(triton.FOUND, "why", "there is no CUDA GPU")
     with pytest.raises(UserError, match="backend 'triton' cannot be used on cpu: there is no CUDA GPU"):
         ops.delta(*inputs, backend="triton")
 
 
-def test_a_preferred_form_stands_for_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefer_replaces_the_choice_of_auto_only(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, ran = CASES["srwm"].draw(2, 3, 1, 4, torch.Generator().manual_seed(0)), []
     forms_of_srwm = ops.RULES["srwm"].forms
     for form in list(forms_of_srwm):
 
-        def note(*arguments: Tensor, form: str = form, own: Callable[..., ops.Scan] = forms_of_srwm[form]) -> ops.Scan:
+        def record(
+            *arguments: Tensor, form: str = form, original: Callable[..., ops.Scan] = forms_of_srwm[form]
+        ) -> ops.Scan:
             ran.append(form)
-            return own(*arguments)
+            return original(*arguments)
 
-        monkeypatch.setitem(forms_of_srwm, form, note)
+        monkeypatch.setitem(forms_of_srwm, form, record)
     with ops.prefer("quantum", "loop"):
         ops.srwm(*inputs)
         ops.srwm(*inputs, backend="reference")
@@ -168,20 +172,20 @@ def test_a_preferred_form_stands_for_auto(monkeypatch: pytest.MonkeyPatch) -> No
     assert ran == ["loop", "reference", "cpu"]
 
 
-def test_auto_without_the_library_warns_once_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_without_compiled_kernels_warns_once_and_uses_another_form(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = CASES["delta"].draw(2, 3, 1, 4, torch.Generator().manual_seed(0))
     monkeypatch.setattr(library, "load", lambda: library.Missing("none was built"))
     warn_once.cache_clear()
     with pytest.warns(RuntimeWarning, match="no compiled CPU kernels \\(none was built\\)") as warned:
         outputs = [ops.delta(*inputs).output for _ in range(2)]
     assert len(warned) == 1
-    assert worst(outputs[:1], [ops.delta(*inputs, backend="chunk").output]) == 0
+    assert largest_error(outputs[:1], [ops.delta(*inputs, backend="chunk").output]) == 0
 
 
 def golden(name: str) -> dict[str, Tensor]:
-    """A file of golden values, its layout `[batch, heads, time, d]` turned into the house's."""
+    """A file of values of the published code, `[batch, heads, time, d]`, transposed to `[batch, time, heads, d]`."""
 
-    def turned(key: str, array: np.ndarray) -> Tensor:
+    def to_our_layout(key: str, array: np.ndarray) -> Tensor:
         tensor, argument = torch.from_numpy(array), key.rsplit("/", 1)[-1]
         if argument.startswith(("R_", "r_")):
             return tensor.squeeze(0).squeeze(-2) if argument == "r_b" else tensor.squeeze(0)
@@ -191,7 +195,7 @@ def golden(name: str) -> dict[str, Tensor]:
         return tensor.squeeze(-1) if argument in ("beta", "bx") else tensor
 
     with np.load(GOLDEN / f"{name}.npz") as file:
-        return {key: turned(key, file[key]) for key in file.files}
+        return {key: to_our_layout(key, file[key]) for key in file.files}
 
 
 GOLDEN_FILES = {
@@ -204,11 +208,11 @@ GOLDEN_CASES = [(name, backend) for name in GOLDEN_FILES for backend in ("auto",
 
 
 @pytest.mark.parametrize(("name", "backend"), GOLDEN_CASES, ids=str)
-def test_golden_values_of_the_published_rules(name: str, backend: str) -> None:
+def test_rules_equal_recorded_values_of_the_published_code(name: str, backend: str) -> None:
     values = golden(GOLDEN_FILES[name])
     arguments = [key.removeprefix("in/") for key in values if key.startswith("in/")]
     leaves = [values[f"in/{argument}"].contiguous().requires_grad_() for argument in arguments]
     output = CASES[name].rule(*leaves, backend=backend).output
     gradients = torch.autograd.grad(output, leaves, values["cotangent"])
     expected = [values[f"grad/{argument}"] for argument in arguments]
-    assert worst([output.detach(), *gradients], [values["out"], *expected]) < 1e-10
+    assert largest_error([output.detach(), *gradients], [values["out"], *expected]) < 1e-10

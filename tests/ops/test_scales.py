@@ -1,8 +1,8 @@
-"""Large numbers beside small ones, and decays that leave almost nothing: gradients as exact as the float32 loop's.
+"""Values of very different sizes, and strong decays: gradients are as exact as those of the float32 reference.
 
-Every head is an experiment of its own, so that one call holds them all and none may feel its neighbours. No result and
-no gradient of it may have a relative error of more than a few times the largest of the reference in float32, or of what
-a rounding of the inputs alone leads to.
+Every head has its own setting, so that one call tests all settings and shows whether heads influence each other. The
+relative error of every result and gradient is at most a few times the larger of two errors: that of the reference in
+float32, and that of the float64 reference when the inputs are rounded to float32.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from fwplab.ops import RULES
 
 SPIKE = 12
 SHAPES = {"lanes": (9, 20, 6), "held": (3, 20, 8), "rows": (1, 20, 20)}
-"""Batch, time, width: over three segments of what is saved."""
+"""Batch, time, width: three segments between saved states. The key names the memory layout of the kernel."""
 DECAYS = (0.0, -1.0, -5.0, -10.0, -15.0, -20.0, -30.0, -40.0, -torch.inf)
 
 
@@ -37,32 +37,34 @@ def _number_beside_a_large_channel(value: Tensor, scale: float) -> None:
     value[:, SPIKE, 2] *= scale
 
 
-def _all(weight: Tensor) -> None:
+def _read_all(weight: Tensor) -> None:
     pass
 
 
-def _early(weight: Tensor) -> None:
+def _read_earlier(weight: Tensor) -> None:
     weight[:, SPIKE:] = 0
     weight[..., 1] = 0
 
 
-def _there(weight: Tensor) -> None:
+def _read_spike(weight: Tensor) -> None:
     weight[:, :SPIKE] = 0
     weight[:, SPIKE + 1 :] = 0
 
 
-EXPERIMENTS = list(
+SETTINGS = list(
     itertools.product(
-        (_position, _channel, _number, _number_beside_a_large_channel), (1.0, 1e3, 1e5, 1e8), (_all, _early, _there)
+        (_position, _channel, _number, _number_beside_a_large_channel),
+        (1.0, 1e3, 1e5, 1e8),
+        (_read_all, _read_earlier, _read_spike),
     )
 )
-"""What is large, how large, and what is read: all, or what lies before and beside it, or only that position."""
+"""What is large, how large, and which outputs the loss uses: all, those before and beside it, or only those there."""
 
 
 def gradients(
     case: Case, inputs: list[Tensor], weights: list[Tensor], backend: str, dtype: torch.dtype
 ) -> list[Tensor]:
-    """Results and gradients in float64, the heads in front, each head's numbers flat."""
+    """Results and gradients in float64, each as `[heads, numbers of a head]`."""
     leaves = [tensor.to(dtype).requires_grad_() for tensor in inputs]
     scan = case.rule(*leaves, backend=backend)
     results = [scan.output, *states(scan)]
@@ -75,7 +77,7 @@ def gradients(
 
 
 def check(case: Case, inputs: list[Tensor], weights: list[Tensor]) -> None:
-    """Every result and gradient of the compiled kernels, for the heads in which float32 is enough for the loop."""
+    """Checks every result and gradient of the compiled kernels, for heads where the float32 reference is finite."""
     exact = gradients(case, inputs, weights, "reference", torch.float64)
     loop = gradients(case, inputs, weights, "reference", torch.float32)
     fast = gradients(case, inputs, weights, "cpu", torch.float32)
@@ -90,13 +92,13 @@ def check(case: Case, inputs: list[Tensor], weights: list[Tensor]) -> None:
         for tensors in (loop, moved, fast)
     )
     usual = (torch.maximum(own, condition) / sizes.clamp(min=limits.tiny)).amax(0) + limits.eps
-    vanishing = limits.tiny * sizes.amax(0).clamp(min=1)  # where a share is less than float32 has digits for
-    often = 4 * inputs[0].shape[1] ** 0.5  # every position rounds
-    assert (errors <= often * usual * sizes + vanishing).all(), (errors / (usual * sizes)).tolist()
+    underflow = limits.tiny * sizes.amax(0).clamp(min=1)  # products below the smallest number of float32
+    accumulated = 4 * inputs[0].shape[1] ** 0.5  # every position rounds
+    assert (errors <= accumulated * usual * sizes + underflow).all(), (errors / (usual * sizes)).tolist()
 
 
 def draw(case: Case, shape: tuple[int, int, int], heads: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Inputs, each of which float32 has exactly, and the weights of the results in what is differentiated."""
+    """Inputs that float32 represents exactly, and the random weights of the results in the loss."""
     batch, time, width = shape
     inputs = [
         tensor.float().double() for tensor in case.draw(batch, time, heads, width, torch.Generator().manual_seed(0))
@@ -109,22 +111,22 @@ def draw(case: Case, shape: tuple[int, int, int], heads: int) -> tuple[list[Tens
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", COMPILED)
-def test_what_is_large_takes_no_digits_from_what_is_small(name: str, shape: str) -> None:
+def test_large_values_cost_small_ones_no_precision(name: str, shape: str) -> None:
     case = CASES[name]
-    inputs, weights = draw(case, SHAPES[shape], len(EXPERIMENTS))
+    inputs, weights = draw(case, SHAPES[shape], len(SETTINGS))
     names = list(RULES[case.module].sequences)
     large = inputs[names.index("value") if "value" in names else 0]
-    for head, (enlarge, scale, read) in enumerate(EXPERIMENTS):
+    for head, (enlarge, scale, read) in enumerate(SETTINGS):
         enlarge(large[:, :, head], scale)
         read(weights[0][:, :, head])
-        if read is not _all:
+        if read is not _read_all:
             for weight in weights[1:]:
                 weight[:, head] = 0
     check(case, inputs, weights)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_decay_may_leave_almost_nothing(shape: str) -> None:
+def test_strong_decays_keep_gradients_exact(shape: str) -> None:
     case = CASES["gated_delta"]
     inputs, weights = draw(case, SHAPES[shape], len(DECAYS))
     for head, decay in enumerate(DECAYS):

@@ -1,4 +1,4 @@
-"""Whatever a tensor can be and whoever asks: lazy views, shared memory, shapes, half precision, graphs, forks."""
+"""Unusual tensors and callers: lazy views, shared memory, wrong shapes, NaN, half precision, autocast, tracing."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from tests.ops.rules import CASES, COMPILED, forms, states
-from tests.ops.test_rules import run_with_gradients, worst
+from tests.ops.test_rules import largest_error, run_with_gradients
 from torch import Tensor
 
 from fwplab import ops
@@ -24,18 +24,18 @@ def draw(name: str, *shape: int) -> list[Tensor]:
 
 
 def negated(tensor: Tensor) -> Tensor:
-    """The same numbers as a view that negates lazily."""
+    """The same numbers as a view with PyTorch's lazy negation bit."""
     view = torch.complex(torch.zeros_like(tensor), -tensor).conj().imag
     assert view.is_neg()
     return view
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_lazily_negated_views(name: str) -> None:
+def test_lazily_negated_views_equal_the_reference(name: str) -> None:
     inputs = draw(name, 3, 7, 2, 4)
     lazy = [negated(tensor) for tensor in inputs]
     found = run_with_gradients(CASES[name], lazy, "cpu")
-    assert worst(found, run_with_gradients(CASES[name], inputs, "reference")) < 1e-10
+    assert largest_error(found, run_with_gradients(CASES[name], inputs, "reference")) < 1e-10
     leaves = [tensor.clone().requires_grad_() for tensor in inputs]
     output = CASES[name].rule(*leaves, backend="cpu").output
     unused = {"allow_unused": True, "materialize_grads": True}
@@ -47,17 +47,17 @@ def test_lazily_negated_views(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_zero_tensors_without_memory(name: str) -> None:
+def test_zero_tensors_without_memory_equal_ordinary_zeros(name: str) -> None:
     inputs = draw(name, 3, 7, 2, 4)
     for place, tensor in enumerate(inputs):
         zeros = [*inputs[:place], torch.zeros_like(tensor), *inputs[place + 1 :]]
-        hollow = [*inputs[:place], torch._efficientzerotensor(tensor.shape, dtype=tensor.dtype), *inputs[place + 1 :]]
-        expected, found = (CASES[name].rule(*each, backend="cpu") for each in (zeros, hollow))
+        virtual = [*inputs[:place], torch._efficientzerotensor(tensor.shape, dtype=tensor.dtype), *inputs[place + 1 :]]
+        expected, found = (CASES[name].rule(*each, backend="cpu") for each in (zeros, virtual))
         assert torch.equal(found.output, expected.output)
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_expanded_and_overlapping_inputs(name: str) -> None:
+def test_expanded_and_overlapping_inputs_equal_contiguous_ones(name: str) -> None:
     inputs = draw(name, 1, 7, 1, 4)
     expanded = [
         tensor.expand(*((3, 7, 2, *tensor.shape[3:]) if place < CASES[name].sequences else (2, *tensor.shape[1:])))
@@ -76,7 +76,7 @@ def test_expanded_and_overlapping_inputs(name: str) -> None:
 
 @pytest.mark.parametrize("time", [0, 1, 5, 21])
 @pytest.mark.parametrize(("name", "form"), FORMS, ids=str)
-def test_results_own_their_memory_and_no_more(name: str, form: str, time: int) -> None:
+def test_results_own_exactly_their_memory(name: str, form: str, time: int) -> None:
     case = CASES[name]
     leaves = [tensor.requires_grad_() for tensor in draw(name, 2, time, 2, 4)]
     sequences, rest = leaves[: case.sequences], leaves[case.sequences :]
@@ -94,40 +94,40 @@ def test_results_own_their_memory_and_no_more(name: str, form: str, time: int) -
         assert storage.nbytes() == tensor.numel() * tensor.element_size()
         assert not tensor.numel() or storage.data_ptr() not in places
         places.append(storage.data_ptr())
-    if form == "cpu":  # those of the other forms are PyTorch's own
+    if form == "cpu":  # PyTorch allocates the gradients of the other forms
         sizes = [(gradient.untyped_storage().nbytes(), gradient.numel() * 8) for gradient in gradients]
         assert all(bytes_held == needed for bytes_held, needed in sizes)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf], ids=str)
 @pytest.mark.parametrize(("name", "form"), FORMS, ids=str)
-def test_what_is_not_finite_reaches_nothing_before_it(name: str, form: str, value: float) -> None:
+def test_nan_and_infinity_do_not_reach_earlier_positions_or_other_heads(name: str, form: str, value: float) -> None:
     case = CASES[name]
     inputs, count = draw(name, 2, 37, 2, 4), case.sequences
-    healthy = case.rule(*inputs, backend=form).output
+    clean = case.rule(*inputs, backend=form).output
     for place in range(count):
         for position in (5, 16):
-            ill = [tensor.clone() for tensor in inputs]
-            ill[place][0, position, 1] = value
-            output = case.rule(*ill, backend=form).output
-            torch.testing.assert_close(output[:, :position], healthy[:, :position], rtol=1e-10, atol=1e-12)
-            torch.testing.assert_close(output[1], healthy[1], rtol=1e-10, atol=1e-12)
-            torch.testing.assert_close(output[:, :, 0], healthy[:, :, 0], rtol=1e-10, atol=1e-12)
+            changed = [tensor.clone() for tensor in inputs]
+            changed[place][0, position, 1] = value
+            output = case.rule(*changed, backend=form).output
+            torch.testing.assert_close(output[:, :position], clean[:, :position], rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(output[1], clean[1], rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(output[:, :, 0], clean[:, :, 0], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "form"), CHUNKWISE, ids=str)
-def test_a_chunk_is_ill_wherever_the_reference_is(name: str, form: str) -> None:
+def test_the_chunkwise_form_is_nan_wherever_the_reference_is(name: str, form: str) -> None:
     inputs = draw(name, 1, 37, 1, 4)
     for place in range(CASES[name].sequences):
-        ill = [tensor.clone() for tensor in inputs]
-        ill[place].view(37, -1)[14, 0] = torch.nan
-        found, wanted = (CASES[name].rule(*ill, backend=each) for each in (form, "reference"))
-        assert bool((found.output.isnan() | ~wanted.output.isnan()).all())
-        assert bool((found.state.isnan() | ~wanted.state.isnan()).all())
+        changed = [tensor.clone() for tensor in inputs]
+        changed[place].view(37, -1)[14, 0] = torch.nan
+        found, expected = (CASES[name].rule(*changed, backend=each) for each in (form, "reference"))
+        assert bool((found.output.isnan() | ~expected.output.isnan()).all())
+        assert bool((found.state.isnan() | ~expected.state.isnan()).all())
 
 
 @pytest.mark.parametrize(("name", "form"), CHUNKWISE, ids=str)
-def test_padding_that_is_nan_leaves_gradients_before_it_alone(name: str, form: str) -> None:
+def test_nan_in_the_padding_does_not_change_earlier_gradients(name: str, form: str) -> None:
     gradients = []
     for backend in (form, "reference"):
         leaves = draw(name, 2, 21, 2, 4)
@@ -135,10 +135,10 @@ def test_padding_that_is_nan_leaves_gradients_before_it_alone(name: str, form: s
         leaves = [tensor.requires_grad_() for tensor in leaves]
         loss = CASES[name].rule(*leaves, backend=backend).output[:, :14].square().sum()
         gradients.append([gradient[:, :14] for gradient in torch.autograd.grad(loss, leaves)])
-    assert worst(*gradients) < 1e-10
+    assert largest_error(*gradients) < 1e-10
 
 
-REFUSED = """
+WRONG_SHAPES_SCRIPT = """
 import torch
 from fwplab.errors import UserError
 from tests.ops.rules import CASES, forms
@@ -149,29 +149,31 @@ for name, case in CASES.items():
     wrong = [[*inputs[:p], torch.cat([x, x], dim=1), *inputs[p + 1 :]] for p, x in enumerate(inputs) if p]
     wrong += [[*inputs[:p], x[0], *inputs[p + 1 :]] for p, x in enumerate(inputs)]
     for arguments, options in [*((each, {}) for each in wrong), (inputs, {"initial_state": more})]:
-        words = set()
+        messages = set()
         for form in ("reference", *forms(name), "auto"):
             try:
                 case.rule(*arguments, backend=form, **options)
             except UserError as refused:
-                words.add(str(refused))
+                messages.add(str(refused))
             else:
                 raise AssertionError((name, form, [tensor.shape for tensor in arguments]))
-        (line,) = words
+        (line,) = messages
         assert "\\n" not in line
 """
 
 
-def test_all_forms_refuse_shapes_with_the_same_words() -> None:
-    """In a process of its own: the type checks of the test run come first."""
-    ran = subprocess.run([sys.executable, "-c", REFUSED], check=False, timeout=300, capture_output=True, text=True)
+def test_all_forms_refuse_wrong_shapes_with_the_same_message() -> None:
+    """In a process of its own: here, the type checks of the test run would raise first."""
+    ran = subprocess.run(
+        [sys.executable, "-c", WRONG_SHAPES_SCRIPT], check=False, timeout=300, capture_output=True, text=True
+    )
     assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("name", "form"), FORMS, ids=str)
 def test_fast_forms_compute_half_precision_in_float32(name: str, form: str, dtype: torch.dtype) -> None:
-    """The reference stays in half precision: its state is rounded at every step, and so is that of `prefer`."""
+    """The reference computes in half precision: its state is rounded at every step, also under `prefer`."""
     inputs = [tensor.to(dtype).requires_grad_() for tensor in draw(name, 2, 9, 2, 4)]
     if form == "reference":
         found = CASES[name].rule(*inputs, backend=form)
@@ -180,10 +182,10 @@ def test_fast_forms_compute_half_precision_in_float32(name: str, form: str, dtyp
             assert torch.equal(CASES[name].rule(*inputs).output, found.output)
         return
     single = [tensor.detach().float().requires_grad_() for tensor in inputs]
-    found, wanted = (CASES[name].rule(*each, backend=form) for each in (inputs, single))
+    found, expected = (CASES[name].rule(*each, backend=form) for each in (inputs, single))
     assert found.output.dtype == dtype
-    assert torch.equal(found.output, wanted.output.to(dtype))
-    assert all(torch.equal(a, b) for a, b in zip(states(found), states(wanted), strict=True))
+    assert torch.equal(found.output, expected.output.to(dtype))
+    assert all(torch.equal(a, b) for a, b in zip(states(found), states(expected), strict=True))
     found.output.float().sum().backward()
     assert all(tensor.grad is None or tensor.grad.dtype == dtype for tensor in inputs)
 
@@ -213,10 +215,10 @@ def test_a_traced_function_computes_on_new_inputs(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(traced(*others), run(*others), strict=True))
     options = {"allow_unused": True, "materialize_grads": True}
     gradients = [list(torch.autograd.grad(f(*others)[0].sum(), others, **options)) for f in (traced, run)]
-    assert worst(*gradients) < 1e-12
+    assert largest_error(*gradients) < 1e-12
 
 
-def test_bounds_that_are_no_tensor_are_refused() -> None:
+def test_bounds_that_are_not_an_integer_tensor_are_refused() -> None:
     with pytest.raises(UserError, match=r"cu_seqlens must be a tensor .*, not a list"):
         count_sequences("delta", torch.zeros(1, 5, 1, 2), [0, 5])  # type: ignore[arg-type]
     with pytest.raises(UserError, match="cu_seqlens must be whole numbers"):
@@ -231,7 +233,7 @@ def test_the_kernels_check_the_bounds_themselves(bounds: list[int]) -> None:
         delta(*inputs, None, state, cu_seqlens=torch.tensor(bounds))
 
 
-COMPILED = """
+COMPILE_SCRIPT = """
 import torch
 from tests.ops.rules import CASES
 from fwplab.errors import UserError
@@ -260,12 +262,14 @@ for name, case in CASES.items():
 """
 
 
-def test_packed_batches_compile_into_one_graph() -> None:
+def test_torch_compile_captures_packed_batches_in_one_graph() -> None:
     """In a process of its own: the type checks of the test run cannot be traced."""
-    ran = subprocess.run([sys.executable, "-c", COMPILED], check=False, timeout=300, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", COMPILE_SCRIPT], check=False, timeout=300, capture_output=True, text=True
+    )
     assert ran.returncode == 0, ran.stderr
 
 
-def test_a_named_backend_runs_in_half_precision_too() -> None:
+def test_a_named_backend_runs_in_half_precision() -> None:
     inputs = [tensor.half() for tensor in draw("srwm", 2, 5, 2, 4)]
     assert ops.srwm(*inputs, backend="cpu").output.dtype == torch.float16

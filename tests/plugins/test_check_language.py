@@ -1,4 +1,4 @@
-"""A language from outside is told what it breaks, those here keep every promise, and the page's own one works."""
+"""The checks of languages: own languages pass, broken ones get a clear message, the documented example passes."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ class DrawsNoWords(Parity):
         return generator.integers(0, 2, (number, length))
 
 
-class DrawsOtherwise(Parity):
+class IgnoresTheSeed(Parity):
     def draw(self, length: int, number: int, generator: np.random.Generator) -> Any:
         return super().draw(length, number, np.random.default_rng())
 
@@ -59,7 +59,7 @@ class DrawsForeignTokens(Parity):
         return 3 * super().draw(length, number, generator)
 
 
-class NothingFollows(Parity):
+class ForbidsAWord(Parity):
     def following(self, state: int) -> frozenset[str]:
         return frozenset(("0",)) if state else frozenset(("0", "1", END))
 
@@ -70,7 +70,7 @@ class AllowsDeadEnds(Dyck1):
         return allowed | {")"} if allowed else allowed
 
 
-class Lists(Parity):
+class UnhashableState(Parity):
     start: Any = [0]  # noqa: RUF012
 
     def step(self, state: Any, symbol: str) -> Any:
@@ -83,7 +83,7 @@ class Lists(Parity):
         return super().following(state[0])
 
 
-class Remembers(Parity):
+class DependsOnCalls(Parity):
     read = 0
 
     def step(self, state: int, symbol: str) -> int:
@@ -107,33 +107,33 @@ class AnotherLabel(Parity):
 
 
 @pytest.mark.parametrize("name", LANGUAGES.own_names())
-def test_the_languages_here_keep_their_promises(name: str) -> None:
+def test_the_languages_of_fwplab_pass(name: str) -> None:
     check(load_language(name))
 
 
 @pytest.mark.parametrize(
-    ("broken", "complaint"),
+    ("broken", "message"),
     [
         (TwoLetters, "needs different single characters as symbols"),
         (NoSuchClass, "labels '1' 'odd', which is not one of its classes"),
         (NoLabel, "has no label at the end of '1', but some word begins with it"),
         (Miscounts, "counts 2 words of length 1, but 1 strings are words"),
         (DrawsNoWords, "which is not a word"),
-        (DrawsOtherwise, "draws different words with the same seed"),
+        (IgnoresTheSeed, "draws different words with the same seed"),
         (DrawsTooFew, r"draws int8 \[1, 1\], not integers \[20, 1\]"),
         (DrawsForeignTokens, "draws a token that is not an index into its symbols"),
-        (NothingFollows, "says that '1' may not follow '1', but some word begins with '11'"),
+        (ForbidsAWord, "says that '1' may not follow '1', but some word begins with '11'"),
         (AllowsDeadEnds, r"says that '\)' may follow '', but no word begins with '\)'"),
-        (Lists, "fails: TypeError: unhashable"),
-        (Remembers, "step must not depend on earlier calls"),
+        (UnhashableState, "fails: TypeError: unhashable"),
+        (DependsOnCalls, "step must not depend on earlier calls"),
         (AnotherRule, "says by its states that '11' is a word, but by its word_rule that it is no word"),
         (AnotherLabel, "labels '0' '1', but its label_rule says '0'"),
         (ForeignNext, r"lets \['2'\] follow '0', which are not in its alphabet"),
     ],
 )
-def test_a_broken_promise_is_named(broken: type[Language], complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_requirement_is_named(broken: type[Language], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Language, "name", "mine")
-    with pytest.raises(UserError, match=f"language 'mine' .*{complaint}.*; docs/own-layer.md says") as found:
+    with pytest.raises(UserError, match=f"language 'mine' .*{message}.*; docs/own-layer.md says") as found:
         check(broken())
     assert "\n" not in str(found.value)
 
@@ -141,18 +141,18 @@ def test_a_broken_promise_is_named(broken: type[Language], complaint: str, monke
 def test_nothing_is_trained_on_a_broken_language(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fwplab.training.run_splits.load_language", lambda _: Miscounts())
     monkeypatch.setattr(Language, "name", "mine")
-    drawn_by_no_other_test = Protocol(splits=SplitSpec(train_strings=77))
+    not_cached = Protocol(splits=SplitSpec(train_strings=77))
     with pytest.raises(UserError, match="counts 2 words of length 1"):
-        Training(Run("parity", protocol=drawn_by_no_other_test, mixer=MIXERS.load("srwm")()), "cpu")
+        Training(Run("parity", protocol=not_cached, mixer=MIXERS.load("srwm")()), "cpu")
 
 
-def test_the_page_shows_languages_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_languages_of_the_documentation_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     long, short = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[1:3]
     defined: dict[str, Any] = {}
     exec(long, defined)
     exec(short, defined)
-    one, other = defined["ThreeAs"](), defined["ThreeAsAgain"]()
+    full, short_form = defined["ThreeAs"](), defined["ThreeAsAgain"]()
     monkeypatch.setattr(Language, "name", "mine")
-    check(one)
-    check(other)
-    assert [one.count(length) for length in range(20)] == [other.count(length) for length in range(20)]
+    check(full)
+    check(short_form)
+    assert [full.count(length) for length in range(20)] == [short_form.count(length) for length in range(20)]

@@ -1,4 +1,4 @@
-"""The checks of mixers from other packages, the documentation's example of one, and frozen parameters."""
+"""The checks of mixers from other packages, the example of the documentation, and frozen parameters."""
 
 import json
 import os
@@ -62,12 +62,12 @@ class NormalisesBatches(Layer):
         return super().forward(self.norm(x.mT).mT, state)
 
 
-class Forgets(Layer):
+class IgnoresState(Layer):
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         return super().forward(x)
 
 
-class BeginsElsewhere(Layer):
+class OtherInitialState(Layer):
     def initial_state(self, batch: int) -> State:
         return (torch.ones(batch, self.linear.out_features),)
 
@@ -122,11 +122,11 @@ def model(layer: type[Layer]) -> Model:
 
 
 def test_a_correct_layer_passes_and_uses_no_random_number() -> None:
-    made = model(Layer)
+    built = model(Layer)
     before = torch.random.get_rng_state()
-    contract.check("mean", made)
+    contract.check("mean", built)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert made.training
+    assert built.training
 
 
 @pytest.mark.parametrize("name", MIXERS.own_names())
@@ -135,14 +135,14 @@ def test_the_mixers_of_fwplab_pass(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "complaint"),
+    ("layer", "message"),
     [
         (LooksAhead, "looks ahead"),
         (MixesStrings, "mixes the strings of a batch"),
         (DropsOut, "gives another output the second time"),
         (NormalisesBatches, "gives another output in eval mode"),
-        (Forgets, "in two parts"),
-        (BeginsElsewhere, "step by step from its initial state"),
+        (IgnoresState, "in two parts"),
+        (OtherInitialState, "step by step from its initial state"),
         (NoState, "returns a Tensor, not the output and the state"),
         (BareState, "no tuple of tensors with the batch first"),
         (TooShort, r"returns an output \[3, 11, 6\] of torch.float32, not \[3, 12, 6\]"),
@@ -151,8 +151,8 @@ def test_the_mixers_of_fwplab_pass(name: str) -> None:
         (DoesNotFit, r"fails on an input \[3, 12, 6\]: RuntimeError: mat1 and mat2"),
     ],
 )
-def test_a_broken_requirement_is_named(layer: type[Layer], complaint: str) -> None:
-    with pytest.raises(UserError, match=complaint) as found:
+def test_a_broken_requirement_is_named(layer: type[Layer], message: str) -> None:
+    with pytest.raises(UserError, match=message) as found:
         contract.check("mine", model(layer))
     assert "\n" not in str(found.value)
 
@@ -162,19 +162,19 @@ def test_a_mixer_without_an_entry_point_is_refused() -> None:
         _ = Run("parity", Outsider(), (0,)).key
 
 
-def test_frozen_parameters_have_no_gradient_in_a_stack_either() -> None:
+def test_frozen_parameters_have_no_gradient_in_any_population() -> None:
     models = [model(Layer) for _ in range(2)]
-    for made in models:
-        made.mixers[0].linear.weight.requires_grad_(False)
+    for each in models:
+        each.mixers[0].linear.weight.requires_grad_(False)
     assert models[0].parameter_count() == sum(p.numel() for p in models[0].parameters()) - 36
     tokens, labels = torch.zeros(2, 3, 4, dtype=torch.long), torch.ones(2, 3, 4, dtype=torch.long)
     for mode in ("stack", "loop"):
         population = Population(models, mode)
         assert population.mode == mode
         population.backward(population.losses(tokens, labels))
-        moved = population.by_name(population.gradients)
-        assert not moved["mixers.0.linear.weight"].any()
-        assert moved["mixers.1.linear.weight"].any()
+        gradients = population.by_name(population.gradients)
+        assert not gradients["mixers.0.linear.weight"].any()
+        assert gradients["mixers.1.linear.weight"].any()
 
 
 def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
     assert code is not None
     assert project is not None
     group, name, value = re.search(r'entry-points."(.*?)"\]\n(\S+) = "(.*?)"', project[1]).groups()  # type: ignore[union-attr]
-    name = f"mylab-{name}"  # a name that no mixer of this package will take
+    name = f"mylab-{name}"  # never the name of a mixer of this package
     (tmp_path / "mylab").mkdir()
     (tmp_path / "mylab" / "__init__.py").touch()
     (tmp_path / "mylab" / "gru.py").write_text(code[1])
@@ -200,8 +200,8 @@ def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stderr
         assert "gru" in done.stdout
-    (tmp_path / "mylab" / "gru.py").write_text(code[1] + "\n# another layer now, as far as anybody can tell\n")
-    for _ in range(2):  # the second finds what the first has trained
+    (tmp_path / "mylab" / "gru.py").write_text(code[1] + "\n# this comment changes the fingerprint of the code\n")
+    for _ in range(2):  # the second call finds the finished run
         subprocess.run(command, check=True, capture_output=True, env=environment)
     listed = [sys.executable, "-m", "fwplab", "runs", "--json"]
     found = subprocess.run(listed, check=True, capture_output=True, text=True, env=environment)

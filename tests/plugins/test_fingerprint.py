@@ -1,4 +1,4 @@
-"""A layer from outside whose code has changed is another run: its old results are not taken for the new one's."""
+"""Fingerprints of plug-in code: a changed layer gives a new run key, so that old results are not reused."""
 
 import importlib
 import sys
@@ -65,7 +65,9 @@ def mixer(package: Path) -> Callable[[], MixerSpec]:
     return load
 
 
-def test_what_a_layer_is_made_of_counts_and_nothing_else(package: Path, mixer: Callable[[], MixerSpec]) -> None:
+def test_the_key_depends_on_the_code_of_the_layer_and_its_imports_only(
+    package: Path, mixer: Callable[[], MixerSpec]
+) -> None:
     first = Run("parity", mixer()).key
     assert Run("parity", mixer()).key == first
     (package / "unrelated.py").write_text("NUMBER = 2\n")
@@ -84,7 +86,7 @@ def test_layers_of_this_package_have_no_fingerprint() -> None:
     assert "code" not in to_dict(run, defaults=False)
 
 
-def test_a_result_of_old_code_stays_and_is_not_taken_for_the_new(package: Path, mixer: Callable[[], MixerSpec]) -> None:
+def test_a_record_of_old_code_is_kept_but_not_used_for_new_code(package: Path, mixer: Callable[[], MixerSpec]) -> None:
     old = Run("parity", mixer())
     search = Search("parity", "scaled").name
     with Store() as store:
@@ -100,7 +102,9 @@ def test_a_result_of_old_code_stays_and_is_not_taken_for_the_new(package: Path, 
     assert from_dict(Run, to_dict(old)).key == old.key
 
 
-def test_old_code_is_not_trained_on_and_its_checkpoints_say_so(package: Path, mixer: Callable[[], MixerSpec]) -> None:
+def test_a_run_of_old_code_cannot_continue_and_its_checkpoints_give_a_warning(
+    package: Path, mixer: Callable[[], MixerSpec]
+) -> None:
     old = Run("parity", mixer())
     weights = dict(old.build(0).state_dict())
     (package / "layer.py").write_text(FILES["layer.py"] + "CHANGED = True\n")

@@ -1,4 +1,4 @@
-"""The leak of a counter, against layers whose leak is known by hand."""
+"""The leak of a counter (the share of a count that one symbol erases), for layers whose leak is known."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ from fwplab.probes.leak import DEPTHS, PAIRS, count_leak, held_depth, predicted_
 SHAPE = ModelSpec(hidden=12, layers=1, heads=3)
 
 
-def even_model(mixer: MixerSpec) -> Model:
-    """A model whose keys have the same weight everywhere, and whose rates are the bias alone."""
+def model_with_uniform_keys(mixer: MixerSpec) -> Model:
+    """A model with uniform keys, whose rates depend on the bias alone."""
     model = build(mixer, SHAPE, 3, 2, seed=0)
     layer: Any = model.mixers[0]
     with torch.no_grad():
@@ -29,8 +29,8 @@ def even_model(mixer: MixerSpec) -> Model:
 
 
 @pytest.mark.parametrize("bias", [-10.0, -5.0, 0.5])
-def test_the_leak_of_even_keys_is_the_rate_over_the_width(bias: float) -> None:
-    leak = count_leak(even_model(DeltaNet(rate_bias=bias)), load_language("dyck_1"))
+def test_the_leak_of_uniform_keys_is_the_rate_divided_by_the_width(bias: float) -> None:
+    leak = count_leak(model_with_uniform_keys(DeltaNet(rate_bias=bias)), load_language("dyck_1"))
     assert leak == pytest.approx(float(torch.sigmoid(torch.tensor(bias))) / 4, rel=1e-3)
 
 
@@ -43,15 +43,15 @@ def test_a_linear_transformer_does_not_leak() -> None:
 @pytest.mark.parametrize("name", ["delta-net", "recurrent-delta", "srwm", "split-delta-net"])
 @pytest.mark.parametrize("language", PAIRS)
 def test_every_mixer_with_a_memory_matrix_has_a_leak_on_every_language(name: str, language: str) -> None:
-    own = load_language(language)
-    model = build(MIXERS.load(name)(), SHAPE, len(own.symbols) + 1, len(own.classes), seed=0)
+    task = load_language(language)
+    model = build(MIXERS.load(name)(), SHAPE, len(task.symbols) + 1, len(task.classes), seed=0)
     before = {key: weight.clone() for key, weight in model.state_dict().items()}
-    assert -1 < count_leak(model, own) <= 1
+    assert -1 < count_leak(model, task) <= 1
     assert all(torch.equal(weight, before[key]) for key, weight in model.state_dict().items())
-    assert held_depth(model, own) in (0, *DEPTHS)
+    assert held_depth(model, task) in (0, *DEPTHS)
 
 
-def test_the_depth_that_holds_is_that_before_the_first_wrong_string() -> None:
+def test_the_held_depth_is_the_last_before_the_first_wrong_string() -> None:
     class Answers(Model):
         """A model that labels prefixes of Dyck-1 right below depth 13, and wrong from there on."""
 
@@ -68,7 +68,7 @@ def test_the_depth_that_holds_is_that_before_the_first_wrong_string() -> None:
     assert held_depth(Answers(DeltaNet(), SHAPE, 3, 2), language) == 12
 
 
-def test_what_has_no_count_is_refused() -> None:
+def test_languages_and_mixers_without_a_counter_are_refused() -> None:
     with pytest.raises(UserError, match="no count is known for parity; choose from: dyck_1"):
         count_leak(build(DeltaNet(), SHAPE, 3, 2, seed=0), load_language("parity"))
     with pytest.raises(UserError, match="needs a memory matrix for each head"):

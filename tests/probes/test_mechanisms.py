@@ -23,14 +23,14 @@ SPLITS = SplitSpec(train_strings=200, validation_strings=20, test_strings=5)
 PROTOCOL = replace(PROTOCOLS["paper"], max_steps=20, check_every=20, splits=SPLITS)
 
 
-def small(mixer: str) -> Run:
+def small_run(mixer: str) -> Run:
     return Run("parity", MIXERS.load(mixer)(), (0, 1), (5e-3, 5e-3), ModelSpec(hidden=8, layers=1, heads=2), PROTOCOL)
 
 
 MECHANISMS = [name for name in STUDIES.own_names() if issubclass(STUDIES.load(name), Mechanism)]
 
 
-def test_there_are_mechanisms() -> None:
+def test_the_catalogue_has_the_mechanism_studies() -> None:
     assert {"probing", "patching", "spectrum", "freezing"} <= set(MECHANISMS)
 
 
@@ -43,30 +43,31 @@ def test_every_mechanism_is_a_study_with_its_figure(name: str) -> None:
         study.figures()[name]([], "paper")
 
 
-def test_checkpoints_are_measured_once_and_summed_up(
+def test_checkpoints_are_measured_once_and_summarised(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
-    runs = [small("srwm"), small("transformer")]
+    runs = [small_run("srwm"), small_run("transformer")]
     monkeypatch.setattr(Mechanism, "runs", lambda self, *, quick, seeds=None: runs)
     assert command(["study", "run", "freezing", "--measure-only", "--workers", "1"]) == 2
     assert "no run of this study is finished" in capsys.readouterr().err
     for _ in range(2):
         assert command(["study", "run", "freezing", "--workers", "1", "--json"]) == 0
-        (row,) = json.loads(capsys.readouterr().out)  # a Transformer's state cannot be held: it has no row
+        (row,) = json.loads(capsys.readouterr().out)  # the state of a Transformer cannot be frozen, so it has no row
         assert (row["mixer"], row["seeds"], row["solved"], row["rule"]) == ("srwm", 2, 0, "paper")
         names = {(each["name"], each["length"]) for each in row["values"]}
         assert {("frozen", 0), ("frozen", 30), ("held W_q", 0), ("guess", 0)} <= names
-        monkeypatch.setattr(Freezing, "measure", None)  # a second look would fail
+        monkeypatch.setattr(Freezing, "measure", None)  # a second measurement would fail
     assert command(["plot", "freezing", "--out", f"{tmp_path}/a.svg"]) == 0
 
 
-def test_what_measures_nothing_has_nothing_to_measure_only(capsys: pytest.CaptureFixture[str]) -> None:
+def test_measure_only_of_a_study_without_measurements_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["study", "run", "robustness", "--measure-only"]) == 2
-    assert "choose from: freezing, patching, probing, scaling, spectrum" in capsys.readouterr().err
+    measuring = ", ".join(name for name, kind in STUDIES.classes() if kind.measures)
+    assert f"choose from: {measuring}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["plot", "freezing", "--out", "a.svg"], ["study", "show", "spectrum"]])
-def test_a_rule_whose_checkpoints_are_not_looked_at_is_refused(
+def test_a_rule_whose_checkpoints_are_not_measured_is_refused(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command([*words, "--rule", "strict"]) == 2
@@ -77,7 +78,7 @@ def cell(values: dict[tuple[int, str], list[float]], mixer: str = "srwm") -> Mec
     return MechanismRow(mixer, "parity", "paper", 2, 1, {which: spread(found) for which, found in values.items()})
 
 
-def test_tables_and_figures_show_what_was_found() -> None:
+def test_tables_and_figures_show_the_measurements() -> None:
     ends = (10, 25, 50, 100)
     probed = cell(
         {(end, f"state/layer {n}/output/{kind}"): [share * n, share * n] for end in ends for n in (1, 2)

@@ -59,7 +59,7 @@ def test_a_ridge_probe_is_the_minimum_of_its_loss(strength: float) -> None:
     assert gradient.abs().max() < 1e-9
 
 
-def test_parity_is_read_off_the_model_that_computes_it() -> None:
+def test_a_probe_reads_parity_from_a_model_that_computes_it() -> None:
     """W of the construction contains the exclusive or of symbol and parity, which no linear map can read."""
     values = linear_probes(RecurrentDeltaParity().build(), untrained("recurrent-delta"), PARITY)
     for end in ENDS:
@@ -73,15 +73,15 @@ def test_parity_is_read_off_the_model_that_computes_it() -> None:
     assert at(signed, "state/layer 1/state/right")[100] == 1
 
 
-def test_a_counter_is_read_off_the_model_that_counts_also_on_longer_words() -> None:
+def test_a_probe_reads_the_count_from_a_model_that_counts_also_on_longer_words() -> None:
     values = linear_probes(LinearTransformerCounter2().build(), untrained("lstm", 3, 3), load_language("counter_2"))
     assert at(values, "owed/layer 1/state/right")[100] == 1
     assert at(values, "owed/layer 1/state/control")[100] < 0.5
     assert at(values, "owed/layer 2/output/untrained")[100] < 0.5
-    assert at(values, "seen")[50] > 0.9  # there is one word a length: what is short has been seen
+    assert at(values, "seen")[50] > 0.9  # the language has one word a length, so that all short words were seen
 
 
-def test_random_labels_depend_on_the_type_and_are_as_frequent_as_true_ones() -> None:
+def test_control_labels_depend_on_the_local_context_and_have_the_true_frequencies() -> None:
     words = draw(PARITY, 30, 50, 40, 9)
     target, pool = Target("x", True, int), [0] * 3 + [7]
     found = _random_values(words, pool, target)
@@ -94,11 +94,11 @@ def test_random_labels_depend_on_the_type_and_are_as_frequent_as_true_ones() -> 
     assert 0.5 < sum(min(labelled) == 0 for labelled in by_type.values()) / 32 < 0.95
 
 
-def with_idle_layer() -> Model:
+def model_with_unused_layer() -> Model:
     """A model of two layers: the construction for parity, and a layer whose state is never used."""
     known = RecurrentDeltaParity()
     shape = ModelSpec(
-        **{**known.shape.__dict__, "layers": 2}  # the same widths, one layer more
+        **{**known.shape.__dict__, "layers": 2}  # the same widths and one more layer
     )
     model = build(known.mixer, shape, 3, 2, seed=0)
     one = known.build()
@@ -113,7 +113,7 @@ def with_idle_layer() -> Model:
 
 
 def test_patching_changes_the_labels_only_at_the_layer_that_causes_them() -> None:
-    values = patched(with_idle_layer(), PARITY)
+    values = patched(model_with_unused_layer(), PARITY)
     for cut in CUTS:
         assert values[cut, "pairs"] == values[cut, "same"] == 100
         assert values[cut, "all/moved"] == values[cut, "layer 1/moved"] == 1
@@ -149,11 +149,11 @@ def test_holding_a_block_equals_removing_its_self_reference() -> None:
         spec = FastWeightProgram(feedback="none", self_reference=others)
         ablated = build(spec, ModelSpec(hidden=16, layers=2, heads=2), 3, 2, seed=0)
         with torch.no_grad():
-            for own, original in zip(ablated.mixers, whole.mixers, strict=True):
+            for copy, original in zip(ablated.mixers, whole.mixers, strict=True):
                 for name, block in zip(PARTS, original.blocks, strict=True):
-                    own.blocks[name].copy_(block)
-                own.layer_norm.load_state_dict(original.layer_norm.state_dict())
-                own.out_linear.load_state_dict(original.out_linear.state_dict())
+                    copy.blocks[name].copy_(block)
+                copy.layer_norm.load_state_dict(original.layer_norm.state_dict())
+                copy.out_linear.load_state_dict(original.out_linear.state_dict())
             for part_of in ("embedding", "feed_forwards", "readout"):
                 getattr(ablated, part_of).load_state_dict(getattr(whole, part_of).state_dict())
         found = torch.stack([logits for logits, _ in stream(whole, tokens, intervene=_held(0, {held}))], 1)
@@ -171,7 +171,7 @@ def test_after_freezing_every_symbol_is_read_from_the_frozen_state() -> None:
         predicted = torch.stack([model.step(token, state)[0].argmax(-1) for token in words.tokens.unbind(1)], 1)
         assert values[after, "frozen"] == pytest.approx(float((predicted == truth)[labelled].float().mean()))
         assert values[after, "free"] == 1
-    assert values[0, "held W"] == 1  # it runs on what is fed back alone, as a plain recurrent network
+    assert values[0, "held W"] == 1  # the feedback alone suffices, as in a plain recurrent network
     assert values[0, "held fed back"] < 0.9
     assert part_names(model) == ("W", "fed back")
     assert part_names(untrained("lstm")) == ("hidden", "cell")
@@ -200,7 +200,7 @@ def test_unflattening_a_flat_state_gives_the_state(mixer: str) -> None:
             torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_a_language_without_words_of_a_length_is_one_line() -> None:
+def test_a_language_without_words_of_a_length_is_refused() -> None:
     with pytest.raises(UserError, match="has no word of 31 to 31 symbols"):
         draw(load_language("counter_2"), 31, 31, 5, 0)
 
@@ -219,7 +219,7 @@ def test_the_command_probes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["parity/srwm", "dreaming"], "choose from: freezing, patching, probing, spectrum, all"),
         (["parity/srwm", "--out", "a.svg"], "a file holds one figure"),
@@ -227,23 +227,23 @@ def test_the_command_probes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureF
         (["nothing/here"], "no checkpoint 'nothing/here'"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["probe", *arguments]) == 2
     printed = capsys.readouterr().err
-    assert says in printed
+    assert message in printed
     assert printed.count("\n") == 1
 
 
 def test_a_model_with_logits_that_are_not_finite_is_an_error() -> None:
-    wild = untrained("lstm")
+    broken = untrained("lstm")
     with torch.no_grad():
-        wild.readout.weight.fill_(float("nan"))
+        broken.readout.weight.fill_(float("nan"))
     for probe in (frozen, patched, lambda model, task: linear_probes(model, model, task)):
         with pytest.raises(UserError, match="logits are not finite"):
-            probe(wild, PARITY)
+            probe(broken, PARITY)
 
 
-def test_a_key_value_cache_has_no_heads() -> None:
-    """Also if there are as many heads as numbers in a head, so that the cache has the shape of fast weights."""
+def test_a_key_value_cache_is_not_split_into_heads() -> None:
+    """With as many heads as numbers in a head, the cache has the shape of fast weights, but must not be split."""
     model = build(MIXERS.load("softmax-attention")(), ModelSpec(hidden=16, layers=1, heads=4), 3, 2, seed=1)
     assert not any("head" in name for _, name in patched(model, PARITY))

@@ -1,4 +1,4 @@
-"""Recipes of cells, and recipes that several languages share."""
+"""Recipes of single cells, and recipes that several languages share."""
 
 from dataclasses import replace
 
@@ -21,13 +21,13 @@ def test_a_cell_has_its_own_recipe_first_and_then_the_shared_ones() -> None:
     assert recipes("parity", "split-delta-net") == ()
 
 
-def test_a_shared_recipe_differs_between_languages_in_the_language_alone() -> None:
+def test_a_shared_recipe_is_equal_for_all_languages_except_their_name() -> None:
     found = [recipe(language, "split-delta-net") for language in COUNTER_LANGUAGES]
     assert [each.language for each in found] == list(COUNTER_LANGUAGES)
     assert len({replace(each, language="parity") for each in found}) == 1
 
 
-def test_a_run_is_named_after_its_start_whatever_its_budget() -> None:
+def test_a_run_is_named_after_its_starting_weights_for_any_learning_rate() -> None:
     for each in recipes("dyck_1", "recurrent-delta"):
         run = each.run((3, 4))
         assert recipe_of(run) == each
@@ -40,7 +40,7 @@ def test_a_run_is_named_after_its_start_whatever_its_budget() -> None:
     assert model_name(folded) == "delta-net, trained as split-delta-net"
 
 
-def test_a_recipe_of_a_run_gives_the_run_again() -> None:
+def test_the_recipe_of_a_run_gives_the_same_run() -> None:
     for each in recipes("reset_dyck_1", "delta-net"):
         run = each.run((0,))
         assert Recipe.of(run, History()).run((0,)) == run

@@ -1,4 +1,4 @@
-"""The search: it finds what is there, shares its trials, goes on after a kill, and keeps away from what is reported."""
+"""The search for recipes: shared trials, recovery after kills, and no seed or split in common with reported runs."""
 
 import json
 import os
@@ -32,7 +32,7 @@ SEARCH = Search("aa_star", "recurrent-delta", SPACE, strings=640, members=1, che
 FEW = ["--hidden", "8", "--layers", "1", "--head-width", "4", "8", "--batch-size", "32", "--strings", "640"]
 
 
-def test_a_search_finds_its_trials_again_and_its_winner_is_a_recipe(
+def test_a_search_continues_its_trials_and_writes_the_best_as_a_recipe(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     words = ["search", "--language", "aa_star", "--mixer", "recurrent_delta", *FEW, "--members", "1", "--json"]
@@ -68,18 +68,18 @@ def test_searches_share_no_seed_and_no_split_with_a_table() -> None:
 PARAMETERS = {"hidden": 8, "head_width": 4, "batch_size": 32, "layers": 1, "learning_rate": 3e-3, "schedule": "cosine"}
 
 
-def test_every_trial_sees_as_many_strings() -> None:
+def test_every_trial_trains_on_the_same_number_of_strings() -> None:
     for batch in (32, 64):
         wide = replace(SEARCH, space=replace(SPACE, batch_size=(32, 64)))
         protocol = wide.run(optuna.trial.FixedTrial({**PARAMETERS, "batch_size": batch})).protocol
         assert protocol.max_steps * protocol.batch_size == SEARCH.strings
 
 
-def test_what_a_trial_counts() -> None:
+def test_the_value_of_a_trial_is_the_mean_of_its_members() -> None:
     checks = (Check(1, 0.1, 0.5, 0.8, 0.5, 0.2), Check(2, 0.1, 0.3, 0.6, 0.5, 0.6))
     member = replace(record_of(RUN).members[0], checks=checks)
-    lost = replace(member, checks=())
-    record = replace(record_of(RUN), members=(member, lost))
+    diverged = replace(member, checks=())
+    record = replace(record_of(RUN), members=(member, diverged))
     assert value(SEARCH, record) == pytest.approx((0.6 + 0.0) / 2)
     assert value(replace(SEARCH, objective="strict"), record) == pytest.approx((-0.3 - 10) / 2)
 
@@ -91,11 +91,11 @@ def test_another_space_is_another_search() -> None:
 
 
 RECORDED = ("counter_2/delta-net", "counter_2/recurrent-delta", "counter_3/recurrent-delta")
-"""Cells whose searches have the names of today; older ones are of a time when names held defaults too."""
+"""Cells whose searches have names of the current form. The names of older searches included default values."""
 
 
 @pytest.mark.parametrize("cell", RECORDED)
-def test_a_recorded_search_is_found_again_under_its_name(cell: str) -> None:
+def test_the_space_in_a_recipe_s_history_gives_the_name_of_its_search(cell: str) -> None:
     search = recipe(*cell.split("/")).found_by.search
     assert search is not None
     again = Search(
@@ -109,7 +109,9 @@ def test_a_recorded_search_is_found_again_under_its_name(cell: str) -> None:
     assert again.name == search.name
 
 
-def test_schedule_switches_and_looks_are_searched_and_kept(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_schedule_switches_and_evaluation_interval_are_searched_and_recorded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     words = ["search", "--language", "aa_star", "--mixer", "srwm", *FEW, "--members", "1", "--trials", "2"]
     chosen = ["--schedule", "constant", "--switch", "rate-bias=-1,-4", "normalised_input=true", "--check-every", "7"]
     assert command([*words, "--workers", "1", *chosen, "--json", "--write-recipe", str(tmp_path / "r.json")]) == 0
@@ -125,7 +127,9 @@ def test_schedule_switches_and_looks_are_searched_and_kept(capsys: pytest.Captur
     assert run.protocol.check_every == 7
 
 
-def test_a_trial_may_end_at_as_many_points_however_often_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_pruning_points_does_not_depend_on_the_evaluation_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(trainer, "REPORT_EVERY_SECONDS", 0.0)
     search = replace(SEARCH, check_every=1)
     work(search, 1)
@@ -134,7 +138,7 @@ def test_a_trial_may_end_at_as_many_points_however_often_it_looks(monkeypatch: p
     assert list(trial.intermediate_values) == [1, 2, 3, 4]
 
 
-def test_a_trial_of_several_languages_has_the_value_of_the_worst() -> None:
+def test_the_value_of_a_trial_on_several_languages_is_that_of_the_worst() -> None:
     search = replace(SEARCH, also=("parity", "counter_2"), over_seeds="median", pruner="hyperband", members=3)
     assert search.name != SEARCH.name
     work(search, 1)
@@ -155,7 +159,7 @@ def test_a_trial_of_several_languages_has_the_value_of_the_worst() -> None:
     assert "(hyperband)" in found.lines()[1]
 
 
-KILLED = """
+KILLED_SCRIPT = """
 import fwplab.recipes.search as search
 from tests.recipes.test_search import SEARCH
 search.HEARTBEAT_SECONDS = 1
@@ -164,11 +168,13 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("here", [True, False])
-def test_a_killed_trial_is_tried_again(here: bool, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once on its own machine, and on another one after its heart is known to have stopped."""
+@pytest.mark.parametrize("same_machine", [True, False], ids=["same machine", "other machine"])
+def test_a_killed_trial_is_repeated(
+    same_machine: bool, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the same machine at once. On another machine only after its heartbeat has stopped for long enough."""
     script = tmp_path / "killed.py"
-    script.write_text(KILLED)
+    script.write_text(KILLED_SCRIPT)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -177,7 +183,7 @@ def test_a_killed_trial_is_tried_again(here: bool, home: Path, tmp_path: Path, m
     monkeypatch.setattr("fwplab.recipes.search.HEARTBEAT_SECONDS", 1)
     with open_search(SEARCH) as study:
         (dead,) = study.trials
-        if not here:
+        if not same_machine:
             study._storage.set_trial_user_attr(dead._trial_id, PROCESS, "00000000-1-1")
             time.sleep(3)
     assert dead.state == optuna.trial.TrialState.RUNNING
@@ -191,9 +197,9 @@ def test_a_killed_trial_is_tried_again(here: bool, home: Path, tmp_path: Path, m
     assert not list((home / "runs").glob(f"*/{trainer.RESUME}"))
 
 
-def test_a_choice_that_always_kills_its_process_is_given_up(tmp_path: Path) -> None:
+def test_a_trial_that_always_kills_its_process_is_abandoned(tmp_path: Path) -> None:
     script = tmp_path / "killed.py"
-    script.write_text(KILLED.replace("lambda p: print(p.step, flush=True)", "lambda p: os.kill(os.getpid(), 9)"))
+    script.write_text(KILLED_SCRIPT.replace("lambda p: print(p.step, flush=True)", "lambda p: os.kill(os.getpid(), 9)"))
     script.write_text("import os\n" + script.read_text())
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for _ in range(RETRIES + 1):
@@ -206,7 +212,7 @@ def test_a_choice_that_always_kills_its_process_is_given_up(tmp_path: Path) -> N
     assert choices[-1] != choices[0]
 
 
-def test_states_of_ended_trials_are_removed_and_others_stay(home: Path) -> None:
+def test_saved_states_are_removed_for_ended_trials_only(home: Path) -> None:
     work(SEARCH, 2)
     with open_search(SEARCH) as study:
         ended = [SEARCH.run(optuna.trial.FixedTrial(trial.params)) for trial in study.trials]
@@ -219,13 +225,13 @@ def test_states_of_ended_trials_are_removed_and_others_stay(home: Path) -> None:
     assert list((home / "runs").glob(f"*/{trainer.RESUME}")) == [folder_of(queued) / trainer.RESUME]
 
 
-def test_an_interrupted_trial_is_the_next_one_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_trial_is_continued_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "SAVE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(trainer, "REPORT_EVERY_SECONDS", 0.0)
     steps: list[int] = []
 
     def interrupt(progress: Progress) -> None:
-        if progress.step == 10:  # two checks, of five steps each, are in the checkpoint
+        if progress.step == 10:  # the saved state has two evaluations, five steps apart
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -243,7 +249,7 @@ def open_new(url: str) -> None:
         assert study.trials == []
 
 
-def test_several_processes_open_a_new_search_together(tmp_path: Path) -> None:
+def test_several_processes_open_a_new_search_at_the_same_time(tmp_path: Path) -> None:
     assert outcomes_in_four_processes(open_new, tmp_path) == {"opened"}
 
 
@@ -263,16 +269,18 @@ WRONG = {
     "switch": (["--switch", "rate_bias"], "a switch is NAME=VALUE"),
     "no switch": (["--switch", "bias=1"], "rate_bias"),
     "value": (["--switch", "rate_bias=-1,often"], "rate_bias of SRWM is a number"),
-    "looks": (["--check-every", "0"], "check_every must be a positive"),
+    "evaluation interval": (["--check-every", "0"], "check_every must be a positive"),
 }
 
 
 @pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
-def test_wrong_input_is_one_line_and_2(arguments: tuple[list[str], str], capsys: pytest.CaptureFixture[str]) -> None:
-    words, named = arguments
+def test_wrong_input_is_one_line_and_exit_code_2(
+    arguments: tuple[list[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, message = arguments
     assert command(["search", "--language", "parity", "--mixer", "srwm", "--workers", "1", *words]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert len(said.err.strip().splitlines()) == 1
-    assert named in said.err
-    assert "secret" not in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+    assert message in captured.err
+    assert "secret" not in captured.err

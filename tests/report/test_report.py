@@ -1,4 +1,4 @@
-"""The table, the figures and the page: numbers from records alone, one self-contained file."""
+"""The report: verdicts, rows, figures and the self-contained page, all from records alone."""
 
 import json
 import re
@@ -29,17 +29,17 @@ WINDOWS = ((2, 50), (51, 100), (101, 200))
 
 
 def record_of(mixer: str, language: str, solved: tuple[bool, ...]) -> Record:
-    """A believable record whose members solve their language or not."""
+    """A record with realistic values, whose members solve the language or not."""
     members = []
-    for seed, wins in enumerate(solved):
+    for seed, is_solved in enumerate(solved):
         steps = range(50, 251, 50)
-        best = 60 if wins else 11 + seed
+        best = 60 if is_solved else 11 + seed
         splits = [("bin0", 2, 50), ("bin1", 51, 100), *(("test", *window) for window in WINDOWS)]
         members.append(
             Member(
                 seed=seed,
                 learning_rate=3e-3,
-                status="solved" if wins else "budget",
+                status="solved" if is_solved else "budget",
                 steps=250,
                 checks=tuple(Check(n, 1 / n, 0.5 / n, best * n / 15_000, 0.5, best * n / 15_000) for n in steps),
                 selected={"paper": 250, "strict": 200, "last": 250},
@@ -79,12 +79,12 @@ def page(tmp_path: Path, **changes: str) -> str:
         ("", 3, ""),
     ],
 )
-def test_verdicts(claim: str, solved: int, expected: str) -> None:
+def test_verdicts_of_claims(claim: str, solved: int, expected: str) -> None:
     assert verdict(claim, solved, 3) == expected
     assert verdict(claim, 1, 2) == ("open: 2 of 3 seeds" if claim else "")
 
 
-def test_a_row_counts_what_the_records_say() -> None:
+def test_a_row_summarises_its_records() -> None:
     cell = row([RECORDS[2]], "paper", "solves")
     assert (cell.solved, cell.seeds, cell.diverged) == (2, 3, 0)
     assert cell.bin0 == (1.0, 12 / 60, 1.0)
@@ -96,7 +96,7 @@ def test_a_row_counts_what_the_records_say() -> None:
     assert row(halves, "paper", "solves") == cell
 
 
-def test_the_study_keeps_the_papers_order_and_claims() -> None:
+def test_the_study_has_the_order_and_claims_of_the_paper() -> None:
     assert [(r.mixer, r.language) for r in ROWS] == [
         ("linear-transformer", "parity"),
         ("recurrent-delta", "parity"),
@@ -113,7 +113,7 @@ def test_the_study_keeps_the_papers_order_and_claims() -> None:
     assert len({run.key for run in quick + full}) == len(quick) + len(full)
 
 
-def test_json_and_terminal_hold_the_same_cells() -> None:
+def test_json_and_terminal_show_the_same_cells() -> None:
     facts = json.loads(json.dumps(to_json(ROWS)))
     assert [fact["solved"] for fact in facts] == [0, 3, 2]
     assert all(len(fact["interval"]) == 2 and fact["rule"] == "paper" for fact in facts)
@@ -126,7 +126,7 @@ def test_json_and_terminal_hold_the_same_cells() -> None:
     assert shown.get().count("250, 5,000; 5") == 3
 
 
-def test_the_page_is_one_file_with_the_rows_numbers(tmp_path: Path) -> None:
+def test_the_page_is_one_file_with_the_numbers_of_the_rows(tmp_path: Path) -> None:
     text = page(tmp_path)
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//|@import|url\(\s*["']?https?:""", text)
     assert len(text) < 1_000_000
@@ -141,7 +141,7 @@ def test_the_page_is_one_file_with_the_rows_numbers(tmp_path: Path) -> None:
     assert page(tmp_path) == text
 
 
-def test_the_page_names_the_searches_behind_what_did_not_come_out(tmp_path: Path) -> None:
+def test_the_page_shows_the_recipes_of_claims_that_were_not_reproduced(tmp_path: Path) -> None:
     assert "Recipes of claims that were not reproduced" not in page(tmp_path)
     tried = (Attempt("wider ones", "2 < 3 seeds"),)
     rows = [replace(each, found_by=History(notes=(f"common to {each.mixer} &c",), tried=tried)) for each in ROWS]
@@ -151,8 +151,8 @@ def test_the_page_names_the_searches_behind_what_did_not_come_out(tmp_path: Path
     assert "Recipes of claims that were not reproduced" in text
     (line,) = re.findall(r"<summary>(delta-net on .*?)</summary>", text.split("Specs")[0])
     assert line == 'delta-net on reset_dyck_1: <span class="soft">common: not searched</span>'
-    told = re.findall(r'<li class="soft">(.*?)</li>', text)
-    assert told == ["not searched", "common to delta-net &amp;c", "tried: wider ones: 2 &lt; 3 seeds"]
+    printed = re.findall(r'<li class="soft">(.*?)</li>', text)
+    assert printed == ["not searched", "common to delta-net &amp;c", "tried: wider ones: 2 &lt; 3 seeds"]
 
 
 def test_the_page_is_well_formed(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_page_is_well_formed(tmp_path: Path) -> None:
     assert len(parser.ids) == len(set(parser.ids))
 
 
-def test_hostile_words_are_escaped(tmp_path: Path) -> None:
+def test_html_in_texts_is_escaped(tmp_path: Path) -> None:
     text = page(tmp_path, title="<script>alert(1)</script>", command="fwplab '<img src=x>'")
     assert "<script>alert" not in text
     assert "<img" not in text
@@ -187,8 +187,9 @@ def test_hostile_words_are_escaped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "draw",
     [learning_curves, steps_to_solve, lambda r: accuracy_by_length(r, "paper"), lambda _: solve_rate_heatmap(ROWS)],
+    ids=["learning curves", "steps to solve", "accuracy by length", "solved seeds"],
 )
-def test_figures_are_drawings_with_a_label(draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_figures_are_svg_with_a_label(draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     svg = to_svg(draw(RECORDS))
     root = ElementTree.fromstring(svg)
     assert root.attrib["aria-label"]
@@ -210,7 +211,7 @@ def test_headline_counts_verdicts() -> None:
     assert headline(plain) == "1 of 3 cells are solved by every seed."
 
 
-def test_some_runs_have_a_report_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_of_single_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Store() as store:
         for record in RECORDS:
             store.save(record)
@@ -232,10 +233,11 @@ def test_some_runs_have_a_report_of_their_own(tmp_path: Path, capsys: pytest.Cap
 
 
 KNOWN = RECORDS[0].run.key
+REPORTING = ", ".join(name for name, kind in STUDIES.classes() if kind.reports)
 WRONG = {
     "unknown": (
         ["0123456789abcdef"],
-        "unknown study or run '0123456789abcdef'; the studies: counting, irie2023; the runs: fwplab",
+        f"unknown study or run '0123456789abcdef'; the studies: {REPORTING}; the runs: fwplab",
     ),
     "one of two": ([KNOWN, "fedc"], "unknown study or run 'fedc'"),
     "study and run": (["irie2023", KNOWN], "'irie2023' is a study"),
@@ -246,19 +248,19 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_has_no_report_is_one_line_and_no_file(
+def test_a_wrong_report_request_is_one_line_and_writes_no_file(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = replace(RECORDS[0], run=replace(RECORDS[0].run, model=replace(RECORDS[0].run.model, hidden=64)))
     with Store() as store:
         store.save(RECORDS[0])
         store.save(other)
-    words, named = WRONG[case]
+    words, message = WRONG[case]
     out = tmp_path / "report.html"
     names = [other.run.key if word == "OTHER" else word for word in words]
     assert command(["report", *names, "--out", str(out)]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert len(said.err.splitlines()) == 1
-    assert named in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert message in captured.err
     assert not out.exists()

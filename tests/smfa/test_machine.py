@@ -1,4 +1,4 @@
-"""Self-modifying automata: how they run, and that the examples recognise their languages."""
+"""Self-modifying automata: their runs, their errors, and that the examples recognise their languages."""
 
 from itertools import product
 
@@ -14,9 +14,9 @@ from fwplab.smfa.machine import Change, Move, SelfModifying
 from fwplab.smfa.nerode import residuals
 
 LENGTH = {2: 12, 3: 7, 4: 6}
-"""All words up to this length are tested, by the size of the alphabet."""
+"""For each size of the alphabet: all words up to this length are tested."""
 GROWING = {2: (2, 4, 6), 3: (1, 2, 3, 4), 4: (0, 1, 2, 3)}
-"""Lengths at which the number of states that a finite automaton needs has grown, by the size of the alphabet."""
+"""For each size of the alphabet: lengths between which the number of states of a finite automaton grows."""
 names = pytest.mark.parametrize("name", EXAMPLES.own_names())
 
 
@@ -33,7 +33,7 @@ def test_an_example_recognises_its_language_on_all_short_words(name: str) -> Non
 
 @names
 @pytest.mark.parametrize("size", [10, 100, 3_000])
-def test_an_example_recognises_its_language_on_long_words_and_small_changes_of_them(name: str, size: int) -> None:
+def test_an_example_recognises_its_language_on_long_words_and_their_edits(name: str, size: int) -> None:
     example, generator = EXAMPLES.load(name)(), np.random.default_rng(size)
     machine = example.machine()
     rejected = 0
@@ -49,14 +49,14 @@ def test_an_example_recognises_its_language_on_long_words_and_small_changes_of_t
 
 
 @names
-def test_an_example_needs_ever_more_states_of_a_finite_automaton(name: str) -> None:
+def test_no_finite_automaton_recognises_an_example(name: str) -> None:
     example = EXAMPLES.load(name)()
     symbols = example.machine().symbols
-    needed = [residuals(example.contains, symbols, length) for length in GROWING[len(symbols)]]
-    assert needed == sorted(set(needed))
+    state_counts = [residuals(example.contains, symbols, length) for length in GROWING[len(symbols)]]
+    assert state_counts == sorted(set(state_counts))
 
 
-def test_the_outputs_on_brackets_are_the_labels_of_the_languages() -> None:
+def test_the_outputs_of_bracket_examples_are_the_labels_of_the_languages() -> None:
     generator = np.random.default_rng(0)
     for name in ("dyck_1", "reset_dyck_1"):
         task, machine = load_language(name), EXAMPLES.load(name)().machine()
@@ -64,14 +64,14 @@ def test_the_outputs_on_brackets_are_the_labels_of_the_languages() -> None:
             assert machine.run(word) == task.labels(word)
 
 
-def test_w_c_w_creates_one_state_less_than_symbols() -> None:
+def test_w_c_w_creates_one_state_fewer_than_symbols() -> None:
     machine = EXAMPLES.load("w-c-w")().machine()
     made = [state for step in machine.trace("0110100c0110100") for state in step.made]
     assert len(made) == len("0110100") - 1
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_without_changes_it_is_a_finite_automaton(seed: int) -> None:
+def test_without_changes_a_machine_is_a_finite_automaton(seed: int) -> None:
     generator = np.random.default_rng(seed)
     moore = Moore.random(6, "ab", generator)
     moves = tuple(
@@ -87,7 +87,7 @@ def test_without_changes_it_is_a_finite_automaton(seed: int) -> None:
         assert machine.accepts(word) == (moore.run(word)[-1] == "1")
 
 
-def test_a_trace_lists_what_a_change_did() -> None:
+def test_a_trace_lists_the_states_and_moves_that_a_change_adds_or_removes() -> None:
     machine = EXAMPLES.load("a-n-b-n")().machine()
     first, second, third, last = machine.trace("aabb")
     assert (first.made, first.removed) == (("v.1",), ())

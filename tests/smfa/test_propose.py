@@ -1,4 +1,4 @@
-"""Chain machines are self-modifying automata, are fitted to labels, and are extracted from trained models."""
+"""Chain machines: they are self-modifying automata, are fitted to labels, and are extracted from trained models."""
 
 import json
 from itertools import product
@@ -20,9 +20,9 @@ from fwplab.smfa.propose import difference, propose
 from fwplab.smfa.weights import read_off
 
 COUNTS = {"dyck_1": 2, "reset_dyck_1": 2, "counter_2": 4}
-"""Languages with one counter, and the rows of their smallest machines."""
+"""Languages with one counter, and the number of rows of their smallest machines."""
 FINITE = {"parity": 2, "aa_star": 2, "abab_star": 3}
-"""Regular languages, and the rows of their smallest machines. On prefixes of its words, (abab)* needs only three."""
+"""Regular languages, and the number of rows of their smallest machines. (abab)* needs three on prefixes of words."""
 
 
 def random_chain(seed: int) -> Chain:
@@ -32,7 +32,7 @@ def random_chain(seed: int) -> Chain:
 
 
 def language_answers(task: Language, longest: int) -> Answers:
-    """The language's own labels in place of a model's."""
+    """The labels of the language, in the form of a model's labels."""
     tree = prefixes(task, longest, 2_000)
     words = [""]
     for parent, last in zip(tree.parents[1:], tree.last[1:], strict=True):
@@ -53,7 +53,7 @@ def test_a_chain_machine_is_a_self_modifying_automaton(seed: int) -> None:
     assert machine.run(word) == chain.run(word)
 
 
-def test_random_chain_machines_include_some_that_count_and_some_that_do_not() -> None:
+def test_some_random_chain_machines_count_and_some_do_not() -> None:
     words = [[random_chain(seed).trajectory(word) for word in ("a" * 50, "b" * 50, "ab" * 25)] for seed in range(20)]
     depths = [max((depth for path in paths for _, depth in filter(None, path)), default=0) for paths in words]
     assert min(depths) == 0
@@ -66,7 +66,7 @@ def test_a_pop_at_depth_zero_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("name", [*COUNTS, *FINITE])
-def test_the_smallest_machine_of_a_language_is_found_from_its_labels(name: str) -> None:
+def test_the_smallest_machine_of_a_language_is_fitted_to_its_labels(name: str) -> None:
     task = load_language(name)
     found = fit(language_answers(task, 12))
     assert found.chain is not None
@@ -78,7 +78,7 @@ def test_the_smallest_machine_of_a_language_is_found_from_its_labels(name: str) 
 
 
 @pytest.mark.parametrize("seed", range(10, 20))
-def test_a_fit_gives_all_labels_with_no_more_rows_than_the_true_machine(seed: int) -> None:
+def test_a_fitted_machine_gives_all_labels_and_has_at_most_the_rows_of_the_true_one(seed: int) -> None:
     chain = random_chain(seed)
     answers = answers_of_chain(chain, 8)
     found = fit(answers)
@@ -90,7 +90,7 @@ def test_a_fit_gives_all_labels_with_no_more_rows_than_the_true_machine(seed: in
     assert all(found.chain.run(word) == chain.run(word) for word in taken)
 
 
-def test_without_a_small_machine_the_search_ends_without_a_result() -> None:
+def test_the_search_ends_without_a_result_if_there_is_no_small_machine() -> None:
     answers = language_answers(load_language("shuffle_2"), 6)
     ruled_out = fit(answers, most_rows=4)
     assert (ruled_out.chain, ruled_out.rows, ruled_out.exhausted) == (None, 4, True)
@@ -98,7 +98,7 @@ def test_without_a_small_machine_the_search_ends_without_a_result() -> None:
     assert (given_up.chain, given_up.exhausted, given_up.steps) == (None, False, 1_000)
 
 
-def test_the_difference_found_is_a_shortest_one() -> None:
+def test_the_difference_from_a_language_is_a_shortest_word() -> None:
     brackets = Chain(
         ("(", ")"),
         {(0, False): "0", (0, True): "1"},
@@ -107,7 +107,7 @@ def test_the_difference_found_is_a_shortest_one() -> None:
     assert difference(load_language("dyck_1"), brackets) == "(()"
 
 
-def test_answers_are_the_labels_of_the_model() -> None:
+def test_answers_of_a_model_are_its_labels() -> None:
     checkpoint = find_checkpoint("parity/lstm", "paper")
     answers = answers_of(checkpoint.model(), load_language("parity"), 6, 1_000)
     assert answers == language_answers(load_language("parity"), 6)
@@ -123,7 +123,7 @@ def test_programs_are_the_clusters_of_the_state() -> None:
     assert answers == language_answers(load_language("parity"), 8)
 
 
-def test_the_machine_of_an_srwm_is_found() -> None:
+def test_the_machine_of_a_trained_srwm_is_found() -> None:
     found = propose(find_checkpoint("parity/srwm", "paper").model(), load_language("parity"), lengths=(20, 60))
     assert found.fit.chain is not None
     assert (found.fit.chain.controls, found.fit.chain.counts, found.witness) == (2, False, None)
@@ -133,7 +133,7 @@ def test_the_machine_of_an_srwm_is_found() -> None:
     assert found.reading.control > 0.95 > found.reading.majority  # type: ignore[operator]
 
 
-def test_a_state_that_grows_is_not_read() -> None:
+def test_no_probe_reads_a_state_that_grows() -> None:
     model, task = find_checkpoint("parity/transformer", "paper").model(), load_language("parity")
     found = propose(model, task, longest=2, lengths=(4,))
     assert found.fit.chain is not None
@@ -142,7 +142,7 @@ def test_a_state_that_grows_is_not_read() -> None:
         propose(model, task, source="weights", longest=4)
 
 
-def test_a_counter_set_by_hand_is_found_and_its_depth_is_read_off_the_state() -> None:
+def test_the_counter_of_a_construction_is_found_and_probes_read_its_depth() -> None:
     construction: Any = CONSTRUCTIONS.load("linear-transformer-dyck-1")()
     found = propose(construction.build(), construction.task, longest=12, lengths=(20, 100))
     assert found.fit.chain is not None
@@ -152,7 +152,7 @@ def test_a_counter_set_by_hand_is_found_and_its_depth_is_read_off_the_state() ->
     assert found.reading.depth is not None
     assert found.reading.depth > 0.99
     assert found.reading.control is None
-    for changed in found.reading.changed.values():  # a sum is the same change wherever it is written
+    for changed in found.reading.changed.values():  # in a sum, a move adds the same vector at every position
         assert changed.share > 0
         assert changed.depth is not None
         assert abs(changed.depth[0]) == pytest.approx(1, abs=0.05)
@@ -185,8 +185,8 @@ def test_positions_without_an_output_of_the_machine_are_left_out() -> None:
     model, task = find_checkpoint("dyck_1/lstm", "paper").model(), load_language("dyck_1")
     reading = read_off(model, task, chain, ["(())", "()", "((()))", "(()())"], np.random.default_rng(0))
     assert reading is not None
-    assert (reading.depth, reading.control) == (None, None)  # so few words have too few beginnings
-    changed = reading.changed[(0, False), "("]  # all four words begin with it, and it is one moment
+    assert (reading.depth, reading.control) == (None, None)  # four words have too few prefixes for a probe
+    changed = reading.changed[(0, False), "("]  # all four words have this move at their first symbol only
     assert changed.written is None
     assert reading.changed[(0, True), "("].written is not None
 
@@ -194,7 +194,7 @@ def test_positions_without_an_output_of_the_machine_are_left_out() -> None:
 def test_wrong_settings_are_errors() -> None:
     model, task = find_checkpoint("parity/lstm", "paper").model(), load_language("parity")
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"source": "dreams"}, "unknown source 'dreams'; choose from: answers, weights"),
+        ({"source": "guesses"}, "unknown source 'guesses'; choose from: answers, weights"),
         ({"longest": 0}, "positive whole numbers"),
         ({"lengths": (0,)}, "lengths are positive"),
     ]
@@ -246,7 +246,7 @@ def test_the_command_extracts(capsys: pytest.CaptureFixture[str], tmp_path: Path
         (["run", "a-n-b-n", "ab", "--out", "machine.gif"], "choose from: .dot, .json"),
         (["extract", "nothing/here"], "give a checkpoint file, the key of a run"),
         (["extract", "delta-product-s3"], "choose a construction of a language"),
-        (["extract", "parity/lstm", "--source", "dreams"], "choose from: answers, weights"),
+        (["extract", "parity/lstm", "--source", "guesses"], "choose from: answers, weights"),
     ],
 )
 def test_wrong_input_is_one_line(words: list[str], answer: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Records as Parquet: they are unchanged by it, and a folder that is no archive is a user error."""
+"""Records as Parquet files: they are read back unchanged, and damaged or incomplete archives are refused."""
 
 import os
 import random
@@ -26,7 +26,7 @@ from fwplab.training.run_splits import load_splits
 OTHER = replace(RUN, learning_rates=(2e-3,))
 
 
-def test_records_survive_and_the_first_store_wins(tmp_path: Path) -> None:
+def test_records_are_read_back_and_the_first_store_has_precedence(tmp_path: Path) -> None:
     with Store("sqlite:///:memory:") as first, Store("sqlite:///:memory:") as second:
         first.save(record_of(RUN))
         second.save(replace(record_of(RUN), seconds=99.0))
@@ -105,15 +105,15 @@ def test_an_archive_that_lacks_a_table_is_refused(table: Table, tmp_path: Path) 
     (tmp_path / f"{table.name}.parquet").unlink()
     with pytest.raises(UserError, match=rf"lacks its file {table.name}\.parquet"):
         open_archive(tmp_path)
-    (tmp_path / CHECKSUMS).unlink()  # which a former version had not
-    if table is measurements:  # which a former version had not
+    (tmp_path / CHECKSUMS).unlink()  # former versions wrote no checksums
+    if table is measurements:  # former versions had no measurements
         open_archive(tmp_path).close()
     else:
         with pytest.raises(UserError, match=rf"{table.name}.parquet is no table of records"):
             open_archive(tmp_path)
 
 
-def test_every_flipped_bit_and_every_cut_of_an_archive_is_told(tmp_path: Path) -> None:
+def test_every_flipped_bit_and_every_truncation_of_an_archive_is_an_error(tmp_path: Path) -> None:
     with Store() as store:
         store.save(record_of(RUN))
         write_archive([store], [RUN.key], tmp_path)
@@ -137,7 +137,7 @@ def _runs():  # type: ignore[no-untyped-def]
     return metadata.tables["runs"].select()
 
 
-def test_the_tables_are_those_of_the_store(tmp_path: Path) -> None:
+def test_an_archive_has_the_tables_of_the_store(tmp_path: Path) -> None:
     with Store() as store:
         store.save(record_of(RUN))
         write_archive([store], [RUN.key], tmp_path)
@@ -164,15 +164,14 @@ def test_a_folder_that_is_no_archive_is_a_user_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", STUDIES.own_names())
-def test_shipped_records_are_those_of_the_study(name: str) -> None:
-    """Every shipped record belongs to a run of the study."""
+def test_every_shipped_record_belongs_to_a_run_of_its_study(name: str) -> None:
     study = STUDIES.load(name)()
     with shipped(name) as store:
-        asked = {replace(run, seeds=(0,), learning_rates=(1.0,)) for run in study.runs(quick=False)}
-        assert all(replace(r.run, seeds=(0,), learning_rates=(1.0,)) in asked for r in store.records())
+        planned = {replace(run, seeds=(0,), learning_rates=(1.0,)) for run in study.runs(quick=False)}
+        assert all(replace(r.run, seeds=(0,), learning_rates=(1.0,)) in planned for r in store.records())
 
 
-def test_shipped_checkpoints_are_those_of_the_shipped_records() -> None:
+def test_shipped_checkpoints_belong_to_shipped_records_and_score_the_same() -> None:
     with shipped("irie2023", "counting") as store:
         records = {record.run.key: record for record in store.records()}
     assert len(shipped_checkpoints()) > len(shipped_checkpoints("counting")) > 0
@@ -182,7 +181,7 @@ def test_shipped_checkpoints_are_those_of_the_shipped_records() -> None:
         record = records[checkpoint.run.key]
         (member,) = (each for each in record.members if each.seed == checkpoint.seed)
         assert member.selected["paper"] == checkpoint.step
-        if record.run.language == "aa_star":  # few strings, so that there is time to label them all again
+        if record.run.language == "aa_star":  # few strings, so that evaluating them again is quick
             score = member.score("paper", "bin0")
             assert score is not None
             assert score.correct == right(checkpoint.model(), load_splits(record.run).bin0)[0]

@@ -1,4 +1,4 @@
-"""A store whose values were changed, whose file is damaged, or which can only be read: the rest is shown."""
+"""A store with changed values, a damaged file, or no write permission: all readable records are shown."""
 
 import json
 import os
@@ -29,13 +29,13 @@ from fwplab.storage.tables import PARTS, runs
 from fwplab.studies import STUDIES
 from fwplab.training.record import Measurement, Record
 
-KEPT, BAD = (replace(RUN, seeds=(seed,)) for seed in (0, 1))
+GOOD, BAD = (replace(RUN, seeds=(seed,)) for seed in (0, 1))
 WRONG: list[Any] = [None, "words", b"\xff\x00", -1, 2**62, 1e300, "[]", "{", '{"name": []}', "NaN", "x" * 5_000]
 
 
 @contextmanager
 def database(home: Path) -> Iterator[sqlite3.Connection]:
-    """The file of the store, with its checks of keys switched off."""
+    """A connection to the file of the store, without foreign key checks."""
     with closing(sqlite3.connect(home / "records.sqlite")) as connection, connection:
         connection.execute("PRAGMA foreign_keys = OFF")
         yield connection
@@ -43,13 +43,13 @@ def database(home: Path) -> Iterator[sqlite3.Connection]:
 
 def fill(home: Path) -> None:
     with Store() as store:
-        for run in (KEPT, BAD):
+        for run in (GOOD, BAD):
             store.save(record_of(run))
             store.measure(run.key, run.seeds[0], [Measurement("probing", "paper", 10, "share", 0.5)])
 
 
 def read(store: Store) -> tuple[list[Record], list[str]]:
-    """All records, and the warnings of those that are left out."""
+    """All records, and the warnings about those that are left out."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         records = store.records()
@@ -65,7 +65,7 @@ def test_a_wrong_value_in_any_column_hides_no_other_record(table: str, column: s
     with Store() as store:
         expected = {record.run.key: record for record in store.records()}
     whole = (home / "records.sqlite").read_bytes()
-    told = 0
+    warned = 0
     for wrong in WRONG:
         (home / "records.sqlite").write_bytes(whole)
         key = "key" if table == "runs" else "run"
@@ -76,14 +76,14 @@ def test_a_wrong_value_in_any_column_hides_no_other_record(table: str, column: s
             continue
         with Store() as store:
             found, lines = read(store)
-        assert expected[KEPT.key] in found
+        assert expected[GOOD.key] in found
         assert all(line.startswith("fwplab: run ") and " is left out: " in line and len(line) < 2_500 for line in lines)
-        told += bool(lines)
+        warned += bool(lines)
     harmless = {"finished", "name", "study", "split", "length", "shortest", "longest", "run", "place", "step"}
-    assert told or column in harmless
+    assert warned or column in harmless
 
 
-def test_changed_values_are_told(home: Path) -> None:
+def test_a_record_with_changed_values_is_left_out_with_a_warning(home: Path) -> None:
     changes = {
         "spec": "UPDATE runs SET spec = replace(spec, '\"max_steps\": 5000', '\"max_steps\": 4000')",
         "language": "UPDATE runs SET language = 'dyck_1'",
@@ -103,31 +103,31 @@ def test_changed_values_are_told(home: Path) -> None:
     }
     fill(home)
     whole = (home / "records.sqlite").read_bytes()
-    for name, change in changes.items():
+    for changed, change in changes.items():
         (home / "records.sqlite").write_bytes(whole)
         with database(home) as connection:
             connection.execute(f"{change} WHERE {'key' if ' runs ' in change else 'run'} = ?", (BAD.key,))
         with Store() as store:
             found, lines = read(store)
-        assert [record.run for record in found] == [KEPT], name
+        assert [record.run for record in found] == [GOOD], changed
         assert len(lines) == 1
-        assert BAD.key in lines[0], name
+        assert BAD.key in lines[0], changed
 
 
-def test_a_run_whose_rows_cannot_be_read_is_trained_again_and_replaces_them(home: Path) -> None:
+def test_a_run_whose_record_is_damaged_is_trained_again(home: Path) -> None:
     fill(home)
     with database(home) as connection:
         connection.execute("UPDATE members SET status = 'fine' WHERE run = ?", (BAD.key,))
     with Store() as store:
         with pytest.warns(RuntimeWarning, match=BAD.key):
-            train_all([KEPT, BAD], store, Local(1), task=returns_at_once)
-        assert {record.run for record in store.records()} == {KEPT, BAD}
+            train_all([GOOD, BAD], store, Local(1), task=returns_at_once)
+        assert {record.run for record in store.records()} == {GOOD, BAD}
     assert sorted(path.name for path in (home / "runs").iterdir()) == [BAD.key]
 
 
 @pytest.mark.filterwarnings("ignore:fwplab. run:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:Attempting to set identical:UserWarning")
-def test_every_command_shows_the_rest(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_show_all_readable_records(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (wanted,) = STUDIES.load("irie2023")().runs_of(["srwm"], quick=True, seeds=2)[:1]
     first, second = (replace(wanted, seeds=(seed,)) for seed in wanted.seeds)
     with Store() as store:
@@ -154,7 +154,7 @@ def test_a_damaged_file_is_one_line_or_the_records_that_can_be_read(
     with Store() as store:
         for run in runs_of_many:
             store.save(record_of(run))
-    whole, draw, partly = (home / "records.sqlite").read_bytes(), random.Random(0), 0
+    whole, draw, partly_read = (home / "records.sqlite").read_bytes(), random.Random(0), 0
     for log in home.glob("records.sqlite-*"):
         log.unlink()
     for _ in range(40):
@@ -163,7 +163,7 @@ def test_a_damaged_file_is_one_line_or_the_records_that_can_be_read(
         try:
             with Store() as store:
                 found, _ = read(store)
-            partly += 0 < len(found) < 40
+            partly_read += 0 < len(found) < 40
         except UserError as error:
             broken = str(error)
             assert str(home / "records.sqlite") in broken
@@ -171,11 +171,11 @@ def test_a_damaged_file_is_one_line_or_the_records_that_can_be_read(
         for words in (["runs"], ["runs", "--json"]):
             assert command(words) in (0, 2)
         assert "Traceback" not in capsys.readouterr().err
-    assert partly > 0
+    assert partly_read > 0
 
 
-def without_power(words: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Runs the command line bound by permissions, which root is not."""
+def run_without_root(words: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Runs the command line under file permissions. Root would ignore them, so its capabilities are dropped."""
     bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
     if bound and shutil.which("setpriv") is None:
         pytest.skip("setpriv is not installed (Debian: util-linux)")
@@ -184,20 +184,20 @@ def without_power(words: list[str], environment: dict[str, str]) -> "subprocess.
 
 
 @pytest.mark.parametrize("folder_mode", [0o755, 0o555])
-def test_a_store_that_can_only_be_read_is_read(folder_mode: int, home: Path, tmp_path: Path) -> None:
+def test_a_store_without_write_permission_is_read(folder_mode: int, home: Path, tmp_path: Path) -> None:
     fill(home)
     for path in home.iterdir():
         path.chmod(0o444)
     home.chmod(folder_mode)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "FWPLAB_HOME": str(home)}
-    listed = without_power(["runs", "--json"], environment)
+    listed = run_without_root(["runs", "--json"], environment)
     assert listed.returncode == 0, listed.stderr
-    assert [each["key"] for each in json.loads(listed.stdout)] == [KEPT.key, BAD.key]
-    reported = without_power(["report", KEPT.key, "--out", str(tmp_path / "report.html")], environment)
+    assert [each["key"] for each in json.loads(listed.stdout)] == [GOOD.key, BAD.key]
+    reported = run_without_root(["report", GOOD.key, "--out", str(tmp_path / "report.html")], environment)
     assert reported.returncode == 0, reported.stderr
-    shown = without_power(["study", "show", "irie2023", "--languages", "aa-star", "--mixers", "lstm"], environment)
+    shown = run_without_root(["study", "show", "irie2023", "--languages", "aa-star", "--mixers", "lstm"], environment)
     assert shown.returncode == 0, shown.stderr
-    trained = without_power(["train", "--language", "parity", "--mixer", "lstm", "--seeds", "1"], environment)
+    trained = run_without_root(["train", "--language", "parity", "--mixer", "lstm", "--seeds", "1"], environment)
     assert trained.returncode == 2
     assert trained.stderr.count("\n") == 1
     assert "can only be read; choose another FWPLAB_HOME" in trained.stderr
@@ -205,11 +205,11 @@ def test_a_store_that_can_only_be_read_is_read(folder_mode: int, home: Path, tmp
     assert not (home / "runs").exists()
 
 
-def test_archives_of_others_are_one_line_or_their_good_records(tmp_path: Path) -> None:
+def test_changed_archives_give_one_line_or_their_readable_records(tmp_path: Path) -> None:
     with Store() as store:
-        for run in (KEPT, BAD):
+        for run in (GOOD, BAD):
             store.save(record_of(run))
-        write_archive([store], [KEPT.key, BAD.key], tmp_path)
+        write_archive([store], [GOOD.key, BAD.key], tmp_path)
     (tmp_path / "SHA256SUMS").unlink()
     refused = 0
     for name in NAMES:

@@ -1,4 +1,4 @@
-"""The list of runs: the facts of the records, as JSON and as a table, without PyTorch."""
+"""`fwplab runs`: it lists the records, as JSON and as a table, without importing PyTorch."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from fwplab.cli import run as command
 from fwplab.storage.store import Store, folder_of
 
 
-def test_the_list_has_the_facts_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_shows_every_record(capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["runs", "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"
     records = [record_of(RUN), record_of(replace(RUN, seeds=(7,)), seconds=99.4)]
@@ -38,7 +38,7 @@ def test_the_list_has_the_facts_of_the_records(capsys: pytest.CaptureFixture[str
     assert command(["runs", "--mixer", "nonsense"]) == 2
 
 
-def test_the_list_imports_no_pytorch(home: Path) -> None:
+def test_the_list_does_not_import_pytorch(home: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     code = "import sys; from fwplab.cli import run; run(['runs']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0

@@ -1,4 +1,4 @@
-"""The store on a real PostgreSQL server that is restarted or stopped during the work."""
+"""The store on a PostgreSQL server that is restarted or stopped while it is used."""
 
 import glob
 import os
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not PROGRAMS, reason="no PostgreSQL server is in
 
 
 class Server:
-    """A PostgreSQL server for these tests. It does not run as root, so root starts it as another user."""
+    """A PostgreSQL server for these tests. PostgreSQL refuses to run as root, so root starts it as another user."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
@@ -58,7 +58,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    folder = Path("/tmp") / f"fwplab-postgres-{os.getpid()}"  # where its user may go; a test's own folder is private
+    folder = Path("/tmp") / f"fwplab-postgres-{os.getpid()}"  # its user cannot enter the private folder of a test
     running = Server(folder, 40_000 + os.getpid() % 20_000)
     yield running
     running.stop()
@@ -73,7 +73,7 @@ def test_records_survive_a_restart_of_the_server(server: Server, home: Path) -> 
         assert store.load(RUN.key) == record_of(RUN)
         server.stop()
         threading.Timer(1.0, server.start).start()
-        store.save(record_of(replace(RUN, seeds=(7,))))  # waits until it is back
+        store.save(record_of(replace(RUN, seeds=(7,))))  # waits until the server is back
         assert [len(record.members) for record in store.records()] == [4, 1]
 
 
@@ -145,5 +145,5 @@ def test_a_search_shares_its_trials_through_the_server(server: Server, monkeypat
     with open_search(SEARCH) as study:
         (trial,) = study.trials
     assert trial.state.name == "COMPLETE"
-    with Store() as store:  # the records of the same server are where they were
+    with Store() as store:  # the search has not changed the records on the same server
         assert store.load(record.run.key) == record

@@ -1,4 +1,4 @@
-"""What comes with the package: its runs keep their keys, its records and its checkpoints can be read."""
+"""Records and checkpoints shipped with the package: run keys are unchanged, and all files can be read."""
 
 import json
 from importlib.resources import files
@@ -23,7 +23,7 @@ def test_there_are_shipped_runs() -> None:
 
 @pytest.mark.parametrize("folder", BASELINES, ids=lambda folder: folder.name)
 def test_the_key_of_every_shipped_run_is_that_of_its_spec(folder: Path) -> None:
-    """The expected keys stand in the file: they were written when the runs were trained."""
+    """The expected keys are in the file. They were written when the runs were trained."""
     written = pyarrow.parquet.read_table(folder / "runs.parquet").to_pylist()
     keys = {row["key"]: from_dict(Run, json.loads(row["spec"])).key for row in written}
     assert len(keys) == len(written) > 0
@@ -31,7 +31,7 @@ def test_the_key_of_every_shipped_run_is_that_of_its_spec(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", BASELINES, ids=lambda folder: folder.name)
-def test_every_shipped_record_is_read_whole(folder: Path) -> None:
+def test_every_shipped_record_is_read_completely(folder: Path) -> None:
     assert check_checksums(folder, NAMES)
     members = pyarrow.parquet.read_table(folder / "members.parquet").to_pylist()
     measured = pyarrow.parquet.read_table(folder / "measurements.parquet").to_pylist()
@@ -43,7 +43,7 @@ def test_every_shipped_record_is_read_whole(folder: Path) -> None:
     assert sum(len(record.splits) for record in records) == len(splits)
     counts = sorted((row["split"], row["strings"], row["distinct"], row["in_train"]) for row in splits)
     read = [each for record in records for each in record.splits]
-    # Files of former versions count repeats of the training set; what is read counts distinct strings, as everywhere.
+    # Files of former versions count repeated strings of the training set. Reading converts them to distinct strings.
     found = sorted((s.split, s.strings, s.distinct) for s in read)
     assert found == sorted((split, strings, distinct) for split, strings, distinct, _ in counts)
     assert all(in_train in (strings, distinct) for split, strings, distinct, in_train in counts if split == "train")
@@ -53,7 +53,7 @@ def test_every_shipped_record_is_read_whole(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", shipped_checkpoints(), ids=lambda path: path.stem)
-def test_every_shipped_checkpoint_is_one_of_a_shipped_run(path: Path) -> None:
+def test_every_shipped_checkpoint_belongs_to_a_shipped_run(path: Path) -> None:
     checkpoint = load_checkpoint(path)
     keys = pyarrow.parquet.read_table(path.parent.parent / "runs.parquet")["key"].to_pylist()
     assert checkpoint.checked

@@ -1,4 +1,4 @@
-"""The store: records are unchanged by it, survive a kill, and are found for any group of seeds."""
+"""The store: records are read back unchanged, survive a kill, and are found for any group of seeds."""
 
 import errno
 import json
@@ -53,7 +53,7 @@ def record_of(run: Run, seconds: float = 1.5, checks: int = 3) -> Record:
     return Record(run, members, 17_000, 512, (split,), (chance,), {"torch": "2.13.0"}, seconds)
 
 
-def test_round_trip() -> None:
+def test_a_record_is_read_back_unchanged() -> None:
     record = record_of(RUN)
     with Store() as store:
         assert store.load(RUN.key) is None
@@ -76,7 +76,7 @@ floats = st.floats(allow_nan=False, width=64)
     seconds=st.floats(0, 1e9),
     checks=st.lists(st.tuples(st.integers(0, 10**9), floats, floats, st.floats(0, 1)), max_size=3),
 )
-def test_any_record_survives(seconds: float, checks: list[tuple[int, float, float, float]]) -> None:
+def test_any_record_is_read_back_unchanged(seconds: float, checks: list[tuple[int, float, float, float]]) -> None:
     member = record_of(RUN).members[0]
     curve = tuple(Check(step, loss, loss0, accuracy, loss0, accuracy) for step, loss, loss0, accuracy in checks)
     record = replace(record_of(RUN, seconds), members=(replace(member, checks=curve, scores=(), selected={}),))
@@ -85,11 +85,11 @@ def test_any_record_survives(seconds: float, checks: list[tuple[int, float, floa
         assert store.load(RUN.key) == record
 
 
-def test_nan_comes_back_as_nan() -> None:
+def test_nan_is_read_back_as_nan() -> None:
     member = record_of(RUN).members[0]
-    lost = replace(member, checks=(Check(50, math.nan, math.inf, 0.0, math.nan, 0.0),))
+    diverged = replace(member, checks=(Check(50, math.nan, math.inf, 0.0, math.nan, 0.0),))
     with Store() as store:
-        store.save(replace(record_of(RUN), members=(lost,)))
+        store.save(replace(record_of(RUN), members=(diverged,)))
         found = store.load(RUN.key)
         assert found is not None
         check = found.members[0].checks[0]
@@ -130,10 +130,10 @@ def test_a_kill_leaves_only_complete_records(home: Path) -> None:
         process.stdout.readline()
         time.sleep(pause)
         process.send_signal(signal.SIGKILL)
-        said = process.communicate()[0].split()
+        printed = process.communicate()[0].split()
         with Store() as store:
             records = store.records()
-        assert len(records) > len(said) // 2
+        assert len(records) > len(printed) // 2
         assert all(len(m.checks) == 50 and len(m.scores) == 2 for r in records for m in r.members)
 
 
@@ -184,7 +184,7 @@ def test_a_password_is_never_shown(url: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-PIECES = (
+URL_PIECES = (
     "sqlite",
     "+psycopg",
     ":",
@@ -204,7 +204,7 @@ PIECES = (
     "\x00",
     "ü",
 )
-pieces = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)
+pieces = st.lists(st.sampled_from(URL_PIECES), max_size=5).map("".join)
 
 
 @settings(max_examples=1_500, deadline=None)
@@ -213,19 +213,19 @@ pieces = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)
     kind=st.sampled_from(["postgresql+psycopg", "postgresql", "mysql", "no kind", ""]),
     texts=st.tuples(*[pieces] * 4),
 )
-def test_no_url_shows_its_password(kind: str, texts: tuple[str, ...]) -> None:
-    """Whether it can be read or not, in the name of the database or in an error that quotes it."""
+def test_no_generated_url_shows_its_password(kind: str, texts: tuple[str, ...]) -> None:
+    """Neither the error for an invalid URL, nor the displayed address, nor an error that quotes it."""
     slashes, inside, host, behind = texts
     url = f"{kind}:{slashes or '//'}me:hunter22{inside}@{host or '127.0.0.1:1'}/records?{behind}=hunter22"
     try:
         address = database_url(url, "file")
     except UserError as error:
-        said = str(error)
+        message = str(error)
     else:
         quoting = ValueError(f"cannot reach {address.password} {address.query} at {address.host}")
-        said = f"{shown(address)} {invalid_url(shown(address), database_message(quoting, address))}"
-    assert "hunter22" not in said
-    assert "\n" not in said
+        message = f"{shown(address)} {invalid_url(shown(address), database_message(quoting, address))}"
+    assert "hunter22" not in message
+    assert "\n" not in message
 
 
 def open_new(url: str) -> None:
@@ -261,7 +261,7 @@ def test_several_processes_open_a_new_store_at_the_same_time(tmp_path: Path) -> 
     assert outcomes_in_four_processes(open_new, tmp_path) == {"opened"}
 
 
-def fill_the_disk(path: Path) -> None:
+def write_to_full_disk(path: Path) -> None:
     with replaced(path) as temporary:
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, "any words")
@@ -272,7 +272,7 @@ def test_a_file_is_written_atomically(tmp_path: Path) -> None:
     with replaced(path) as temporary:
         temporary.write_text("first")
     with pytest.raises(UserError, match=r"cannot write .*file\.txt: No space left on device"):
-        fill_the_disk(path)
+        write_to_full_disk(path)
     assert path.read_text() == "first"
     assert list(path.parent.iterdir()) == [path]
     for write in (replaced(tmp_path).__enter__, lambda: check_writable(tmp_path)):
@@ -292,7 +292,7 @@ def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> Non
     assert len(list(tmp_path.rglob("*"))) == 3
 
 
-def test_a_pipe_receives_the_bytes(tmp_path: Path) -> None:
+def test_a_named_pipe_receives_the_bytes(tmp_path: Path) -> None:
     pipe, read = tmp_path / "pipe", list[str]()
     os.mkfifo(pipe)
     check_writable(pipe)
@@ -307,20 +307,18 @@ def test_a_pipe_receives_the_bytes(tmp_path: Path) -> None:
 
 def test_a_run_whose_mixer_is_missing_is_left_out_with_a_warning(tmp_path: Path) -> None:
     with Store(f"sqlite:///{tmp_path / 'records.sqlite'}") as store:
-        kept, lost = (record_of(replace(RUN, seeds=(seed,))) for seed in (0, 1))
-        for each in (kept, lost):
+        good, bad = (record_of(replace(RUN, seeds=(seed,))) for seed in (0, 1))
+        for each in (good, bad):
             store.save(each)
         with store.engine.begin() as connection:
-            changed = {"spec": json.dumps({**to_dict(lost.run), "mixer": {"name": "gone"}}), "key": lost.run.key}
+            changed = {"spec": json.dumps({**to_dict(bad.run), "mixer": {"name": "gone"}}), "key": bad.run.key}
             connection.execute(sqlalchemy.text("UPDATE runs SET spec = :spec WHERE key = :key"), changed)
-        with pytest.warns(RuntimeWarning, match=f"run {lost.run.key} .* cannot be read here .* unknown mixer 'gone'"):
-            assert [found.run.key for found in store.records()] == [kept.run.key]
+        with pytest.warns(RuntimeWarning, match=f"run {bad.run.key} .* cannot be read here .* unknown mixer 'gone'"):
+            assert [found.run.key for found in store.records()] == [good.run.key]
 
 
 @pytest.mark.parametrize("name", ["lab?1", "lab#1", "lab%41", "lab 1", "lab;x=1&y", "läb"])
-def test_a_home_may_have_any_name_and_has_its_store_inside(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_store_is_inside_a_home_of_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for home in (tmp_path / name, tmp_path / f"{name}2"):
         monkeypatch.setenv("FWPLAB_HOME", str(home))
         with Store() as store:

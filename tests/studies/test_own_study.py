@@ -1,4 +1,4 @@
-"""A study of somebody else's: one file under an entry point, whose measurements are found again under its name."""
+"""A study in another package: found by its entry point, with its measurements and figures under its own name."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from fwplab.cli import run as command
 from fwplab.studies import STUDIES
 
 SOURCE = '''
-"""How many units are there?"""
+"""How many hidden units does each model have?"""
 
 from dataclasses import replace
 
@@ -25,10 +25,10 @@ from tests.training.test_trainer import small_run
 
 
 class HiddenUnits(Study):
-    """Counts them."""
+    """Counts the hidden units."""
 
     title = "Hidden units"
-    question = "How many units are there?"
+    question = "How many hidden units does each model have?"
     measures = True
     measured_rules = ("paper",)
 
@@ -73,7 +73,7 @@ ENTRY_POINTS = "[fwplab.studies]\nhidden-units = own_studies.hidden_units:Hidden
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The package, as an installer would leave it."""
+    """The package as an installer would write it."""
     for name, text in {
         "own_studies/__init__.py": "",
         "own_studies/hidden_units.py": SOURCE,
@@ -99,11 +99,11 @@ def test_a_study_has_the_name_of_its_file_and_figures_by_name(name: str) -> None
 
 
 @pytest.mark.usefixtures("installed")
-def test_what_an_own_study_measures_and_draws_is_found_under_its_name(
+def test_measurements_and_figures_of_a_plugin_study_have_its_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert STUDIES.load("hidden-units")().name == "hidden_units"
-    for _ in range(2):  # the second time from the store
+    for _ in range(2):  # the second call reads the measurements from the store
         assert command(["study", "run", "hidden-units", "--workers", "1", "--json"]) == 0
         rows = json.loads(capsys.readouterr().out)
         assert [row["seed"] for row in rows] == [0, 1]

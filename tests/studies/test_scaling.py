@@ -1,4 +1,4 @@
-"""The study `scaling`: what it measures, what it says of it, and that it measures once."""
+"""The study `scaling`: its measurements, its table, and that it measures each checkpoint once."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from rich.text import Text
-from tests.studies.test_study import answered
+from tests.studies.test_study import record_with_accuracy
 from tests.training.test_trainer import small_run
 
 from fwplab.cli import run as command
@@ -27,15 +27,15 @@ from fwplab.training.run import Run
 from fwplab.training.trainer import train
 
 
-def small(name: str) -> Run:
-    """A run of a second on parity, with one seed."""
+def small_run_of(name: str) -> Run:
+    """A run on parity with one seed, which trains for a second."""
     return small_run(name, "parity", seeds=(0,))
 
 
 @pytest.mark.parametrize("name", ["recurrent-delta", "lstm", "srwm", "transformer"])
-def test_scaling_measures_what_evaluating_finds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scaling_measures_the_same_as_an_evaluation(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fwplab.studies.scaling.LENGTHS", (10, 30, 2_000))
-    run = small(name)
+    run = small_run_of(name)
     train(run, folder=tmp_path)
     checkpoint = load_checkpoint(checkpoint_path(tmp_path, 0, "paper"))
     found = {(m.length, m.name): m.value for m in Scaling().measure(checkpoint)}
@@ -53,11 +53,11 @@ def test_scaling_measures_what_evaluating_finds(name: str, tmp_path: Path, monke
     assert ((30, "saturation") in found) == any(mixer.saturation(part) is not None for mixer, part in layers)
 
 
-def test_scaling_says_where_it_fails_and_forgets_nothing(tmp_path: Path) -> None:
+def test_scaling_reports_the_first_failing_length_and_keeps_other_measurements(tmp_path: Path) -> None:
     run = recipe("parity", "recurrent-delta").run((0, 1))
     values = {100: (100, 0.0), 10_000: (40, 0.5)}
     with Store() as store:
-        store.save(answered(run, 60))
+        store.save(record_with_accuracy(run, 60))
         assert unmeasured([run], store, Scaling()) == [run]
         for seed in run.seeds:
             found = [
@@ -73,7 +73,7 @@ def test_scaling_says_where_it_fails_and_forgets_nothing(tmp_path: Path) -> None
                 }.items()
             ]
             store.measure(run.key, seed, [*found, Measurement("other", "last", 1, "x", 1.0)])
-            store.measure(run.key, seed, found)  # again: replaced, and what another study found stays
+            store.measure(run.key, seed, found)  # replaces the same values, and keeps those of the other study
         (record,) = store.records()
         assert unmeasured([run], store, Scaling()) == []
         assert unmeasured([run], store, Probing()) == [run]
@@ -92,8 +92,8 @@ def test_scaling_says_where_it_fails_and_forgets_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("right", [(0, 0), (1, 0), (100, 0), (100, 99), (100, 100)])
-def test_scaling_shows_a_mean_in_its_interval_and_the_seeds_that_err(right: tuple[int, ...]) -> None:
-    record = answered(recipe("parity", "srwm").run((0, 1)), 60)
+def test_scaling_shows_a_mean_within_its_interval_and_the_number_of_failing_seeds(right: tuple[int, ...]) -> None:
+    record = record_with_accuracy(recipe("parity", "srwm").run((0, 1)), 60)
     members = []
     for member, correct in zip(record.members, right, strict=True):
         values = {"strings": 100, "correct": correct, "norm": 2, "chance": 0}
@@ -116,9 +116,9 @@ def test_a_study_that_measures_does_so_once_after_training(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fwplab.studies.scaling.LENGTHS", (10, 60))
-    monkeypatch.setattr(Scaling, "runs", lambda self, *, quick, seeds=None: [small("srwm")])
+    monkeypatch.setattr(Scaling, "runs", lambda self, *, quick, seeds=None: [small_run_of("srwm")])
     for _ in range(2):
         assert command(["study", "run", "scaling", "--workers", "1", "--json"]) == 0
         (row,) = json.loads(capsys.readouterr().out)
         assert [reach["length"] for reach in row["reaches"]] == [10, 60]
-        monkeypatch.setattr(Scaling, "measure", None)  # a second look would fail
+        monkeypatch.setattr(Scaling, "measure", None)  # a second measurement would fail

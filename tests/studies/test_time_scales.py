@@ -1,4 +1,4 @@
-"""The study `time_scales`: its grid, what it measures on checkpoints, its table and its figures."""
+"""The study `time_scales`: its grid, its measurements on checkpoints, its table and its figures."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from fwplab.training.trainer import train
 STUDY = TimeScales()
 
 
-def short(run: Run) -> Run:
+def shortened(run: Run) -> Run:
     splits = replace(run.protocol.splits, train_strings=60, validation_strings=20, test_strings=10)
     protocol = replace(run.protocol, max_steps=2, batch_size=16, splits=splits)
     return replace(run, seeds=(0, 1), model=replace(run.model, hidden=16), protocol=protocol)
@@ -27,10 +27,10 @@ def short(run: Run) -> Run:
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
-    """Two starts of each mixer on a^n b^n, trained for two steps and measured."""
+    """Records of two grid points for each mixer on `counter_2`, trained for two steps and measured."""
     found = []
-    asked = [run for run in STUDY.runs(quick=False) if run.language == "counter_2"]
-    for run in map(short, asked[::5]):
+    runs = [run for run in STUDY.runs(quick=False) if run.language == "counter_2"]
+    for run in map(shortened, runs[::5]):
         folder = tmp_path_factory.mktemp(run.key)
         record = train(run, folder=folder)
         measured = [tuple(STUDY.measure(_checkpoint(folder, seed))) for seed in run.seeds]
@@ -43,7 +43,7 @@ def _checkpoint(folder: Path, seed: int):  # type: ignore[no-untyped-def]
     return load_checkpoint(checkpoint_path(folder, seed, "paper"))
 
 
-def test_the_grid_has_every_start_of_every_mixer_on_every_language() -> None:
+def test_the_grid_has_every_combination_of_language_mixer_and_starting_weights() -> None:
     runs = STUDY.runs(quick=False)
     assert len({run.key for run in runs}) == len(runs) == 3 * 4 * len(RATE_BIASES) * len(VALUE_SCALES)
     quick = STUDY.runs(quick=True)
@@ -51,7 +51,7 @@ def test_the_grid_has_every_start_of_every_mixer_on_every_language() -> None:
     assert len(quick) == len(RATE_BIASES) * len(VALUE_SCALES)
 
 
-def test_a_row_has_the_leak_of_the_start_and_of_the_checkpoint(records: list[Record]) -> None:
+def test_a_row_has_the_leak_before_and_after_training(records: list[Record]) -> None:
     rows = STUDY.rows(records)
     assert [(row.mixer, row.seeds) for row in rows] == [(record.run.mixer_name, 2) for record in records]
     language = load_language("counter_2")
@@ -65,7 +65,7 @@ def test_a_row_has_the_leak_of_the_start_and_of_the_checkpoint(records: list[Rec
         STUDY.rows(records, "strict")
 
 
-def test_its_table_and_figures_show_every_start(records: list[Record], tmp_path: Path) -> None:
+def test_the_table_and_the_figures_show_every_grid_point(records: list[Record], tmp_path: Path) -> None:
     rows = STUDY.rows(records)
     console = Console(width=160)
     with console.capture() as shown:

@@ -1,4 +1,4 @@
-"""The columns: every one has its JSON fields, and those for people stand in the terminal and on the page."""
+"""The columns of the table: their JSON fields, and their cells in the terminal and on the page."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +27,10 @@ FIELDS = {
     ),
     *("test", "chance", "parameters", "state_size", "steps", "solved_at", "max_steps", "looks", "found_by", "history"),
 }
-"""What programs read: no field may go."""
+"""The fields that other programs read. None may be removed."""
 
 
-def test_every_json_field_is_of_one_column() -> None:
+def test_every_json_field_belongs_to_one_column() -> None:
     names = [name for column in COLUMNS for name in column.facts(ROWS[0])]
     assert len(set(names)) == len(names)
     assert set(names) == set(to_json(ROWS)[0]) == FIELDS
@@ -49,13 +49,13 @@ def test_terminal_and_page_show_the_same_columns(tmp_path: Path) -> None:
         assert all(f"<small>{column.on_page(row)[1]}</small></td>" in page for row in ROWS)
 
 
-def test_a_page_has_no_column_of_which_nobody_says_anything() -> None:
+def test_a_page_leaves_out_empty_columns() -> None:
     unclaimed = [replace(row, claim="", verdict="") for row in ROWS]
     assert len(page_columns(ROWS)) == len(SHOWN)
     assert [column.heading[0] for column in SHOWN if column not in page_columns(unclaimed)] == ["verdict"]
 
 
-def test_a_page_sets_ranges_and_pairs() -> None:
+def test_a_page_formats_ranges_and_pairs() -> None:
     _, solved, bin0, *_ = SHOWN
     low, high = solved.lines(ROWS[2])[1].split("-")
     assert solved.on_page(ROWS[2])[1] == f"{low}\u2013{high}"

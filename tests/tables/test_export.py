@@ -1,4 +1,4 @@
-"""Exports: everyone stands in the rows, cells are named, what was measured is there, LaTeX says what is printed."""
+"""Exports: one row for every member, rule and split, named cells, measurements, and LaTeX tables."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +26,8 @@ STRINGS = 60_000
 CELL = ["--languages", "parity", "--mixers", "srwm", "--seeds", "3"]
 
 
-def scored(run: Run, right: int, *, diverged: tuple[int, ...] = ()) -> Record:
-    """A record with so many right strings under every rule; some members diverged before their first check."""
+def record_with_scores(run: Run, right: int, *, diverged: tuple[int, ...] = ()) -> Record:
+    """A record with `right` right strings under every rule. Diverged members ended before their first evaluation."""
     record = record_of(run)
     scores = tuple(Score(rule, *part, STRINGS, right) for rule in run.protocol.rules for part in PARTS)
     members = tuple(
@@ -41,7 +41,7 @@ def scored(run: Run, right: int, *, diverged: tuple[int, ...] = ()) -> Record:
 
 
 def exported(path: Path, *words: str, form: str = "csv") -> list[dict[str, Any]]:
-    """The rows of a file that the command line writes."""
+    """Exports with the command line and reads the rows of the file."""
     assert command(["study", "export", *words, "--format", form, "--out", str(path)]) == 0
     rows: list[dict[str, Any]] = READERS[form](path).to_pylist()
     return rows
@@ -52,31 +52,31 @@ def latex(path: Path, *words: str) -> str:
     return path.read_text()
 
 
-def ablated() -> Run:
-    """Three seeds of one variation, trained together; of the quick part, of which no records are shipped."""
+def ablation_run() -> Run:
+    """A run of three seeds of one variation. It is of the quick part, which has no shipped records."""
     return dict(zip(variations(), Ablation().runs(quick=True), strict=True))["keys: none"]
 
 
 @pytest.mark.parametrize("form", READERS)
-def test_who_left_no_checkpoint_stands_there_with_none_right(form: str, tmp_path: Path) -> None:
-    run = ablated()
+def test_a_member_without_a_checkpoint_has_rows_with_0_right(form: str, tmp_path: Path) -> None:
+    run = ablation_run()
     with Store() as store:
-        store.save(scored(run, 40, diverged=(1,)))
+        store.save(record_with_scores(run, 40, diverged=(1,)))
     rows = exported(tmp_path / form, "ablation", "--quick", form=form)
     expected = {(rule, *part) for rule in ("paper", "strict", "last") for part in PARTS}
     for seed in run.seeds:
-        mine = [row for row in rows if row["seed"] == seed]
-        assert {(row["rule"], row["split"], row["shortest"], row["longest"]) for row in mine} == expected
-        assert len(mine) == len(expected)
-        assert {(row["correct"], row["strings"]) for row in mine} == {(0 if seed == 1 else 40, STRINGS)}
+        of_seed = [row for row in rows if row["seed"] == seed]
+        assert {(row["rule"], row["split"], row["shortest"], row["longest"]) for row in of_seed} == expected
+        assert len(of_seed) == len(expected)
+        assert {(row["correct"], row["strings"]) for row in of_seed} == {(0 if seed == 1 else 40, STRINGS)}
         end = ("diverged", None) if seed == 1 else ("solved", 50)
-        assert {(row["status"], row["selected_step"]) for row in mine} == {end}
+        assert {(row["status"], row["selected_step"]) for row in of_seed} == {end}
 
 
 def test_a_row_names_its_cell_and_its_run(tmp_path: Path) -> None:
-    run = ablated()
+    run = ablation_run()
     with Store() as store:
-        store.save(scored(run, 40))
+        store.save(record_with_scores(run, 40))
     (row, *_) = exported(tmp_path / "csv", "ablation", "--quick")
     assert (row["study"], row["panel"], row["line"]) == ("ablation", "parity", "keys: none")
     assert (row["run"], row["learning_rate"], row["initialisation"]) == (run.key, 3e-3, "own")
@@ -86,22 +86,22 @@ def test_a_row_names_its_cell_and_its_run(tmp_path: Path) -> None:
     assert parquet[0] == row
 
 
-def test_a_rule_is_exported_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_rule_can_be_exported_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Store() as store:
-        store.save(scored(ablated(), 40))
+        store.save(record_with_scores(ablation_run(), 40))
     assert {row["rule"] for row in exported(tmp_path / "csv", "ablation", "--quick", "--rule", "strict")} == {"strict"}
-    for rule, form, named in (("oracle", "csv", "paper, strict, last"), ("last", "records", "csv, parquet or latex")):
+    for rule, form, message in (("oracle", "csv", "paper, strict, last"), ("last", "records", "csv, parquet or latex")):
         words = ["--format", form, "--rule", rule, "--out", str(tmp_path / "none")]
         assert command(["study", "export", "ablation", "--quick", *words]) == 2
-        assert named in capsys.readouterr().err
+        assert message in capsys.readouterr().err
         assert not (tmp_path / "none").exists()
 
 
-def measured(study: str, length: int, values: dict[str, float]) -> None:
-    """Three seeds of a cell of the paper's table, all but the last measured at this length."""
+def store_measurements(study: str, length: int, values: dict[str, float]) -> None:
+    """Stores three seeds of a cell of the paper's table, the first two with measurements at this length."""
     run = recipe("parity", "srwm").run((0, 1, 2))
     with Store() as store:
-        store.save(scored(run, 40))
+        store.save(record_with_scores(run, 40))
         for seed in (0, 1):
             found = [Measurement(study, "paper", length, name, value) for name, value in values.items()]
             store.measure(run.key, seed, found)
@@ -111,8 +111,8 @@ SCALING = {"strings": 100.0, "correct": 99.0, "chance": 0.0, "norm": 2.0, "first
 
 
 @pytest.mark.parametrize("form", READERS)
-def test_a_study_that_measures_exports_what_it_measured(form: str, tmp_path: Path) -> None:
-    measured("scaling", 100, SCALING)
+def test_a_study_with_measurements_exports_them(form: str, tmp_path: Path) -> None:
+    store_measurements("scaling", 100, SCALING)
     rows = exported(tmp_path / form, "scaling", *CELL, "--rule", "paper", form=form)
     assert {row["study"] for row in rows} == {"scaling"}
     for seed in (0, 1):
@@ -125,19 +125,19 @@ def test_a_study_that_measures_exports_what_it_measured(form: str, tmp_path: Pat
 
 @pytest.mark.parametrize("form", [*READERS, "latex"])
 def test_an_empty_study_is_refused(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    measured("spectrum", 0, {"refused": 1.0})
-    for words, named in (
+    store_measurements("spectrum", 0, {"refused": 1.0})
+    for words, message in (
         (["scaling", *CELL, "--rule", "last"], "choose from: paper, strict"),
         (["spectrum", *CELL], "its table: fwplab study show spectrum"),
     ):
         assert command(["study", "export", *words, "--format", form, "--out", str(tmp_path / "none")]) == 2
-        assert named in capsys.readouterr().err
+        assert message in capsys.readouterr().err
         assert not (tmp_path / "none").exists()
 
 
-def test_latex_rounds_nothing_up_and_has_the_verdict(tmp_path: Path) -> None:
+def test_latex_never_rounds_up_to_100_and_has_the_verdict(tmp_path: Path) -> None:
     with Store() as store:
-        store.save(scored(recipe("parity", "srwm").run((0, 1, 2)), STRINGS - 1))
+        store.save(record_with_scores(recipe("parity", "srwm").run((0, 1, 2)), STRINGS - 1))
     text = latex(tmp_path / "tex", "irie2023", *CELL)
     assert text.startswith("% \\usepackage{booktabs}\n")
     assert r"srwm & 0 of 3 & 99.9\enspace 99.9 & 99.9\enspace 99.9 &" in text
@@ -148,18 +148,18 @@ def test_latex_rounds_nothing_up_and_has_the_verdict(tmp_path: Path) -> None:
     assert "Wilson" in text
 
 
-def test_latex_of_robustness_has_no_dictionary(tmp_path: Path) -> None:
+def test_latex_of_robustness_has_no_printed_dictionary(tmp_path: Path) -> None:
     run = restricted(Robustness().runs(quick=True)[0], (0, 1, 2))
     with Store() as store:
-        store.save(scored(run, 40))
+        store.save(record_with_scores(run, 40))
     text = latex(tmp_path / "tex", "robustness", "--quick")
     assert r"\{" not in text
     assert r"0 of 3 (0--56) & --, --, -- &" in text
     assert r"95 \% Wilson" in text
 
 
-def test_latex_of_scaling_counts_from_one_and_has_accuracies(tmp_path: Path) -> None:
-    measured("scaling", 100, SCALING)
+def test_latex_of_scaling_has_accuracies_and_positions_from_1(tmp_path: Path) -> None:
+    store_measurements("scaling", 100, SCALING)
     text = latex(tmp_path / "tex", "scaling", *CELL)
     assert r"\textbf{parity\enspace rule: paper}" in text
     assert r"srwm & 99 & -- & -- & -- & -- & -- & 100 & 21 & 2 &" in text
@@ -173,8 +173,10 @@ def test_latex_of_scaling_counts_from_one_and_has_accuracies(tmp_path: Path) -> 
         ("spectrum", {"0/negative": 0.5, "0/lowest": -0.28, "0/largest": 1.0}, "srwm & 0 & 50 & $-$0.28 & 1.00"),
     ],
 )
-def test_latex_of_a_mechanism_has_its_values(study: str, values: dict[str, float], row: str, tmp_path: Path) -> None:
-    measured(study, 0, values)
+def test_latex_of_a_mechanism_study_has_its_values(
+    study: str, values: dict[str, float], row: str, tmp_path: Path
+) -> None:
+    store_measurements(study, 0, values)
     assert row in latex(tmp_path / "tex", study, *CELL)
 
 
@@ -203,7 +205,7 @@ def test_cells_of_several_lines_and_sections_become_rows() -> None:
     ]
 
 
-def test_what_is_longer_than_a_page_goes_on_over_pages() -> None:
+def test_a_table_longer_than_a_page_becomes_a_longtable() -> None:
     table = Table("model", "all")
     for number in range(PAGE):
         table.add_row(f"m{number}", "1")

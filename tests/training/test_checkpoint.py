@@ -1,4 +1,4 @@
-"""Files of weights: whatever has changed in them is told in one line, and never loaded."""
+"""Files of weights: a file that has changed is refused with one line, and its content is never used."""
 
 import random
 from collections.abc import Callable
@@ -26,20 +26,20 @@ from fwplab.training.trainer import RESUME, Training, train
 RUN = small_run(seeds=(0,))
 
 
-def a_checkpoint(path: Path) -> None:
+def write_checkpoint(path: Path) -> None:
     weights = {name: parameter.detach() for name, parameter in RUN.build(0).named_parameters()}
     save_checkpoint(Checkpoint(RUN, 0, "paper", 12, weights), path)
 
 
-def a_state(path: Path) -> None:
+def write_training_state(path: Path) -> None:
     training = Training(RUN, "cpu")
     training.step()
     training.check()
     training.save(path)
 
 
-def without_checksum(path: Path) -> None:
-    """Rewrites a file as former versions of fwplab wrote it."""
+def remove_checksum(path: Path) -> None:
+    """Rewrites a file without its checksum, as former versions of fwplab wrote it."""
     tensors, _ = read_tensors(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
@@ -47,7 +47,7 @@ def without_checksum(path: Path) -> None:
     save_file(tensors, path, metadata=metadata)
 
 
-def refused(read: Callable[[Path], object], path: Path, content: bytes) -> None:
+def assert_refused(read: Callable[[Path], object], path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError) as raised:
         read(path)
@@ -55,20 +55,20 @@ def refused(read: Callable[[Path], object], path: Path, content: bytes) -> None:
     assert "\n" not in str(raised.value)
 
 
-def resumed(path: Path) -> None:
+def resume(path: Path) -> None:
     Training(RUN, "cpu").resume(path)
 
 
 def test_equal_contents_are_equal_bytes(tmp_path: Path) -> None:
     """safetensors writes its metadata in an order that changes from call to call."""
     for index in range(20):
-        a_checkpoint(tmp_path / str(index))
+        write_checkpoint(tmp_path / str(index))
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
-@pytest.mark.parametrize(("write", "every"), [(a_checkpoint, 1), (a_state, 7)])
-def test_every_flipped_bit_is_told(write: Callable[[Path], None], every: int, tmp_path: Path) -> None:
-    """Every byte of a checkpoint's header, every seventh of a training state's, and 200 bits of the weights."""
+@pytest.mark.parametrize(("write", "every"), [(write_checkpoint, 1), (write_training_state, 7)])
+def test_every_flipped_bit_is_an_error(write: Callable[[Path], None], every: int, tmp_path: Path) -> None:
+    """One bit in each byte of a checkpoint's header (every 7th of a training state's), and 200 bits of the weights."""
     path, draw = tmp_path / "file", random.Random(0)
     write(path)
     content = path.read_bytes()
@@ -76,13 +76,13 @@ def test_every_flipped_bit_is_told(write: Callable[[Path], None], every: int, tm
     for place in [*range(0, header, every), *(draw.randrange(header, len(content)) for _ in range(200))]:
         flipped = bytearray(content)
         flipped[place] ^= 1 << draw.randrange(8)
-        refused(read_tensors, path, flipped)
+        assert_refused(read_tensors, path, flipped)
     path.write_bytes(content)
     read_tensors(path)
 
 
-@pytest.mark.parametrize(("write", "every"), [(a_checkpoint, 1), (a_state, 7)])
-def test_a_file_that_was_cut_is_told(write: Callable[[Path], None], every: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("write", "every"), [(write_checkpoint, 1), (write_training_state, 7)])
+def test_a_truncated_file_is_an_error(write: Callable[[Path], None], every: int, tmp_path: Path) -> None:
     path, draw = tmp_path / "file", random.Random(0)
     write(path)
     content = path.read_bytes()
@@ -92,18 +92,18 @@ def test_a_file_that_was_cut_is_told(write: Callable[[Path], None], every: int, 
         *(draw.randrange(header, len(content)) for _ in range(50)),
         len(content) - 1,
     ]:
-        refused(read_header, path, content[:end])
-    refused(read_header, path, content[:-1])
-    refused(read_header, path, content + b"\0")
+        assert_refused(read_header, path, content[:end])
+    assert_refused(read_header, path, content[:-1])
+    assert_refused(read_header, path, content + b"\0")
 
 
-@pytest.mark.parametrize(("write", "read"), [(a_checkpoint, load_checkpoint), (a_state, resumed)])
-def test_what_flips_in_a_file_without_a_checksum_is_no_traceback(
+@pytest.mark.parametrize(("write", "read"), [(write_checkpoint, load_checkpoint), (write_training_state, resume)])
+def test_a_flipped_bit_in_a_file_without_a_checksum_is_one_line_or_harmless(
     write: Callable[[Path], None], read: Callable[[Path], object], tmp_path: Path
 ) -> None:
     path, draw = tmp_path / "file", random.Random(0)
     write(path)
-    without_checksum(path)
+    remove_checksum(path)
     content = path.read_bytes()
     read(path)
     header, lines = 8 + int.from_bytes(content[:8], "little"), 0
@@ -118,25 +118,25 @@ def test_what_flips_in_a_file_without_a_checksum_is_no_traceback(
     assert lines > 200
 
 
-def test_a_checkpoint_of_a_former_version_is_read_and_called_unchecked(
+def test_a_checkpoint_without_a_checksum_is_read_and_marked_as_unchecked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "file"
-    a_checkpoint(path)
+    write_checkpoint(path)
     new = load_checkpoint(path)
     assert new.checked
-    without_checksum(path)
+    remove_checksum(path)
     old = load_checkpoint(path)
     assert not old.checked
     assert all(torch.equal(old.weights[name], tensor) for name, tensor in new.weights.items())
-    for told in ("a file without a checksum", ""):
+    for marked in (True, False):
         assert command(["evaluate", str(path), "--lengths", "10", "--strings", "5"]) == 0
         title = capsys.readouterr().out
-        assert ("without a checksum" in title) == bool(told)
-        a_checkpoint(path)
+        assert ("without a checksum" in title) == marked
+        write_checkpoint(path)
 
 
-def test_facts_that_cannot_be_are_refused(tmp_path: Path) -> None:
+def test_a_header_that_contradicts_the_run_is_refused(tmp_path: Path) -> None:
     weights = {name: parameter.detach() for name, parameter in RUN.build(0).named_parameters()}
     path = tmp_path / "file"
     for wrong in ({"seed": 5}, {"step": -1}, {"rule": "best"}, {"rule": []}):
@@ -146,22 +146,26 @@ def test_facts_that_cannot_be_are_refused(tmp_path: Path) -> None:
             load_checkpoint(path)
 
 
-def test_weights_that_the_model_has_not_are_one_line() -> None:
+def test_missing_or_misshapen_weights_are_one_line() -> None:
     weights = {name: parameter.detach() for name, parameter in RUN.build(0).named_parameters()}
-    lost = Checkpoint(RUN, 0, "paper", 1, {name: w for name, w in weights.items() if name != "readout.bias"})
+    missing = Checkpoint(RUN, 0, "paper", 1, {name: w for name, w in weights.items() if name != "readout.bias"})
     with pytest.raises(UserError, match=r"no readout\.bias, where the model has readout\.bias \(2,\)"):
-        lost.model()
-    cut = Checkpoint(RUN, 0, "paper", 1, weights | {"readout.bias": torch.zeros(1)})
+        missing.model()
+    short = Checkpoint(RUN, 0, "paper", 1, weights | {"readout.bias": torch.zeros(1)})
     with pytest.raises(UserError, match=r"readout\.bias \(1,\), where"):
-        cut.model()
+        short.model()
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
-def test_a_run_with_a_damaged_state_begins_anew_and_says_so_once(
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[: len(b) // 2], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""],
+    ids=["half the file", "one bit flipped", "empty"],
+)
+def test_a_run_with_a_damaged_state_starts_again_and_prints_one_line(
     damage: Callable[[bytes], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = train(RUN)
-    a_state(tmp_path / RESUME)
+    write_training_state(tmp_path / RESUME)
     (tmp_path / RESUME).write_bytes(damage((tmp_path / RESUME).read_bytes()))
     assert train(RUN, folder=tmp_path).members == expected.members
     line = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Runs whose members are trained as another mixer and folded into the run's own at each check."""
+"""Runs that train another mixer and fold it into the run's own mixer at each evaluation."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def folded_run(mixer: DeltaNet | RecurrentDelta | None = None, **changes: object
 
 @pytest.mark.parametrize("mixer", [DeltaNet(), RecurrentDelta()])
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_checkpoints_and_records_are_of_the_published_mixer(
+def test_checkpoints_and_records_are_those_of_the_folded_mixer(
     mixer: DeltaNet | RecurrentDelta, seeds: tuple[int, ...], tmp_path: Path
 ) -> None:
     run = folded_run(mixer, seeds=seeds)
@@ -40,27 +40,27 @@ def test_checkpoints_and_records_are_of_the_published_mixer(
         found = load_checkpoint(checkpoint_path(tmp_path, seed, "last"))
         assert found.run.mixer == mixer
         learned = load_checkpoint(checkpoint_path(tmp_path / "split", seed, "last")).model()
-        wanted = dict(fold_split_delta_net(learned, SHAPE, mixer, least_erase=LEAST_ERASE).named_parameters())
-        assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.weights.items())
+        expected = dict(fold_split_delta_net(learned, SHAPE, mixer, least_erase=LEAST_ERASE).named_parameters())
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in found.weights.items())
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     run = folded_run()
     train(run, folder=tmp_path / "whole")
-    begun = Training(run, "cpu")
+    interrupted = Training(run, "cpu")
     for _ in range(6):
-        begun.step()
-        if begun.check_is_due():
-            begun.check()
+        interrupted.step()
+        if interrupted.check_is_due():
+            interrupted.check()
     (tmp_path / "resumed").mkdir()
-    begun.save(tmp_path / "resumed" / RESUME)
+    interrupted.save(tmp_path / "resumed" / RESUME)
     train(run, folder=tmp_path / "resumed")
     whole, resumed = (weights_of(tmp_path / name) for name in ("whole", "resumed"))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_the_key_names_the_mixer_in_training_and_no_other_key_changes() -> None:
+def test_the_key_contains_the_trained_mixer_only_if_there_is_one() -> None:
     run = folded_run()
     plain = replace(run, trained_as=None)
     assert "trained_as" not in to_dict(plain, defaults=False)
@@ -78,6 +78,6 @@ def test_the_key_names_the_mixer_in_training_and_no_other_key_changes() -> None:
         ({"mixer": DeltaNet(rate_bias=-2.0)}, "choose layers=1 and no switches"),
     ],
 )
-def test_what_cannot_be_folded_is_refused(changes: dict[str, object], message: str) -> None:
+def test_runs_that_cannot_be_folded_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         replace(folded_run(), **changes)  # type: ignore[arg-type]

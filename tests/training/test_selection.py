@@ -1,4 +1,4 @@
-"""The checkpoint that each rule selects, and the end of a member's training."""
+"""The checkpoint that each selection rule chooses, and when the training of a member ends."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ STUDY = Protocol(stop="every_rule", patience=2, oracle=True, max_steps=100)
 
 
 def member_after(protocol: Protocol, *accuracies: tuple[float, float, float]) -> LearningMember:
-    """A member after checks, ten steps apart, with these accuracies on Bin0, Bin1 and the reported strings."""
+    """A member after evaluations every ten steps, with these accuracies on Bin0, Bin1 and the reported strings."""
     member = LearningMember(seed=0, learning_rate=1e-3)
     for place, (bin0, bin1, oracle) in enumerate(accuracies, start=1):
         if member.status is None:
@@ -33,7 +33,7 @@ def test_each_rule_selects_its_best_check() -> None:
     assert [member.chosen[rule][1]["w"].item() for rule in ("paper", "strict")] == [2, 3]
 
 
-def test_every_rule_gives_in_distribution_rules_the_checkpoint_of_their_own_stop() -> None:
+def test_stop_every_rule_keeps_the_checkpoints_of_the_stop_in_distribution() -> None:
     checks = [(1.0, 0.2, 0.1), (1.0, 0.3, 0.2), (1.0, 0.9, 0.8), (1.0, 1.0, 0.9)]
     together = member_after(STUDY, *checks)
     alone = member_after(replace(STUDY, stop="in_distribution"), *checks)
@@ -44,7 +44,7 @@ def test_every_rule_gives_in_distribution_rules_the_checkpoint_of_their_own_stop
     assert steps(together)["paper"] == steps(together)["oracle"] == 40
 
 
-def test_every_rule_gives_the_papers_rule_the_checkpoint_of_its_own_stop() -> None:
+def test_stop_every_rule_keeps_the_checkpoint_of_the_stop_of_the_paper() -> None:
     checks = [(1.0, 1.0, 0.7), (0.9, 1.0, 0.9), (1.0, 1.0, 1.0), (1.0, 0.9, 1.0)]
     together = member_after(STUDY, *checks)
     alone = member_after(replace(STUDY, stop="both_bins", patience=1), *checks)
@@ -52,7 +52,7 @@ def test_every_rule_gives_the_papers_rule_the_checkpoint_of_its_own_stop() -> No
     assert together.chosen["paper"] == alone.chosen["paper"]
 
 
-def test_patience_counts_consecutive_checks() -> None:
+def test_patience_counts_consecutive_solved_evaluations() -> None:
     both = replace(STUDY, stop="both_bins", patience=2)
     assert member_after(both, (1.0, 1.0, 0.0), (1.0, 0.9, 0.0), (1.0, 1.0, 0.0)).status is None
     assert member_after(both, (1.0, 1.0, 0.0), (1.0, 1.0, 0.0)).status == "solved"
@@ -64,7 +64,7 @@ def test_an_unsolved_member_ends_with_the_budget() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("wrong", "choices"),
     [
         ({"selection": "best"}, "paper, strict, last"),
         ({"selection": "oracle"}, "paper, strict, last"),  # needs oracle=True
@@ -72,12 +72,12 @@ def test_an_unsolved_member_ends_with_the_budget() -> None:
         ({"schedule": "linear"}, "constant, cosine"),
     ],
 )
-def test_an_unknown_choice_is_a_user_error(wrong: dict[str, str], named: str) -> None:
-    with pytest.raises(UserError, match=named):
+def test_an_unknown_choice_is_a_user_error(wrong: dict[str, str], choices: str) -> None:
+    with pytest.raises(UserError, match=choices):
         Protocol(**wrong)  # type: ignore[arg-type]
 
 
-def test_the_rate_falls_to_zero_as_half_a_cosine() -> None:
+def test_the_cosine_schedule_falls_to_zero() -> None:
     protocol = Protocol(schedule="cosine", max_steps=10)
     factors = [protocol.rate_factor(step) for step in range(11)]
     assert (factors[0], factors[5], factors[10]) == (1, pytest.approx(0.5), 0)

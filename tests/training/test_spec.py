@@ -1,4 +1,4 @@
-"""Specs from JSON: whatever the text is, it is a spec or one readable line."""
+"""Specs from JSON: any text gives a spec or an error of one readable line."""
 
 import json
 from collections.abc import Iterator
@@ -43,16 +43,16 @@ WRONG: list[Any] = [
 ]
 
 
-def places(value: Any) -> Iterator[tuple[Any, Any]]:
+def containers(value: Any) -> Iterator[tuple[Any, Any]]:
     """Every container in a JSON value with each of its keys or indices."""
     if isinstance(value, dict | list):
         for key in list(value) if isinstance(value, dict) else range(len(value)):
             yield value, key
-            yield from places(value[key])
+            yield from containers(value[key])
 
 
 def outcome(kind: type, values: Any) -> str:
-    """The line of the error, or "read"; any other error fails the test."""
+    """The line of the user error, or "read". Any other exception fails the test."""
     try:
         from_json(kind, json.dumps(values))
     except UserError as error:
@@ -64,16 +64,16 @@ def outcome(kind: type, values: Any) -> str:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_every_wrong_value_at_every_place_is_one_line(name: str) -> None:
+def test_a_wrong_value_in_any_field_is_one_line(name: str) -> None:
     kind, text, refused = type(SPECS[name]), json.dumps(to_dict(SPECS[name])), 0
-    for number in range(len(list(places(json.loads(text))))):
+    for number in range(len(list(containers(json.loads(text))))):
         for wrong in WRONG:
             values = json.loads(text)
-            container, key = list(places(values))[number]
+            container, key = list(containers(values))[number]
             container[key] = wrong
             refused += outcome(kind, values) != "read"
         values = json.loads(text)
-        container, key = list(places(values))[number]
+        container, key = list(containers(values))[number]
         del container[key]
         outcome(kind, values)
     assert refused > 200
@@ -86,7 +86,7 @@ def test_every_wrong_value_at_every_place_is_one_line(name: str) -> None:
         lambda s: st.lists(s) | st.dictionaries(st.text(), s),
     )
 )
-def test_any_json_is_one_line(values: Any) -> None:
+def test_any_other_json_is_one_line(values: Any) -> None:
     for spec in SPECS.values():
         assert outcome(type(spec), values) != "read" or (type(spec), values) == (Space, {})
 
@@ -106,7 +106,7 @@ def test_any_json_is_one_line(values: Any) -> None:
         ('{"language": "parity", "mixer": {"name": "srwm"}, "population": "heap"}', "choose from: stack, loop"),
     ],
 )
-def test_the_line_names_the_field(text: str, line: str) -> None:
+def test_the_error_names_the_field(text: str, line: str) -> None:
     with pytest.raises(UserError, match=line):
         from_json(Run, text)
 
@@ -114,8 +114,8 @@ def test_the_line_names_the_field(text: str, line: str) -> None:
 def test_every_recipe_and_spec_is_unchanged_by_json() -> None:
     for language in LANGUAGES.own_names():
         for mixer in MIXERS.own_names():
-            for own in recipes(language, mixer):
-                assert from_dict(Recipe, to_dict(own)) == own
+            for each in recipes(language, mixer):
+                assert from_dict(Recipe, to_dict(each)) == each
     for spec in SPECS.values():
         again = from_json(type(spec), json.dumps(to_dict(spec)))
         assert again == spec

@@ -1,4 +1,4 @@
-"""The trainer: populations, early stopping, divergence, and bitwise equal results after a kill."""
+"""The trainer: populations, early stopping, divergence, and bit-identical results after a kill."""
 
 import os
 import signal
@@ -33,14 +33,14 @@ SPLITS = SplitSpec(train_strings=300, validation_strings=60, test_strings=20, te
 
 
 def small_run(mixer: str = "recurrent-delta", language_name: str = "parity", **changes: object) -> Run:
-    """A run that takes a second or two."""
+    """A run that trains for a second or two."""
     protocol = replace(PROTOCOLS["paper"], max_steps=12, check_every=4, batch_size=8, splits=SPLITS)
     run = Run(language_name, MIXERS.load(mixer)(), (0, 1, 2), (3e-3,), ModelSpec(hidden=8, heads=2), protocol)
     return replace(run, **changes)  # type: ignore[arg-type]
 
 
-def averaged(average: float, max_steps: int) -> Run:
-    """The small run with an average of the weights."""
+def run_with_average(average: float, max_steps: int) -> Run:
+    """The small run with a moving average of the weights."""
     run = small_run()
     return replace(run, protocol=replace(run.protocol, average=average, max_steps=max_steps))
 
@@ -61,7 +61,7 @@ def test_stacked_members_learn_as_single_members_do(name: str) -> None:
         alone = train(small_run(name, seeds=(member.seed,))).members[0]
         for left, right in zip(member.checks, alone.checks, strict=True):
             assert left.train_loss == pytest.approx(right.train_loss, rel=2e-3)
-    # PyTorch cannot vectorise its own recurrent layers over members; all else is stacked.
+    # PyTorch cannot vectorise its own recurrent layers over members. All other layers are stacked.
     looped = any(isinstance(part, nn.RNNBase) for part in small_run(name).build(0).modules())
     assert together.environment["population"].startswith("loop" if looped else "stack")
 
@@ -81,7 +81,7 @@ def test_members_have_their_own_learning_rates() -> None:
         assert member.checks[-1].train_loss == pytest.approx(alone.members[0].checks[-1].train_loss, rel=2e-3)
 
 
-def test_same_run_same_bits(tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_bits(tmp_path: Path) -> None:
     first, second = (train(small_run(), folder=tmp_path / name) for name in ("first", "second"))
     assert first.members == second.members
     left, right = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
@@ -89,7 +89,7 @@ def test_same_run_same_bits(tmp_path: Path) -> None:
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_a_solved_member_is_dropped_and_the_others_are_trained_on() -> None:
+def test_a_solved_member_is_dropped_and_the_others_continue() -> None:
     protocol = replace(small_run().protocol, max_steps=40, stop="in_distribution", patience=1, check_every=2)
     training = Training(small_run(protocol=protocol), "cpu")
     training.step()
@@ -104,8 +104,8 @@ def test_a_diverged_member_is_recorded_and_dropped() -> None:
     record = train(small_run(learning_rates=(3e-3, 1e30, 3e-3)))
     assert [member.status for member in record.members] == ["budget", "diverged", "budget"]
     assert record.members[1].steps < 12
-    healthy = train(small_run(seeds=(0, 2))).members
-    for member, alone in zip((record.members[0], record.members[2]), healthy, strict=True):
+    expected = train(small_run(seeds=(0, 2))).members
+    for member, alone in zip((record.members[0], record.members[2]), expected, strict=True):
         assert member.checks[-1].train_loss == pytest.approx(alone.checks[-1].train_loss, rel=2e-3)
 
 
@@ -126,7 +126,7 @@ def test_the_strict_protocol_does_not_depend_on_longer_strings() -> None:
         assert (left.status, left.steps) == (right.status, right.steps)
 
 
-KILLED = """
+KILLED_SCRIPT = """
 import sys
 from pathlib import Path
 import torch
@@ -144,9 +144,11 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
     kills = 0
     for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, str(killed)], env=environment, stdout=subprocess.PIPE)
-        deadline, before = time.monotonic() + 120, _stamp(killed / RESUME)
-        while process.poll() is None and _stamp(killed / RESUME) == before and time.monotonic() < deadline:
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED_SCRIPT, str(killed)], env=environment, stdout=subprocess.PIPE
+        )
+        deadline, before = time.monotonic() + 120, _modified_at(killed / RESUME)
+        while process.poll() is None and _modified_at(killed / RESUME) == before and time.monotonic() < deadline:
             time.sleep(0.001)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
@@ -160,13 +162,13 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def _stamp(path: Path) -> int:
+def _modified_at(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
-def test_resuming_at_every_check_keeps_the_bits(tmp_path: Path, average: float) -> None:
-    run, path = averaged(average, max_steps=12), tmp_path / RESUME
+def test_resuming_after_every_evaluation_gives_the_same_bits(tmp_path: Path, average: float) -> None:
+    run, path = run_with_average(average, max_steps=12), tmp_path / RESUME
     whole = train(run)
     training = Training(run, "cpu")
     while training.learning:
@@ -180,29 +182,29 @@ def test_resuming_at_every_check_keeps_the_bits(tmp_path: Path, average: float) 
 
 
 @pytest.mark.parametrize("population", ["stack", "loop"])
-def test_checks_evaluate_the_average_and_training_goes_on_from_the_weights(population: str) -> None:
-    """The average is followed by hand beside a training without one, whose weights are the same at every step."""
+def test_evaluations_use_the_averaged_weights_and_training_the_others(population: str) -> None:
+    """The expected average is computed here from a training without one, which has the same weights at every step."""
     training, plain = (
-        Training(replace(averaged(decay, max_steps=24), population=population), "cpu")  # type: ignore[arg-type]
+        Training(replace(run_with_average(decay, max_steps=24), population=population), "cpu")  # type: ignore[arg-type]
         for decay in (0.8, 0.0)
     )
-    followed = torch.zeros_like(plain.population.vectors, dtype=torch.float64)
+    average = torch.zeros_like(plain.population.vectors, dtype=torch.float64)
     for step in range(1, 13):
         training.step()
         plain.step()
         assert torch.equal(training.population.vectors, plain.population.vectors)
         weight = max(0.2, 1 / step)
-        followed = (1 - weight) * followed + weight * plain.population.vectors.detach().double()
-    names = training.population.by_name(followed[0])
+        average = (1 - weight) * average + weight * plain.population.vectors.detach().double()
+    names = training.population.by_name(average[0])
     training.check()
     chosen = training.members[0].chosen["paper"][1]
-    for name, tensor in chosen.items():  # 12 roundings of a lerp, of numbers up to the largest of the parameter
+    for name, tensor in chosen.items():  # 12 interpolations round, each relative to the largest number
         bound = 12 * 4 * torch.finfo(torch.float32).eps * names[name].abs().max()
         assert (tensor.double() - names[name]).abs().max() <= bound
     assert not torch.equal(chosen["readout.weight"], plain.population.weights[0]["readout.weight"])
     assert torch.equal(training.population.vectors, plain.population.vectors)
     with pytest.raises(UserError, match="decay below 1"):
-        averaged(1.0, max_steps=12)
+        run_with_average(1.0, max_steps=12)
 
 
 def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
         Training(small_run(learning_rates=(1.0,)), "cpu").resume(tmp_path / RESUME)
 
 
-def test_a_state_without_a_newer_field_can_be_resumed(tmp_path: Path) -> None:
+def test_a_state_of_a_version_without_a_field_can_be_resumed(tmp_path: Path) -> None:
     run, path = small_run(), tmp_path / RESUME
     training = Training(run, "cpu")
     training.step()
@@ -224,7 +226,7 @@ def test_a_state_without_a_newer_field_can_be_resumed(tmp_path: Path) -> None:
     assert later.step_number == 1
 
 
-def test_checkpoints_give_the_models_that_were_evaluated(tmp_path: Path) -> None:
+def test_checkpoints_contain_the_evaluated_models(tmp_path: Path) -> None:
     run = small_run()
     record = train(run, folder=tmp_path)
     splits = load_splits(run)
@@ -245,7 +247,7 @@ def test_progress_is_reported() -> None:
     assert all(member.status == "budget" for member in updates[-1].members)
 
 
-def test_a_module_that_cannot_be_vectorised_is_looped_and_the_reason_recorded() -> None:
+def test_a_module_that_cannot_be_vectorised_is_looped_with_the_reason_recorded() -> None:
     class NotVectorisable(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -261,7 +263,7 @@ def test_a_module_that_cannot_be_vectorised_is_looped_and_the_reason_recorded() 
 
 
 def test_batches_padded_to_one_shape_train_the_same() -> None:
-    """On the device "cpu:0" batches are padded to one shape, as on a GPU, where the step is recorded."""
+    """On the device "cpu:0", batches are padded to one shape, as on a GPU, where a CUDA graph needs it."""
     packed, padded = (train(small_run(), device=device) for device in ("cpu", "cpu:0"))
     training = Training(small_run(), "cpu:0")
     shapes = set()
@@ -274,7 +276,7 @@ def test_batches_padded_to_one_shape_train_the_same() -> None:
         assert left.checks[-1].train_loss == pytest.approx(right.checks[-1].train_loss, rel=2e-3)
 
 
-def test_parameters_of_two_types_are_refused() -> None:
+def test_parameters_of_two_dtypes_are_refused() -> None:
     class Mixed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -291,7 +293,7 @@ def test_each_member_has_one_vector_with_the_gradients_of_its_own_loss(mode: Lit
     tokens, labels = torch.randint(0, 2, (2, 3, 4, 9), generator=torch.Generator().manual_seed(0)).unbind()
     lengths = torch.tensor([[9, 2, 5, 1]] * 3)
     labels = torch.where(torch.arange(9) < lengths.unsqueeze(-1), labels, IGNORE)
-    for _ in range(2):  # the second time in place of the first
+    for _ in range(2):  # the second call must replace the gradients of the first
         population.backward(population.losses(tokens, labels, lengths))
     for member, seed in enumerate(run.seeds):
         alone = run.build(seed)
@@ -302,7 +304,7 @@ def test_each_member_has_one_vector_with_the_gradients_of_its_own_loss(mode: Lit
             torch.testing.assert_close(found[name], parameter.grad)
 
 
-def test_chance_is_the_accuracy_of_guessing() -> None:
+def test_chance_is_the_accuracy_of_a_constant_guess() -> None:
     parity = load_language("parity")
     train_set = encode(parity, ["0", "00", "000", "11"])
     assert chance(train_set, encode(parity, ["00", "11", "0"])) == (2 / 3, 2 / 3)
@@ -310,7 +312,7 @@ def test_chance_is_the_accuracy_of_guessing() -> None:
     assert chance(encode(reset, ["(1", "((1", "(("]), encode(reset, ["(1", "1()"])) == (0, 0.5)
 
 
-def test_a_spec_survives_json_and_its_key_is_stable() -> None:
+def test_a_spec_and_its_key_are_unchanged_by_json() -> None:
     run = small_run()
     assert from_dict(Run, to_dict(run)) == run
     assert from_dict(Run, to_dict(run)).key == run.key
@@ -325,7 +327,7 @@ def test_large_batches_on_a_cpu_are_packed_not_stacked() -> None:
     assert population_mode(run, "cpu")[0] == "loop"
     assert population_mode(run, "cuda")[0] == "stack"
     assert population_mode(small_run(), "cpu")[0] == "stack"
-    with ops.prefer("loop"):  # as without the compiled library, whose kernels packing needs
+    with ops.prefer("loop"):  # packing needs the compiled kernels
         assert population_mode(run, "cpu")[0] == "stack"
     assert population_mode(replace(run, mixer=MIXERS.load("lstm")()), "cpu")[0] == "stack"
     assert "packed" in train(run).environment["population"]
@@ -356,7 +358,7 @@ def test_batches_on_a_gpu_are_those_on_a_cpu_padded_to_one_shape() -> None:
         0,
         training.steps_an_epoch - 1,
         training.steps_an_epoch,
-    ):  # the second is the smaller last batch of an epoch
+    ):  # the first batch, the smaller last batch of an epoch, and the first of the next epoch
         training.step_number = step
         training._data = None
         tokens, labels, _ = training._batch(training.members)

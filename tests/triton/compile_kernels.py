@@ -1,8 +1,8 @@
-"""Compiles the kernels of all rules for a GPU that need not be there, down to its machine code: the interpreter accepts
-more than that.
+"""Compiles the kernels of all rules to machine code, for a GPU that need not be present.
 
-The host code runs as for a forward and a backward pass, but each launch is only entered. Run by a test in a process of
-its own, as Triton either interprets or compiles: `compile_kernels.py CAPABILITY NAMES`.
+The interpreter accepts code that the compiler refuses, so that interpreting is not enough. The host code runs as in a
+forward and a backward pass, but a launch only records its kernel and arguments. A test runs this file in a process of
+its own, because one process either interprets or compiles: `compile_kernels.py CAPABILITY NAMES`.
 """
 
 import importlib
@@ -23,17 +23,19 @@ TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int64: "*i64", t
 
 
 def launches(packed: bool) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Every kernel with its last arguments, by rule and function; `packed` also stands for bfloat16 inputs."""
+    """Every kernel with the arguments of its last launch. With `packed`, the inputs are packed and bfloat16."""
     found: dict[str, tuple[Any, dict[str, Any]]] = {}
-    triton.FOUND["why"] = None  # nothing is run, so that no GPU is needed
+    triton.FOUND["why"] = None  # no kernel runs, so that no GPU is needed
     for rule in triton.rules():
 
-        def enter(kernel: Any, programs: int, like: Tensor, *arguments: Any, rule: str = rule, **options: Any) -> None:
+        def record_launch(
+            kernel: Any, programs: int, like: Tensor, *arguments: Any, rule: str = rule, **options: Any
+        ) -> None:
             name = "_".join([rule, *kernel.fn.__name__.split("_")[:-1]])
             names = inspect.signature(kernel.fn).parameters
             found[name] = kernel, dict(zip(names, arguments, strict=False)) | options
 
-        importlib.import_module(f"fwplab.ops.triton.kernels.{rule}").launch = enter  # type: ignore[attr-defined]
+        importlib.import_module(f"fwplab.ops.triton.kernels.{rule}").launch = record_launch  # type: ignore[attr-defined]
         dtype = torch.bfloat16 if packed else torch.float32
         use = self_check.Use(rule, torch.device("cpu"), dtype, 16, RULES[rule].optional, packed)
         self_check.by_kernels(use, self_check.draw(use))
@@ -41,7 +43,7 @@ def launches(packed: bool) -> dict[str, tuple[Any, dict[str, Any]]]:
 
 
 def assemble(kernel: Any, given: dict[str, Any], capability: int) -> int:
-    """The size of a kernel's machine code for these arguments."""
+    """Compiles a kernel for these arguments and returns the size of its machine code in bytes."""
     options = {name: given.pop(name) for name in ("num_warps", "num_stages") if name in given}
     fixed = {name for name, value in given.items() if name.isupper() or value is None}
     fixed |= {name for name, value in given.items() if isinstance(value, int) and value == 1}

@@ -1,4 +1,4 @@
-"""Where there is no GPU, Triton's interpreter runs the kernels: it must be chosen before Triton is imported."""
+"""Without a GPU, Triton's interpreter runs the kernels. It must be chosen before Triton is imported."""
 
 import os
 import sys
@@ -27,17 +27,17 @@ patch_tensor, patch_language, launch = (
     interpreter.GridExecutor.__call__,
 )
 patched: dict[int, Any] = {}
-"""The scopes that are patched during a launch, by the globals of a function of theirs."""
+"""The modules that are patched during a launch, by the id of their globals."""
 
 
 def patch_tensor_for_numpy(tensor: Any, *scope: Any) -> None:
-    """Triton before 3.7 turns a bound of `range` into a number in a way that numpy refuses from 2.4 on."""
+    """Triton before 3.7 converts the bounds of `range` in a way that numpy 2.4 and later refuse."""
     patch_tensor(tensor, *scope)
     tensor.__index__ = lambda self: int(self.handle.data.item())
 
 
 def call_function(self: Any, *arguments: Any, **options: Any) -> Any:
-    """A function called by a kernel. Triton patches its language anew at each call, which takes 5/6 of the time."""
+    """Calls a function from a kernel. Triton would patch its language again at each call: 5/6 of the time."""
     scope = id(self.fn.__globals__)
     if scope not in patched:
         patched[scope] = patch_language(self.fn)
@@ -45,7 +45,7 @@ def call_function(self: Any, *arguments: Any, **options: Any) -> Any:
 
 
 def launch_once_patched(self: Any, *arguments: Any, **options: Any) -> None:
-    """Every launch patches what it needs and restores it."""
+    """Launches a kernel. The launch restores all patches, so that the next one must patch again."""
     patched.clear()
     launch(self, *arguments, **options)
 

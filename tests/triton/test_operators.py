@@ -1,4 +1,4 @@
-"""The kernels as PyTorch operators: opcheck, tapes, errors that name the choices, and what importing costs."""
+"""The Triton kernels as PyTorch operators: opcheck, tapes, error messages, compilation, lazy import, derivatives."""
 
 import importlib
 import os
@@ -11,7 +11,7 @@ import torch
 import triton as triton_itself
 import triton.language as tl
 from tests.ops.operators import operator_of
-from tests.triton.cases import CASES, DEVICE, Rule, draw, kernel, reference, worst
+from tests.triton.cases import CASES, DEVICE, Rule, draw, kernel, largest_error, reference
 
 from fwplab.errors import UserError
 from fwplab.ops import triton
@@ -33,7 +33,7 @@ def test_operators_pass_opcheck(name: str, bounds: torch.Tensor | None) -> None:
 
 
 @pytest.mark.parametrize("name", ["delta", "recurrent_delta", "srwm"])
-def test_no_tape_where_no_gradient_is_asked_for(name: str) -> None:
+def test_the_tape_is_empty_when_no_gradient_is_needed(name: str) -> None:
     importlib.import_module(f"fwplab.ops.triton.kernels.{name}")
     arguments, results = draw(name, 1, 3, 1, 2), 1 + CASES[name].states
     without, kept = (operator(name)(*arguments, None, keep)[results:] for keep in (False, True))
@@ -45,14 +45,14 @@ def test_no_tape_where_no_gradient_is_asked_for(name: str) -> None:
         output.sum().backward()
 
 
-def test_compiles_into_one_graph() -> None:
+def test_torch_compile_captures_one_graph() -> None:
     query, key, value, state = draw("linear", 1, 3, 1, 2)
     assert triton.available()
     compiled = torch.compile(kernel("linear"), backend="eager", fullgraph=True)
     assert torch.equal(compiled(query, key, value, state)[0], kernel("linear")(query, key, value, state)[0])
 
 
-def test_what_does_not_fit_is_named() -> None:
+def test_wrong_shapes_and_dtypes_are_errors_that_name_them() -> None:
     query, key, value, state = draw("linear", 1, 3, 1, 2)
     with pytest.raises(UserError, match=r"linear: value is \[1, 2, 1, 2\]"):
         triton.run("linear", query, key, value[:, :2], state)
@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_named() -> None:
         )
 
 
-def test_where_it_cannot_run_the_error_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_error_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton, "missing", lambda: "there is no GPU")
     assert not triton.available()
     assert triton.info()["why"] == "there is no GPU"
@@ -81,7 +81,7 @@ def test_importing_the_package_does_not_import_triton() -> None:
     assert answer.stdout.strip() == "False"
 
 
-def test_saved_rows_never_overlap() -> None:
+def test_saved_states_of_packed_sequences_never_overlap() -> None:
     for lengths in ((5, 0, 16, 17, 1, 15), (16, 16), (0,), (33, 31)):
         bounds = torch.tensor([0, *lengths]).cumsum(0)
         rows = launch.saved_rows(torch.empty(1, int(bounds[-1]), 1, 1), bounds, 16)
@@ -128,7 +128,7 @@ def test_tanh_sigmoid_and_softmax_from_zero_to_infinity(dtype: torch.dtype) -> N
     tiny, rounding = torch.finfo(dtype).tiny, torch.finfo(dtype).eps
     for result, wanted in zip(found, (x.double().tanh(), x.double().sigmoid()), strict=False):
         error = (result.double() - wanted).abs()
-        units = 4 + x.double().abs() / 2 if DEVICE == "cuda" else 4.0  # a GPU's exp multiplies x by log2(e) first
+        units = 4 + x.double().abs() / 2 if DEVICE == "cuda" else 4.0  # a GPU computes exp(x) as 2^(x log2(e))
         assert bool((error <= units * rounding * wanted.abs() + 4 * tiny).all())
     assert float(found[2].sum()) == pytest.approx(1)
     assert float(found[2][-1]) == 0
@@ -138,13 +138,13 @@ def test_tanh_sigmoid_and_softmax_from_zero_to_infinity(dtype: torch.dtype) -> N
     assert found[1][7].isnan()
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of forward mode in PyTorch itself
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # raised inside PyTorch's forward mode
 @pytest.mark.parametrize("name", CASES)
 def test_derivatives_of_every_order_and_mode_are_those_of_the_reference(name: str) -> None:
     arguments = draw(name, 1, 3, 1, 2)
     places = [place for place, argument in enumerate(arguments) if argument is not None]
 
-    def measured(rule: Rule) -> list[torch.Tensor]:
+    def derivatives(rule: Rule) -> list[torch.Tensor]:
         def score(*moving: torch.Tensor) -> torch.Tensor:
             now = list(arguments)
             for place, value in zip(places, moving, strict=True):
@@ -158,4 +158,4 @@ def test_derivatives_of_every_order_and_mode_are_those_of_the_reference(name: st
         plain = tuple(leaf.detach() for leaf in leaves)
         return [*second, *torch.func.jvp(score, plain, plain), *torch.func.grad(score, (0, 1))(*plain)]
 
-    assert worst(measured(kernel(name)), measured(reference(name))) < 1e-10
+    assert largest_error(derivatives(kernel(name)), derivatives(reference(name))) < 1e-10

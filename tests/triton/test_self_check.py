@@ -1,4 +1,4 @@
-"""The check before first use: it passes where the kernels are right, and says what is wrong where they are not."""
+"""The check of the Triton kernels before their first use: right kernels pass, and errors in wrong ones are named."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +17,8 @@ WHERE = "cuda:0" if DEVICE == "cuda" else "cpu"
 
 
 @pytest.fixture(autouse=True)
-def small_and_forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter is slow; nothing found here stays."""
+def short_checks_without_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few positions, because the interpreter is slow, and no findings of other tests."""
     monkeypatch.setattr(self_check, "POSITIONS", 5)
     monkeypatch.setattr(self_check, "CHECKS", {})
 
@@ -33,16 +33,16 @@ def test_right_kernels_pass(rule: str, packed: bool, dtype: torch.dtype) -> None
     assert triton.info()["checks"][name].endswith(f"at width 3 on {WHERE}: passed")
 
 
-def test_what_is_used_is_what_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[self_check.Use] = []
-    monkeypatch.setattr(self_check, "examine", lambda use: asked.append(use) or "no")
+def test_the_check_covers_the_arguments_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[self_check.Use] = []
+    monkeypatch.setattr(self_check, "examine", lambda use: checked.append(use) or "no")
     rows = [torch.zeros(1, 4, 1, 5, dtype=torch.float64, device=DEVICE) for _ in range(3)]
     strength = torch.zeros(1, 4, 1, dtype=torch.float64, device=DEVICE)
     for options in ({}, {"log_decay": strength}, {"cu_seqlens": torch.tensor([0, 4])}):
         with pytest.raises(UserError, match="no; choose from: auto, reference"):
             ops.delta(*rows, strength, backend="triton", **options)
-    assert [(use.given, use.packed) for use in asked] == [((), False), (("log_decay",), False), ((), True)]
-    assert {(use.rule, use.dtype, use.width) for use in asked} == {("delta", torch.float64, 5)}
+    assert [(use.given, use.packed) for use in checked] == [((), False), (("log_decay",), False), ((), True)]
+    assert {(use.rule, use.dtype, use.width) for use in checked} == {("delta", torch.float64, 5)}
 
 
 Broken = Callable[[Callable[..., tuple[Tensor, ...]]], Callable[..., tuple[Tensor, ...]]]
@@ -101,7 +101,7 @@ def test_broken_kernels_are_found_and_named(
     assert triton.info()["checks"]["delta"].endswith(f"on {WHERE}: {reason}")
 
 
-def test_runs_once_and_inside_no_grad_and_vmap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_runs_once_also_inside_no_grad_and_vmap(monkeypatch: pytest.MonkeyPatch) -> None:
     def rule(x: Tensor) -> Tensor:
         assert triton.checked("linear") is None
         return x

@@ -182,7 +182,11 @@ def passes(form: Callable[..., Scan], inputs: Inputs) -> Callable[[], tuple[Tens
 
 
 def lstm_passes(width: int, batch: int, length: int, device: str = "cpu") -> Callable[[], tuple[Tensor, ...]]:
-    """The same for PyTorch's LSTM, as wide as all heads together."""
+    """One forward and backward pass of PyTorch's LSTM.
+
+    width: its input and hidden width, that of all heads together.
+    batch, length: the number of sequences and their length.
+    """
     lstm = nn.LSTM(width, width, batch_first=True, device=device)
     x, cotangent = (torch.randn(batch, length, width, device=device) for _ in range(2))
     x.requires_grad_()
@@ -222,6 +226,10 @@ def check(case: Case, backend: str, device: str = "cpu") -> str | None:
     """Compares a form with the reference, results and gradients. Returns the first difference; None if there is none.
 
     The tolerance is 1e-9 of the largest value in float64, and twice the reference's own rounding error in float32.
+
+    case: the rule and its heads.
+    backend: the name of the form.
+    device: the device to run on.
     """
     form, reference = case.forms[backend], case.forms["reference"]
     inputs = draw(case, batch=19, length=37, seed=1, dtype=torch.float64, device=device)

@@ -36,7 +36,11 @@ def check_folder(folder: Path) -> None:
 
 
 def published_passes(case: Case, inputs: Inputs, folder: Path) -> Callable[[], tuple[Tensor, ...]]:
-    """Forward and backward of the published kernel of the rule, from a state of zeros.
+    """A function that runs forward and backward of the published kernel of the rule, from a state of zeros.
+
+    case: the rule and its shape.
+    inputs: the arguments of the rule in the layout of `fwplab.ops`, with the state last.
+    folder: a clone of the published code.
 
     Raises `UserError` if there is no such kernel, or if its results differ from those of the reference.
     """

@@ -58,7 +58,7 @@ class Seeds:
 
 
 def run_of(model: str, seeds: int = 1, batch: int = 64, hidden: int = 32, layers: int = 2) -> Run:
-    """A run on parity with training strings of length 2 to 50, as in the paper."""
+    """A run on parity with training strings of length 2 to 50, as in the paper. model: the name of the mixer."""
     splits = SplitSpec(train_strings=2000, validation_strings=50, test_lengths=())
     return Run(
         "parity",
@@ -70,7 +70,12 @@ def run_of(model: str, seeds: int = 1, batch: int = 64, hidden: int = 32, layers
 
 
 def measure_step(model: str, rounds: int = 5, min_seconds: float = 0.3) -> list[Step]:
-    """Measures the training step of one member, with the default implementation and the tuned loop in turn."""
+    """Measures the training step of one member, with the default implementation and the tuned loop in turn.
+
+    model: the name of the mixer.
+    rounds: the number of rounds of which the medians are taken.
+    min_seconds: the least time of one measurement.
+    """
     run = run_of(model)
     own, loop = Training(run, "cpu"), Training(run, "cpu")
 
@@ -86,7 +91,12 @@ def measure_step(model: str, rounds: int = 5, min_seconds: float = 0.3) -> list[
 
 
 def measure_seeds(model: str, batch: int, seconds: float = 2.0) -> list[Seeds]:
-    """Measures one process and one process a core, with one and with four members each."""
+    """Measures one process and one process a core, with one and with four members each.
+
+    model: the name of the mixer.
+    batch: the batch size of each member.
+    seconds: the time of each measurement.
+    """
     rows: list[Seeds] = []
     for processes in sorted({1, clock.cores()}):
         for members in (1, 4):

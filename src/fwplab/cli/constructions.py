@@ -112,7 +112,7 @@ class CheckConstruction:
     exhaustive: int = 12
     """Check all words up to this length."""
     longest: int = LONGEST
-    """The largest length at which a failure is looked for."""
+    """The largest length at which a failure is searched for."""
     json: bool = False
     """Print JSON."""
 

@@ -260,7 +260,7 @@ def _weights(source: str | Path | Mapping[str, object]) -> dict[str, Tensor]:
 
 
 def _check_plain(name: str, tensor: Tensor) -> None:
-    """Raises `UserError` for a tensor whose numbers do not all stand in its file."""
+    """Raises `UserError` for a tensor that has more numbers than its file."""
     if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.device.type != "cpu":
         kind = "quantised" if tensor.is_quantized else "nested" if tensor.is_nested else str(tensor.layout)
         raise UserError(f"{name!r} is no plain tensor but {kind} on {tensor.device}: save it dense, on the CPU")

@@ -55,6 +55,10 @@ def reference(name: str, language: Language) -> str:
 def corpus_splits(reference: str, language: Language, spec: SplitSpec) -> Splits:
     """The splits of a run on an imported corpus: its training set and bins, and generated test strings.
 
+    reference: `name@digest`, from `import_corpus` or `reference`.
+    language: the language of the corpus.
+    spec: the sizes, lengths and seed of the test strings.
+
     Raises `UserError` if the corpus is not imported, or if its contents have another digest.
     """
     name, _, digest = reference.partition("@")

@@ -30,7 +30,7 @@ __all__ = [
 
 ENGINES = ("local", "ray")
 MOST_SEEDS_SEARCHED = 64
-"""The most seeds for which `plan` looks for what was begun in another number of groups."""
+"""The most seeds for which `plan` searches for training states of another number of groups."""
 
 
 def engine_named(
@@ -67,8 +67,8 @@ def plan(run: Run, store: Store, groups: int) -> list[Run]:
     """The members of `run` that the store does not have, as at most `groups` runs that can be trained in parallel.
 
     Members that are trained together have other rounding errors than alone. So the groups depend on the run and on
-    `groups`, not on what is finished: a group is stored whole, and after a kill the others are the same again. What was
-    begun in another number of groups goes on in that number.
+    `groups`, not on the finished members: a group is stored as a whole, and after a kill the other groups are the same.
+    If there are training states of another number of groups, that number is kept.
     """
     missing = store.missing(run)
     if missing is None:
@@ -117,11 +117,11 @@ def train_all(
 
 
 def _remove_states_of_finished(store: Store) -> None:
-    """Removes the training states of runs whose members are all finished, in whatever groups they were begun."""
+    """Removes the training states of runs whose members are all finished, for any number of groups."""
     for path in sorted((home() / "runs").glob(f"*/{RESUME}")):
         try:
             run = from_dict(Run, read_header(path)["run"])
-        except UserError:  # it is damaged, or was removed in the meantime; its run says so when it goes on
+        except UserError:  # the file is damaged or was removed; its run reports this when it continues
             continue
         if store.missing(run) is None:
             path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ Claim = Callable[[Run], bool]
 
 
 def claim_all(run: Run) -> bool:
-    """The claim of a driver that has no others beside it."""
+    """The claim of a driver that is the only one: it may train every run."""
     return True
 
 

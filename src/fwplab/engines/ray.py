@@ -96,7 +96,9 @@ class Ray(Engine):
                 f"no Ray cluster at {self.address or 'this machine'}: {str(error).splitlines()[0]}"
             ) from error
         if callable(answer) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, answer)  # Ray has put its own in the place, which ends without a word
+            signal.signal(
+                signal.SIGTERM, answer
+            )  # Ray has replaced the handler by its own, which exits without a message
 
 
 def _check_listens(address: str | None) -> None:

@@ -10,7 +10,7 @@ from fwplab.automata import Moore
 from fwplab.languages import Language
 
 UNDEFINED = -1
-"""The output of a move for which a model has no label to give."""
+"""The output of a move without a label."""
 Integers = NDArray[np.int64]
 
 

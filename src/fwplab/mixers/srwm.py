@@ -14,7 +14,7 @@ from fwplab.ops.srwm import read
 
 BLOCKS = ("W_y", "W_q", "W_k", "w_b")
 NOT_ADDRESSED = -10.0
-"""The starting logit of the constant input's row in keys and queries, where a start has such an input."""
+"""The initial logit of the constant input's row in keys and queries, if there is a constant input."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,19 @@ class SRWM(Start):
     - `normalised_input`: false if the rule reads the raw `x` without a LayerNorm, as published.
     - `normalised_residual`: true if the layer returns `LayerNorm(x) + OutLinear(y)`, as published, not `x + ...`.
 
-    Four more switches belong to a start that counts; the layer stays the published one. Where keys are uniform, a step
-    adds one and the same row to all rows of a block, `b/d (q - k) W`. This changes neither `(q - k) W` nor, because
-    `(q - k) k^T = 0`, what was added before: the sum of such steps is exact at any rate (docs/counting.md).
+    Four more switches change only the initial weights, so that the layer can count. If keys are uniform, a step adds
+    the same row, `b/d (q - k) W`, to all rows of a block. This changes neither `(q - k) W` nor, because
+    `(q - k) k^T = 0`, what was added before. The sum of such steps is exact at any rate (docs/counting.md).
 
-    - `key_scale`: factor of the starting W_k. With 0 all keys start uniform.
-    - `self_rate_bias`: added to the bias of the rates by which W_q, W_k and w_b rewrite themselves. If they did so as
-      fast as W_y, queries and rates would depend on the count.
-    - `constant_input`: 0 for none; else where the last input of every head starts for every symbol. The bias of the
-      rates is then the row of w_b that this input reads; W_y starts with a row of zeros there; keys and queries
-      start with almost nothing there, so that no step changes these rows.
-    - `input_scale`: factor of the starting embedding, by which all blocks are divided. All products stay the same. A
-      step of Adam moves every number alike: embeddings below 1 learn faster, and keys, which leak when they leave
-      uniformity, more slowly.
+    - `key_scale`: a factor of the initial W_k. With 0 all keys are uniform at first.
+    - `self_rate_bias`: added to the bias of the rates at which W_q, W_k and w_b modify themselves. With the rate of
+      W_y, queries and rates would depend on the count.
+    - `constant_input`: 0 for no effect; else the initial value of the last input of every head, for every symbol. The
+      row of w_b that belongs to this input is then the bias of the rates. Its row of W_y is 0 at first. Keys and
+      queries are nearly 0 in it, so that no step changes these rows.
+    - `input_scale`: a factor of the initial embedding; all blocks are divided by it, so that all products are
+      unchanged. A step of Adam changes every number by a similar amount. A scale below 1 therefore makes embeddings
+      learn faster and keys more slowly. Slow keys stay uniform for longer, and a count leaks only if they are not.
     """
 
     packs = True
@@ -74,11 +74,11 @@ class SRWM(Start):
 
     @property
     def starts_embedding(self) -> bool:
-        """Whether the start changes the embedding."""
+        """Whether the switches change the initial embedding."""
         return self.constant_input != 0 or self.input_scale != 1
 
     def depth(self, layers: int) -> int:
-        """As many as requested. A start that changes the embedding has one layer, the one that reads it."""
+        """The requested number. Switches that change the embedding need one layer, which reads it directly."""
         if self.starts_embedding and layers > 1:
             raise UserError(f"constant_input and input_scale start a model of one layer: choose 1 layer, not {layers}")
         return layers
@@ -112,7 +112,7 @@ class _Layer(Mixer):
 
     @torch.no_grad()
     def _start(self) -> None:
-        """Adds the biases of the rates, to the row of the constant input where there is one, and scales the weights."""
+        """Adds the biases of the rates (to the row of the constant input if there is one) and scales the weights."""
         spec, constant = self.spec, self.spec.constant_input
         bias = spec.biases(self.heads)[:, None] + torch.tensor([0.0, 1.0, 1.0, 1.0]) * spec.self_rate_bias
         if constant:

@@ -20,7 +20,16 @@ from fwplab.files import home_folder, replaced
 from fwplab.ops import cpu
 from fwplab.ops.cpu import library
 from fwplab.ops.rule import RULES, Rule
-from fwplab.ops.triton.self_check import Use, bounds_of, by_reference, compare, draw, names, wanting, with_gradients
+from fwplab.ops.triton.self_check import (
+    Use,
+    bounds_of,
+    by_reference,
+    compare,
+    draw,
+    names,
+    require_gradients,
+    with_gradients,
+)
 from fwplab.version import __version__
 
 FILE = "doctor.json"
@@ -100,7 +109,7 @@ def _errors(rule: Rule, backend: str, use: Use) -> list[tuple[str, float]]:
     drawn = draw(use)
     sequences = [None if tensor is None else tensor.to(use.device, use.dtype) for tensor in drawn.sequences]
     slow, state = ([tensor.to(use.device, use.computed) for tensor in part] for part in (drawn.slow, drawn.state))
-    leaves = wanting([*sequences, *slow, *state])
+    leaves = require_gradients([*sequences, *slow, *state])
     own, weights = leaves[: len(sequences)], [leaf for leaf in leaves[len(sequences) :] if leaf is not None]
     bounds = bounds_of(use)
     scan = rule.run(

@@ -1,4 +1,4 @@
-"""Populations as heads: how the operators' vmap rules fold the mapped members of an argument into its heads."""
+"""Populations as heads: the vmap rules of the operators merge the mapped members of an argument with its heads."""
 
 from collections.abc import Callable
 from typing import Any, overload
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 Mapped = tuple[tuple[Tensor, ...], tuple[int | None, ...]]
-"""What a vmap rule returns: results, and where each has the members."""
+"""The result of a vmap rule: the results, and for each the axis of the members."""
 
 
 @overload
@@ -15,9 +15,9 @@ def fold(tensor: Tensor, member: int | None, head: int, members: int) -> Tensor:
 @overload
 def fold(tensor: None, member: int | None, head: int, members: int) -> None: ...
 def fold(tensor: Tensor | None, member: int | None, head: int, members: int) -> Tensor | None:
-    """A population's argument as one of more heads: the mapped dimension `member` moves in front of `head`, both merge.
+    """Moves the axis `member` of a population's argument in front of the axis `head` and merges both.
 
-    An argument that is not mapped is shared by all members; one that is not there (None) stays so.
+    An argument that is not mapped is shared by all members. None stays None.
     """
     if tensor is None:
         return None
@@ -31,9 +31,9 @@ def fold(tensor: Tensor | None, member: int | None, head: int, members: int) -> 
 def unfold(
     tensors: tuple[Tensor, ...], heads: tuple[int | None, ...], members: int
 ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
-    """The inverse for results, as a vmap rule returns them: the mapped dimensions come back where the heads are.
+    """The inverse for results: splits the members from the heads. The axis of the members is then that of the heads.
 
-    A result without heads (None) is not mapped.
+    heads: the axis of the heads of each result; None for a result without heads, which is not mapped.
     """
     parts = (
         tensor if head is None else tensor.unflatten(head, (members, tensor.shape[head] // members))
@@ -45,9 +45,9 @@ def unfold(
 def one_by_one(
     function: Callable[..., tuple[Tensor, ...]], dims: tuple[int | None, ...], arguments: tuple[Any, ...], members: int
 ) -> Mapped:
-    """The function of one member after the other, for arguments that must not be folded.
+    """Calls the function for one member after the other, for arguments that must not be folded.
 
-    Such is a tape that is not mapped: how it lies depends on the number of heads of the pass that wrote it.
+    An example is a tape that is not mapped: its layout depends on the number of heads of the pass that wrote it.
     """
     results = []
     for member in range(members):

@@ -62,7 +62,11 @@ def step(state: tuple[Tensor, ...], x: Tensor, variation: Variation = PAPER) -> 
 
 
 def read(state: tuple[Tensor, ...], x: Tensor, variation: Variation = PAPER) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Output, query, key and the four rates of one position as row vectors, `[batch, heads, 1, ...]`."""
+    """Output, query, key and the four rates of one position as row vectors, `[batch, heads, 1, ...]`.
+
+    state: the four blocks, `[batch, heads, d, ...]`.
+    x: the input of the position, `[batch, heads, d]`.
+    """
     row = x.unsqueeze(-2)
     output, query, key, rates = (row @ block for block in state)
     return output, variation.phi(query), variation.phi(key), variation.rho(rates)

@@ -8,16 +8,16 @@ from fwplab.plots.lengths import accuracy_by_length
 from fwplab.plots.output import FORMATS, check_format, save, to_svg
 from fwplab.plots.solved import solve_rate_heatmap
 from fwplab.plots.steps import steps_to_solve
-from fwplab.plots.style import LOOKS, Look, look, marker_points
+from fwplab.plots.style import LINE_STYLES, LineStyle, line_style, marker_points
 
 __all__ = [
     "FORMATS",
-    "LOOKS",
-    "Look",
+    "LINE_STYLES",
+    "LineStyle",
     "accuracy_by_length",
     "check_format",
     "learning_curves",
-    "look",
+    "line_style",
     "marker_points",
     "save",
     "solve_rate_heatmap",

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from fwplab.plots.style import INK, STYLE, Look, look, names, percent_axis
+from fwplab.plots.style import INK, STYLE, LineStyle, line_style, names, percent_axis
 from fwplab.tables.rows import by_cell, cell_members
 from fwplab.training.record import Check, Member, Record
 
@@ -32,7 +32,7 @@ def learning_curves(records: Sequence[Record]) -> Figure:
             budget = max(record.run.protocol.max_steps for record in records if record.run.language == language)
             for axes, mixer in zip(axes_row, mixers, strict=True):
                 for member in cell_members(cells.get((language, mixer), [])):
-                    _draw_member(axes, member, look(mixer))
+                    _draw_member(axes, member, line_style(mixer))
                 percent_axis(axes)
                 axes.set_xlim(0, max(budget, 1))
                 if (language, mixer) not in cells:
@@ -40,7 +40,7 @@ def learning_curves(records: Sequence[Record]) -> Figure:
                 axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             axes_row[0].set_ylabel(language)
         for axes, mixer in zip(grid[0], mixers, strict=True):
-            axes.set_title(mixer, color=look(mixer).colour, fontweight="bold")
+            axes.set_title(mixer, color=line_style(mixer).colour, fontweight="bold")
         figure.supxlabel("training step", fontsize=9)
         figure.supylabel("strings right everywhere (%)", fontsize=9)
         keys = [
@@ -53,7 +53,7 @@ def learning_curves(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _draw_member(axes: Axes, member: Member, style: Look) -> None:
+def _draw_member(axes: Axes, member: Member, style: LineStyle) -> None:
     checks = _thinned(member.checks)
     steps = [check.step for check in checks]
     bin0, bin1 = [100 * c.bin0_accuracy for c in checks], [100 * c.bin1_accuracy for c in checks]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from fwplab.plots.style import INK, STYLE, Look, key, legend, look, names, panelled, percent_axis
+from fwplab.plots.style import INK, STYLE, LineStyle, key, legend, line_style, names, panelled, percent_axis
 from fwplab.tables.rows import by_cell, cell_members, count, guess
 from fwplab.tables.statistics import seeds_interval
 from fwplab.training.record import Record
@@ -31,7 +31,7 @@ def accuracy_by_length(records: Sequence[Record], rule: Rule) -> Figure:
         for axes, language in zip(panels, languages, strict=True):
             present = [mixer for mixer in mixers if (language, mixer) in cells]
             _draw_lengths(axes, {mixer: cells[language, mixer] for mixer in present}, rule)
-        keys: list[Line2D | Patch] = [key(mixer, look(mixer)) for mixer in mixers]
+        keys: list[Line2D | Patch] = [key(mixer, line_style(mixer)) for mixer in mixers]
         keys.append(Line2D([], [], color=INK, linestyle=":", alpha=0.7, label="best guess"))
         keys.append(Patch(facecolor=INK, alpha=0.08, label="lengths of training"))
         legend(figure, keys)
@@ -52,14 +52,14 @@ def _draw_lengths(axes: Axes, cells: dict[str, list[Record]], rule: Rule) -> Non
         places = [place + shift for place in range(len(windows))]
         members = cell_members(records)
         counts = [[count(member, rule, "test", window) for member in members] for window in windows]
-        _draw_seeds(axes, places, counts, look(mixer))
+        _draw_seeds(axes, places, counts, line_style(mixer))
     labels = [str(low) if low == high else f"{low}-{high}" for low, high in windows]
     axes.set_xticks(range(len(windows)), labels)
     axes.set_xlim(-0.5, len(windows) - 0.5)
     percent_axis(axes)
 
 
-def _draw_seeds(axes: Axes, places: list[float], counts: list[list[tuple[int, int]]], style: Look) -> None:
+def _draw_seeds(axes: Axes, places: list[float], counts: list[list[tuple[int, int]]], style: LineStyle) -> None:
     """Draws the seeds of one mixer.
 
     counts: the numbers of right and of all strings, for each range of lengths and each seed.

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from fwplab.plots.style import INK, STYLE, Look, key, legend, looks, names, panelled, percent_axis
+from fwplab.plots.style import INK, STYLE, LineStyle, key, legend, line_styles, names, panelled, percent_axis
 from fwplab.tables.rows import by_cell, cell_members, cell_of, unsolved
 from fwplab.training.record import Record
 from fwplab.training.run import Run
@@ -28,7 +28,7 @@ def steps_to_solve(records: Sequence[Record], place: Callable[[Run], tuple[str, 
     """
     cells = by_cell(records, place)
     titles, lines = names(cells)
-    styles = looks(lines)
+    styles = line_styles(lines)
     members = [member for record in records for member in record.members]
     first = min((check.step for member in members for check in member.checks), default=1)
     last = max(record.run.protocol.max_steps for record in records)
@@ -49,7 +49,7 @@ def steps_to_solve(records: Sequence[Record], place: Callable[[Run], tuple[str, 
     return figure
 
 
-def _draw_line(axes: Axes, records: Sequence[Record], style: Look, first: int, apart: float) -> None:
+def _draw_line(axes: Axes, records: Sequence[Record], style: LineStyle, first: int, apart: float) -> None:
     """Draws one line, shifted up and to the right by `apart` points. Events before step `first` are drawn at it."""
     members, budget = cell_members(records), records[0].run.protocol.max_steps
     falls = unsolved(members, budget)

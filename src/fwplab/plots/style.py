@@ -18,7 +18,7 @@ from fwplab.mixers import MIXERS
 
 
 @dataclass(frozen=True)
-class Look:
+class LineStyle:
     """How a mixer is drawn. The marker distinguishes mixers for readers who do not see the colours."""
 
     colour: str
@@ -27,15 +27,15 @@ class Look:
     """The marker, by its name in matplotlib."""
 
 
-LOOKS: dict[str, Look] = {
-    "linear-transformer": Look("#ae7bfc", "o"),
-    "delta-net": Look("#0072b2", "s"),
-    "recurrent-delta": Look("#d55e00", "^"),
-    "srwm": Look("#7f9a58", "D"),
-    "lstm": Look("#3faccd", "v"),
-    "e-lstm": Look("#94522b", "P"),
-    "transformer": Look("#745b64", "X"),
-    "softmax-attention": Look("#be8d97", "h"),
+LINE_STYLES: dict[str, LineStyle] = {
+    "linear-transformer": LineStyle("#ae7bfc", "o"),
+    "delta-net": LineStyle("#0072b2", "s"),
+    "recurrent-delta": LineStyle("#d55e00", "^"),
+    "srwm": LineStyle("#7f9a58", "D"),
+    "lstm": LineStyle("#3faccd", "v"),
+    "e-lstm": LineStyle("#94522b", "P"),
+    "transformer": LineStyle("#745b64", "X"),
+    "softmax-attention": LineStyle("#be8d97", "h"),
 }
 """The colours differ for every kind of colour vision. Their medium lightness is legible on white and on black."""
 
@@ -76,34 +76,34 @@ STYLE: dict[Any, Any] = {
 PANEL_COLUMNS = 3
 
 
-def look(mixer: str) -> Look:
-    """The look of a mixer. For a mixer that is not in `LOOKS`, it is derived from the name, always in the same way.
+def line_style(mixer: str) -> LineStyle:
+    """The style of a mixer. For a mixer that is not in `LINE_STYLES`, it is computed from a hash of the name.
 
     A model with another start ("delta-net, weak writes") has the colour of its mixer, and a marker of the start.
     """
-    if mixer in LOOKS:
-        return LOOKS[mixer]
+    if mixer in LINE_STYLES:
+        return LINE_STYLES[mixer]
     mixer, _, start = mixer.partition(", ")
     if start:
-        return Look(look(mixer).colour, SPARE_MARKERS[sum(start.encode()) % len(SPARE_MARKERS)])
+        return LineStyle(line_style(mixer).colour, SPARE_MARKERS[sum(start.encode()) % len(SPARE_MARKERS)])
     number = int.from_bytes(blake2b(mixer.encode(), digest_size=4).digest(), "big")
-    colours = [known.colour for known in LOOKS.values()]
+    colours = [known.colour for known in LINE_STYLES.values()]
     marker = SPARE_MARKERS[number % len(SPARE_MARKERS)]
-    return Look(colours[number // len(SPARE_MARKERS) % len(colours)], marker)
+    return LineStyle(colours[number // len(SPARE_MARKERS) % len(colours)], marker)
 
 
-def looks(lines: Sequence[str]) -> dict[str, Look]:
-    """A look for each line. If all lines are models, they have their own looks; else the looks are assigned in turn."""
+def line_styles(lines: Sequence[str]) -> dict[str, LineStyle]:
+    """A style for each line. Models have their own styles. If some line is not a model, styles are assigned in turn."""
     if {line.partition(", ")[0] for line in lines} <= set(MIXERS.names()):
-        return {line: look(line) for line in lines}
-    colours = [known.colour for known in LOOKS.values()]
-    markers = [*(known.marker for known in LOOKS.values()), *SPARE_MARKERS]
-    return {line: Look(colours[i % len(colours)], markers[i % len(markers)]) for i, line in enumerate(lines)}
+        return {line: line_style(line) for line in lines}
+    colours = [known.colour for known in LINE_STYLES.values()]
+    markers = [*(known.marker for known in LINE_STYLES.values()), *SPARE_MARKERS]
+    return {line: LineStyle(colours[i % len(colours)], markers[i % len(markers)]) for i, line in enumerate(lines)}
 
 
 def marker_points(mixer: str) -> str:
     """The outline of a mixer's marker, as the points of an SVG polygon with coordinates from -1 to 1."""
-    style = MarkerStyle(look(mixer).marker)
+    style = MarkerStyle(line_style(mixer).marker)
     outline = np.asarray(style.get_path().transformed(style.get_transform()).to_polygons()[0])
     return " ".join(f"{x:.2f},{-y:.2f}" for x, y in outline / np.abs(outline).max())
 
@@ -128,7 +128,7 @@ def legend(figure: Figure, keys: Sequence[Artist]) -> None:
     figure.legend(handles=list(keys), loc="outside upper left", ncols=columns, columnspacing=1.4)
 
 
-def key(label: str, style: Look) -> Line2D:
+def key(label: str, style: LineStyle) -> Line2D:
     """An entry of a legend."""
     return Line2D([], [], color=style.colour, marker=style.marker, markersize=5, label=label)
 

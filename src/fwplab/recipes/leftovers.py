@@ -1,4 +1,4 @@
-"""What killed processes have left in a search: trials that seem to be running, and training states."""
+"""Cleans up after killed processes of a search: trials that are still marked as running, and training states."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,21 +14,21 @@ from fwplab.training.run import Run
 from fwplab.training.trainer import RESUME
 
 PROCESS = "process"
-"""The attribute of a trial with the name of the process that works on it."""
+"""The attribute of a trial that contains the name of its process."""
 RETRIES = 3
 LONGEST_TRIAL = timedelta(days=1)
-"""A running trial without `PROCESS`, which was killed in its first moments, is given up after this time."""
+"""A running trial without `PROCESS`, whose process was killed right at the start, is ended after this time."""
 
 
-def sign(trial: optuna.Trial) -> None:
-    """Notes on a trial that this process works on it."""
+def mark_trial(trial: optuna.Trial) -> None:
+    """Stores the name of this process in a trial."""
     trial.set_user_attr(PROCESS, this_process())
 
 
 def take_over(study: optuna.Study) -> None:
-    """Ends the trials of this machine's dead processes and queues their choices again.
+    """Ends the trials of dead processes on this machine, and queues their choices again.
 
-    Those of other machines are taken over by Optuna's heartbeats, which call `retry`.
+    Trials of other machines are detected by Optuna's heartbeats, which call `retry`.
     """
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         if _is_left(trial):
@@ -38,7 +38,7 @@ def take_over(study: optuna.Study) -> None:
 
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queues the choices of a trial that has failed, up to `RETRIES` times. It goes on from its saved state."""
+    """Queues the choices of a failed trial again, up to `RETRIES` times. It continues from the saved state."""
     before = [*trial.system_attrs.get("retry_history", []), trial.number]
     if len(before) <= RETRIES:
         marks = {**trial.system_attrs, "failed_trial": before[0], "retry_history": before}
@@ -62,17 +62,17 @@ def _is_left(trial: FrozenTrial) -> bool:
 
 
 def remove_states(study: optuna.Study, run_of: Callable[[dict[str, Any]], Run]) -> None:
-    """Removes the training states of trials that have ended, and of which none with the same choices is to go on.
+    """Removes the training states of ended trials, unless an unfinished trial has the same choices.
 
     run_of: the run of a trial with these choices. It raises `ValueError` if some are missing.
     """
-    going_on, ended = set(), dict[str, Run]()
+    unfinished, ended = set(), dict[str, Run]()
     for trial in study.get_trials(deepcopy=False):
         with suppress(ValueError):
             run = run_of(trial.params or trial.system_attrs.get("fixed_params", {}))
             if trial.state.is_finished():
                 ended[run.key] = run
             else:
-                going_on.add(run.key)
-    for key in ended.keys() - going_on:
+                unfinished.add(run.key)
+    for key in ended.keys() - unfinished:
         (folder_of(ended[key]) / RESUME).unlink(missing_ok=True)

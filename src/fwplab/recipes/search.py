@@ -43,7 +43,7 @@ from fwplab.training.trainer import RESUME, train, train_until
 try:
     import optuna
 
-    from fwplab.recipes.leftovers import remove_states, retry, sign, take_over
+    from fwplab.recipes.leftovers import mark_trial, remove_states, retry, take_over
 except ModuleNotFoundError as error:
     raise UserError("fwplab search needs Optuna; install it: pip install 'fwplab[search]'") from error
 
@@ -237,12 +237,12 @@ def work(
     with open_search(search, url) as study:
 
         def objective(trial: optuna.Trial) -> float:
-            sign(trial)
+            mark_trial(trial)
             try:
                 return _value(search, trial, observe)
-            except KeyboardInterrupt:  # the trial has failed, and its choice is the next one's, which goes on with it
+            except KeyboardInterrupt:  # the trial has failed; the next trial has the same choices and continues it
                 study.enqueue_trial(trial.params)
-                optuna.logging.set_verbosity(optuna.logging.ERROR)  # the command says it, in one line
+                optuna.logging.set_verbosity(optuna.logging.ERROR)  # the command prints one line itself
                 raise
 
         take_over(study)

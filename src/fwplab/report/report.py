@@ -13,7 +13,7 @@ from fwplab.files import replaced
 from fwplab.plots import (
     accuracy_by_length,
     learning_curves,
-    look,
+    line_style,
     marker_points,
     solve_rate_heatmap,
     steps_to_solve,
@@ -52,7 +52,7 @@ def write_report(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fwplab.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"look": look, "marker_points": marker_points}
+    environment.globals |= {"line_style": line_style, "marker_points": marker_points}
     page = environment.get_template("report.html.jinja").render(
         title=title,
         question=question,

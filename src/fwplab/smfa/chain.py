@@ -121,7 +121,11 @@ class Chain:
 
     @classmethod
     def random(cls, controls: int, symbols: Sequence[str], generator: np.random.Generator) -> "Chain":
-        """A random machine with outputs x, y and z. Everything is uniform, and one sixth of the moves is missing."""
+        """A random machine with outputs x, y and z. Everything is uniform, and one sixth of the moves is missing.
+
+        controls: the number of control states.
+        symbols: the alphabet.
+        """
         rows = list(product(range(controls), (False, True)))
         moves: dict[tuple[Row, str], tuple[int, Effect]] = {}
         for row, symbol in product(rows, symbols):

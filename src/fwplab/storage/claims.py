@@ -1,4 +1,4 @@
-"""Claims on runs in the store: of several drivers with the same runs, each trains what no other one is training."""
+"""Claims on runs in the store, so that of several drivers with the same runs only one trains each run."""
 
 import itertools
 import threading
@@ -15,9 +15,9 @@ from fwplab.storage.store import Store
 from fwplab.training.run import Run
 
 BEAT_SECONDS = 10.0
-"""How often a driver says that it is still at work."""
+"""The time between two heartbeats of a driver."""
 STALE_SECONDS = 60.0
-"""How long a driver of another machine is silent until its claims are taken over."""
+"""The time without a heartbeat after which the claims of a driver on another machine are taken over."""
 WAIT_SECONDS = 1.0
 
 metadata = MetaData()
@@ -32,12 +32,12 @@ _numbers = itertools.count()
 
 
 class Claims:
-    """The claims of one driver. Use it as a context manager: they are given back at its end.
+    """The claims of one driver. Use it as a context manager, which releases them at its end.
 
-    A claim that its driver has left is taken over: at once if that process has ended on this machine, and otherwise
-    when its heartbeat has not changed for `STALE_SECONDS`. No clocks are compared.
+    The claim of a dead driver is taken over: at once if it was a process on this machine, otherwise when its heartbeat
+    has not changed for `STALE_SECONDS`. Clocks of different machines are not compared.
 
-    store: the store; one in memory has no other driver, and no claims.
+    store: the store. A store in memory has only one driver and needs no claims.
     """
 
     def __init__(self, store: Store) -> None:
@@ -58,30 +58,30 @@ class Claims:
         if self.shared:
             self._ended.set()
             self._heart.join()
-            with suppress(sql.exc.SQLAlchemyError):  # the server is away: the claims become stale
+            with suppress(sql.exc.SQLAlchemyError):  # if the server is down, the claims become stale
                 self._execute(claims.delete().where(claims.c.owner == self.owner))
 
     def take(self, run: Run) -> bool:
-        """Claims a run, and returns whether this driver should train it: no other one does, and it is not finished."""
+        """Claims a run. Returns whether this driver should train it: it is neither claimed by another nor finished."""
         if not self.shared:
             return True
         if not self.store.with_retries(lambda: self._take(run.key)):
             return False
         if self.store.load(run.key) is None:
             return True
-        self.release(run)  # another driver has finished it since this one looked
+        self.release(run)  # another driver has finished it in the meantime
         return False
 
     def release(self, run: Run) -> None:
-        """Gives a claim back, after the record is saved."""
+        """Releases a claim, after the record is saved."""
         if self.shared:
-            mine = claims.c.run == run.key, claims.c.owner == self.owner
-            self.store.with_retries(lambda: self._execute(claims.delete().where(*mine)))
+            owned = claims.c.run == run.key, claims.c.owner == self.owner
+            self.store.with_retries(lambda: self._execute(claims.delete().where(*owned)))
 
     def wait(self, runs: Sequence[Run]) -> list[Run]:
-        """Waits until one of these runs is claimed by no other driver; returns those that are not finished.
+        """Waits until one of these runs can be claimed. Returns the unfinished ones.
 
-        It may return an empty list: the other drivers have finished all.
+        The list is empty if other drivers have finished all runs.
         """
         left = list(runs)
         while left := [run for run in left if self.store.load(run.key) is None]:
@@ -112,7 +112,7 @@ class Claims:
         return not rows or self._is_left(run.key, rows[0]["owner"], rows[0]["beat"])
 
     def _is_left(self, key: str, owner: str, beat: int) -> bool:
-        """Whether the driver of a claim has ended, or has been silent for too long while this one looked."""
+        """Whether the driver of a claim has ended, or has sent no heartbeat for too long."""
         known = self._seen.get(key)
         if known is None or known[:2] != (owner, beat):
             self._seen[key] = owner, beat, time.monotonic()
@@ -121,7 +121,7 @@ class Claims:
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
-            with suppress(sql.exc.SQLAlchemyError):  # the server restarts, or others write: the next one comes
+            with suppress(sql.exc.SQLAlchemyError):  # the server restarts, or others write: try the next time
                 self._execute(claims.update().where(claims.c.owner == self.owner).values(beat=claims.c.beat + 1))
 
     def _execute(self, statement: sql.Delete | sql.Update) -> None:

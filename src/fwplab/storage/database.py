@@ -47,7 +47,7 @@ def database_url(url: str | None, file: str) -> sql.URL:
 
 
 def shown(url: sql.URL) -> str:
-    """A database URL for messages. There is no other way to print one: of what may be a password it has nothing.
+    """A database URL for messages, without anything that may be a password. No other function prints a URL.
 
     >>> shown(sql.make_url("postgresql+psycopg://me:secret@host/records?password=secret"))
     'postgresql+psycopg://me:***@host/records'
@@ -67,9 +67,9 @@ def sqlite_file(url: sql.URL) -> Path | None:
 
 
 def read_only(path: Path) -> sql.URL:
-    """The URL under which an SQLite file is only read.
+    """The URL that opens an SQLite file for reading only.
 
-    It is read as one that nobody changes, unless a log of changes lies beside it.
+    The file is opened as immutable, unless there is a write-ahead log beside it.
     """
     log = path.with_name(f"{path.name}-wal")
     query = {"uri": "true", "mode": "ro"} | ({} if log.exists() and log.stat().st_size else {"immutable": "1"})
@@ -107,7 +107,7 @@ def database_message(error: BaseException, url: sql.URL) -> str:
 
 
 def _secrets(url: sql.URL) -> set[str]:
-    """What must not be shown of a URL: its password, and whatever stands behind the question mark."""
+    """The parts of a URL that must not be shown: its password, and everything after the question mark."""
     values: list[Any] = [url.password, *url.query.values()]
     texts = {str(text) for value in values for text in (value if isinstance(value, tuple) else [value]) if text}
     known = {"true", "false", "disable", "require", "prefer", "ro"}

@@ -1,4 +1,4 @@
-"""A record as rows of the tables, and back. Nothing that stands in a database is believed: rows are checked."""
+"""A record as rows of the tables, and back. Rows of a database are checked before they are used."""
 
 import json
 import math

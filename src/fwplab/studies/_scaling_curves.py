@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
-from fwplab.plots.style import INK, STYLE, key, legend, look, measured_names, percent_axis
+from fwplab.plots.style import INK, STYLE, key, legend, line_style, measured_names, percent_axis
 from fwplab.studies.scaling import LENGTHS, ScalingRow
 from fwplab.tables.statistics import Spread
 
@@ -46,7 +46,7 @@ def scaling_curves(cells: Sequence[ScalingRow]) -> Figure:
         for column, language in zip(columns, languages, strict=True):
             _draw_language(*column, [cell for cell in cells if cell.language == language])
         _scale(columns[0][1], cells)
-        keys = [key(mixer, look(mixer)) for mixer in mixers]
+        keys = [key(mixer, line_style(mixer)) for mixer in mixers]
         keys.append(Line2D([], [], color=INK, linestyle=":", alpha=0.7, label="best guess"))
         for marker, label in (
             ("o", "hollow: some string is wrong"),
@@ -106,7 +106,7 @@ def _draw_line(axes: Axes, cell: ScalingRow, values: NDArray[np.float64], shift:
 
     values: the marker, and the lower and upper end of the bar, at each length, `[lengths, 3]`.
     """
-    style = look(cell.mixer)
+    style = line_style(cell.mixer)
     lengths = [shift * reach.length for reach in cell.reaches]
     middles, lows, highs = values.T
     axes.vlines(lengths, lows, highs, color=style.colour, linewidth=1.2, alpha=0.5)

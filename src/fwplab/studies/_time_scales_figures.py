@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from fwplab.plots.style import INK, STYLE, key, legend, look, measured_names, panelled
+from fwplab.plots.style import INK, STYLE, key, legend, line_style, measured_names, panelled
 from fwplab.probes.leak import DEPTHS
 from fwplab.studies.time_scales import TimeScalesRow
 
@@ -36,7 +36,7 @@ def solved_by_start(rows: Sequence[TimeScalesRow]) -> Figure:
                 axes.set_yticks(range(len(biases)), [f"{bias:g}" for bias in biases])
                 axes.tick_params(length=0)
                 axes.spines[:].set_visible(False)
-            line[0].set_ylabel(mixer, color=look(mixer).colour, fontweight="bold")
+            line[0].set_ylabel(mixer, color=line_style(mixer).colour, fontweight="bold")
         for axes, language in zip(grid[0], languages, strict=True):
             axes.set_title(language)
         figure.supxlabel("scale of the values at the start", fontsize=9)
@@ -47,7 +47,7 @@ def solved_by_start(rows: Sequence[TimeScalesRow]) -> Figure:
 def _draw_cell(axes: Axes, row: TimeScalesRow, x: int, y: int) -> None:
     share = row.solved / row.seeds
     corner = x - 0.47, y - 0.45
-    axes.add_patch(Rectangle(corner, 0.94, 0.9, facecolor=look(row.mixer).colour, alpha=share, linewidth=0))
+    axes.add_patch(Rectangle(corner, 0.94, 0.9, facecolor=line_style(row.mixer).colour, alpha=share, linewidth=0))
     axes.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, edgecolor=INK, alpha=0.25, linewidth=0.5))
     text = f"{row.solved}/{row.seeds}" + ("" if row.steps is None else f"\n{row.steps:,.0f}")
     axes.text(x, y, text, ha="center", va="center", fontsize=7, color="#ffffff" if share > 0.7 else INK)
@@ -69,7 +69,7 @@ def predicted_and_held(rows: Sequence[TimeScalesRow]) -> Figure:
             for row in measured:
                 if row.language == language and row.held and row.predicted:
                     place = min(max(row.predicted, 1), highest), max(row.held.median, 1)
-                    style = look(row.mixer)
+                    style = line_style(row.mixer)
                     fill = style.colour if row.solved else "none"
                     axes.plot(*place, style.marker, color=style.colour, markerfacecolor=fill, clip_on=False)
             axes.set_xscale("log")
@@ -79,5 +79,5 @@ def predicted_and_held(rows: Sequence[TimeScalesRow]) -> Figure:
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
                 axis.set_minor_formatter(NullFormatter())
-        legend(figure, [key(mixer, look(mixer)) for mixer in mixers])
+        legend(figure, [key(mixer, line_style(mixer)) for mixer in mixers])
     return figure

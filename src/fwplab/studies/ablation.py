@@ -61,14 +61,14 @@ class AblationRow:
 
 
 class Ablation(Study):
-    """Removes parts of the update rules of Recurrent Delta and SRWM, one at a time and together."""
+    """Removes parts of the update rules of Recurrent Delta and SRWM, one at a time and together.
+
+    The parts: the delta update, the feedback and its targets, the normalisation of the keys, the range of the rate, and
+    the blocks that modify themselves.
+    """
 
     title = "Which parts of the update rule does a language need?"
-    question = (
-        "Parts of the update rules of Recurrent Delta and SRWM are removed, one at a time and together: the delta "
-        "update, the feedback and its targets, the normalisation of the keys, the range of the rate, and the blocks "
-        "that modify themselves. Which of them does each language need?"
-    )
+    question = "Which parts of the update rules of Recurrent Delta and SRWM does each language need?"
     seeds = 3
 
     def runs(self, *, quick: bool, seeds: int | None = None) -> list[Run]:

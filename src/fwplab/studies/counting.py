@@ -1,4 +1,4 @@
-"""By which start, and with which gates, does the delta family learn to count and to reset a count?"""
+"""Does the delta family learn to count, and to reset a count, with other starting weights or with separate gates?"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,12 +14,16 @@ MIXERS = ("split-delta-net", "delta-net", "recurrent-delta", "srwm")
 
 
 class Counting(Study):
-    """One model of one layer for all counter languages, with weak first writes or with parted gates."""
+    """One model of one layer for all counter languages, with weak first writes or with parted gates.
+
+    At each write, a delta step erases a share of the counter. Weak first writes make this share small, and parted gates
+    (one to erase, one to write) separate it from the write.
+    """
 
     title = "Counting by the delta rule"
     question = (
-        "A delta step forgets a share of what it holds whenever it writes. Does the delta family learn to count, and "
-        "to reset the count, if it starts with writes too weak to forget, or has one gate to erase and one to write?"
+        "Does the delta family learn to count, and to reset a count, if its first writes are weak or if it has "
+        "separate gates to erase and to write?"
     )
     reports = True
 

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Freezing(Mechanism):
-    """Freezes all states after t steps, or freezes one part of the states from the start."""
+    """Freezes all states after t steps, or freezes one part of the states (a block of an SRWM) from the start."""
 
     title = "Does the model need the updates of its state?"
     question = (
-        "How many labels does the model still predict correctly if all states are frozen after t steps? How many if "
-        "one part of the state, for example one block of a self-referential weight matrix, is never updated?"
+        "How many labels does the model still predict correctly if its state, or one part of its state, is no "
+        "longer updated?"
     )
     x = "all states frozen after this step | one part frozen from the start"
     y = "correct labels (%)"
@@ -54,9 +54,9 @@ class Freezing(Mechanism):
         """Entries for the mixers and the guess."""
         from matplotlib.lines import Line2D
 
-        from fwplab.plots.style import INK, key, look
+        from fwplab.plots.style import INK, key, line_style
 
-        keys = [key(mixer, look(mixer)) for mixer in dict.fromkeys(cell.mixer for cell in cells)]
+        keys = [key(mixer, line_style(mixer)) for mixer in dict.fromkeys(cell.mixer for cell in cells)]
         return [*keys, Line2D([], [], color=INK, linestyle=":", alpha=0.7, label="most frequent label")]
 
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
@@ -64,12 +64,12 @@ class Freezing(Mechanism):
 
         The mixers are drawn side by side at each step, so that none hides another.
         """
-        from fwplab.plots.style import INK, look, percent_axis
+        from fwplab.plots.style import INK, line_style, percent_axis
 
         held = {name for cell in cells for _, name in cell.values if name.startswith("held ")}
         columns = {name: len(AFTER) + 1 + place for place, name in enumerate(sorted(held, key=_part_order))}
         for number, cell in enumerate(cells):
-            style, shift = look(cell.mixer), 0.6 * ((number + 0.5) / len(cells) - 0.5)
+            style, shift = line_style(cell.mixer), 0.6 * ((number + 0.5) / len(cells) - 0.5)
             shares = [100 * cell.values[after, "frozen"].median for after in AFTER]
             places = [place + shift for place in range(len(AFTER))]
             line = style.marker + "-"

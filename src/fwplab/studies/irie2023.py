@@ -57,7 +57,7 @@ class Irie2023(Study):
     title = "Practical computational power of linear Transformers, again"
     question = (
         "Which of the models of arXiv 2310.16076 recognise which formal languages, on strings as long as those of "
-        "training (Bin0, 2-50) and longer (Bin1, 51-100), in how many of several seeds?"
+        "training (Bin0, 2-50) and on longer ones (Bin1, 51-100)?"
     )
 
     reports = True

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Patching(Mechanism):
-    """Exchanges the state of a layer or a head between two words."""
+    """Exchanges the state of a layer or a head between two words, of different or of the same state of the language."""
 
     title = "Which layer stores the state"
     question = (
-        "Replace the state of one layer or head by its state after another word. Do the labels become those of the "
-        "other word? And do they stay the same if both words are in the same state of the language?"
+        "If the state of one layer or head is replaced by its state after another word, do the labels become those "
+        "of the other word?"
     )
     x = "labels that become those of the other word (%)"
     head = ("place", *(f"after {cut}\nmoved" for cut in CUTS), "kept")
@@ -61,10 +61,10 @@ class Patching(Mechanism):
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
         """Draws a row for each mixer: the share of labels that each layer moves, mean over cuts. The marker is the
         layer's number."""
-        from fwplab.plots.style import look
+        from fwplab.plots.style import line_style
 
         for row, cell in enumerate(cells):
-            colour = look(cell.mixer).colour
+            colour = line_style(cell.mixer).colour
             for place in cell.names("moved"):
                 value = 100 * (_mean(cell, f"{place}/moved") or 0.0)
                 layer = place.removeprefix("layer ").split()[0]

@@ -23,8 +23,8 @@ class Probing(Mechanism):
 
     title = "What a linear map can read from a layer"
     question = (
-        "Can a linear map of a layer's state or output give the state of the language's automaton, or the value of its "
-        "counter? Is it better than for random labels, and better than before training?"
+        "Can a linear map of a layer's state or output give the state of the language's automaton, or the value of "
+        "its counter?"
     )
     x = "positions {}-{} read correctly (%)".format(*WINDOWS[-1])
     head = ("what", "where", *(f"{first}-{last}" for first, last in WINDOWS))
@@ -72,7 +72,7 @@ class Probing(Mechanism):
         Random labels and the untrained model are drawn in the same row. With several counters, it is the one with the
         lowest share.
         """
-        from fwplab.plots.style import INK, look
+        from fwplab.plots.style import INK, line_style
 
         end = ENDS[-1]
         for row, cell in enumerate(cells):
@@ -81,7 +81,7 @@ class Probing(Mechanism):
             others = [best(cell, target, kind, end) for kind in ("untrained", "control")]
             values = [cell.median(end, f"{place}/right"), *others]
             right, untrained, control = (np.nan if value is None else 100 * value for value in values)
-            colour = look(cell.mixer).colour
+            colour = line_style(cell.mixer).colour
             axes.plot([control, right], [row, row], color=colour, linewidth=0.8, alpha=0.6)
             axes.plot(right, row, "o", color=colour, markersize=6, clip_on=False)
             axes.plot(untrained, row, "o", color=colour, markersize=8, fillstyle="none", clip_on=False)

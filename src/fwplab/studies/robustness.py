@@ -63,12 +63,12 @@ class RobustnessRow:
 
 
 class Robustness(Study):
-    """Twenty seeds, three initialisations, three learning rates."""
+    """Twenty seeds, three initialisations, three learning rates: how often and how fast they solve, or diverge."""
 
     title = "Robustness of the training of Recurrent Delta and SRWM"
     question = (
-        "Recurrent Delta and SRWM are trained on parity and (aa)* with twenty seeds, three initialisations and three "
-        "learning rates. How often do they solve the language, after how many steps, and how often do they diverge?"
+        "How often do Recurrent Delta and SRWM solve parity and (aa)* with different seeds, initialisations and "
+        "learning rates?"
     )
     seeds = 20
 

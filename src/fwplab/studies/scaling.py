@@ -83,12 +83,12 @@ class ScalingRow:
 
 
 class Scaling(Study):
-    """Streams strings of up to 10,000 symbols through the models of the paper's table, trained on at most 50."""
+    """Streams long strings through the models of the paper's table, and measures their states where they fail."""
 
     title = "How far beyond the training lengths"
     question = (
-        "Models trained on strings of length 2-50 read strings of length 100 to 10,000 in streaming mode. How many of "
-        "these strings do they label correctly at every position, and what happens to their states if they fail?"
+        "How many strings of length 100 to 10,000 does a model label correctly at every position, if it was "
+        "trained on strings of length 2-50?"
     )
     records_of = Irie2023.records_of
     template_mixer = Irie2023.template_mixer

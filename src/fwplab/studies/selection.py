@@ -83,14 +83,16 @@ class SelectionRow:
 
 
 class Selection(Study):
-    """The runs of the paper's table under the four selection rules."""
+    """The runs of the paper's table with four checkpoints, one of each selection rule.
+
+    - paper: the best on both bins.
+    - strict: the best on strings of the training lengths (Bin0).
+    - last: the last one.
+    - oracle: the best on the reported strings themselves.
+    """
 
     title = "How much of a reported number is selection"
-    question = (
-        "Each run is reported with four checkpoints: the best on both bins (the paper's rule), the best on "
-        "in-distribution strings (strict), the last, and the best on the reported strings themselves (oracle). "
-        "How much does the reported accuracy change?"
-    )
+    question = "How much does the reported accuracy depend on the rule that selects the checkpoint?"
     records_of = Irie2023.records_of
     template_mixer = Irie2023.template_mixer
 

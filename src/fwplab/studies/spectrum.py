@@ -19,10 +19,7 @@ class Spectrum(Mechanism):
     """Eigenvalues of the Jacobian of a whole step, by symbol."""
 
     title = "Eigenvalues of the state transition of one step"
-    question = (
-        "What are the eigenvalues of the Jacobian d state_t / d state_(t-1), with feedback and self-reference "
-        "included? For which symbols are some of them negative?"
-    )
+    question = "For which symbols does the Jacobian d state_t / d state_(t-1) have negative eigenvalues?"
     x = "real part of an eigenvalue of d state_t / d state_(t-1)"
     head = ("symbol", "negative %", "lowest", "largest")
     caption = (
@@ -44,7 +41,7 @@ class Spectrum(Mechanism):
 
     def draw_panel(self, axes: "Axes", cells: Sequence[MechanismRow]) -> None:
         """Draws a strip for each mixer and symbol: the darker, the more eigenvalues have this real part (log scale)."""
-        from fwplab.plots.style import INK, look
+        from fwplab.plots.style import INK, line_style
 
         rows = [(cell, symbol) for cell in cells for symbol in cell.names("negative")]
         for row, (cell, symbol) in enumerate(rows):
@@ -53,7 +50,7 @@ class Spectrum(Mechanism):
                 if value:
                     depth = 1 + np.log10(max(value, 1e-4)) / 4  # 0.01 % is white, 100 % the full colour
                     left, width = EDGES[place], EDGES[place + 1] - EDGES[place]
-                    colour = look(cell.mixer).colour
+                    colour = line_style(cell.mixer).colour
                     axes.barh(row, width, 0.86, left, color=colour, alpha=0.12 + 0.88 * depth, linewidth=0)
         axes.axvline(0, color=INK, linewidth=0.6)
         axes.set_yticks(range(len(rows)), [f"{cell.mixer} {symbol}" for cell, symbol in rows], fontsize=6)

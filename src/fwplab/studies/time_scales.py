@@ -1,4 +1,4 @@
-"""By which start does the delta family learn to count: how strong the first writes are, and how large their values?"""
+"""Which starting weights let the delta family learn to count: the strength of the first writes, the size of values."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -77,12 +77,11 @@ class TimeScalesRow:
 
 
 class TimeScales(Study):
-    """Three rate biases and three value scales, on four languages with a count."""
+    """Three initial rate biases (strength of the first writes) and three value scales, on four counter languages."""
 
     title = "The first writes decide whether a counter is learned"
     question = (
-        "A delta step forgets a share of what it holds whenever it writes. With which strength of the first writes, "
-        "and which size of their values, does the delta family learn to count within a thousand steps?"
+        "With which initial rate biases and value scales does the delta family learn to count within a thousand steps?"
     )
     measures = True
     measured_rules = ("paper",)

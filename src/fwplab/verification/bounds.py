@@ -58,6 +58,11 @@ def eigenvalue_range(mixer: MixerSpec, *, heads: int = 2, steps: int = 300, seed
     """The lowest and the highest eigenvalue `1 - beta |k|^2` that Adam reaches by training the layer's weights.
 
     The inputs are fixed and normally distributed. All other eigenvalues of the transition are 1.
+
+    mixer: the layer.
+    heads: its number of heads.
+    steps: the number of training steps.
+    seed: the seed of the inputs and of the initial weights.
     """
     return _extreme(mixer, 1, heads, steps, seed), -_extreme(mixer, -1, heads, steps, seed)
 

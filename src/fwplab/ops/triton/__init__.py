@@ -1,8 +1,8 @@
-"""Triton kernels of the rules, for GPUs; Triton's interpreter runs them on the CPU to test them.
+"""Triton kernels of the rules, for GPUs. Without a GPU, Triton's interpreter runs them on the CPU for tests.
 
-Forward and analytic backward inside PyTorch custom operators (`fwplab::triton_delta` and so on), with
-`torch.func.vmap`, which folds the mapped members into the heads. Inputs float32, bfloat16 or float64; the state and all
-sums are float32, or float64 for float64 inputs. Triton is imported at the first call, not with this package.
+They have a forward pass and an analytic backward pass inside PyTorch custom operators (`fwplab::triton_delta` and so
+on), which support `torch.func.vmap` by folding the mapped members into the heads. Inputs are float32, bfloat16 or
+float64. The state and all sums are float32, or float64 for float64 inputs. Triton is imported at the first call.
 """
 
 import importlib
@@ -23,23 +23,23 @@ KERNELS = Path(__file__).with_name("kernels")
 
 
 def interpreted() -> bool:
-    """Whether Triton runs its kernels in Python: the environment must say so before Triton is imported."""
+    """Whether Triton interprets its kernels in Python. The variable must be set before Triton is imported."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "yes", "on", "y"}
 
 
 FOUND: dict[str, str | None] = {}
-"""What `missing` found. (`torch.compile` follows a dictionary; it warns of a cached function.)"""
+"""The cached result of `missing`. It is a dictionary because `torch.compile` warns about a cached function."""
 
 
 def missing() -> str | None:
     """Why the kernels cannot run here; None if they can."""
     if "why" not in FOUND:
-        FOUND["why"] = look()
+        FOUND["why"] = reason_missing()
     return FOUND["why"]
 
 
-def look() -> str | None:
-    """Look for Triton, which is not imported, and for a GPU."""
+def reason_missing() -> str | None:
+    """Checks for Triton, without importing it, and for a GPU. Returns what is missing; None if nothing is."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
     if not interpreted() and not torch.cuda.is_available():
@@ -48,7 +48,7 @@ def look() -> str | None:
 
 
 def available() -> bool:
-    """Whether Triton is installed and there is a GPU, or its interpreter, to run the kernels."""
+    """Whether Triton is installed and the kernels can run, on a GPU or in its interpreter."""
     return missing() is None
 
 
@@ -61,12 +61,16 @@ def checked(
     given: tuple[str, ...] = (),
     packed: bool = False,
 ) -> str | None:
-    """Why the kernels of a rule must not be used on a device: they compute something else than the reference there.
+    """Compares the kernels of a rule with its reference. Returns why they must not be used; None if they agree.
 
-    None if they agree. What is checked is what will be used: inputs of this type, heads of this `width`, the optional
-    arguments that are `given`, `cu_seqlens` if `packed`; each once a process, on the GPU in use (or in the interpreter)
-    if no `device` is given. The first time on a machine it waits for the compiler, some seconds. Where
-    the kernels cannot run at all that is the reason.
+    Each combination of arguments is checked once in a process. On a new machine the first check takes some seconds,
+    because the kernels are compiled. If the kernels cannot run at all, the reason for that is returned.
+
+    device: the device; by default the current GPU, or the CPU for the interpreter.
+    dtype: the data type of the inputs.
+    width: the width of a head.
+    given: the optional arguments that are used.
+    packed: whether `cu_seqlens` is used.
     """
     if missing() is not None:
         return missing()
@@ -80,7 +84,7 @@ def checked(
 
 
 def found(device: torch.device) -> dict[str, str | None]:
-    """What `checked` has found on a device in this process, by rule: None where the kernels agree in every use."""
+    """The results of `checked` on a device in this process, by rule: None if the kernels agreed in every check."""
     from fwplab.ops.triton import self_check
 
     reasons: dict[str, str | None] = {}
@@ -91,9 +95,9 @@ def found(device: torch.device) -> dict[str, str | None]:
 
 
 def info() -> dict[str, Any]:
-    """Triton's version, the GPU or the interpreter, why it cannot be used (None if it can), and every rule's check.
+    """Triton's version, the device, why it cannot be used (None if it can), and the result of every rule's check.
 
-    A rule that has not been used yet in this process is not checked for the sake of this answer.
+    Rules that this process has not used yet are not checked here.
     """
     why = missing()
     if why is not None:
@@ -107,25 +111,30 @@ def info() -> dict[str, Any]:
 
 
 def rules() -> list[str]:
-    """The rules that have kernels, in files of their names."""
+    """The names of the rules that have a file with kernels."""
     from fwplab.ops.rule import RULES
 
     return [name for name in RULES if (KERNELS / f"{name}.py").exists()]
 
 
 def run(rule: str, *arguments: Tensor | None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Output and states by the kernels of a rule; `fwplab.ops` has equations and shapes."""
+    """Runs the kernels of a rule. Returns the output and the states; `fwplab.ops` has the equations and shapes.
+
+    arguments: all arguments of the rule, in the order of its description.
+    cu_seqlens: the bounds of packed sequences, `[sequences + 1]`; None if the batch is not packed.
+    Raises `UserError` if the kernels cannot run.
+    """
     require()
     load(rule)
     return LOADED[rule](*arguments, cu_seqlens)
 
 
 LOADED: dict[str, Callable[..., tuple[Tensor, ...]]] = {}
-"""The functions of the rules that have run."""
+"""The operators of the rules that have been imported, by rule."""
 
 
 def load(rule: str) -> bool:
-    """Enter a rule into `LOADED`; that imports Triton."""
+    """Imports the kernels of a rule, and with them Triton."""
     if rule not in LOADED:
         LOADED[rule] = getattr(importlib.import_module(f"fwplab.ops.triton.kernels.{rule}"), rule)
     return True
@@ -135,7 +144,7 @@ load._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compi
 
 
 def require() -> None:
-    """A `UserError` where the kernels cannot run."""
+    """Raises `UserError` if the kernels cannot run."""
     why = missing()
     if why is not None:
         raise UserError(f"the Triton kernels cannot run: {why}; choose from: auto, reference")

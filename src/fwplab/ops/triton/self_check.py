@@ -1,7 +1,7 @@
-"""A rule's kernels against its reference on this very GPU, before anything is computed with them.
+"""Compares the kernels of a rule with its reference on this GPU, before they are used.
 
-Kernels for one chip have been wrong on another without a word (fla-org/flash-linear-attention, issues 640 and 984:
-gradients on Hopper), so agreement elsewhere proves nothing here.
+Kernels that are right on one chip have given wrong results on another without an error
+(fla-org/flash-linear-attention, issues 640 and 984: gradients on Hopper). A test on another machine is not enough.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,15 @@ POSITIONS, HEADS = 37, 2
 
 @dataclass(frozen=True)
 class Use:
-    """What kernels are asked for: with another type, tile or switch they are other machine code."""
+    """A use of a rule that needs its own machine code.
+
+    - rule: the name of the rule.
+    - device: the device.
+    - dtype: the data type of the inputs.
+    - width: the width of a head.
+    - given: the optional arguments that are used.
+    - packed: whether the batch is packed.
+    """
 
     rule: str
     device: torch.device
@@ -33,34 +41,34 @@ class Use:
 
     @property
     def computed(self) -> torch.dtype:
-        """The type of the state and of all sums."""
+        """The data type of the state and of all sums."""
         return torch.float64 if self.dtype == torch.float64 else torch.float32
 
 
 CHECKS: dict[Use, str | None] = {}
-"""What was found in this process."""
+"""The results of all checks in this process: None if the kernels passed, otherwise the reason."""
 
 
 def result(rule: str) -> str:
-    """The rule's checks where it has run, for people to read."""
+    """The results of a rule's checks as text."""
     found = [f"{use} on {use.device}: {why or 'passed'}" for use, why in CHECKS.items() if use.rule == rule]
     return "; ".join(found) or "not run yet"
 
 
 def reason(use: Use) -> str | None:
-    """Why the rule's kernels must not be used, None if they agree with the reference; found once."""
+    """Why the kernels must not be used; None if they agree with the reference. Each use is checked once."""
     if use not in CHECKS:
-        with ThreadPoolExecutor(1) as other:  # the caller may be inside no_grad, autocast or vmap: threads are not
+        with ThreadPoolExecutor(1) as other:  # no_grad, autocast and vmap of the caller do not apply in a new thread
             CHECKS[use] = other.submit(examine, use).result()
     return CHECKS[use]
 
 
 def examine(use: Use) -> str | None:
-    """Compare outputs, states and gradients; one line about the first that differs."""
+    """Compares outputs, states and gradients. Returns one line about the first difference; None if there is none."""
     drawn = draw(use)
     try:
         found = by_kernels(use, drawn)
-    except Exception as failure:  # whatever the compiler or the driver raises is the reason
+    except Exception as failure:  # the compiler and the driver raise many types of error
         first_line = f"{type(failure).__name__}: {failure}".split("\n")[0]
         return f"{use} does not run on {use.device}: {first_line}"
     truth, loop = by_reference(use, drawn, torch.float64), by_reference(use, drawn, torch.float32)
@@ -75,12 +83,12 @@ def examine(use: Use) -> str | None:
 
 
 def compare(use: Use, found: Tensor, truth: Tensor, loop: Tensor) -> tuple[float, float]:
-    """The error of `found`, and what rounding explains: 8 times what it does to the reference, and 64 roundings.
+    """The error of `found` and the largest allowed error, both relative to the largest value.
 
-    Both are parts of the largest value. What float32 does to the reference stands for float64 too, in proportion. The
-    factors leave room for sums in another order, for the GPU's exponential (2 to 5 units in the last place) and for
-    products whose operands keep 22 bits; a wrong kernel is off by percents. What is stored in bfloat16 is rounded once
-    more.
+    Allowed are 8 times the reference's own rounding error and 64 roundings. The rounding error of the reference is
+    measured in float32, and scaled for float64. The factors allow for another order of summation, for the GPU's
+    exponential (2 to 5 units in the last place) and for products whose operands keep 22 bits. The error of a wrong
+    kernel is some percent. A result that is stored in bfloat16 is rounded once more.
     """
     size = truth.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     single, computed, stored = (torch.finfo(dtype).eps for dtype in (torch.float32, use.computed, found.dtype))
@@ -90,27 +98,27 @@ def compare(use: Use, found: Tensor, truth: Tensor, loop: Tensor) -> tuple[float
 
 
 def by_kernels(use: Use, drawn: Arguments) -> list[Tensor]:
-    """Results and gradients on the device, inputs in the type that is asked for, slow weights and state computed in."""
+    """Results and gradients of the kernels. Inputs have the type of the use; weights and states the computed type."""
     sequences = [None if tensor is None else tensor.to(use.device, use.dtype) for tensor in drawn.sequences]
     slow, state = ([tensor.to(use.device, use.computed) for tensor in part] for part in (drawn.slow, drawn.state))
-    leaves = wanting([*sequences, *slow, *state])
+    leaves = require_gradients([*sequences, *slow, *state])
     bounds = None if (own := bounds_of(use)) is None else own.to(use.device)
     return with_gradients(use, triton.run(use.rule, *leaves, cu_seqlens=bounds), leaves)
 
 
 def by_reference(use: Use, drawn: Arguments, dtype: torch.dtype) -> list[Tensor]:
-    """The same by the rule's definition on the CPU, packed sequences one after the other."""
-    leaves = wanting([None if tensor is None else tensor.to(dtype) for tensor in drawn.flat()])
+    """The same results by the definition of the rule on the CPU, one packed sequence after the other."""
+    leaves = require_gradients([None if tensor is None else tensor.to(dtype) for tensor in drawn.flat()])
     return with_gradients(use, RULES[use.rule].results(*leaves, cu_seqlens=bounds_of(use)), leaves)
 
 
-def wanting(tensors: list[Tensor | None]) -> list[Tensor | None]:
-    """Leaves that want gradients."""
+def require_gradients(tensors: list[Tensor | None]) -> list[Tensor | None]:
+    """Leaf tensors that require gradients."""
     return [None if tensor is None else tensor.detach().requires_grad_() for tensor in tensors]
 
 
 def with_gradients(use: Use, results: tuple[Tensor, ...], leaves: list[Tensor | None]) -> list[Tensor]:
-    """The results, then the gradients of a random functional of them, the same for every form."""
+    """The results, then the gradients of a random linear function of them, which is the same for every form."""
     generator = torch.Generator().manual_seed(1)
     cotangents = [torch.randn(tensor.shape, generator=generator).to(use.dtype).to(tensor) for tensor in results]
     gradients = torch.autograd.grad(results, [leaf for leaf in leaves if leaf is not None], cotangents)
@@ -118,19 +126,19 @@ def with_gradients(use: Use, results: tuple[Tensor, ...], leaves: list[Tensor | 
 
 
 def names(drawn: Arguments) -> list[str]:
-    """What `with_gradients` returns, in words."""
+    """The names of the tensors that `with_gradients` returns, for messages."""
     places = [place for place, tensor in enumerate(drawn.flat()) if tensor is not None]
     ending = [f"final state {state + 1}" for state in range(len(drawn.state))]
     return ["the output", *ending, *(f"the gradient of argument {place + 1}" for place in places)]
 
 
 def bounds_of(use: Use) -> Tensor | None:
-    """Those of two sequences, if it is packed."""
+    """The bounds of two packed sequences; None if the use is not packed."""
     return torch.tensor([0, POSITIONS // 3, POSITIONS]) if use.packed else None
 
 
 def draw(use: Use) -> Arguments:
-    """Random arguments of the rule, of values that the type asked for can hold, the initial state among them."""
+    """Random arguments of the rule with an initial state, rounded to the data type of the use."""
     rule, shape, count = RULES[use.rule], (1, POSITIONS, HEADS, use.width), 2 if use.packed else 1
     every = (
         rule.draw(case, shape, torch.Generator().manual_seed(0), sequences=count) for case in reversed(list(rule.cases))

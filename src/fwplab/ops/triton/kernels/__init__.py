@@ -1,4 +1,4 @@
-"""One file a rule: its Triton kernels, forward and backward, and the PyTorch operator that launches them.
+"""The Triton kernels, one file for each rule: forward, backward, and the PyTorch operator that launches them.
 
-Importing a module of this folder imports Triton; `fwplab.ops.triton` does so at the first call.
+Importing a module of this folder imports Triton. `fwplab.ops.triton` does so at the first call.
 """

@@ -1,4 +1,4 @@
-"""What the chunkwise kernels are made of, on the device: tiles of rows, products, and a chunk's system of equations."""
+"""Device functions of the chunkwise kernels: tiles of rows, matrix products, and the linear system of a chunk."""
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc,import-untyped"
 # ruff: noqa: N803
 
@@ -8,9 +8,9 @@ import triton.language as tl
 
 @triton.jit
 def dot(left, right):
-    """A matrix product with float32's accuracy on tensor cores: three products of halves of 11 bits each.
+    """A matrix product with the accuracy of float32 on tensor cores, as three products of parts with 11 bits.
 
-    Plain float32 products ("ieee") hold whole rows and columns in registers: at width 64 they spill by the kilobyte.
+    Ordinary float32 products ("ieee") keep whole rows and columns in registers, which do not suffice at width 64.
     """
     if left.dtype == tl.float64:
         product = tl.dot(left, right, input_precision="ieee")
@@ -21,9 +21,9 @@ def dot(left, right):
 
 @triton.jit
 def load_tile(pointer, first, length, stride, width, dtype: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Rows from `first` on of `[length, width]`, zeros around them.
+    """Loads the rows from `first` on of `[length, width]`, padded with zeros.
 
-    Only the scalar `first` is multiplied in 64 bits: the addresses inside the tile then take half the registers.
+    Only the scalar `first` is multiplied in 64 bits, so that the addresses in the tile need half the registers.
     """
     row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, COLUMNS)[None, :]
     present = (row < (length - first).to(tl.int32)) & (column < width)
@@ -40,7 +40,7 @@ def store_tile(pointer, first, length, stride, width, tile, ROWS: tl.constexpr, 
 
 @triton.jit
 def load_column(pointer, first, length, stride, dtype: tl.constexpr, ROWS: tl.constexpr):
-    """Numbers from `first` on of `[length]`, zeros after its end."""
+    """Loads the numbers from `first` on of `[length]`, padded with zeros."""
     row = tl.arange(0, ROWS)
     present = row < (length - first).to(tl.int32)
     return tl.load(pointer + first * stride + row * stride, mask=present, other=0.0).to(dtype)
@@ -55,7 +55,7 @@ def store_column(pointer, first, length, stride, column, ROWS: tl.constexpr):
 
 @triton.jit
 def load_block(pointer, stride: tl.constexpr, rows: tl.constexpr, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Some columns of a contiguous matrix, zeros around them."""
+    """Loads some columns of a contiguous matrix, padded with zeros."""
     row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, COLUMNS)[None, :]
     return tl.load(pointer + (row * stride + column), mask=(row < rows) & (column < width), other=0.0)
 
@@ -83,7 +83,7 @@ def inverse(A, CHUNK: tl.constexpr, DOUBLINGS: tl.constexpr):
 
 @triton.jit
 def decays(log_decay, CHUNK: tl.constexpr):
-    """`D` (lower triangular with its diagonal), and the decay since the chunk's start at every position."""
+    """`D` (lower triangular with its diagonal), and for every position the decay from the start of the chunk."""
     row, column = tl.arange(0, CHUNK)[:, None], tl.arange(0, CHUNK)[None, :]
     sums = tl.cumsum(tl.where(row > column, log_decay[:, None], 0.0), 0)
     return tl.where(row >= column, tl.exp(sums), 0.0), tl.exp(tl.cumsum(log_decay, 0))
@@ -91,5 +91,5 @@ def decays(log_decay, CHUNK: tl.constexpr):
 
 @triton.jit
 def last_of(vector, CHUNK: tl.constexpr):
-    """The last entry."""
+    """The last entry of a column."""
     return tl.sum(tl.where(tl.arange(0, CHUNK) == CHUNK - 1, vector, 0.0), 0)

@@ -1,16 +1,18 @@
-"""The delta rule, plain and gated, in chunks: one program a sequence, head and slice of the values, which carries its
-columns of W from chunk to chunk.
+"""The delta rule and the gated delta rule in chunks.
+
+There is one program for each sequence, head and slice of the values. It keeps its columns of W from chunk to chunk.
 
 The scaled errors U of a chunk solve `(I + A) U = diag(beta) (V - c K W)` with `A = tril(D * (diag(beta) K K^T), -1)`;
-then `O = c Q W + tril(D * (Q K^T)) U` and `W = c_C W + K^T (d U)`. `D_ij` is the decay from after position j to i,
-`c_i` that from the chunk's start, `c_C` and `d_j` those to its end, all 1 without gate. Each is the exponential of a
-sum of its own of numbers that are not positive, never of a difference, so that minus infinity (forget all) is exact.
+then `O = c Q W + tril(D * (Q K^T)) U` and `W = c_C W + K^T (d U)`. `D_ij` is the decay of the positions after j up to
+i, `c_i` that from the start of the chunk up to i; `c_C` and `d_j` are the same up to its end. All are 1 without a gate.
+Each is the exponential of its own sum of nonpositive numbers, not of a difference of sums, so that a log decay of minus
+infinity is exact.
 
-`(I + A)^-1` is put together from its diagonal blocks of 1, 2, 4, ... rows, two matrix products for a doubling: every
-number on the way is one of the inverse. (The series `I - A + A^2 - ...` takes as many products, but its terms grow
-beyond all bounds where keys repeat and `beta > 1`; substitution row by row takes a synchronisation a row.)
+`(I + A)^-1` is assembled from its diagonal blocks of 1, 2, 4, ... rows, with two matrix products for each doubling.
+Every intermediate number is an entry of the inverse. (The series `I - A + A^2 - ...` needs as many products, but its
+terms overflow for repeated keys and `beta > 1`. Substitution row by row needs a synchronisation for each row.)
 
-The tape is W at the start of every chunk; the backward pass computes the rest again.
+The tape is W at the start of every chunk. The backward pass computes the other values again.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc,import-untyped"
 # ruff: noqa: N803, PLR0915
@@ -53,7 +55,7 @@ from fwplab.ops.triton.kernels.numerics import sequence_bounds
 
 RULE = RULES["delta"]
 CHUNK = 16
-"""Positions in a chunk: the tile of a matrix product. More make the backward pass run out of registers."""
+"""Positions in a chunk: the tile of a matrix product. With more, the backward pass needs too many registers."""
 
 
 @triton.jit(do_not_specialize=["time", "heads"])
@@ -65,7 +67,7 @@ def forward_kernel(
     SLICES: tl.constexpr, CHUNK: tl.constexpr, DOUBLINGS: tl.constexpr, GATED: tl.constexpr, KEEP: tl.constexpr,
     PACKED: tl.constexpr,
 ):  # fmt: skip
-    """All chunks of one sequence, head and slice of the values."""
+    """The forward pass of one sequence, head and slice of the values."""
     program, slice_index = tl.program_id(0).to(tl.int64) // SLICES, tl.program_id(0).to(tl.int64) % SLICES
     columns = slice_index * VALUE_BLOCK
     width = VALUE - columns
@@ -124,7 +126,7 @@ def backward_kernel(
     positions, time, heads, KEY: tl.constexpr, VALUE: tl.constexpr, KEY_BLOCK: tl.constexpr, VALUE_BLOCK: tl.constexpr,
     SLICES: tl.constexpr, CHUNK: tl.constexpr, DOUBLINGS: tl.constexpr, GATED: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """From the last chunk of a sequence, head and slice of values to the first; G is the gradient of W after it."""
+    """The backward pass of one sequence, head and slice, from the last chunk to the first. G is the gradient of W."""
     program, slice_index = tl.program_id(0).to(tl.int64) // SLICES, tl.program_id(0).to(tl.int64) % SLICES
     columns = slice_index * VALUE_BLOCK
     width = VALUE - columns
@@ -139,7 +141,7 @@ def backward_kernel(
         log_decay += batch * l_batch + start * l_time + head * l_head
     origin = batch * time + start
     grad_value += (origin * heads + head) * VALUE + columns
-    # every slice of the values has its own part of the sums over all values
+    # each slice of the values computes its own part of the sums over all values
     part = (slice_index * positions + origin) * heads + head
     grad_query += part * KEY
     grad_key += part * KEY
@@ -156,7 +158,7 @@ def backward_kernel(
     for index in range(chunks):
         chunk = chunks - 1 - index
         first = chunk * CHUNK
-        # what the forward pass had
+        # computes the values of the forward pass again
         place = saved + chunk * heads * KEY * VALUE
         W = load_block(place, VALUE, KEY, width, KEY_BLOCK, VALUE_BLOCK)
         K = load_tile(key, first, length, k_time, KEY, dtype, CHUNK, KEY_BLOCK)
@@ -236,7 +238,7 @@ def delta(
 
 
 def allocate(query: Tensor, value: Tensor, weight: Tensor, cu_seqlens: Tensor | None, keep: bool) -> tuple[Tensor, ...]:
-    """The forward operator's results, not yet written."""
+    """Allocates the results of the forward operator."""
     rows = saved_rows(query, cu_seqlens, CHUNK) if keep else 0
     return value.new_empty(value.shape), weight.new_empty(weight.shape), weight.new_empty(rows, *weight.shape[1:])
 
@@ -252,7 +254,7 @@ def forward(
     cu_seqlens: Tensor | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output, last W, and if `keep` the tape: W at the start of every chunk."""
+    """Returns the output, the last W, and with `keep` the tape: W at the start of every chunk."""
     batch, time, heads, width = query.shape
     width_of_value, count = value.shape[-1], sequences(query, cu_seqlens)
     gate = beta if log_decay is None else log_decay
@@ -309,7 +311,7 @@ def backward(
     results = allocate_gradients(query, key, value, beta, log_decay, grad_last_weight)
     gate = beta if log_decay is None else log_decay
     tiles = tiling(width, value.shape[-1], widest=16)
-    sums = [results[0], results[1], results[3], results[4]]  # over all values: each slice of them makes a part
+    sums = [results[0], results[1], results[3], results[4]]  # sums over all values: each slice computes a part
     if tiles["SLICES"] > 1:
         sums = [saved.new_empty(tiles["SLICES"], *total.shape) for total in sums]
     places = *sums[:2], results[2], *sums[2:], results[5]
@@ -337,7 +339,7 @@ def backward(
 def allocate_gradients(
     query: Tensor, key: Tensor, value: Tensor, beta: Tensor, log_decay: Tensor | None, grad_last_weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The backward operator's results, not yet written."""
+    """Allocates the results of the backward operator."""
     return (
         query.new_empty(query.shape),
         key.new_empty(key.shape),
@@ -355,7 +357,7 @@ def _(_: Tensor, grad_last_weight: Tensor, *arguments: Any) -> tuple[Tensor, ...
 
 
 def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]) -> Found:
-    """Those of the tensors, by the kernels' backward pass."""
+    """The gradients of the tensor arguments, computed by the backward kernel."""
     (*inputs, weight, cu_seqlens, _), (tape,), (grad_output, grad_last_weight, *_) = arguments, saved, cotangents
     grad_output = torch.zeros_like(inputs[2]) if grad_output is None else grad_output
     grad_last_weight = torch.zeros_like(weight) if grad_last_weight is None else grad_last_weight
@@ -364,7 +366,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents:
 
 
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
-    """The same output and last W by the rule's definition."""
+    """The same output and last W computed by the definition of the rule."""
     *tensors, cu_seqlens, _ = arguments
     return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 

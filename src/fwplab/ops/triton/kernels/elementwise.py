@@ -1,6 +1,6 @@
-"""The element-wise recurrence: one program a sequence, head and run of channels, the cell in its registers.
+"""The element-wise recurrence: one program for each sequence, head and block of channels, with the cell in registers.
 
-All cells are results in the type that computes them, so that the backward pass, which needs them, has no other tape.
+All cells are results in the computed type. The backward pass reads them and needs no other tape.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc,import-untyped"
 # ruff: noqa: N803
@@ -36,7 +36,7 @@ def forward_kernel(
     z_batch, z_time, z_head, f_batch, f_time, f_head,
     time, heads, WIDTH: tl.constexpr, BLOCK: tl.constexpr, RUNS: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """All steps of one sequence, head and run of channels."""
+    """The forward pass of one sequence, head and block of channels."""
     program, channel = tl.program_id(0).to(tl.int64) // RUNS, tl.program_id(0) % RUNS * BLOCK
     sequence, head, width = program // heads, program % heads, WIDTH - channel
     batch, start, length = sequence_bounds(cu_seqlens, sequence, time, PACKED)
@@ -50,7 +50,7 @@ def forward_kernel(
     weight_f = load_row(w_f + head * WIDTH + channel, 0, 0, width, True, BLOCK)
     z_next, f_next = load_row(z, 0, z_time, width, length > 0, BLOCK), load_row(f, 0, f_time, width, length > 0, BLOCK)
     for t in range(length):
-        # the next step's inputs are on their way while this step computes
+        # the next inputs are loaded while this step computes
         z_t, z_next = z_next.to(dtype), load_row(z, t + 1, z_time, width, t + 1 < length, BLOCK)
         f_t, f_next = f_next.to(dtype), load_row(f, t + 1, f_time, width, t + 1 < length, BLOCK)
         forget = sigmoid(f_t + weight_f * c)
@@ -66,7 +66,7 @@ def backward_kernel(
     g_batch, g_time, g_head, z_batch, z_time, z_head, f_batch, f_time, f_head,
     time, heads, WIDTH: tl.constexpr, BLOCK: tl.constexpr, RUNS: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """From the last step of one sequence, head and run of channels to the first."""
+    """The backward pass of one sequence, head and block of channels, from the last step to the first."""
     program, channel = tl.program_id(0).to(tl.int64) // RUNS, tl.program_id(0) % RUNS * BLOCK
     sequence, head, width = program // heads, program % heads, WIDTH - channel
     batch, start, length = sequence_bounds(cu_seqlens, sequence, time, PACKED)
@@ -111,13 +111,13 @@ def elementwise(
 
 
 def options(width: int) -> dict[str, Any]:
-    """Runs of at most 128 channels, and the warps for them."""
+    """The number of channels in a block, at most 128, and the number of warps."""
     run = min(block(width), 128)
     return {"WIDTH": width, "BLOCK": run, "RUNS": max(1, -(-width // run)), "num_warps": max(1, run // 32)}
 
 
 def allocate(z: Tensor, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The forward operator's results, not yet written."""
+    """Allocates the results of the forward operator."""
     dtype = compute_type(z)
     return z.new_empty(z.shape, dtype=dtype), z.new_empty(sequences(z, cu_seqlens), *z.shape[2:], dtype=dtype)
 
@@ -180,7 +180,7 @@ def backward(
 
 
 def allocate_gradients(z: Tensor, f: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The backward operator's results, not yet written."""
+    """Allocates the results of the backward operator."""
     grad_w_z, grad_w_f, grad_cell = (cell.new_empty(cell.shape) for _ in range(3))
     return z.new_empty(z.shape), f.new_empty(f.shape), grad_w_z, grad_w_f, grad_cell
 
@@ -191,7 +191,7 @@ def _(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]) -> Found:
-    """Those of the tensors, by the kernels' backward pass."""
+    """The gradients of the tensor arguments, computed by the backward kernel."""
     (*inputs, cu_seqlens), (output,), (grad_output, grad_last) = arguments, saved, cotangents
     grad_output = torch.zeros_like(output) if grad_output is None else grad_output
     grad_last = torch.zeros_like(inputs[4]) if grad_last is None else grad_last
@@ -200,7 +200,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents:
 
 
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
-    """The same cells by the rule's definition."""
+    """The same cells computed by the definition of the rule."""
     *tensors, cu_seqlens = arguments
     return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 

@@ -1,8 +1,10 @@
-"""The additive rule in chunks: one program a sequence, head and slice of the values, which carries its columns of W
-from chunk to chunk.
+"""The additive rule in chunks.
 
-`O = Q W + tril(Q K^T) V`, then `W += K^T V`. The gradients are additive rules themselves, `dQ` in the same direction of
-time and `dK`, `dV` in the other, so the one kernel, which runs in either, is its own backward pass and keeps no tape.
+There is one program for each sequence, head and slice of the values. It keeps its columns of W from chunk to chunk:
+`O = Q W + tril(Q K^T) V`, then `W += K^T V`.
+
+The gradients are additive rules too: `dQ` forwards in time, `dK` and `dV` backwards. One kernel, which can run in both
+directions, therefore computes both passes and needs no tape.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc,import-untyped"
 # ruff: noqa: N803
@@ -47,7 +49,7 @@ def kernel(
     time, heads, KEY: tl.constexpr, VALUE: tl.constexpr, KEY_BLOCK: tl.constexpr, VALUE_BLOCK: tl.constexpr,
     SLICES: tl.constexpr, CHUNK: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """All chunks of one sequence, head and slice of the values, the last one first if `REVERSE`."""
+    """All chunks of one sequence, head and slice of the values. With `REVERSE` from the last chunk to the first."""
     program, columns = tl.program_id(0).to(tl.int64) // SLICES, tl.program_id(0) % SLICES * VALUE_BLOCK
     width = VALUE - columns
     sequence, head = program // heads, program % heads
@@ -85,7 +87,7 @@ def linear(
 
 
 def allocate(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The operator's results, not yet written."""
+    """Allocates the results of the operator."""
     return value.new_empty(value.shape), weight.new_empty(weight.shape)
 
 
@@ -93,7 +95,7 @@ def allocate(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def forward(
     query: Tensor, key: Tensor, value: Tensor, weight: Tensor, cu_seqlens: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
-    """Output and last W; if `reverse`, time runs backwards and the last W is that before the first position."""
+    """Returns the output and the last W. With `reverse` time runs backwards, and W is that before position 0."""
     batch, time, heads, width = query.shape
     width_of_value, count = value.shape[-1], sequences(query, cu_seqlens)
     check_width("linear", width, width_of_value)
@@ -127,7 +129,7 @@ def _(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, *_: Any) -> tup
 
 
 def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]) -> Found:
-    """Those of the tensors, by the kernels' backward pass."""
+    """The gradients of the tensor arguments, computed by the backward kernel."""
     (query, key, value, weight, cu_seqlens, reverse), (grad_output, grad_last) = arguments, cotangents
     grad_output = torch.zeros_like(value) if grad_output is None else grad_output
     grad_last = torch.zeros_like(weight) if grad_last is None else grad_last
@@ -138,7 +140,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents:
 
 
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
-    """The same output and last W by the rule's definition."""
+    """The same output and last W computed by the definition of the rule."""
     *tensors, cu_seqlens, _ = arguments
     return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 

@@ -1,5 +1,6 @@
-"""Functions of the kernels, run on the device: where a sequence lies, rows and matrices with their tails masked, and
-softmax, sigmoid and tanh that neither overflow nor lose relative accuracy near 0.
+"""Device functions of the kernels: bounds of sequences, masked loads and stores of rows and matrices, and functions.
+
+softmax, sigmoid and tanh do not overflow, and keep their relative accuracy near 0.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc,import-untyped"
 # ruff: noqa: N803
@@ -24,7 +25,7 @@ def sequence_bounds(cu_seqlens, sequence, time, PACKED: tl.constexpr):
 
 @triton.jit
 def load_row(pointer, t, stride, width, present, BLOCK: tl.constexpr):
-    """Row `t` of `[time, width]`, zeros after its end and where it is not `present`."""
+    """Loads row `t` of `[time, width]`, padded with zeros; all zeros if it is not `present`."""
     column = tl.arange(0, BLOCK)
     return tl.load(pointer + t * stride + column, mask=(column < width) & present, other=0.0)
 
@@ -38,7 +39,7 @@ def store_row(pointer, t, stride, width, row, BLOCK: tl.constexpr):
 
 @triton.jit
 def load_matrix(pointer, rows: tl.constexpr, columns: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """A contiguous `[rows, columns]`, zeros around it."""
+    """Loads a contiguous matrix `[rows, columns]`, padded with zeros."""
     row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, COLUMNS)[None, :]
     if rows == ROWS and columns == COLUMNS:
         matrix = tl.load(pointer + row * columns + column)
@@ -71,14 +72,14 @@ def right_multiply(matrix, row):
 
 @triton.jit
 def sigmoid(x):
-    """`1 / (1 + exp(-x))`; only numbers that are not positive are exponentiated."""
+    """`1 / (1 + exp(-x))`. Only nonpositive numbers are exponentiated, so that nothing overflows."""
     small = tl.exp(-tl.abs(x))
     return tl.where(x >= 0, 1.0, small) / (1.0 + small)
 
 
 @triton.jit
 def softmax(logits, width, BLOCK: tl.constexpr):
-    """Over the first `width` entries, 0 after them."""
+    """The softmax of the first `width` entries; 0 after them."""
     inside = tl.arange(0, BLOCK) < width
     top = tl.max(tl.where(inside, logits, -float("inf")), 0)
     weights = tl.exp(tl.where(inside, logits - top, -float("inf")))
@@ -93,7 +94,7 @@ def softmax_backward(weights, gradient):
 
 @triton.jit
 def tanh(x):
-    """By exponentials far from 0; near it, where those cancel, by the rational function of Cephes' `tanh`."""
+    """tanh by exponentials. Near 0, where these cancel, by the rational function of Cephes."""
     square = x * x
     numerator = (-9.64399179425052238628e-1 * square - 9.92877231001918586564e1) * square - 1.61468768441708447952e3
     denominator = (square + 1.12811678491632931402e2) * square + 2.23548839060100448583e3

@@ -1,9 +1,9 @@
-"""Recurrent delta: one program a sequence and head runs the whole loop, W in its registers.
+"""Recurrent Delta: one program for each sequence and head runs the whole loop, with W in registers.
 
-With `h = tanh(o_{t-1})`, `e = v - k W` and `u = b e` a step is `o = q W + (q . k) u`, `W += k^T u`: W is read once and
-written once. The slow matrices lie transposed, so that queries and keys come out along the axis in which they meet W.
-The tape keeps `[q | k | e]` and `b` of every step, and W every `SEGMENT` steps. The backward pass walks W back by
-undoing its updates and takes a saved W wherever there is one, so rounding adds up over a segment only.
+With `h = tanh(o_{t-1})`, `e = v - k W` and `u = b e` a step is `o = q W + (q . k) u`, `W += k^T u`, so that W is read
+once and written once. The slow matrices are transposed, so that queries and keys have the axis that the product with W
+needs. The tape has `[q | k | e]` and `b` of every step, and W after every `SEGMENT` steps. The backward pass computes
+earlier W by undoing the updates. It uses each saved W, so that rounding errors add up over one segment only.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc,import-untyped"
 # ruff: noqa: N803, PLR0915
@@ -47,12 +47,12 @@ from fwplab.ops.triton.kernels.numerics import (
 
 RULE = RULES["recurrent_delta"]
 SEGMENT = 16
-"""Steps between two saved W: at width 64 they take as much memory as the rest of the tape."""
+"""Steps between two saved W. At width 64, the saved W need as much memory as the rest of the tape."""
 
 
 @triton.jit
 def load_inputs(q, k, v, b, t, length, q_time, k_time, v_time, b_time, width, BLOCK: tl.constexpr):
-    """What a step reads; zeros after the end."""
+    """Loads the inputs of a step; zeros after the end."""
     present = t < length
     return (
         load_row(q, t, q_time, width, present, BLOCK),
@@ -70,7 +70,7 @@ def forward_kernel(
     time, heads, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SEGMENT: tl.constexpr, RESIDENT: tl.constexpr,
     KEEP: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """All steps of one sequence and head."""
+    """The forward pass of one sequence and head."""
     program = tl.program_id(0).to(tl.int64)
     sequence, head = program // heads, program % heads
     batch, start, length = sequence_bounds(cu_seqlens, sequence, time, PACKED)
@@ -79,7 +79,7 @@ def forward_kernel(
     value += batch * v_batch + start * v_time + head * v_head
     beta += batch * b_batch + start * b_time + head * b_head
     first = batch * time + start
-    row, step = first * heads + head, heads * WIDTH  # where contiguous rows begin, and how far apart they are
+    row, step = first * heads + head, heads * WIDTH  # the first row and the stride of contiguous rows
     output += row * WIDTH
     tape += row * 3 * WIDTH
     rates += row
@@ -98,14 +98,14 @@ def forward_kernel(
         query, key, value, beta, 0, length, q_time, k_time, v_time, b_time, WIDTH, BLOCK
     )  # fmt: skip
     for t in range(length):
-        # the next step's inputs are on their way while this step computes
+        # the next inputs are loaded while this step computes
         q_next, k_next, v_next, b_next = load_inputs(
             query, key, value, beta, t + 1, length, q_time, k_time, v_time, b_time, WIDTH, BLOCK
         )
         h = tanh(o)
         if RESIDENT:
             fed_q, fed_k, fed_v = right_multiply(feed_q, h), right_multiply(feed_k, h), right_multiply(feed_v, h)
-        else:  # one after the other, so that only one of them takes registers
+        else:  # loaded one after the other, so that only one matrix needs registers
             fed_q = right_multiply(load_matrix(slow, WIDTH, WIDTH, BLOCK, BLOCK), h)
             fed_k = right_multiply(load_matrix(slow + WIDTH * WIDTH, WIDTH, WIDTH, BLOCK, BLOCK), h)
             fed_v = right_multiply(load_matrix(slow + 2 * WIDTH * WIDTH, WIDTH, WIDTH, BLOCK, BLOCK), h)
@@ -133,7 +133,7 @@ def forward_kernel(
 
 @triton.jit
 def load_step(grad_output, output, tape, rates, t, g_time, step, heads, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    """What a step of the backward pass reads; zeros before the first."""
+    """Loads the inputs of a step of the backward pass; zeros before the first."""
     present = t >= 0
     return (
         load_row(grad_output, t, g_time, WIDTH, present, BLOCK),
@@ -153,7 +153,7 @@ def backward_kernel(
     time, heads, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SEGMENT: tl.constexpr, RESIDENT: tl.constexpr,
     PACKED: tl.constexpr,
 ):  # fmt: skip
-    """From the last step of one sequence and head to the first; `gradients` takes those of q, k, v, and h itself."""
+    """The backward pass of one sequence and head. `gradients` receives the gradients of q, k and v, and h itself."""
     program = tl.program_id(0).to(tl.int64)
     sequence, head = program // heads, program % heads
     batch, start, length = sequence_bounds(cu_seqlens, sequence, time, PACKED)
@@ -227,7 +227,7 @@ def recurrent_delta(*arguments: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def options(width: int) -> dict[str, Any]:
-    """The tile, whether the slow weights stay in registers, and the warps whose registers hold all that."""
+    """The tile, whether the slow weights stay in registers, and the number of warps for these registers."""
     tile = block(width)
     return {
         "WIDTH": width,
@@ -239,7 +239,7 @@ def options(width: int) -> dict[str, Any]:
 
 
 def allocate(query: Tensor, cu_seqlens: Tensor | None, keep: bool) -> tuple[Tensor, ...]:
-    """The forward operator's results, not yet written."""
+    """Allocates the results of the forward operator."""
     batch, time, heads, width = query.shape
     count, dtype = sequences(query, cu_seqlens), compute_type(query)
     shapes = [(batch, time, heads, width), (count, heads, width, width), (count, heads, width)]
@@ -264,7 +264,7 @@ def forward(
     cu_seqlens: Tensor | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Output, last W and last output, all as computed, and if `keep` the tape: `[q | k | e]`, b, saved W."""
+    """Returns output, last W and last output in the computed type, and with `keep` the tape: `[q | k | e]`, b, W."""
     batch, time, heads, width = query.shape
     count = sequences(query, cu_seqlens)
     check_width("recurrent_delta", width)
@@ -346,7 +346,7 @@ def backward(
 
 
 def allocate_gradients(output: Tensor, last_weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The backward operator's results, not yet written."""
+    """Allocates the results of the backward operator."""
     batch, time, heads, width = output.shape
     return (
         output.new_empty(batch, time, heads, 4, width),
@@ -362,7 +362,7 @@ def _(_0: Tensor, _1: Tensor, _2: Tensor, output: Tensor, last_weight: Tensor, *
 
 
 def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]) -> Found:
-    """Those of the tensors, by the kernels' backward pass."""
+    """The gradients of the tensor arguments, computed by the backward kernel."""
     *tensors, cu_seqlens, _ = arguments
     output, last_weight, *tape = saved
     like = output, last_weight, last_weight[..., 0, :]
@@ -378,7 +378,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents:
 
 
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
-    """The same output, last W and last output by the rule's definition."""
+    """The same output, last W and last output computed by the definition of the rule."""
     *tensors, cu_seqlens, _ = arguments
     return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 

@@ -1,9 +1,9 @@
-"""The self-referential weight matrix `W = [W_y | W_q | W_k | w_b]`: one program a sequence and head runs the whole
-loop, all four blocks in its registers.
+"""The self-referential weight matrix `W = [W_y | W_q | W_k | w_b]`.
 
-`[y | q | k | b] = x W`, `m = q - k`, `r = m W` and `u = b r` (every block its own rate), then `W += k^T u`. The tape
-keeps `[q | k | r_y | r_q | r_k]` and `[b | r_b]` of every step, and W every `SEGMENT` steps. The backward pass walks W
-back by undoing its updates and takes a saved W wherever there is one, so rounding adds up over a segment only.
+One program for each sequence and head runs the whole loop, with all four blocks in registers: `[y | q | k | b] = x W`,
+`m = q - k`, `r = m W` and `u = b r` (one rate for each block), then `W += k^T u`. The tape has
+`[q | k | r_y | r_q | r_k]` and `[b | r_b]` of every step, and W after every `SEGMENT` steps. The backward pass computes
+earlier W by undoing the updates. It uses each saved W, so that rounding errors add up over one segment only.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,misc,import-untyped"
 # ruff: noqa: N803, PLR0915
@@ -46,12 +46,12 @@ from fwplab.ops.triton.kernels.numerics import (
 
 RULE = RULES["srwm"]
 SEGMENT = 16
-"""Steps between two saved W. Entries may grow by a quarter a step: a longer walk back would lose small ones."""
+"""Steps between two saved W. Entries may grow by a quarter in each step, so that a longer segment loses small ones."""
 
 
 @triton.jit
 def entry(rates, index: tl.constexpr):
-    """One of the four rates."""
+    """One of the four rates, by its index."""
     return tl.sum(tl.where(tl.arange(0, 4) == index, rates, 0.0), 0)
 
 
@@ -69,7 +69,7 @@ def forward_kernel(
     time, heads, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SEGMENT: tl.constexpr, KEEP: tl.constexpr,
     PACKED: tl.constexpr,
 ):  # fmt: skip
-    """All steps of one sequence and head."""
+    """The forward pass of one sequence and head."""
     program = tl.program_id(0).to(tl.int64)
     sequence, head = program // heads, program % heads
     batch, start, length = sequence_bounds(cu_seqlens, sequence, time, PACKED)
@@ -88,7 +88,7 @@ def forward_kernel(
     W_b = load_matrix(w_b + program * WIDTH * 4, WIDTH, 4, BLOCK, 4)
     x_next = load_row(x, 0, x_time, WIDTH, length > 0, BLOCK)
     for t in range(length):
-        # the next step's input is on its way while this step computes
+        # the next input is loaded while this step computes
         x_t, x_next = x_next.to(dtype), load_row(x, t + 1, x_time, WIDTH, t + 1 < length, BLOCK)
         y = left_multiply(x_t, W_y)
         q = softmax(left_multiply(x_t, W_q), WIDTH, BLOCK)
@@ -136,7 +136,7 @@ def backward_kernel(
     g_batch, g_time, g_head, x_batch, x_time, x_head,
     time, heads, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SEGMENT: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """From the last step of one sequence and head to the first; G is the gradient of W after the step."""
+    """The backward pass of one sequence and head, from the last step to the first. G is the gradient of W."""
     program = tl.program_id(0).to(tl.int64)
     sequence, head = program // heads, program % heads
     batch, start, length = sequence_bounds(cu_seqlens, sequence, time, PACKED)
@@ -214,7 +214,7 @@ def srwm(
 
 
 def options(width: int) -> dict[str, Any]:
-    """The tile, and the warps whose registers hold four blocks, or eight in the backward pass."""
+    """The tile, and the number of warps for registers of four blocks, or eight in the backward pass."""
     tile = block(width)
     return {
         "WIDTH": width,
@@ -225,12 +225,12 @@ def options(width: int) -> dict[str, Any]:
 
 
 def blocks_like(like: Tensor, rows: int, heads: int, width: int, dtype: torch.dtype) -> list[Tensor]:
-    """`[rows, heads, d, d]` three times and `[rows, heads, d, 4]`, not yet written."""
+    """Allocates three blocks `[rows, heads, d, d]` and one `[rows, heads, d, 4]`."""
     return [like.new_empty(rows, heads, width, columns, dtype=dtype) for columns in (width, width, width, 4)]
 
 
 def allocate(x: Tensor, cu_seqlens: Tensor | None, keep: bool) -> tuple[Tensor, ...]:
-    """The forward operator's results, not yet written."""
+    """Allocates the results of the forward operator."""
     batch, time, heads, width = x.shape
     dtype, steps = compute_type(x), (batch, time) if keep else (0, 0)
     return (
@@ -246,7 +246,7 @@ def allocate(x: Tensor, cu_seqlens: Tensor | None, keep: bool) -> tuple[Tensor, 
 def forward(
     x: Tensor, w_y: Tensor, w_q: Tensor, w_k: Tensor, w_b: Tensor, cu_seqlens: Tensor | None, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Output, the last four blocks, and if `keep` the tape: `[q | k | r]`, `[b | r_b]` and the saved four blocks."""
+    """Returns the output, the four last blocks, and with `keep` the tape: `[q | k | r]`, `[b | r_b]`, saved blocks."""
     _, time, heads, width = x.shape
     count = sequences(x, cu_seqlens)
     check_width("srwm", width)
@@ -315,7 +315,7 @@ def backward(
 
 
 def allocate_gradients(x: Tensor, last_y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The backward operator's results, not yet written."""
+    """Allocates the results of the backward operator."""
     count, heads, width, _ = last_y.shape
     grad_y, grad_q, grad_k, grad_b = blocks_like(x, count, heads, width, last_y.dtype)
     return x.new_empty(x.shape), grad_y, grad_q, grad_k, grad_b
@@ -327,7 +327,7 @@ def _(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents: tuple[Tensor | None, ...]) -> Found:
-    """Those of the tensors, by the kernels' backward pass."""
+    """The gradients of the tensor arguments, computed by the backward kernel."""
     x, *_, cu_seqlens, _ = arguments
     like = x, *saved[:4]
     given = (torch.zeros_like(t) if c is None else c for c, t in zip(cotangents[:5], like, strict=True))
@@ -336,7 +336,7 @@ def gradients(arguments: tuple[Any, ...], saved: tuple[Tensor, ...], cotangents:
 
 
 def definition(*arguments: Any) -> tuple[Tensor, ...]:
-    """The same output and blocks by the rule's definition."""
+    """The same output and blocks computed by the definition of the rule."""
     *tensors, cu_seqlens, _ = arguments
     return RULE.results(*tensors, cu_seqlens=cu_seqlens)
 
