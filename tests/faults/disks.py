@@ -10,8 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.faults import works
-from tests.faults.kills import leftovers
-from tests.faults.trial import Reference, Trial, Work
+from tests.faults.trial import Trial, Work
 
 LARGE = "256m"
 
@@ -56,11 +55,11 @@ def full(trial: Trial, choose: Callable[..., Work] | None = None) -> None:
             change(f"size={used + 4096 + int(trial.draw.uniform(0, 1.5) * max(needed, 65536))}")
             refused(trial, work, {})
             change(f"size={LARGE}")
-            again(trial, work, reference)
+            trial.finish(work, reference)
     else:
         at = trial.draw.randint(1, reference.changes)
         refused(trial, work, {"errno": errno.ENOSPC, "at": at})
-        again(trial, work, reference)
+        trial.finish(work, reference)
 
 
 def refused(trial: Trial, work: Work, fault: dict[str, int]) -> None:
@@ -68,12 +67,6 @@ def refused(trial: Trial, work: Work, fault: dict[str, int]) -> None:
     ended = trial.run(work.words, fault)
     right = ended.code == 0 or (ended.code in (1, 2) and len(ended.lines) == 1)
     trial.require(right, ended, f"{work.words[0]} on a full disk")
-
-
-def again(trial: Trial, work: Work, reference: Reference) -> None:
-    """Runs a command that has been refused, on a disk with space."""
-    trial.succeed(work.words)
-    trial.compare(reference) if work.comparable else leftovers(trial)
 
 
 READS = (

@@ -7,10 +7,9 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from tests.faults import works
-from tests.faults.trial import HANG_SECONDS, Ended, Trial, Work, digests, stored
+from tests.faults.trial import HANG_SECONDS, LONGEST_SECONDS, Ended, Trial, Work, stored
 from tests.processes import WORDS, handles
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -33,12 +32,8 @@ def kill(trial: Trial, choose: Callable[..., Work] | None = None) -> None:
             at_a_change(trial, work, reference.changes)
         kept(trial, before)
     before = stored(trial.work)
-    trial.succeed(work.words)
+    trial.finish(work, reference)
     kept(trial, before)
-    if work.comparable:
-        trial.compare(reference)
-    else:
-        leftovers(trial)
 
 
 def kept(trial: Trial, before: dict[str, tuple[object, ...]]) -> None:
@@ -49,19 +44,6 @@ def kept(trial: Trial, before: dict[str, tuple[object, ...]]) -> None:
             trial.found("lost", f"run {key}")
         elif after[key] != facts:
             trial.found("twice", f"run {key}")
-
-
-def leftovers(trial: Trial) -> None:
-    """A search has all its trials, none seems to be running, and no training state or temporary file is left."""
-    found = digests(trial.work)
-    if found.get("ended") != "3":
-        trial.found("lost", f"{found.get('ended')} of 3 trials have ended")
-    if found.get("running") != "0":
-        trial.found("left", f"{found.get('running')} trials seem to be running")
-    for name in found:
-        path = Path(name)
-        if path.name == "resume.safetensors" or path.name.startswith(".") or path.parts[0] == "tmp":
-            trial.found("left", name)
 
 
 def at_an_instant(trial: Trial, work: Work, seconds: float) -> None:
@@ -94,7 +76,7 @@ def at_a_change(trial: Trial, work: Work, changes: int) -> None:
 
 def ended_after(trial: Trial, process: "subprocess.Popen[str]", group: bool) -> Ended:
     """The command after a signal. A worker that was signalled alone is replaced, and the command goes on to its end."""
-    return trial.end(process, HANG_SECONDS if group else 300.0)
+    return trial.end(process, HANG_SECONDS if group else LONGEST_SECONDS)
 
 
 def judge(trial: Trial, ended: Ended, number: signal.Signals) -> None:

@@ -27,12 +27,14 @@ from fwplab.training.checkpoint import read_tensors
 
 INSIDE = Path(__file__).parent / "inside"
 HANG_SECONDS = 10.0
-"""How long a command may take to end after a signal."""
+"""How long a command may take to end after a signal, on a machine that has a core for each process that runs."""
 LONGEST_SECONDS = 300.0
 """How long an undisturbed command may take; the tests share a machine with others."""
 MARK = "FWPLAB_FAULT_TRIAL"
 """The variable by which the processes of a trial are found."""
 PROGRESS = re.compile(r".+ on .+: step \d+/\d+, ")
+TRIALS = 3
+"""How many trials a search of the harness has."""
 DATABASES = ("records.sqlite", "searches.sqlite")
 
 
@@ -58,11 +60,13 @@ class Work:
     words: the command, in a folder where `home` is FWPLAB_HOME.
     before: commands that prepare the folder.
     comparable: whether two undisturbed executions leave the same files.
+    new: a folder that the command makes; it refuses one that exists.
     """
 
     words: tuple[str, ...]
     before: tuple[tuple[str, ...], ...] = ()
     comparable: bool = True
+    new: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Trial:
 
     def close(self) -> None:
         """Counts the processes that the trial's commands have left, ends them, and removes its folder."""
-        deadline = time.monotonic() + HANG_SECONDS
+        deadline = time.monotonic() + HANG_SECONDS * crowding()
         while (left := marked(self.mark)) and time.monotonic() < deadline:
             time.sleep(0.05)
         for pid, words in left.items():
@@ -144,6 +148,7 @@ class Trial:
 
     def end(self, process: "subprocess.Popen[str]", seconds: float = LONGEST_SECONDS) -> Ended:
         """Waits for a command. One that goes on for longer than this is a hang, and is killed."""
+        seconds *= crowding()
         began, output = self.begun[process.pid]
         try:
             process.wait(seconds)
@@ -167,6 +172,27 @@ class Trial:
         if ended.code or ended.lines:
             self.found("answers", f"{' '.join(words[:2])} ends with {ended.code}: {ended.lines[-1:]}")
         return ended
+
+    def finish(self, work: Work, reference: "Reference") -> None:
+        """Starts a disturbed command again, to its end, and compares what it leaves."""
+        if work.new is None or not (self.work / work.new).exists():
+            self.succeed(work.words)
+        if work.comparable:
+            self.compare(reference)
+        else:
+            self._compare_search()
+
+    def _compare_search(self) -> None:
+        """A search has all its trials, none seems to be running, and no training state or temporary file is left."""
+        found = digests(self.work)
+        if int(found.get("ended", 0)) < TRIALS:  # two workers may end one more at the same time
+            self.found("lost", f"{found.get('ended')} of {TRIALS} trials have ended")
+        if found.get("running") != "0":
+            self.found("left", f"{found.get('running')} trials seem to be running")
+        for name in found:
+            path = Path(name)
+            if path.name == "resume.safetensors" or path.name.startswith(".") or path.parts[0] == "tmp":
+                self.found("left", name)
 
     def require(self, right: bool, ended: Ended, what: str) -> None:
         """Counts a wrong answer, unless it is `right` or a traceback that is counted already."""
@@ -211,6 +237,11 @@ class Trial:
         by_process = [line.split()[0] for line in log.read_text().splitlines()]
         changes = max(map(by_process.count, by_process), default=1)
         return Reference(digests(self.work), ended.seconds, changes, kept / "after")
+
+
+def crowding() -> float:
+    """How many processes want to run for each core, at least one."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @contextlib.contextmanager

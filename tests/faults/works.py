@@ -2,7 +2,7 @@
 
 import random
 
-from tests.faults.trial import Work
+from tests.faults.trial import TRIALS, Work
 
 from fwplab.mixers import MIXERS
 
@@ -10,7 +10,7 @@ STRINGS = ("--train-strings", "64", "--validation-strings", "20", "--test-string
 SMALL = (*STRINGS, "--hidden", "8", "--layers", "1", "--heads", "2")
 SMALL += ("--batch-size", "16", "--max-steps", "40", "--check-every", "10")
 SEARCH = ("search", "--language", "parity", "--strings", "320", "--members", "1", "--hidden", "8", "--layers", "1")
-SEARCH += ("--head-width", "4", "--batch-size", "16", "--trials", "3")
+SEARCH += ("--head-width", "4", "--batch-size", "16", "--trials", str(TRIALS))
 STUDY = ("study", "run", "small-runs", "--own", "--workers")
 EXPORT = ("corpus", "export", "corpus", "--language", "parity", *STRINGS)
 
@@ -36,7 +36,7 @@ def search(draw: random.Random) -> Work:
 
 def corpus_export(draw: random.Random) -> Work:
     """A corpus, in one of the two formats."""
-    return Work((*EXPORT, "--format", draw.choice(("bhattamishra", "irie"))))
+    return Work((*EXPORT, "--format", draw.choice(("bhattamishra", "irie"))), new="corpus")
 
 
 def corpus_import(draw: random.Random) -> Work:

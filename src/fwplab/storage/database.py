@@ -1,10 +1,11 @@
 """The database: its URL, which is never shown with its password, its messages, and the creation of its tables by
 several processes at once."""
 
+import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -96,6 +97,11 @@ def invalid_url(which: str, why: object) -> UserError:
         f"{which} is no database URL that can be used here ({why}); "
         "choose sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
     )
+
+
+def checksum(*rows: Iterable[Any]) -> str:
+    """The first sixteen hexadecimal digits of the SHA-256 of the values of these rows, as the database returns them."""
+    return hashlib.sha256(repr([tuple(row) for row in rows]).encode()).hexdigest()[:16]
 
 
 def database_message(error: BaseException, url: sql.URL) -> str:
