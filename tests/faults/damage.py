@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import works
+from tests.faults.kills import at_a_change
 from tests.faults.trial import Trial, Work, digest, weights
 
 from fwplab.data.imported import corpus_splits, reference
@@ -129,6 +130,21 @@ def states(trial: Trial, damages: int, *, sweep: bool) -> None:
             look(trial, go_on, whole, "a training from a damaged state")
 
 
+def commands(trial: Trial, damages: int, *, sweep: bool) -> None:
+    """A training is killed, and its state damaged: the command begins this run anew, says so, and ends with the same
+    bits."""
+    work = works.train(trial.draw, mixer="lstm")
+    undisturbed = trial.reference(work)
+    trial.tally.counts["tried"] += 1
+    at_a_change(trial, work, undisturbed.changes)
+    for path in sorted(trial.work.rglob(RESUME)):
+        path.write_bytes(damaged(path.read_bytes(), trial))
+    ended = trial.run(work.words)
+    right = ended.code == 0 and all(" begins anew: " in line for line in ended.lines)
+    trial.require(right, ended, "a training whose state is damaged")
+    trial.compare(undisturbed)
+
+
 def databases(trial: Trial, damages: int, *, sweep: bool) -> None:
     """The file of the store: what is shown of it is what was written, and the rest is named."""
     trained(trial)
@@ -232,7 +248,7 @@ def archives(trial: Trial, damages: int, *, sweep: bool) -> None:
         path.write_bytes(content)
 
 
-SORTS = (checkpoints, states, databases, corpora, archives)
+SORTS = (checkpoints, states, databases, corpora, archives, commands)
 
 
 def damage(trial: Trial) -> None:

@@ -228,6 +228,7 @@ def test_a_damaged_file_is_one_line_or_the_records_that_can_be_read(
             broken = str(error)
             assert str(home / "records.sqlite") in broken
             assert "\n" not in broken
+            assert " is damaged (" in broken or " cannot be used as a store (" in broken
         for words in (["runs"], ["runs", "--json"]):
             assert command(words) in (0, 2)
         assert "Traceback" not in capsys.readouterr().err

@@ -99,6 +99,17 @@ def invalid_url(which: str, why: object) -> UserError:
     )
 
 
+def unusable(url: sql.URL, error: sql.exc.DBAPIError) -> UserError:
+    """The error for a database that answers with `error` when it is opened or read: it is damaged, or none at all."""
+    said = database_message(error, url)
+    if "malformed" in said:  # SQLite's word for a damaged page
+        return UserError(
+            f"{shown(url)} is damaged ({said}); save what can be read (SQLite: sqlite3 FILE .recover | sqlite3 NEW), "
+            "or choose another FWPLAB_HOME"
+        )
+    return UserError(f"{shown(url)} cannot be used as a store ({said}); choose another FWPLAB_HOME or FWPLAB_STORE")
+
+
 def checksum(*rows: Iterable[Any]) -> str:
     """The first sixteen hexadecimal digits of the SHA-256 of the values of these rows, as the database returns them."""
     return hashlib.sha256(repr([tuple(row) for row in rows]).encode()).hexdigest()[:16]

@@ -23,6 +23,7 @@ from fwplab.storage.database import (
     read_only,
     shown,
     sqlite_file,
+    unusable,
 )
 
 READ_AT_ONCE = 1_000
@@ -60,10 +61,7 @@ def list_runs(*, language: str | None = None, mixer: str | None = None) -> Itera
     except UserError:
         raise
     except sql.exc.DBAPIError as error:
-        raise UserError(
-            f"{shown(url)} cannot be used as a store ({database_message(error, url)}); "
-            "choose another FWPLAB_HOME or FWPLAB_STORE"
-        ) from error
+        raise unusable(url, error) from error
     except UNUSABLE as error:
         raise invalid_url(shown(url), database_message(error, url)) from error
 

@@ -30,6 +30,7 @@ from fwplab.storage.database import (
     read_only,
     shown,
     sqlite_file,
+    unusable,
 )
 from fwplab.storage.rows import (
     Row,
@@ -78,10 +79,7 @@ class Store:
             raise
         except sql.exc.DBAPIError as error:
             self.close()
-            raise UserError(
-                f"{shown(self.url)} cannot be used as a store ({database_message(error, self.url)}); "
-                "choose another FWPLAB_HOME or FWPLAB_STORE"
-            ) from error
+            raise unusable(self.url, error) from error
         except UNUSABLE as error:
             self.close()
             raise invalid_url(shown(self.url), database_message(error, self.url)) from error
@@ -197,10 +195,7 @@ class Store:
                 "the same command goes on where this one stopped"
             ) from error
         except sql.exc.DBAPIError as error:
-            raise UserError(
-                f"{shown(self.url)} is damaged ({database_message(error, self.url)}); save what can be read (SQLite: "
-                "sqlite3 FILE .recover | sqlite3 NEW), or choose another FWPLAB_HOME"
-            ) from error
+            raise unusable(self.url, error) from error
 
     def _insert(self, record: Record) -> None:
         key = record.run.key
