@@ -12,13 +12,13 @@ from typing import Any
 
 from tests.faults import works
 from tests.faults.kills import at_a_change
-from tests.faults.trial import Trial, Work, digest, weights
+from tests.faults.trial import Trial, digest, weights
 
 from fwplab.data.imported import corpus_splits, reference
 from fwplab.data.splits import SplitSpec
 from fwplab.errors import UserError
 from fwplab.languages import load_language
-from fwplab.storage.archive import open_archive
+from fwplab.storage.archive import open_archive, write_archive
 from fwplab.storage.listing import list_runs
 from fwplab.storage.store import Store
 from fwplab.training.checkpoint import load_checkpoint
@@ -27,9 +27,10 @@ from fwplab.training.run import Run
 from fwplab.training.trainer import RESUME, train, train_until
 
 RANDOM_DAMAGES = 200
+TRAINED_ON = 1_000
+"""Of so many damaged training states one is trained on, which takes longer than to read it."""
 PARITY = load_language("parity")
-TRAINED = ("train", "--language", "parity", "--mixer", "delta-net", "--seeds", "2", "--workers", "1", *works.SMALL)
-EXPORTED = ("study", "export", "small-runs", "--own", "--format", "records", "--out", "archive")
+TRAINED = works.training("lstm", seeds=2, workers=1)
 Read = Callable[[], Any]
 
 
@@ -82,7 +83,7 @@ def believable(found: Any, expected: Any) -> bool:
 
 def trained(trial: Trial) -> tuple[Path, Run]:
     """A finished run in the home of this process, and the folder of its checkpoints."""
-    undisturbed = trial.reference(Work(TRAINED))
+    undisturbed = trial.reference(TRAINED)
     shutil.rmtree(trial.work)
     shutil.copytree(undisturbed.folder, trial.work)
     (folder,) = (trial.work / "home" / "runs").iterdir()
@@ -106,7 +107,7 @@ def checkpoints(trial: Trial, damages: int, *, sweep: bool) -> None:
 
 
 def states(trial: Trial, damages: int, *, sweep: bool) -> None:
-    """A training state: read as a checkpoint is, and now and then trained on, which ends with the same bits."""
+    """A training state: read as a checkpoint is, and at times trained on, which ends with the same bits."""
     folder, run = trained(trial)
     whole = [digest(weights(path)) for path in sorted(folder.glob("seed-*"))]
     with contextlib.redirect_stderr(io.StringIO()):
@@ -126,20 +127,19 @@ def states(trial: Trial, damages: int, *, sweep: bool) -> None:
     for place, changed in enumerate(every(trial, content, header, damages)):
         path.write_bytes(changed)
         look(trial, read, expected, "a training state")
-        if place % 200 == 199:
+        if place % TRAINED_ON == TRAINED_ON - 1:
             look(trial, go_on, whole, "a training from a damaged state")
 
 
 def commands(trial: Trial, damages: int, *, sweep: bool) -> None:
     """A training is killed, and its state damaged: the command begins this run anew, says so, and ends with the same
     bits."""
-    work = works.train(trial.draw, mixer="lstm")
-    undisturbed = trial.reference(work)
+    undisturbed = trial.reference(TRAINED)
     trial.tally.counts["tried"] += 1
-    at_a_change(trial, work, undisturbed.changes)
+    at_a_change(trial, TRAINED, undisturbed.changes)
     for path in sorted(trial.work.rglob(RESUME)):
         path.write_bytes(damaged(path.read_bytes(), trial))
-    ended = trial.run(work.words)
+    ended = trial.run(TRAINED.words)
     right = ended.code == 0 and all(" begins anew: " in line for line in ended.lines)
     trial.require(right, ended, "a training whose state is damaged")
     trial.compare(undisturbed)
@@ -231,9 +231,10 @@ def corpora(trial: Trial, damages: int, *, sweep: bool) -> None:
 
 def archives(trial: Trial, damages: int, *, sweep: bool) -> None:
     """The files of an archive of records."""
-    exported = trial.reference(Work(EXPORTED, ((*works.STUDY, "1"),)))
+    _, run = trained(trial)
     folder = trial.place / "archive"
-    shutil.copytree(exported.folder / "archive", folder)
+    with Store() as store:
+        write_archive([store], [run.key], folder)
 
     def read() -> set[str]:
         with open_archive(folder) as store:

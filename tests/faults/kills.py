@@ -17,13 +17,13 @@ RESUMABLE = "the same command goes on where this one stopped"
 
 
 def kill(trial: Trial, choose: Callable[..., Work] | None = None) -> None:
-    """A command is signalled once to three times, at a random instant or at a random change of a file.
+    """A command is signalled up to four times, at a random instant or at a random change of a file.
 
     It is started again to its end. What it leaves is what an undisturbed one leaves.
     """
     work = (choose or trial.draw.choice(works.WORKS))(trial.draw)
     reference = trial.reference(work)
-    for _ in range(trial.draw.choice((1, 1, 2, 3))):
+    for _ in range(trial.draw.randint(1, 4)):
         trial.tally.counts["tried"] += 1
         before = stored(trial.work)
         if trial.draw.random() < 0.5:

@@ -82,13 +82,11 @@ def cluster(trial: Trial) -> None:
         if time.monotonic() > began + 200:
             break
     time.sleep(wait / 5)
-    if part == "driver":
-        os.kill(process.pid, signal.SIGKILL)
-    else:
-        found = [pid for pid, words in marked(trial.mark).items() if CLUSTER_PARTS[part] in words]
-        for pid in trial.draw.sample(found, min(1, len(found))):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    processes = marked(trial.mark)
+    found = [pid for pid, words in processes.items() if part != "driver" and CLUSTER_PARTS[part] in words]
+    for pid in [process.pid] if part == "driver" else trial.draw.sample(found, min(1, len(found))):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     ended = trial.end(process)
     told = ended.code in (1, 2) and bool(ended.lines) and ended.lines[-1].startswith("fwplab: ")
     trial.require(ended.code in (0, -signal.SIGKILL) or told, ended, f"Ray without its {part}")

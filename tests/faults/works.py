@@ -4,8 +4,6 @@ import random
 
 from tests.faults.trial import TRIALS, Work
 
-from fwplab.mixers import MIXERS
-
 STRINGS = ("--train-strings", "64", "--validation-strings", "20", "--test-strings", "2")
 SMALL = (*STRINGS, "--hidden", "8", "--layers", "1", "--heads", "2")
 SMALL += ("--batch-size", "16", "--max-steps", "40", "--check-every", "10")
@@ -15,11 +13,18 @@ STUDY = ("study", "run", "small-runs", "--own", "--workers")
 EXPORT = ("corpus", "export", "corpus", "--language", "parity", *STRINGS)
 
 
-def train(draw: random.Random, workers: int | None = None, mixer: str | None = None) -> Work:
-    """The training of two or three seeds of a mixer."""
-    name = mixer or draw.choice(sorted(MIXERS.own_names()))
-    seeds, number = draw.choice((2, 3)), workers or draw.choice((1, 2))
-    words = ("train", "--language", "parity", "--mixer", name, "--seeds", str(seeds), "--workers", str(number))
+MIXERS = ("lstm", "transformer", "delta-net", "recurrent-delta", "srwm")
+"""Mixers that are trained in different ways: in PyTorch, stacked, and by kernels with one and with two states."""
+
+
+def train(draw: random.Random) -> Work:
+    """The training of two seeds in one process, or of three in two."""
+    return training(draw.choice(MIXERS), *draw.choice(((2, 1), (3, 2))))
+
+
+def training(mixer: str, seeds: int, workers: int) -> Work:
+    """The training of a mixer."""
+    words = ("train", "--language", "parity", "--mixer", mixer, "--seeds", str(seeds), "--workers", str(workers))
     return Work((*words, *SMALL))
 
 
