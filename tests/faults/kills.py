@@ -16,14 +16,14 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 RESUMABLE = "the same command goes on where this one stopped"
 
 
-def kill(trial: Trial, choose: Callable[..., Work] | None = None) -> None:
-    """A command is signalled up to four times, at a random instant or at a random change of a file.
+def kill(trial: Trial, choose: Callable[..., Work] | None = None, most: int = 4) -> None:
+    """A command is signalled up to `most` times, at a random instant or at a random change of a file.
 
     It is started again to its end. What it leaves is what an undisturbed one leaves.
     """
     work = (choose or trial.draw.choice(works.WORKS))(trial.draw)
     reference = trial.reference(work)
-    for _ in range(trial.draw.randint(1, 4)):
+    for _ in range(trial.draw.randint(1, most)):
         trial.tally.counts["tried"] += 1
         before = stored(trial.work)
         if trial.draw.random() < 0.5:

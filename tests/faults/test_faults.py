@@ -16,6 +16,7 @@ from random import Random
 
 import pytest
 from tests.faults import damage, disks, kills, long, servers, works
+from tests.faults.page import BEGIN, END, with_table
 from tests.faults.tally import COUNTS, Tally, passed, table, totals
 from tests.faults.trial import Ended, Reference, Trial, Work, digests, trial
 
@@ -42,7 +43,7 @@ def pair(draw: Random) -> Work:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_training_ends_with_the_same_bits(workers: int, folder: Path) -> None:
     with trial("kill", workers, 0, folder) as one:
-        kills.kill(one, pair if workers == 2 else lambda draw: damage.TRAINED)
+        kills.kill(one, pair if workers == 2 else lambda draw: damage.TRAINED, most=1)
     assert_passed(one)
 
 
@@ -173,6 +174,16 @@ def test_the_table_has_every_count() -> None:
     assert not passed(rows)
     assert rows["all"] == {"tried": 1_234, **dict.fromkeys(bad.counts, 1)}
     assert not passed(totals([]))
+
+
+def test_a_page_gets_the_table_of_a_finished_run() -> None:
+    rows = table(totals([Tally("kill", 0)]))
+    log = f"a line\n\n{rows}\n\n1 trials in 2 minutes, seed 3\n"
+    once = with_table(f"above\n{BEGIN}{END}\nbelow\n", log)
+    assert once == f"above\n{BEGIN}\n{rows}\n\n1 trials in 2 minutes, seed 3\n\n{END}\nbelow\n"
+    assert with_table(once, log) == once
+    with pytest.raises(ValueError, match="does not end"):
+        with_table(once, rows)
 
 
 def test_the_long_form_repeats_a_trial_and_writes_its_counts(
