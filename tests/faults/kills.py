@@ -91,15 +91,15 @@ def judge(trial: Trial, ended: Ended, number: signal.Signals) -> None:
     trial.require(silent or right or killed, ended, f"{number.name} to a command")
 
 
-def drivers(trial: Trial, choose: Callable[..., Work] | None = None) -> None:
-    """Two or three commands at the same time, one of which may be killed: each run is trained once, to the same end."""
+def drivers(trial: Trial, choose: Callable[..., Work] | None = None, most: int = 3) -> None:
+    """Two commands or more at the same time, of which one may be killed: each run is trained once, to the same end."""
     work = (choose or trial.draw.choice((works.train, works.study)))(trial.draw)
     reference = trial.reference(work)
     trial.tally.counts["tried"] += 1
     log = trial.place / "changes"
     log.touch()
     processes = []
-    for _ in range(trial.draw.choice((2, 3))):
+    for _ in range(trial.draw.randint(2, most)):
         time.sleep(trial.draw.uniform(0, 0.5))
         processes.append(trial.begin(work.words, {"log": str(log)}))
     killed = trial.draw.random() < 0.5
