@@ -1,9 +1,10 @@
-# make install | demo | test | bench: set up a virtual environment, reproduce the core of the table, run the tests, measure the speed.
+# make install | demo | test | bench | faults: set up a virtual environment, reproduce the core of the table, run the tests, measure the speed,
+# try to break it for twenty minutes.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test bench check
+.PHONY: install demo test bench faults check
 
 install: $(VENV)/.installed
 
@@ -19,6 +20,9 @@ demo: install
 
 bench: install
 	$(BIN)/fwplab bench
+
+faults: install
+	$(BIN)/python -m tests.faults
 
 test: install check
 	$(BIN)/python -m pytest --numprocesses 2

@@ -12,34 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-FWPLAB = [sys.executable, "-m", "fwplab"]
-
-
-def begun(words: list[str], **options: Any) -> subprocess.Popen[str]:
-    """A command that handles signals already, in a group of its own.
-
-    A shell starts background jobs with SIGINT ignored, and so would be all that these tests start.
-    """
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen([*FWPLAB, *words], text=True, start_new_session=True, **pipes)
-    deadline = time.monotonic() + 60
-    while not handles(process.pid, signal.SIGTERM):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return process
-
-
-def handles(pid: int, number: int) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text()
-    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
-    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
-
+from tests.processes import WORDS, begun, no_longer, wait_for, workers_of
 
 TRAIN = ["train", "--language", "parity", "--mixer", "lstm", "--hidden", "8", "--seeds", "2"]
 TRAIN += ["--max-steps", "100000", "--check-every", "100000"]
-WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 def assert_ended(process: subprocess.Popen[str], number: signal.Signals) -> None:
@@ -60,27 +36,6 @@ def test_a_signal_in_the_first_two_seconds_is_one_line(seed: int, home: Path) ->
     (os.killpg if generator.random() < 0.5 else os.kill)(process.pid, number)
     assert_ended(process, number)
     assert [path for path in home.rglob("*") if path.name.startswith((".", "tmp"))] == []
-
-
-def workers_of(pid: int) -> list[int]:
-    """The children of a process that have children's threads of their own, which trains: not the resource tracker."""
-    found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
-            found.append(int(child))
-    return found
-
-
-def wait_for(condition: Any) -> Any:
-    deadline = time.monotonic() + 60
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
-
-
-def no_longer(pids: list[int]) -> None:
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what runs")

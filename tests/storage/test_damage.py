@@ -114,6 +114,66 @@ def test_a_record_with_changed_values_is_left_out_with_a_warning(home: Path) -> 
         assert BAD.key in lines[0], changed
 
 
+BELIEVABLE = [
+    ("scores", "strings = strings + 1"),
+    ("checks", "train_loss = train_loss / 2"),
+    ("members", "steps = steps - 1"),
+    ("members", "status = 'budget'"),
+    ("splits", "longest = longest + 1"),
+    ("chance", "majority = majority / 2"),
+    ("measurements", "value = value / 2"),
+    ("runs", "seconds = seconds + 1"),
+    ("runs", "finished = 'x' || finished"),
+    ("runs", "environment = replace(environment, '13', '12')"),
+]
+
+
+@pytest.mark.parametrize(("table", "change"), BELIEVABLE)
+def test_a_value_that_could_be_true_is_told_by_its_checksum(
+    table: str, change: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(home)
+    with database(home) as connection:
+        key = "key" if table == "runs" else "run"
+        assert connection.execute(f"UPDATE {table} SET {change} WHERE {key} = ?", (BAD.key,)).rowcount > 0
+    with Store() as store:
+        found, lines = read(store)
+        assert [record.run for record in found] == [GOOD]
+        assert [BAD.key in line and line.endswith("the checksums differ") for line in lines] == [True]
+        if table == "measurements":
+            with pytest.raises(UserError, match=f"measurements of run {BAD.key} have changed"):
+                store.measure(BAD.key, BAD.seeds[0], [Measurement("freezing", "paper", 10, "share", 0.5)])
+    shown = {"seconds = seconds + 1", "finished = 'x' || finished", "status = 'budget'"}
+    assert command(["runs", "--json"]) == 0
+    listed = capsys.readouterr()
+    assert len(json.loads(listed.out)) == (1 if change in shown else 2)
+    assert ("the checksums differ" in listed.err) == (change in shown)
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_a_store_of_before_is_read_and_shown_as_unchecked(
+    protected: bool, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(home)
+    with Store() as store:
+        expected = store.records()
+    with database(home) as connection:
+        connection.execute("DROP TABLE checksums")
+    monkeypatch.setattr("fwplab.storage.store.is_protected", lambda path: protected)
+    monkeypatch.setattr("fwplab.storage.listing.is_protected", lambda path: protected)
+    assert command(["runs"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 of 2 were written without a checksum, by a former version"
+    with Store() as store:
+        assert read(store) == (expected, [])
+        if protected:
+            return
+        store.measure(GOOD.key, GOOD.seeds[0], [Measurement("freezing", "paper", 10, "share", 0.5)])
+        store.save(record_of(replace(RUN, seeds=(2,))))
+        assert len(read(store)[0]) == 3
+    assert command(["runs"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 of 3 were written without a checksum, by a former version"
+
+
 def test_a_run_whose_record_is_damaged_is_trained_again(home: Path) -> None:
     fill(home)
     with database(home) as connection:
@@ -168,6 +228,7 @@ def test_a_damaged_file_is_one_line_or_the_records_that_can_be_read(
             broken = str(error)
             assert str(home / "records.sqlite") in broken
             assert "\n" not in broken
+            assert " is damaged (" in broken or " cannot be used as a store (" in broken
         for words in (["runs"], ["runs", "--json"]):
             assert command(words) in (0, 2)
         assert "Traceback" not in capsys.readouterr().err

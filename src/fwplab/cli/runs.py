@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fwplab.files import home
@@ -11,6 +12,8 @@ from fwplab.mixers import MIXERS
 
 HEAD = ("run", "mixer", "language", "seeds", "status", "seconds")
 LISTS = ("seeds", "status")
+FACTS = ("key", "mixer", "language", "task", "seeds", "status", "seconds")
+"""The facts of a run that `--json` prints, besides its folder."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +36,33 @@ class Runs:
         if self.json:
             _print_json(facts)
         else:
-            _print_table([_cells(fact) for fact in facts])
+            listed = list(facts)
+            _print_table([_cells(fact) for fact in listed])
+            if unchecked := sum(not fact["checked"] for fact in listed):
+                print(f"{unchecked:,} of {len(listed):,} were written without a checksum, by a former version")
         return 0
 
 
 def _print_json(facts: Iterable[dict[str, Any]]) -> None:
     """Prints the facts as `json.dumps` with an indent of 2 does, which takes seconds for so many small objects."""
     folder = home() / "runs"
-    objects = (_object({**fact, "folder": str(folder / fact["key"])}) for fact in facts)
-    text = ",\n".join(objects)
+    text = ",\n".join(_object(fact, str(folder / fact["key"])) for fact in facts)
     print(f"[\n{text}\n]" if text else "[]")
 
 
-def _object(fact: dict[str, Any]) -> str:
-    lines = (f'    "{name}": {_array(value) if name in LISTS else json.dumps(value)}' for name, value in fact.items())
-    return "  {\n" + ",\n".join(lines) + "\n  }"
+def _object(fact: dict[str, Any], folder: str) -> str:
+    lines = [f'    "{name}": {_array(fact[name]) if name in LISTS else _json(fact[name])}' for name in FACTS]
+    return "  {\n" + ",\n".join(lines) + f',\n    "folder": {json.dumps(folder)}\n  }}'
 
 
 def _array(values: list[Any]) -> str:
-    inside = ",\n".join(f"      {json.dumps(value)}" for value in values)
+    inside = ",\n".join([f"      {_json(value)}" for value in values])
     return f"[\n{inside}\n    ]" if values else "[]"
+
+
+@lru_cache(typed=True)
+def _json(value: Any) -> str:
+    return json.dumps(value)
 
 
 def _cells(fact: dict[str, Any]) -> tuple[str, ...]:

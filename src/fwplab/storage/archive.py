@@ -19,9 +19,10 @@ from fwplab.errors import UserError
 from fwplab.files import CHECKSUMS, check_checksums, sync, temporary_folder, write_checksums, writes_to
 from fwplab.storage.database import check_version
 from fwplab.storage.store import Store
-from fwplab.storage.tables import measurements, metadata, runs, versions
+from fwplab.storage.tables import PARTS, measurements, runs, versions
 
-TABLES = [versions, *(table for table in metadata.sorted_tables if table is not versions)]
+TABLES = [versions, runs, *sorted(PARTS, key=lambda table: table.name)]
+"""The tables of an archive, whose files have checksums of their own."""
 NAMES = [f"{table.name}.parquet" for table in TABLES]
 MEMORY = "sqlite:///:memory:"
 TYPES = {sql.Integer: pyarrow.int64(), sql.Float: pyarrow.float64(), sql.String: pyarrow.string()}

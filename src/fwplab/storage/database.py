@@ -1,10 +1,11 @@
 """The database: its URL, which is never shown with its password, its messages, and the creation of its tables by
 several processes at once."""
 
+import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -96,6 +97,22 @@ def invalid_url(which: str, why: object) -> UserError:
         f"{which} is no database URL that can be used here ({why}); "
         "choose sqlite:////folder/file.sqlite or postgresql+psycopg://user:password@host/database"
     )
+
+
+def unusable(url: sql.URL, error: sql.exc.DBAPIError) -> UserError:
+    """The error for a database that answers with `error` when it is opened or read: it is damaged, or none at all."""
+    said = database_message(error, url)
+    if "malformed" in said:  # SQLite's word for a damaged page
+        return UserError(
+            f"{shown(url)} is damaged ({said}); save what can be read (SQLite: sqlite3 FILE .recover | sqlite3 NEW), "
+            "or choose another FWPLAB_HOME"
+        )
+    return UserError(f"{shown(url)} cannot be used as a store ({said}); choose another FWPLAB_HOME or FWPLAB_STORE")
+
+
+def checksum(*rows: Iterable[Any]) -> str:
+    """The first sixteen hexadecimal digits of the SHA-256 of the values of these rows, as the database returns them."""
+    return hashlib.sha256(repr([tuple(row) for row in rows]).encode()).hexdigest()[:16]
 
 
 def database_message(error: BaseException, url: sql.URL) -> str:

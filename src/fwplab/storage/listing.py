@@ -3,7 +3,8 @@
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sql
@@ -14,6 +15,7 @@ from fwplab.errors import shown as quoted
 from fwplab.storage.database import (
     UNUSABLE,
     check_version,
+    checksum,
     database_message,
     database_url,
     invalid_url,
@@ -21,18 +23,23 @@ from fwplab.storage.database import (
     read_only,
     shown,
     sqlite_file,
+    unusable,
 )
 
+READ_AT_ONCE = 1_000
+"""How many rows are fetched at once, which is much faster than one at a time."""
 STATUSES = ("solved", "budget", "diverged")
 RUNS = sql.table("runs", *map(column, ("key", "language", "mixer", "spec", "seconds", "finished")))
 MEMBERS = sql.table("members", *map(column, ("run", "place", "seed", "status")))
 VERSIONS = sql.table("versions", column("schema"))
+CHECKSUMS = sql.table("checksums", column("run"), column("listed"))
 
 
 def list_runs(*, language: str | None = None, mixer: str | None = None) -> Iterator[dict[str, Any]]:
     """The key, mixer, language, task, seeds, status and seconds of every finished run, in the order of completion.
 
-    A row that cannot be read is named on standard error and left out.
+    Also whether it was written with a checksum, which former versions did not do. A row that cannot be read or has
+    changed is named on standard error and left out.
 
     language, mixer: names of the catalogues; None for all.
 
@@ -54,10 +61,7 @@ def list_runs(*, language: str | None = None, mixer: str | None = None) -> Itera
     except UserError:
         raise
     except sql.exc.DBAPIError as error:
-        raise UserError(
-            f"{shown(url)} cannot be used as a store ({database_message(error, url)}); "
-            "choose another FWPLAB_HOME or FWPLAB_STORE"
-        ) from error
+        raise unusable(url, error) from error
     except UNUSABLE as error:
         raise invalid_url(shown(url), database_message(error, url)) from error
 
@@ -65,39 +69,52 @@ def list_runs(*, language: str | None = None, mixer: str | None = None) -> Itera
 def _facts(connection: sql.Connection, language: str | None, mixer: str | None) -> Iterator[dict[str, Any]]:
     filters = [RUNS.c[name] == value for name, value in (("language", language), ("mixer", mixer)) if value]
     of_run = sql.select(RUNS.c.key).where(*filters)
-    query = sql.select(MEMBERS.c.run, MEMBERS.c.seed, MEMBERS.c.status).order_by(MEMBERS.c.place)
-    members: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
-    for run, seed, status in connection.execute(query.where(MEMBERS.c.run.in_(of_run)) if filters else query):
-        members[run].append((seed, status))
+    query = sql.select(MEMBERS.c.run, MEMBERS.c.place, MEMBERS.c.seed, MEMBERS.c.status).order_by(MEMBERS.c.place)
+    members: dict[str, list[tuple[Any, Any, Any]]] = defaultdict(list)
+    for run, *member in connection.execute(query.where(MEMBERS.c.run.in_(of_run)) if filters else query).all():
+        members[run].append(tuple(member))
+    written = _checksums(connection)
     heads = connection.execute(sql.select(RUNS).where(*filters).order_by(RUNS.c.finished, RUNS.c.key))
-    for head in heads:
+    for head in chain.from_iterable(heads.partitions(READ_AT_ONCE)):
+        key, language, mixer = head[:3]
         try:
-            yield _fact(head, members.get(head.key, []))
+            yield _fact(head, members.get(key, []), written.get(key))
         except UserError as error:
-            which = one_line(f"run {head.key} of {head.mixer} on {head.language}")
+            which = one_line(f"run {key} of {mixer} on {language}")
             print(f"fwplab: {which} cannot be read here and is left out: {error}", file=sys.stderr)
 
 
-def _fact(head: sql.Row[Any], members: list[tuple[Any, Any]]) -> dict[str, Any]:
+def _checksums(connection: sql.Connection) -> dict[str, str]:
+    """The checksum of what is listed of each run, by its key."""
+    if not sql.inspect(connection).has_table(CHECKSUMS.name):
+        return {}
+    return dict(map(tuple, connection.execute(sql.select(CHECKSUMS))))
+
+
+def _fact(head: Sequence[Any], members: list[tuple[Any, Any, Any]], written: str | None) -> dict[str, Any]:
+    key, language, mixer, text, seconds, _ = head
     try:
-        spec = json.loads(head.spec)
-        asked, language, mixer = spec["seeds"], spec["language"], spec["mixer"]["name"]
+        spec = json.loads(text)
+        asked, known = spec["seeds"], (spec["language"], spec["mixer"]["name"])
         task = spec["protocol"]["splits"].get("task", "transduction")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"its spec is no spec of a run: {type(error).__name__}") from error
-    if (language, mixer) != (head.language, head.mixer) or not isinstance(task, str):
-        raise UserError(f"its spec is that of {quoted(mixer)} on {quoted(language)}")
-    for seed, status in members:
+    if known != (language, mixer) or not isinstance(task, str):
+        raise UserError(f"its spec is that of {quoted(known[1])} on {quoted(known[0])}")
+    for _, seed, status in members:
         if status not in STATUSES or seed not in asked:
             raise UserError(f"it has the seed {quoted(seed)} with the status {quoted(status)}")
-    if not isinstance(head.seconds, int | float) or not 0 <= head.seconds < float("inf"):
-        raise UserError(f"it has taken {quoted(head.seconds)} seconds")
+    if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+        raise UserError(f"it has taken {quoted(seconds)} seconds")
+    if written is not None and written != checksum(head, *members):
+        raise UserError("its values have changed since they were written: the checksums differ")
     return {
-        "key": head.key,
+        "key": key,
         "mixer": mixer,
         "language": language,
         "task": task,
         "seeds": asked,
-        "status": [status for _, status in members],
-        "seconds": head.seconds,
+        "status": [status for _, _, status in members],
+        "seconds": seconds,
+        "checked": written is not None,
     }

@@ -13,7 +13,8 @@ from sqlalchemy import Table
 
 from fwplab.data.splits import SplitSummary
 from fwplab.errors import UserError
-from fwplab.storage.tables import NESTED, chance, checks, measurements, members, scores, splits
+from fwplab.storage.database import checksum
+from fwplab.storage.tables import NESTED, PARTS, chance, checks, measurements, members, scores, splits
 from fwplab.training.record import Chance, Check, Measurement, Member, Record, Score
 from fwplab.training.run import Rule, Run
 from fwplab.training.spec import from_json, read_value, to_dict
@@ -86,6 +87,35 @@ def run_of(head: Row) -> Run:
         if head[name] != expected:
             raise UserError(f"its spec is that of {name} {expected}")
     return run
+
+
+LISTED = ("key", "language", "mixer", "spec", "seconds", "finished")
+"""The columns of a run that `fwplab runs` lists or needs."""
+LISTED_OF_MEMBERS = ("place", "seed", "status")
+
+
+def checksums_of(head: Row, rows: Rows) -> dict[str, str]:
+    """The checksums of the rows of a record.
+
+    - `listed`: of what `fwplab runs` lists.
+    - `fixed`: of all that training wrote.
+    - `measured`: of what studies measured later.
+    """
+    of_members = [[row[name] for name in LISTED_OF_MEMBERS] for row in rows[members]]
+    trained = [row.values() for table in PARTS if table is not measurements for row in rows[table]]
+    return {
+        "listed": checksum([head[name] for name in LISTED], *of_members),
+        "fixed": checksum(head.values(), *trained),
+        "measured": checksum(*(row.values() for row in rows[measurements])),
+    }
+
+
+def check_checksums(written: Row, head: Row, rows: Rows) -> None:
+    """Raises `UserError` if these rows are not those whose checksums were written with them."""
+    found = checksums_of(head, rows)
+    if changed := [name for name in found if found[name] != written[name]]:
+        what = "measurements" if changed == ["measured"] else "values"
+        raise UserError(f"its {what} have changed since they were written: the checksums differ")
 
 
 def record_of(head: Row, run: Run, rows: Rows) -> Record:

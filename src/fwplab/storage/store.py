@@ -21,6 +21,7 @@ from fwplab.storage.database import (
     SCHEMA,
     UNUSABLE,
     check_version,
+    checksum,
     create_tables,
     database_message,
     database_url,
@@ -29,9 +30,19 @@ from fwplab.storage.database import (
     read_only,
     shown,
     sqlite_file,
+    unusable,
 )
-from fwplab.storage.rows import Row, measurement_row, part_rows, record_of, run_of, run_row
-from fwplab.storage.tables import PARTS, measurements, members, metadata, runs, versions
+from fwplab.storage.rows import (
+    Row,
+    check_checksums,
+    checksums_of,
+    measurement_row,
+    part_rows,
+    record_of,
+    run_of,
+    run_row,
+)
+from fwplab.storage.tables import PARTS, checksums, measurements, members, metadata, runs, versions
 from fwplab.training.record import Measurement, Member, Record
 from fwplab.training.run import Run
 
@@ -68,10 +79,7 @@ class Store:
             raise
         except sql.exc.DBAPIError as error:
             self.close()
-            raise UserError(
-                f"{shown(self.url)} cannot be used as a store ({database_message(error, self.url)}); "
-                "choose another FWPLAB_HOME or FWPLAB_STORE"
-            ) from error
+            raise unusable(self.url, error) from error
         except UNUSABLE as error:
             self.close()
             raise invalid_url(shown(self.url), database_message(error, self.url)) from error
@@ -104,6 +112,7 @@ class Store:
         with self.engine.begin() as connection:
             if not self.read_only:
                 metadata.create_all(connection)
+            self.has_checksums = not self.read_only or sql.inspect(connection).has_table(checksums.name)
             found = connection.execute(sql.select(versions.c.schema)).scalars().all()
             if not found and not self.read_only:
                 connection.execute(versions.insert().values(schema=SCHEMA))
@@ -137,6 +146,7 @@ class Store:
 
         def write() -> None:
             with self.engine.begin() as connection:
+                self._check_measured(connection, key)
                 of_seed = sql.and_(members.c.run == key, members.c.seed == seed)
                 place = connection.execute(sql.select(members.c.place).where(of_seed)).scalar_one()
                 of_member = sql.and_(measurements.c.run == key, measurements.c.member == place)
@@ -148,10 +158,22 @@ class Store:
                     for index, measurement in enumerate(found)
                 ]
                 connection.execute(measurements.insert(), rows)
+                self._sign_measured(connection, key)
 
         if found:
             self.require_writable()
             self.with_retries(write)
+
+    def _check_measured(self, connection: sql.Connection, key: str) -> None:
+        """Raises `UserError` if the measurements of a run are not those that were written; locks their checksum."""
+        query = sql.select(checksums.c.measured).where(checksums.c.run == key).with_for_update()
+        written = connection.execute(query).scalar()
+        if written is not None and written != _measured_checksum(connection, key):
+            raise UserError(f"the measurements of run {key} have changed since they were written: the checksums differ")
+
+    def _sign_measured(self, connection: sql.Connection, key: str) -> None:
+        found = _measured_checksum(connection, key)
+        connection.execute(checksums.update().where(checksums.c.run == key).values(measured=found))
 
     def with_retries(self, work: Callable[[], Result]) -> Result:
         """The result of `work`, with retries while a database server restarts.
@@ -173,10 +195,7 @@ class Store:
                 "the same command goes on where this one stopped"
             ) from error
         except sql.exc.DBAPIError as error:
-            raise UserError(
-                f"{shown(self.url)} is damaged ({database_message(error, self.url)}); save what can be read (SQLite: "
-                "sqlite3 FILE .recover | sqlite3 NEW), or choose another FWPLAB_HOME"
-            ) from error
+            raise unusable(self.url, error) from error
 
     def _insert(self, record: Record) -> None:
         key = record.run.key
@@ -184,12 +203,15 @@ class Store:
             heads = connection.execute(sql.select(runs).where(runs.c.key == key)).mappings().all()
             if any(self._readable(connection, heads, lambda _: True)):
                 return
-            for table in (*PARTS, runs) if heads else ():
+            for table in (checksums, *PARTS, runs) if heads else ():
                 connection.execute(table.delete().where((table.c.key if table is runs else table.c.run) == key))
             connection.execute(runs.insert(), [run_row(record)])
             for table, rows in part_rows(record):
                 if rows:
                     connection.execute(table.insert(), [{"run": key, **row} for row in rows])
+            head = connection.execute(sql.select(runs).where(runs.c.key == key)).mappings().one()
+            written = {table: rows.get(key, []) for table, rows in _parts(connection, [key]).items()}
+            connection.execute(checksums.insert().values(run=key, **checksums_of(head, written)))
 
     def has(self, key: str) -> bool:
         """Whether the run with this key is finished."""
@@ -255,37 +277,53 @@ class Store:
         known = ((head, _run_or_warning(head)) for head in heads)
         wanted = [(head, run) for head, run in known if run is not None and accept(run)]
         for first in range(0, len(wanted), READ_AT_ONCE):
-            yield from _records(connection, wanted[first : first + READ_AT_ONCE])
+            yield from self._records(connection, wanted[first : first + READ_AT_ONCE])
 
-
-def _records(connection: sql.Connection, wanted: Sequence[tuple[Row, Run]]) -> Iterator[Record]:
-    """The records of these runs, without those whose rows cannot be read."""
-    try:
-        parts = _parts(connection, [head["key"] for head, _ in wanted])
-    except sql.exc.DatabaseError as error:
-        if isinstance(error, sql.exc.OperationalError):  # a server that is starting again; else a page is damaged
-            raise
-        if len(wanted) == 1:
-            _warn(wanted[0][0], UserError(error.orig))
-        else:
-            for one in wanted:
-                yield from _records(connection, [one])
-        return
-    for head, run in wanted:
+    def _records(self, connection: sql.Connection, wanted: Sequence[tuple[Row, Run]]) -> Iterator[Record]:
+        """The records of these runs, without those whose rows cannot be read or have changed."""
         try:
-            yield record_of(head, run, {table: rows.get(head["key"], []) for table, rows in parts.items()})
-        except UserError as error:
-            _warn(head, error)
+            keys = [head["key"] for head, _ in wanted]
+            parts = _parts(connection, keys)
+            written = _checksums(connection, keys) if self.has_checksums else {}
+        except sql.exc.DatabaseError as error:
+            if isinstance(error, sql.exc.OperationalError):  # a server that is starting again; else a page is damaged
+                raise
+            if len(wanted) == 1:
+                _warn(wanted[0][0], UserError(error.orig))
+            else:
+                for one in wanted:
+                    yield from self._records(connection, [one])
+            return
+        for head, run in wanted:
+            try:
+                rows = {table: found.get(head["key"], []) for table, found in parts.items()}
+                record = record_of(head, run, rows)
+                if head["key"] in written:
+                    check_checksums(written[head["key"]], head, rows)
+                yield record
+            except UserError as error:
+                _warn(head, error)
 
 
 def _parts(connection: sql.Connection, keys: Sequence[str]) -> dict[sql.Table, dict[str, list[Row]]]:
     """The rows of these runs by table and key, in their order."""
     found: dict[sql.Table, dict[str, list[Row]]] = {}
     for table in PARTS:
-        query = sql.select(table).where(table.c.run.in_(keys)).order_by(table.c.run, table.c.place)
+        query = sql.select(table).where(table.c.run.in_(keys)).order_by(*table.primary_key.columns)
         rows = connection.execute(query).mappings()
         found[table] = {key: list(of_run) for key, of_run in groupby(rows, lambda row: row["run"])}
     return found
+
+
+def _checksums(connection: sql.Connection, keys: Sequence[str]) -> dict[str, Row]:
+    """The checksums that were written with these runs, by key. Those of former versions have none."""
+    rows = connection.execute(sql.select(checksums).where(checksums.c.run.in_(keys))).mappings()
+    return {row["run"]: row for row in rows}
+
+
+def _measured_checksum(connection: sql.Connection, key: str) -> str:
+    query = sql.select(measurements).where(measurements.c.run == key)
+    return checksum(*connection.execute(query.order_by(*measurements.primary_key.columns)))
 
 
 def _run_or_warning(head: Row) -> Run | None:

@@ -53,3 +53,12 @@ measurements = _table("measurements", Measurement, Column("member", Integer, pri
 splits = _table("splits", SplitSummary)
 chance = _table("chance", Chance)
 PARTS = (members, checks, scores, measurements, splits, chance)
+checksums = Table(
+    "checksums",
+    metadata,
+    Column("run", ForeignKey("runs.key", ondelete="CASCADE"), primary_key=True),
+    Column("listed", String(16), nullable=False),
+    Column("fixed", String(16), nullable=False),
+    Column("measured", String(16), nullable=False),
+)
+"""What `fwplab.storage.rows.checksums_of` gives for a record. Records of former versions have no row here."""
