@@ -4,15 +4,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from streamlit.testing.v1 import AppTest
 from tests.storage.test_store import RUN, record_of
 
 from fwplab.app import shared
 from fwplab.app.sharing import AT_ONCE, for_all_sessions, turn
 from fwplab.storage.store import Store
+from fwplab.storage.tables import runs
 from fwplab.training.record import Record
 
 THREADS = 30
@@ -137,7 +141,7 @@ def test_thirty_threads_after_one_change_of_the_store_read_it_once() -> None:
         return records(store, **chosen)
 
     def page() -> list[str]:
-        return [record.run.key for record in shared.cell_records(RUN.language, RUN.mixer_name)]
+        return [record.run.key for record in shared.cell_records(RUN.language, RUN.mixer_name)[0]]
 
     with mock.patch.object(Store, "records", counted):
         in_threads(page)
@@ -160,3 +164,36 @@ def test_a_broken_checkpoint_is_named_and_left_out(home: Path) -> None:
     assert found
     assert len(broken) == 1
     assert "0000000000000000/seed-0-paper.safetensors is no fwplab checkpoint" in broken[0]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_broken_record_is_named_and_left_out() -> None:
+    good = replace(RUN, learning_rates=(2e-3,))
+    with Store() as store:
+        store.save(record_of(RUN))
+        store.save(record_of(good))
+        with store.engine.begin() as connection:
+            connection.execute(runs.update().where(runs.c.key == RUN.key).values(spec="{"))
+    records, bad = shared.cell_records(RUN.language, RUN.mixer_name)
+    keys = [record.run.key for record in records]
+    assert good.key in keys
+    assert RUN.key not in keys
+    (line,) = bad
+    assert line.startswith(f"run {RUN.key} of {RUN.mixer_name} on {RUN.language} cannot be read here and is left out: ")
+
+
+def test_a_plugin_that_ends_the_process_hides_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bad_leaves.py").write_text("import sys\nsys.exit(7)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("fwplab.catalogue._installed", lambda group: [EntryPoint("aaa", "bad_leaves:Thing", group)])
+
+    def script(page: str) -> None:
+        import importlib
+
+        importlib.import_module(f"fwplab.app.{page}").page()
+
+    for page in ("runs", "reader", "automaton", "language"):
+        app = AppTest.from_function(script, kwargs={"page": page}, default_timeout=300).run()
+        assert not app.exception
+        assert len(app.selectbox) >= 2
+        assert len(app.main.children) >= 3

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from fwplab.app.shared import RULES, go, show_user_errors, table_rows
+from fwplab.app.shared import RULES, go, show_left_out, show_user_errors, study_records, table_rows
 from fwplab.app.text import code, show
 from fwplab.studies.irie2023 import LANGUAGES, MODELS
 from fwplab.tables.numbers import percent
@@ -24,6 +24,7 @@ def page() -> None:
     rule: Rule = right.selectbox(
         "selection rule", RULES, help="The rule that selects a member's checkpoint; strict uses no longer strings."
     )
+    show_left_out(study_records(PARTS[part])[1])
     rows = _best_rows(table_rows(PARTS[part], rule))
     if not rows:
         show(f"No run of this study is finished yet. First, in a terminal: fwplab study run {part}", "information")

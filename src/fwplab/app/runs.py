@@ -8,7 +8,7 @@ from pathlib import Path
 import altair
 import streamlit as st
 
-from fwplab.app.shared import cell_records, cell_rows, choose_cell, show_user_errors, specs
+from fwplab.app.shared import cell_records, cell_rows, choose_cell, show_left_out, show_user_errors, specs
 from fwplab.app.sharing import for_all_sessions
 from fwplab.app.text import show
 from fwplab.errors import UserError
@@ -30,7 +30,8 @@ def page() -> None:
     """Shows the page."""
     st.title("Runs")
     language, mixer = choose_cell()
-    records = cell_records(language, mixer)
+    records, bad = cell_records(language, mixer)
+    show_left_out(bad)
     _training(language, mixer)
     if not records:
         show(

@@ -18,8 +18,7 @@ from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS
 from fwplab.model.model import Model
 from fwplab.storage.archive import shipped, shipped_checkpoints
-from fwplab.storage.store import Store
-from fwplab.studies import STUDIES
+from fwplab.storage.store import Store, left_out
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import finished
 from fwplab.tables.rows import Row
@@ -32,6 +31,7 @@ Arguments = ParamSpec("Arguments")
 RULES: tuple[Rule, ...] = ("paper", "strict", "last", "oracle")
 CACHE_SECONDS = 10
 """How long a page may show a list of files, or the records of a database server, before it is read again."""
+MOST_LEFT_OUT = 20
 MOST_CHECKPOINTS = 20_000
 """How many checkpoints are known without reading them again."""
 
@@ -73,39 +73,43 @@ def _store_version() -> Hashable:
     return str(home()), *files
 
 
+Found = tuple[list[Record], list[str]]
+"""Records, and a line about each that cannot be read and is left out."""
+
+
 @for_all_sessions(4, _store_version)
-def study_records(name: str, quick: bool) -> list[Record]:
-    """The finished records of a study, from the user's store and from the package."""
-    study = STUDIES.load(name)()
-    with Store() as own, shipped(*(study.records_of or (name,))) as others:
-        return finished(study.runs(quick=quick), (own, others))
+def study_records(quick: bool) -> Found:
+    """The finished records of the study irie2023, or of its quick part, from the user's store and from the package."""
+    study = Irie2023()
+    with left_out() as bad, Store() as own, shipped(*study.records_of) as others:
+        return finished(study.runs(quick=quick), (own, others)), bad
 
 
 @for_all_sessions(16, _store_version)
 def table_rows(quick: bool, rule: Rule) -> Sequence[Row]:
     """The rows of the table of the study irie2023, or of its quick part."""
-    return Irie2023().rows(study_records("irie2023", quick), rule)
+    return Irie2023().rows(study_records(quick)[0], rule)
 
 
 @for_all_sessions(256, _store_version)
 def cell_rows(language: str, mixer: str) -> Sequence[Row]:
     """The rows of a language and a mixer in the table of the study irie2023."""
-    in_cell = [r for r in study_records("irie2023", False) if (r.run.language, r.run.mixer_name) == (language, mixer)]
-    return Irie2023().rows(in_cell)
+    records, _ = study_records(False)
+    return Irie2023().rows([r for r in records if (r.run.language, r.run.mixer_name) == (language, mixer)])
 
 
-def cell_records(language: str, mixer: str) -> list[Record]:
+def cell_records(language: str, mixer: str) -> Found:
     """All finished records of a language and a mixer, of any study; those of the user's store come first."""
-    found = _own_records(language, mixer)
+    found, bad = _own_records(language, mixer)
     keys = {record.run.key for record in found}
     others = [r for r in _shipped_records() if (r.run.language, r.run.mixer_name) == (language, mixer)]
-    return found + [record for record in others if record.run.key not in keys]
+    return found + [record for record in others if record.run.key not in keys], bad
 
 
 @for_all_sessions(32, _store_version)
-def _own_records(language: str, mixer: str) -> list[Record]:
-    with Store() as own:
-        return own.records(language=language, mixer=mixer)
+def _own_records(language: str, mixer: str) -> Found:
+    with left_out() as bad, Store() as own:
+        return own.records(language=language, mixer=mixer), bad
 
 
 @for_all_sessions(1)
@@ -121,8 +125,16 @@ def specs() -> dict[str, Run]:
 
 @for_all_sessions(1, _store_version)
 def _own_specs() -> list[Run]:
-    with Store() as own:
+    with left_out(), Store() as own:  # the page of their cell names them
         return own.specs()
+
+
+def show_left_out(lines: Sequence[str]) -> None:
+    """Shows what is left out on a page, and of many only some."""
+    for line in lines[:MOST_LEFT_OUT]:
+        show(line, "warning")
+    if len(lines) > MOST_LEFT_OUT:
+        show(f"{len(lines) - MOST_LEFT_OUT:,} more are left out; fwplab runs names all.", "warning")
 
 
 @dataclass(frozen=True)
@@ -215,8 +227,7 @@ def choose_cell(languages: list[str] | None = None, mixers: list[str] | None = N
 def choose_checkpoint() -> Choice | None:
     """Select boxes for a checkpoint. If there is none, it shows how to train one and returns None."""
     found, broken = checkpoints()
-    for line in broken:
-        show(line, "warning")
+    show_left_out(broken)
     if not found:
         show(
             "No checkpoint yet. In a terminal: fwplab train --language parity --mixer recurrent-delta --seeds 3",
