@@ -112,6 +112,8 @@ def test_no_page_asks_anybody_else_and_files_are_shown_as_text(server: tuple[int
 
 def _has_the_hostile_texts(tab: Any) -> None:
     """The names that hostile checkpoints hold are on the page, letter by letter, and the others are listed."""
+    tab.get_by_text("6" * 16).wait_for()
+    tab.get_by_role("combobox", name="checkpoint").wait_for()
     shown = " ".join((tab.locator("[data-testid=stMain]").text_content() or "").split())
     for number in (0, 1, 2, 3, 4, 6):
         assert str(number) * 16 in shown

@@ -104,6 +104,7 @@ def serve(host: str, port: int, ready: Callable[[], None]) -> None:
             ws_max_size=LARGEST_MESSAGE,
         )
         listening = config.bind_socket()
+        listening.listen()  # a browser that is opened now waits until the server has started
         ready()
         uvicorn.Server(config).run([listening])
 
