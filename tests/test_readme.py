@@ -1,4 +1,4 @@
-"""The Python example of the README runs and prints the expected results."""
+"""The Python example of the README prints the expected results, and SECURITY.md names tests that exist."""
 
 import re
 from pathlib import Path
@@ -19,3 +19,14 @@ def test_the_example_of_the_readme_runs(
         f"seed {seed}: solved after N steps" for seed in (0, 1)
     ]
     assert last == "9,474 parameters; aaaa is labelled 0 1 0 1"
+
+
+def test_the_tests_of_every_promise_exist() -> None:
+    root = README.parent
+    table = (root / "SECURITY.md").read_text("utf-8").partition("## What is promised")[2].partition("\n## ")[0]
+    promises = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(promises) > 10
+    for promise, tests in promises:
+        named = re.findall("`(tests/[^`]+)`", tests)
+        assert named, promise
+        assert all((root / name).is_file() for name in named), promise

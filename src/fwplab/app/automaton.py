@@ -5,12 +5,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from fwplab.app.shared import choose_checkpoint, show_user_errors
+from fwplab.app.shared import choose_checkpoint, model_of, number, show_user_errors
+from fwplab.app.sharing import for_all_sessions
+from fwplab.app.text import show
 from fwplab.errors import UserError
 from fwplab.extraction.extract import METHODS, Extraction, Method, describe_kept, extract, verdict
 from fwplab.extraction.mealy import Mealy
 from fwplab.tables.numbers import percent
-from fwplab.training.checkpoint import load_checkpoint
 
 SIDE_BY_SIDE = 6
 """The largest number of states of two machines that are drawn side by side; larger ones are drawn below each other."""
@@ -31,21 +32,22 @@ def page() -> None:
     method: Method = left.selectbox(
         "method", METHODS, help="lstar and kv learn from the model's answers, states clusters its hidden states."
     )
-    depth = right.number_input("depth, for a language that is not regular", 1, 20, 6)
+    depth = number("depth, for a language that is not regular", 1, 20, 6, place=right)
     requested: set[tuple[Path, Method, int]] = st.session_state.setdefault("extracted", set())
     if button.button("extract", type="primary"):
         requested.add((choice.path, method, depth))
     if (choice.path, method, depth) not in requested:
         return
-    found = _extraction(choice.path, choice.changed, method, depth)
-    (st.success if found.equivalent else st.error)(verdict(found))
+    with st.spinner("extracting the automaton"):
+        found = _extraction(choice.path, choice.changed, method, depth)
+    show(verdict(found), "good" if found.equivalent else "bad")
     if found.witness:
-        st.markdown(
-            f"On `{found.witness}` the last label of the extracted machine is {_last(found.machine, found.witness)}, "
+        show(
+            f"On {found.witness} the last label of the extracted machine is {_last(found.machine, found.witness)}, "
             f"that of {choice.run.language} is {_last(found.true, found.witness)} (a dash: the position has no label)."
         )
     if found.kept is not None:
-        st.markdown(f"{describe_kept(found.kept).capitalize()}.")
+        show(f"{describe_kept(found.kept).capitalize()}.")
     wide = max(len(found.machine), len(found.true)) > SIDE_BY_SIDE
     places = [st.container(), st.container()] if wide else st.columns(2)
     for column, title, machine in zip(places, ("extracted", "true"), (found.machine, found.true), strict=True):
@@ -66,17 +68,17 @@ def page() -> None:
     ]
     st.subheader("The machine on held-out words")
     st.dataframe(rows, hide_index=True)
-    st.caption(
+    show(
         "The last two columns: words to which the machine gives exactly these labels. The extraction labelled "
-        f"{found.queries:,} words with the model. In a terminal, `fwplab extract` also writes files."
+        f"{found.queries:,} words with the model. In a terminal, fwplab extract also writes files.",
+        "note",
     )
 
 
-@st.cache_resource(max_entries=16, show_spinner="extracting the automaton")
+@for_all_sessions(16, long=True)
 def _extraction(path: Path, changed: float, method: Method, depth: int) -> Extraction:
-    checkpoint = load_checkpoint(path)
-    language = checkpoint.run.task_language
-    return extract(checkpoint.model(), language, method=method, depth=depth, most=MOST_STATES)
+    model, run = model_of(path)
+    return extract(model, run.task_language, method=method, depth=depth, most=MOST_STATES)
 
 
 def _last(machine: Mealy, word: str) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from fwplab.app.shared import RULES, go, show_user_errors, study_records
-from fwplab.studies.irie2023 import LANGUAGES, MODELS, Irie2023
+from fwplab.app.shared import RULES, go, show_left_out, show_user_errors, study_records, table_rows
+from fwplab.app.text import code, show
+from fwplab.studies.irie2023 import LANGUAGES, MODELS
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import Row
 from fwplab.tables.statistics import spread
@@ -23,11 +24,11 @@ def page() -> None:
     rule: Rule = right.selectbox(
         "selection rule", RULES, help="The rule that selects a member's checkpoint; strict uses no longer strings."
     )
-    records = study_records("irie2023", PARTS[part])
-    if not records:
-        st.info(f"No run of this study is finished yet. First, in a terminal: `fwplab study run {part}`")
+    show_left_out(study_records(PARTS[part])[1])
+    rows = _best_rows(table_rows(PARTS[part], rule))
+    if not rows:
+        show(f"No run of this study is finished yet. First, in a terminal: fwplab study run {part}", "information")
         return
-    rows = _best_rows(Irie2023().rows(records, rule))
     st.caption(
         "A cell shows the number of seeds whose selected checkpoint reaches 100 % on Bin0 (lengths of training) and on "
         "Bin1 (longer strings), of all seeds. Below it are the median accuracy on Bin1 in percent and, in brackets, "
@@ -60,7 +61,7 @@ def _cell(row: Row | None, language: str, mixer: str) -> None:
     text = "not run"
     if row:
         text = f"**{row.solved}/{row.seeds}**  \n{percent(spread(row.bin1).median)} ({percent(row.chance_bin1)})"
-        text += f"  \n{row.start}" if row.start else ""
+        text += f"  \n{code(row.start)}" if row.start else ""
     if st.button(text, key=_name(language, mixer), width="stretch", disabled=row is None):
         st.session_state["language"], st.session_state["mixer"] = language, mixer
         go("runs")

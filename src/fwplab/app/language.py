@@ -6,8 +6,9 @@ from dataclasses import asdict, replace
 import numpy as np
 import streamlit as st
 
-from fwplab.app.shared import choose, go, show_user_errors
-from fwplab.app.training import Job
+from fwplab.app.shared import choose, go, number, show_user_errors
+from fwplab.app.text import code, show
+from fwplab.app.training import MOST_JOBS, Job
 from fwplab.data.splits import SplitSpec
 from fwplab.errors import UserError
 from fwplab.extraction.mealy import escape_dot
@@ -17,6 +18,7 @@ from fwplab.model.model import ModelSpec
 from fwplab.training.run import PROTOCOLS, Run
 
 STATES_DRAWN = 40
+LONGEST = 500
 MOST_STEPS = 5_000
 SPLITS = SplitSpec(validation_strings=500, test_strings=200)
 
@@ -35,8 +37,9 @@ def page() -> None:
 def _rule(language: Language) -> None:
     text = inspect.getdoc(type(language)) or ""
     rule, _, examples = text.partition(">>>")
-    st.markdown(rule)
-    st.caption(f"{language.hierarchy}; alphabet: {' '.join(language.symbols)}; labels: {' '.join(language.classes)}")
+    show(rule.strip())
+    facts = f"{language.hierarchy}; alphabet: {' '.join(language.symbols)}; labels: {' '.join(language.classes)}"
+    show(facts, "note")
     left, right = st.columns([3, 2])
     if examples:
         left.code(f">>>{examples}".strip(), language="python", wrap_lines=True)
@@ -69,8 +72,8 @@ def _graph(language: Language, moves: dict[object, dict[str, object]]) -> str:
 def _words(language: Language) -> None:
     st.subheader("Words")
     left, middle, right = st.columns(3, vertical_alignment="bottom")
-    shortest = left.number_input("from length", 1, 500, 2)
-    longest = middle.number_input("to length", 1, 500, 20)
+    shortest = number("from length", 1, 500, 2, place=left)
+    longest = number("to length", 1, 500, 20, place=middle)
     if right.button("other words"):
         st.session_state["draws"] = st.session_state.get("draws", 0) + 1
     lengths = language.lengths(shortest, longest)
@@ -85,9 +88,10 @@ def _words(language: Language) -> None:
 def _labels(language: Language) -> None:
     st.subheader("Why a position has its label")
     first = language.sample(language.lengths(2, 12)[-1:], np.random.default_rng(0))[0]
-    word = st.text_input(
-        f"a string over {' '.join(language.symbols)}", first, max_chars=500, key=f"word-{language.name}"
-    )
+    label = f"a string over {code(' '.join(language.symbols))}"
+    word = st.text_input(label, first, max_chars=LONGEST, key=f"word-{language.name}")
+    if len(word) > LONGEST:
+        raise UserError(f"the string has {len(word):,} symbols; choose one of at most {LONGEST}")
     labels, state, rows = language.labels(word), language.start, []
     for position, (symbol, label) in enumerate(zip(word, labels, strict=True), start=1):
         before, state = state, language.step(state, symbol)
@@ -103,7 +107,7 @@ def _labels(language: Language) -> None:
             }
         )
     st.dataframe(rows, hide_index=True)
-    st.markdown(f"`{word}` is {'a' if language.contains(word) else 'no'} word of {language.name}.")
+    show(f"{word} is {'a' if language.contains(word) else 'no'} word of {language.name}.")
 
 
 @st.cache_resource
@@ -116,8 +120,8 @@ def _training(language: Language) -> None:
     st.subheader("A small training")
     first, second, third, fourth = st.columns(4, vertical_alignment="bottom")
     mixer = first.selectbox("mixer", MIXERS.names(), index=MIXERS.names().index("recurrent-delta"))
-    seeds = second.number_input("seeds", 2, 8, 2)
-    steps = third.number_input("steps at most", 100, MOST_STEPS, 800, step=100)
+    seeds = number("seeds", 2, 8, 2, place=second)
+    steps = number("steps at most", 100, MOST_STEPS, 800, step=100, place=third)
     run = Run(
         language.name,
         MIXERS.load(mixer)(),
@@ -128,6 +132,8 @@ def _training(language: Language) -> None:
     )
     job = _jobs().get(run.key)
     if fourth.button("train", disabled=job is not None and job.running, type="primary"):
+        if sum(other.running for other in list(_jobs().values())) >= MOST_JOBS:
+            raise UserError(f"{MOST_JOBS} trainings run or wait already; wait until one has ended, or stop one")
         _jobs()[run.key] = Job(run)
     if run.key in _jobs():
         _job(run.key)
@@ -138,19 +144,20 @@ def _training(language: Language) -> None:
 def _job(key: str) -> None:
     job = _jobs()[key]
     if job.error:
-        st.error(job.error)
+        show(job.error, "bad")
     elif job.running:
-        st.progress(job.share, "training" if job.progress else "starting the workers")
+        stage = "training" if job.progress else "starting the workers"
+        st.progress(job.share, "waiting for another training" if job.waiting else stage)
         rows = [
             {"step": progress.step, **asdict(member), "status": member.status or "learning"}
-            for progress in job.progress.values()
+            for progress in list(job.progress.values())
             for member in progress.members
         ]
         st.dataframe(rows, hide_index=True)
         if st.button("stop"):
             job.stop = True
     else:
-        st.success(f"Trained: {job.run.mixer_name} on {job.run.language}, {len(job.run.seeds)} seeds.")
+        show(f"Trained: {job.run.mixer_name} on {job.run.language}, {len(job.run.seeds)} seeds.", "good")
         if st.button("its runs"):
             st.session_state["language"], st.session_state["mixer"] = job.run.language, job.run.mixer_name
             go("runs")

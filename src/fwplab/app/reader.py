@@ -1,5 +1,6 @@
 """A trace of a checkpoint on a string: at each position the labels, the state, its updates and its eigenvalues."""
 
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,17 @@ import streamlit as st
 import torch
 
 from fwplab.app.drawing import captioned, complex_plane, curves, heat_map, narrowed, side_by_side, string_strip
-from fwplab.app.shared import Choice, choose_checkpoint, show_user_errors
+from fwplab.app.shared import Choice, choose_checkpoint, model_of, number, show_user_errors
+from fwplab.app.sharing import for_all_sessions
+from fwplab.app.text import code, show
 from fwplab.errors import UserError
 from fwplab.languages import load_language
 from fwplab.mixers import Attention, Writes
 from fwplab.model.trace import WINDOW, Layer, Reading, read, spectrum
-from fwplab.training.checkpoint import load_checkpoint
 
 FIRST_LENGTH = 24
+LONGEST = 1_000_000
+"""The longest string that is read."""
 WIDEST = 900
 """The width of a wide picture in pixels. In a matrix with more columns, neighbouring columns are added up."""
 
@@ -27,7 +31,9 @@ def page() -> None:
     if choice is None:
         return
     string = _string(choice)
-    _outcome(_reading(choice.path, choice.changed, string))
+    with st.spinner("reading"):
+        reading = _reading(choice.path, choice.changed, string)
+    _outcome(reading)
     _walk(choice, string)
 
 
@@ -38,11 +44,13 @@ def _string(choice: Choice) -> str:
     if name not in st.session_state:
         st.session_state[name] = _random_word(language.name, FIRST_LENGTH, 0)
     left, middle, right = st.columns([4, 1, 1], vertical_alignment="bottom")
-    length = middle.number_input("length", 1, None, FIRST_LENGTH)
+    length = number("length", 1, LONGEST, FIRST_LENGTH, place=middle)
     if right.button("draw a word"):
         draws = st.session_state["draws"] = st.session_state.get("draws", 0) + 1
         st.session_state[name] = _random_word(language.name, length, draws)
-    string: str = left.text_input(f"string over {' '.join(language.symbols)}", key=name)
+    string: str = left.text_input(f"string over {code(' '.join(language.symbols))}", max_chars=LONGEST, key=name)
+    if len(string) > LONGEST:
+        raise UserError(f"the string has {len(string):,} symbols; choose one of at most {LONGEST:,}")
     return string
 
 
@@ -53,22 +61,22 @@ def _random_word(name: str, length: int, seed: int) -> str:
     return language.sample(lengths, np.random.default_rng(seed))[0]
 
 
-@st.cache_resource(max_entries=8, show_spinner="reading")
+@for_all_sessions(8, long=True)
 def _reading(path: Path, changed: float, string: str) -> Reading:
-    checkpoint = load_checkpoint(path)
-    return read(checkpoint.model(), checkpoint.run.task_language, string)
+    model, run = model_of(path)
+    return read(model, run.task_language, string)
 
 
 def _outcome(reading: Reading) -> None:
     error = reading.first_error
     if error is None:
-        st.success(f"All {len(reading.string)} labels are right.")
+        show(f"All {len(reading.string)} labels are right.", "good")
     else:
         wrong = sum(a != b for a, b in zip(reading.expected, reading.predicted, strict=True))
-        st.error(f"{wrong} of {len(reading.string)} labels are wrong, the first at position {error + 1}.")
+        show(f"{wrong} of {len(reading.string)} labels are wrong, the first at position {error + 1}.", "bad")
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
+@for_all_sessions(8)
 def _layers(path: Path, changed: float, string: str, start: int) -> list[Layer]:
     return _reading(path, changed, string).layers(start)
 
@@ -92,10 +100,11 @@ def _walk(choice: Choice, string: str) -> None:
     shown = range(layer.start, layer.start + len(layer.inputs))
     st.html(string_strip(reading.string, reading.expected, reading.predicted, at, reading.first_error, shown))
     probabilities = ", ".join(f"{value:.3f}" for value in reading.probabilities[at].tolist())
-    st.caption(
+    show(
         f"Position {at + 1}, symbol {reading.string[at]}: label {reading.expected[at]}, label of the model "
         f"{reading.predicted[at]} (probabilities of the classes: {probabilities}). "
-        "Above: the string, its labels, the labels of the model."
+        "Above: the string, its labels, the labels of the model.",
+        "note",
     )
     if isinstance(layer.view, Writes):
         _fast_weights(layer, layer.view, at - layer.start)
@@ -115,11 +124,12 @@ def _fast_weights(layer: Layer, view: Writes, at: int) -> None:
     heads = weights.shape[1]
     cell = max(3.0, min(12.0, 110 / weights.shape[2], 230 / weights.shape[3]))
     st.html(side_by_side([_head(head, weights, view, at, cell) for head in range(heads)]))
-    st.caption(
+    show(
         "Rows belong to the key, columns to the value"
         + (f" ({' | '.join(name for name, _ in view.blocks)})" if len(view.blocks) > 1 else "")
         + ". Orange is positive, blue negative; full colour is the largest absolute value of the head in this window. "
-        "Kept is the eigenvalue of the update along its key; its other eigenvalues are 1."
+        "Kept is the eigenvalue of the update along its key; its other eigenvalues are 1.",
+        "note",
     )
     head = st.radio("head", range(heads), format_func=lambda number: str(number + 1), horizontal=True)
     norms = weights[:, head].flatten(1).norm(dim=-1).tolist()
@@ -149,7 +159,7 @@ def _head(head: int, weights: torch.Tensor, view: Writes, at: int, cell: float) 
         f"{name}: rate {rate:.3f}, kept {kept:.3f}"
         for name, rate, kept in zip(view.updates, view.rate[at, head], view.kept[at, head], strict=True)
     )
-    title = f"<div><b>head {head + 1}</b> <small>{rates}</small></div>"
+    title = f"<div><b>head {head + 1}</b> <small>{escape(rates)}</small></div>"
     return f'<div style="margin:0 1.5rem .8rem 0">{title}{side_by_side(pictures)}</div>'
 
 
@@ -158,7 +168,7 @@ def _spectrum(layer: Layer, at: int, head: int) -> str:
     try:
         eigenvalues = spectrum(layer, layer.start + at, head).numpy()
     except UserError as error:
-        return f"<div><small>No eigenvalues of the whole step: {error}.</small></div>"
+        return f"<div><small>No eigenvalues of the whole step: {escape(str(error))}.</small></div>"
     lowest = float(eigenvalues.real.min())
     return complex_plane(eigenvalues, f"eigenvalues of the whole step, lowest real part {lowest:.3f}")
 

@@ -3,14 +3,16 @@
 import difflib
 import json
 import time
+from pathlib import Path
 
 import altair
 import streamlit as st
 
-from fwplab.app.shared import cell_records, choose_cell, show_user_errors, specs, study_records
+from fwplab.app.shared import cell_records, cell_rows, choose_cell, show_left_out, show_user_errors, specs
+from fwplab.app.sharing import for_all_sessions
+from fwplab.app.text import show
 from fwplab.errors import UserError
 from fwplab.files import home
-from fwplab.studies.irie2023 import Irie2023
 from fwplab.tables.numbers import percent
 from fwplab.training.checkpoint import read_header
 from fwplab.training.record import Member, Record
@@ -18,6 +20,7 @@ from fwplab.training.run import Run
 from fwplab.training.spec import from_dict, to_dict
 from fwplab.training.trainer import RESUME
 
+MOST_STATES = 64
 LIVE_SECONDS = 60
 """How long after its state was last saved a run counts as being trained."""
 
@@ -27,12 +30,14 @@ def page() -> None:
     """Shows the page."""
     st.title("Runs")
     language, mixer = choose_cell()
-    records = cell_records(language, mixer)
+    records, bad = cell_records(language, mixer)
+    show_left_out(bad)
     _training(language, mixer)
     if not records:
-        st.info(
+        show(
             f"No run of {mixer} on {language} is finished. In a terminal: "
-            f"`fwplab train --language {language} --mixer {mixer} --seeds 3`"
+            f"fwplab train --language {language} --mixer {mixer} --seeds 3",
+            "information",
         )
         return
     _verdict(language, mixer)
@@ -43,11 +48,10 @@ def page() -> None:
 
 def _verdict(language: str, mixer: str) -> None:
     """Shows the result of the study irie2023 and the paper's claim."""
-    in_cell = [r for r in study_records("irie2023", False) if (r.run.language, r.run.mixer_name) == (language, mixer)]
-    for row in Irie2023().rows(in_cell):
+    for row in cell_rows(language, mixer):
         low, high = (percent(end) for end in row.interval)
         claim = f"the paper says it {row.claim}: {row.verdict}" if row.claim else "the paper makes no claim"
-        st.markdown(
+        show(
             f"Study irie2023, {row.model}, {row.rule} rule: {row.solved} of {row.seeds} seeds solve {language} "
             f"(95 % interval {low}-{high} %); {claim}."
         )
@@ -142,28 +146,41 @@ def _difference(records: list[Record]) -> None:
 @show_user_errors
 def _training(language: str, mixer: str) -> None:
     """Shows the runs that are being trained, from the states that workers save every few seconds."""
-    for path in (home() / "runs").glob(f"*/{RESUME}"):
+    for path in sorted((home() / "runs").glob(f"*/{RESUME}")):
         try:
-            if time.time() - path.stat().st_mtime > LIVE_SECONDS:
+            facts = path.stat()
+            if time.time() - facts.st_mtime > LIVE_SECONDS:
                 continue
-            header = read_header(path)
-            run = from_dict(Run, header["run"])
-        except (UserError, FileNotFoundError, KeyError):  # removed in the meantime, or of another version of fwplab
+            run, step, values = _state(path, facts.st_mtime_ns, facts.st_size)
+        except FileNotFoundError:  # removed in the meantime
             continue
-        if (run.language, run.mixer_name) == (language, mixer) and header["step"] < run.protocol.max_steps:
-            _progress(run, header)
+        except UserError as error:
+            show(error, "warning")
+            continue
+        if (run.language, run.mixer_name) == (language, mixer) and step < run.protocol.max_steps:
+            show(f"training: run {run.key}, step {step:,} of {run.protocol.max_steps:,}")
+            st.progress(step / run.protocol.max_steps)
+            if values:
+                st.altair_chart(_chart(values, "correct strings (%)", loss=False))
 
 
-def _progress(run: Run, header: dict[str, object]) -> None:
-    step = int(str(header["step"]))
-    st.progress(step / run.protocol.max_steps, f"training: run {run.key}, step {step:,} of {run.protocol.max_steps:,}")
-    members = header["members"]
-    assert isinstance(members, list)
-    values = [
-        {"step": check["step"], "bin": name, "value": 100 * check[field], "member": f"seed {member['seed']}"}
-        for member in members
-        for check in member["checks"]
-        for name, field in (("Bin0", "bin0_accuracy"), ("Bin1", "bin1_accuracy"))
-    ]
-    if values:
-        st.altair_chart(_chart(values, "correct strings (%)", loss=False))
+@for_all_sessions(MOST_STATES)
+def _state(path: Path, changed: int, size: int) -> tuple[Run, int, list[dict[str, object]]]:
+    """The run, the step and the learning curves in the state of a training. `changed` and `size` are the file's."""
+    header = read_header(path)
+    run = from_dict(Run, header["run"])
+    try:
+        values: list[dict[str, object]] = [
+            {
+                "step": int(check["step"]),
+                "bin": name,
+                "value": 100 * float(check[field]),
+                "member": f"seed {int(member['seed'])}",
+            }
+            for member in header["members"]
+            for check in member["checks"]
+            for name, field in (("Bin0", "bin0_accuracy"), ("Bin1", "bin1_accuracy"))
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no state of a training ({type(error).__name__}: {error})") from error
+    return run, header["step"], values

@@ -2,24 +2,27 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, wraps
+from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import streamlit as st
 
+from fwplab.app.sharing import for_all_sessions, turn
+from fwplab.app.text import show
 from fwplab.errors import UserError
 from fwplab.files import home
 from fwplab.languages import LANGUAGES
 from fwplab.mixers import MIXERS
+from fwplab.model.model import Model
 from fwplab.storage.archive import shipped, shipped_checkpoints
-from fwplab.storage.store import Store
-from fwplab.studies import STUDIES
+from fwplab.storage.store import Store, left_out
 from fwplab.studies.irie2023 import Irie2023
 from fwplab.studies.study import finished
-from fwplab.training.checkpoint import read_header
+from fwplab.tables.rows import Row
+from fwplab.training.checkpoint import load_checkpoint, read_header
 from fwplab.training.record import Record
 from fwplab.training.run import Rule, Run
 from fwplab.training.spec import from_dict
@@ -28,55 +31,88 @@ Arguments = ParamSpec("Arguments")
 RULES: tuple[Rule, ...] = ("paper", "strict", "last", "oracle")
 CACHE_SECONDS = 10
 """How long a page may show a list of files, or the records of a database server, before it is read again."""
+MOST_LEFT_OUT = 20
+MOST_CHECKPOINTS = 20_000
+"""How many checkpoints are known without reading them again."""
 
 
 def show_user_errors(page: Callable[Arguments, None]) -> Callable[Arguments, None]:
-    """Decorates a page, or a part of one, so that it shows a `UserError` as one line."""
+    """Decorates a page, or a part of one, so that it shows a `UserError` as one line, and is drawn in its turn."""
 
     @wraps(page)
     def decorated(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-        try:
-            page(*args, **kwargs)
-        except UserError as error:
-            st.error(str(error))
+        with turn():
+            try:
+                page(*args, **kwargs)
+            except UserError as error:
+                show(error, "bad")
 
     return decorated
 
 
-def study_records(name: str, quick: bool) -> list[Record]:
-    """The finished records of a study, from the user's store and from the package."""
-    return _study_records(name, quick, _store_version())
+def _clock() -> Hashable:
+    """A number that changes every `CACHE_SECONDS`."""
+    return time.monotonic() // CACHE_SECONDS
 
 
-@lru_cache(maxsize=4)
-def _study_records(name: str, quick: bool, version: float) -> list[Record]:
-    study = STUDIES.load(name)()
-    with Store() as own, shipped(*(study.records_of or (name,))) as others:
-        return finished(study.runs(quick=quick), (own, others))
+def _store_version() -> Hashable:
+    """What changes when the store's file changes, or, for a database server, every `CACHE_SECONDS`.
 
-
-def _store_version() -> float:
-    """A number that changes when the store's file changes, or, for a database server, every `CACHE_SECONDS`."""
+    SQLite's log counts only if there is something in it: reading creates and removes an empty one.
+    """
     if "FWPLAB_STORE" in os.environ:
-        return time.monotonic() // CACHE_SECONDS
-    return max((path.stat().st_mtime for path in home().glob("records.sqlite*")), default=0.0)
+        return _clock()
+    files: list[Hashable] = []
+    for name in ("records.sqlite", "records.sqlite-wal"):
+        try:
+            found = (home() / name).stat()
+        except OSError:
+            continue
+        if found.st_size:
+            files.append((name, found.st_mtime_ns, found.st_size))
+    return str(home()), *files
 
 
-def cell_records(language: str, mixer: str) -> list[Record]:
+Found = tuple[list[Record], list[str]]
+"""Records, and a line about each that cannot be read and is left out."""
+
+
+@for_all_sessions(4, _store_version)
+def study_records(quick: bool) -> Found:
+    """The finished records of the study irie2023, or of its quick part, from the user's store and from the package."""
+    study = Irie2023()
+    with left_out() as bad, Store() as own, shipped(*study.records_of) as others:
+        return finished(study.runs(quick=quick), (own, others)), bad
+
+
+@for_all_sessions(16, _store_version)
+def table_rows(quick: bool, rule: Rule) -> Sequence[Row]:
+    """The rows of the table of the study irie2023, or of its quick part."""
+    return Irie2023().rows(study_records(quick)[0], rule)
+
+
+@for_all_sessions(256, _store_version)
+def cell_rows(language: str, mixer: str) -> Sequence[Row]:
+    """The rows of a language and a mixer in the table of the study irie2023."""
+    records, _ = study_records(False)
+    return Irie2023().rows([r for r in records if (r.run.language, r.run.mixer_name) == (language, mixer)])
+
+
+def cell_records(language: str, mixer: str) -> Found:
     """All finished records of a language and a mixer, of any study; those of the user's store come first."""
-    return _cell_records(language, mixer, _store_version())
-
-
-@lru_cache(maxsize=128)
-def _cell_records(language: str, mixer: str, version: float) -> list[Record]:
-    with Store() as own:
-        found = own.records(language=language, mixer=mixer)
+    found, bad = _own_records(language, mixer)
     keys = {record.run.key for record in found}
     others = [r for r in _shipped_records() if (r.run.language, r.run.mixer_name) == (language, mixer)]
-    return found + [record for record in others if record.run.key not in keys]
+    return found + [record for record in others if record.run.key not in keys], bad
 
 
-@lru_cache(maxsize=1)
+@for_all_sessions(32, _store_version)
+def _own_records(language: str, mixer: str) -> Found:
+    with left_out() as bad, Store() as own:
+        return own.records(language=language, mixer=mixer), bad
+
+
+@for_all_sessions(1)
 def _shipped_records() -> list[Record]:
     with shipped(*Irie2023.records_of) as others:
         return others.records()
@@ -84,9 +120,21 @@ def _shipped_records() -> list[Record]:
 
 def specs() -> dict[str, Run]:
     """The specifications of all finished runs by key; those of the package come first."""
-    with Store() as own:
-        found = [*(record.run for record in _shipped_records()), *own.specs()]
-    return {run.key: run for run in found}
+    return {run.key: run for run in (*(record.run for record in _shipped_records()), *_own_specs())}
+
+
+@for_all_sessions(1, _store_version)
+def _own_specs() -> list[Run]:
+    with left_out(), Store() as own:  # the page of their cell names them
+        return own.specs()
+
+
+def show_left_out(lines: Sequence[str]) -> None:
+    """Shows what is left out on a page, and of many only some."""
+    for line in lines[:MOST_LEFT_OUT]:
+        show(line, "warning")
+    if len(lines) > MOST_LEFT_OUT:
+        show(f"{len(lines) - MOST_LEFT_OUT:,} more are left out; fwplab runs names all.", "warning")
 
 
 @dataclass(frozen=True)
@@ -125,7 +173,7 @@ class Choice:
         )
 
 
-@st.cache_resource(ttl=CACHE_SECONDS, show_spinner=False)
+@for_all_sessions(1, _clock)
 def checkpoints() -> tuple[list[Choice], list[str]]:
     """The checkpoints in `FWPLAB_HOME` and in the package, and an error message for each file that is broken."""
     found, broken = [], []
@@ -133,13 +181,24 @@ def checkpoints() -> tuple[list[Choice], list[str]]:
     with_package = [(path, True) for path in shipped_checkpoints()]
     for path, is_shipped in own + with_package:
         try:
-            header = read_header(path)
-            run = from_dict(Run, header["run"])
-            found.append(Choice(path, run, header["seed"], header["rule"], header["step"], is_shipped))
-        except (UserError, KeyError) as error:
+            facts = path.stat()
+            found.append(_choice(path, is_shipped, facts.st_mtime_ns, facts.st_size))
+        except FileNotFoundError:  # removed in the meantime
+            continue
+        except UserError as error:
             broken.append(str(error))
     found.sort(key=lambda choice: (choice.run.language, choice.run.mixer_name, choice.seed, RULES.index(choice.rule)))
     return found, broken
+
+
+@for_all_sessions(MOST_CHECKPOINTS)
+def _choice(path: Path, is_shipped: bool, changed: int, size: int) -> Choice:
+    """The checkpoint in a file, of which the whole is read for its checksum. `changed` and `size` are those of it."""
+    header = read_header(path)
+    if "rule" not in header:
+        raise UserError(f"{path} is no checkpoint of a finished run")
+    run = from_dict(Run, header["run"])
+    return Choice(path, run, header["seed"], header["rule"], header["step"], is_shipped)
 
 
 PREFERRED = {"language": "parity", "mixer": "recurrent-delta"}
@@ -168,10 +227,12 @@ def choose_cell(languages: list[str] | None = None, mixers: list[str] | None = N
 def choose_checkpoint() -> Choice | None:
     """Select boxes for a checkpoint. If there is none, it shows how to train one and returns None."""
     found, broken = checkpoints()
-    for line in broken:
-        st.warning(line)
+    show_left_out(broken)
     if not found:
-        st.info("No checkpoint yet. In a terminal: `fwplab train --language parity --mixer recurrent-delta --seeds 3`")
+        show(
+            "No checkpoint yet. In a terminal: fwplab train --language parity --mixer recurrent-delta --seeds 3",
+            "information",
+        )
         return None
     first, second, third = st.columns([1, 1, 2])
     with first:
@@ -182,6 +243,23 @@ def choose_checkpoint() -> Choice | None:
     choices = [choice for choice in of_language if choice.run.mixer_name == mixer]
     index = third.selectbox("checkpoint", range(len(choices)), format_func=lambda index: choices[index].label)
     return choices[index]
+
+
+def number(label: str, least: int, most: int, value: int, *, place: Any = st, **options: Any) -> int:
+    """A field for a whole number. A browser keeps to the bounds; another program may not, so that they are kept here.
+
+    place: the column; by default the page.
+    """
+    return min(max(int(place.number_input(label, least, most, value, **options)), least), most)
+
+
+def model_of(path: Path) -> tuple[Model, Run]:
+    """The model in a checkpoint, and its run. Raises `UserError`, with the file's name, if there is none."""
+    checkpoint = load_checkpoint(path)
+    try:
+        return checkpoint.model(), checkpoint.run
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def go(page: str) -> None:

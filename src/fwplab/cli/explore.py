@@ -2,8 +2,8 @@
 
 import importlib.util
 import socket
+import webbrowser
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 
 from fwplab.errors import UserError
 
@@ -26,28 +26,21 @@ class Explore:
         if importlib.util.find_spec("streamlit") is None:
             raise UserError("the explorer needs Streamlit: pip install 'fwplab[explore]'")
         self._check_port()
-        options = {
-            "server.address": self.host,
-            "server.port": self.port,
-            "server.headless": not self.browser,
-            "server.fileWatcherType": "none",
-            "server.enableCORS": True,
-            "server.enableXsrfProtection": True,
-            "browser.gatherUsageStats": False,
-            "client.toolbarMode": "minimal",
-            "client.showErrorDetails": "none",
-        }
-        from streamlit.web.cli import main
+        from fwplab.app.server import serve, set_streamlit
 
+        set_streamlit()
         import fwplab.app.main  # noqa: F401  # now, so that the first visitor does not wait for the import
-        from fwplab.app.shared import study_records
+        from fwplab.app.shared import table_rows
 
-        study_records("irie2023", False)
-        print(f"fwplab explore: http://{self.host}:{self.port} (stop with Ctrl-C)", flush=True)
-        with as_file(files("fwplab") / "app" / "main.py") as script:
-            flags = [f"--{name}={str(value).lower()}" for name, value in options.items()]
-            main(["run", str(script), *flags], standalone_mode=False)
+        table_rows(False, "paper")
+        serve(self.host, self.port, self._say_where)
         return 0
+
+    def _say_where(self) -> None:
+        address = f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        print(f"fwplab explore: {address} (stop with Ctrl-C)", flush=True)
+        if self.browser:
+            webbrowser.open(address)
 
     def _check_port(self) -> None:
         if not 1 <= self.port <= 65535:

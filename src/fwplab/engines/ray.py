@@ -2,12 +2,14 @@
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from fwplab.training.run import Run
 
 try:
     import ray
+    from ray._private import ray_constants
 except ModuleNotFoundError as error:
     raise UserError("the ray engine needs Ray; install it: pip install 'fwplab[ray]'") from error
 
@@ -41,6 +44,14 @@ This keeps all workers busy, and the memory of a driver with many runs small.
 POLL_SECONDS = 0.5
 PROGRESS_TIMEOUT_SECONDS = 10.0
 CONNECT_SECONDS = 10
+LOOPBACK = "127.0.0.1"
+AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
+OWN_CLUSTER = {
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # one for all clusters of this process, because Ray reads it once
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""The environment of a cluster that is started here."""
 
 
 class Ray(Engine):
@@ -74,13 +85,17 @@ class Ray(Engine):
         if not runs:
             return
         connect = not ray.is_initialized()
-        if connect:
-            self._start()
-        try:
-            yield from _Driver(self, task, observe, owned=connect and not self.address).work(runs, claim)
-        finally:
+        owned = connect and not self.address
+        with _closed_cluster() if owned else nullcontext():
             if connect:
-                ray.shutdown()
+                self._start()
+            try:
+                if owned:
+                    _check_is_closed()
+                yield from _Driver(self, task, observe, owned=owned).work(runs, claim)
+            finally:
+                if connect:
+                    ray.shutdown()
 
     def _start(self) -> None:
         _check_listens(self.address)
@@ -99,6 +114,41 @@ class Ray(Engine):
             signal.signal(
                 signal.SIGTERM, answer
             )  # Ray has replaced the handler by its own, which exits without a message
+
+
+@contextmanager
+def _closed_cluster() -> Iterator[None]:
+    """A Ray cluster that is started inside this context listens on the loopback address only, and asks for a token.
+
+    Ray turns its token authentication on where no variable says otherwise, and finds the token in `RAY_AUTH_TOKEN`. It
+    has no option for the address: it would replace 127.0.0.1 by an address that others reach, unless this constant of
+    it, which its other processes read from the environment, says that there are no other machines.
+    """
+    before = {name: os.environ.get(name) for name in (*OWN_CLUSTER, *AUTHENTICATION)}
+    several_machines = ray_constants.ENABLE_RAY_CLUSTER
+    for name in AUTHENTICATION:
+        os.environ.pop(name, None)
+    os.environ.update(OWN_CLUSTER)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = several_machines
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _check_is_closed() -> None:
+    """Raises `UserError` if the cluster that was started here is open to others."""
+    address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    if address != LOOPBACK or os.environ.get("RAY_AUTH_MODE") != "token":
+        raise UserError(
+            f"this version of Ray ({ray.__version__}) starts a cluster on {address} or without authentication; "
+            "install another version, or choose --engine local"
+        )
 
 
 def _check_listens(address: str | None) -> None:

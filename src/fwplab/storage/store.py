@@ -7,6 +7,8 @@ SQLAlchemy uses the same tables in a server database, whose URL is given in `FWP
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -50,6 +52,20 @@ RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """The waits between attempts to reach a database server; their sum of two minutes outlasts a restart."""
 READ_AT_ONCE = 200
 """How many records are read by one query of each table."""
+
+
+_told: ContextVar[list[str] | None] = ContextVar("_told", default=None)
+
+
+@contextmanager
+def left_out() -> Iterator[list[str]]:
+    """A list of lines about the rows that cannot be read inside this context, which are then no warnings."""
+    lines: list[str] = []
+    token = _told.set(lines)
+    try:
+        yield lines
+    finally:
+        _told.reset(token)
 
 
 def folder_of(run: Run) -> Path:
@@ -336,8 +352,12 @@ def _run_or_warning(head: Row) -> Run | None:
 
 def _warn(head: Row, error: UserError) -> None:
     which = one_line(f"run {head['key']} of {head['mixer']} on {head['language']}")
-    line = f"fwplab: {which} cannot be read here and is left out: {error}"
-    warnings.warn(line, RuntimeWarning, stacklevel=2)
+    line = f"{which} cannot be read here and is left out: {error}"
+    told = _told.get()
+    if told is None:
+        warnings.warn(f"fwplab: {line}", RuntimeWarning, stacklevel=2)
+    else:
+        told.append(line)
 
 
 def restricted(run: Run, seeds: tuple[int, ...]) -> Run:
