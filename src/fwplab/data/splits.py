@@ -66,7 +66,8 @@ class SplitSummary:
     - `shortest`, `longest`: the lengths of its strings; in the record of a run, the bounds of its window.
     - `strings`: the number of strings.
     - `distinct`: the number of distinct strings.
-    - `in_train`: the number of distinct strings that are in the training set too.
+    - `in_train`: the number of distinct strings that are in the training set too. In the record of a run on an imported
+      corpus, for a test set: that are in any part of the corpus.
     """
 
     split: str
