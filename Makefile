@@ -1,9 +1,10 @@
-# make install | demo | test | bench: set up a virtual environment, reproduce the core of the table, run the tests, measure the speed.
+# make install | demo | test | bench | fuzz: set up a virtual environment, reproduce the core of the table, run the tests, measure the speed,
+# and send 100,000 generated cases through every way into the program.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test bench check
+.PHONY: install demo test bench check fuzz
 
 install: $(VENV)/.installed
 
@@ -22,6 +23,9 @@ bench: install
 
 test: install check
 	$(BIN)/python -m pytest --numprocesses 2
+
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz
 
 check: install
 	$(BIN)/ruff check .
