@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 
-from fwplab.errors import UserError, shown
+from fwplab.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -61,4 +61,4 @@ class Explore:
                 probe.bind(address)
         except (OSError, UnicodeError) as error:  # a part of a name has at most 63 characters
             why = error.strerror if isinstance(error, OSError) else "no name of a host"
-            raise UserError(f"cannot listen on {shown(self.host)}:{self.port} ({why}); choose another") from error
+            raise UserError(f"cannot listen on {self.host}:{self.port} ({why}); choose another") from error
