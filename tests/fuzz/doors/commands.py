@@ -31,6 +31,7 @@ WORK = (
     "fwplab.extraction.extract:extract",
     "fwplab.smfa.propose:propose",
     "fwplab.cli.probe:_run_probes",
+    "fwplab.report.report:write_report",
     "fwplab.verification.check:exhaustive",
     "fwplab.verification.bounds:eigenvalue_range",
 )
