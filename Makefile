@@ -1,10 +1,10 @@
-# make install | demo | test | bench | faults: set up a virtual environment, reproduce the core of the table, run the tests, measure the speed,
-# try to break it for twenty minutes.
+# make install | demo | test | bench | faults | fuzz: set up a virtual environment, reproduce the core of the table, run the tests, measure
+# the speed, try to break it for twenty minutes, send 100,000 generated cases through every way into the program.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test bench faults check
+.PHONY: install demo test bench faults fuzz check
 
 install: $(VENV)/.installed
 
@@ -26,6 +26,9 @@ faults: install
 
 test: install check
 	$(BIN)/python -m pytest --numprocesses 2
+
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz
 
 check: install
 	$(BIN)/ruff check .

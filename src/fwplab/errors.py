@@ -3,7 +3,10 @@
 import re
 
 LONGEST_LINE = 2_000
-LONGEST_WORD = 300
+LONGEST_WORD = 200
+LONGEST_TEXT = 300
+"""The most characters of an error before the list of choices."""
+CHOICES = "choose from: "
 LONGEST_SHOWN = 80
 
 
@@ -34,7 +37,8 @@ def one_line(text: str) -> str:
     unbroken = " ".join(line.strip() for line in text.strip().splitlines())
     plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in unbroken)
     cut = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: _cut(word[0], LONGEST_WORD), plain)
-    return _cut(cut, LONGEST_LINE)
+    before, sign, choices = cut.partition(CHOICES)
+    return _cut(f"{_cut(before, LONGEST_TEXT)}{sign}{choices}", LONGEST_LINE)
 
 
 def shown(value: object) -> str:

@@ -16,6 +16,10 @@ from fwplab.data.imported import import_corpus
 from fwplab.data.splits import SplitSpec, make_splits
 from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES, Language, load_language
+from fwplab.model.spec import ModelSpec
+from fwplab.tables.rows import is_fresh
+from fwplab.training.run import Run, mixer
+from fwplab.training.trainer import train
 
 SPEC = SplitSpec(
     train_lengths=(0, 12),
@@ -358,3 +362,42 @@ def test_a_corpus_with_an_empty_part_is_not_imported(tmp_path, home):
     with pytest.raises(UserError, match=r"part 'bin1' of .* has no strings"):
         import_corpus(folder, load_language("parity"), "mine")
     assert not list(home.glob("**/mine*"))
+
+
+@pytest.mark.parametrize(
+    ("format", "symbol"), [("irie", " "), ("irie", "\u2003"), ("irie", "\n"), ("bhattamishra", "\n")]
+)
+def test_a_symbol_that_would_not_be_read_back_is_not_written(tmp_path: Path, format: str, symbol: str) -> None:
+    part = corpus_of(load_language("parity")).parts["train"]
+    for broken in (
+        replace(part, strings=(f"0{symbol}1", *part.strings[1:])),
+        replace(part, targets=((symbol, "0"), *part.targets[1:])),
+    ):
+        with pytest.raises(UserError, match="cannot be written as a symbol of this format"):
+            write(Corpus(format, {"train": broken}), tmp_path / "new", format)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_blank_may_be_a_symbol_where_nothing_separates_symbols(tmp_path: Path) -> None:
+    part = corpus_of(load_language("parity")).parts["train"]
+    blank = replace(part, strings=tuple(string.replace("0", " ") for string in part.strings))
+    write(Corpus("bhattamishra", {"train": blank}), tmp_path / "new", "bhattamishra")
+    assert read(tmp_path / "new").parts["train"].strings == blank.strings
+
+
+def test_test_strings_that_are_in_an_imported_corpus_are_counted_and_not_called_fresh(tmp_path: Path) -> None:
+    """The corpus was drawn by another rule: its bins have some of the strings that are drawn for the tests."""
+    language, windows = load_language("parity"), ((2, 6), (30, 34))
+    spec = SplitSpec(train_lengths=(2, 6), longer_lengths=(7, 9), train_strings=30, validation_strings=30,
+                     test_lengths=windows, test_strings=10)  # fmt: skip
+    own = make_splits(language, spec)
+    strange = {"train": own.train, "bin0": own.tests[windows[0]], "bin1": own.bin1}
+    write(make_corpus(language, strange), tmp_path / "corpus", "bhattamishra")
+    reference, _ = import_corpus(tmp_path / "corpus", language, "strange")
+    run = Run("parity", mixer("lstm"), model=ModelSpec(hidden=4, layers=1), corpus=reference)
+    run = replace(run, protocol=replace(run.protocol, max_steps=1, splits=spec))
+    record = train(run)
+    counts = {(part.shortest, part.longest): part.in_train for part in record.splits if part.split == "test"}
+    assert counts == {windows[0]: len(own.tests[windows[0]]), windows[1]: 0}
+    assert [is_fresh(record, window) for window in windows] == [False, True]
+    assert train(replace(run, corpus=None)).splits[-1].in_train == 0

@@ -154,3 +154,10 @@ def test_drawing_the_only_word_of_a_length_uses_no_random_number():
     tokens = language_of("(aab)*", "ab").draw(6, 3, generator)
     assert tokens.tolist() == [[0, 0, 1, 0, 0, 1]] * 3
     assert generator.random() == np.random.default_rng(0).random()
+
+
+@pytest.mark.parametrize("expression", ["(" * 10_000, "a" * 10_000, "(a|b)*a" + "(a|b)" * 90])
+def test_an_expression_that_would_need_too_much_is_refused_at_once(expression: str) -> None:
+    with pytest.raises(UserError, match=r"too large|too many states") as raised:
+        automaton(expression, "ab")
+    assert len(str(raised.value)) < 200

@@ -14,6 +14,7 @@ from fwplab.model.model import Model, ModelSpec, build
 from fwplab.ops import linear
 
 NAMES = MIXERS.own_names()
+SMALL = ModelSpec(hidden=8, layers=1, heads=2)
 
 
 def model(mixer: MixerSpec, **changes: int) -> Model:
@@ -187,3 +188,37 @@ def test_every_part_of_a_state_has_its_own_name(name: str) -> None:
     named = layer.named_state(state)
     assert tuple(named) == layer.state_names
     assert all(part is one for part, one in zip(named.values(), state, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_built_depends_on_the_arguments_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the caller has set: the same weights, and the caller's settings and generators stay as they are."""
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    expected = build(MIXERS.load(name)(), SMALL, 3, 2, seed=7).state_dict()
+    before = torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            found = build(MIXERS.load(name)(), SMALL, 3, 2, seed=7).state_dict()
+        assert (torch.get_default_dtype(), torch.get_default_device().type) == (torch.float64, "meta")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert not seeded
+    assert torch.equal(torch.get_rng_state(), before)
+    assert found.keys() == expected.keys()
+    for key, weight in expected.items():
+        assert not found[key].is_inference()
+        assert found[key].dtype == weight.dtype
+        assert torch.equal(found[key], weight)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_of_empty_strings_teaches_nothing(name: str) -> None:
+    model = build(MIXERS.load(name)(), SMALL, 3, 2, seed=0)
+    empty = torch.zeros(2, 0, dtype=torch.long)
+    model.loss(empty, empty, torch.zeros(2, dtype=torch.long)).backward()
+    assert model(empty).shape == (2, 0, 2)
+    assert not any(p.grad is not None and p.grad.count_nonzero() for p in model.parameters())

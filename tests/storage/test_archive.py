@@ -14,7 +14,7 @@ from tests.storage.test_store import RUN, record_of
 
 from fwplab.errors import UserError
 from fwplab.files import CHECKSUMS
-from fwplab.storage.archive import TABLES, open_archive, shipped, shipped_checkpoints, write_archive
+from fwplab.storage.archive import MOST_ROWS, TABLES, open_archive, shipped, shipped_checkpoints, write_archive
 from fwplab.storage.database import SCHEMA
 from fwplab.storage.store import Store
 from fwplab.storage.tables import PARTS, measurements, metadata, runs
@@ -187,3 +187,33 @@ def test_shipped_checkpoints_belong_to_shipped_records_and_score_the_same() -> N
             assert score.correct == right(checkpoint.model(), load_splits(record.run).bin0)[0]
             rescored += 1
     assert rescored
+
+
+def test_a_small_file_of_very_many_rows_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    with Store("sqlite:///:memory:") as store:
+        store.save(record_of(RUN))
+        write_archive([store], [RUN.key], tmp_path / "records")
+    path = tmp_path / "records" / "checks.parquet"
+    (tmp_path / "records" / "SHA256SUMS").unlink()
+    found = pyarrow.parquet.read_table(path)
+    column = pyarrow.nulls(MOST_ROWS + 1)
+    pyarrow.parquet.write_table(pyarrow.table(dict.fromkeys(found.column_names, column)), path)
+    assert path.stat().st_size < 10_000_000
+    with pytest.raises(UserError, match=f"it has {MOST_ROWS + 1:,} rows; choose a table of at most"):
+        open_archive(tmp_path / "records")
+
+
+def test_a_long_text_that_every_row_repeats_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    with Store("sqlite:///:memory:") as store:
+        store.save(record_of(RUN))
+        write_archive([store], [RUN.key], tmp_path / "records")
+    path = tmp_path / "records" / "runs.parquet"
+    (tmp_path / "records" / "SHA256SUMS").unlink()
+    found = pyarrow.parquet.read_table(path)
+    rows, text = 4_000, pyarrow.array(["x" * 400_000])
+    repeated = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * rows, pyarrow.int8()), text)
+    columns = {name: pyarrow.nulls(rows) for name in found.column_names} | {"spec": repeated}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    assert path.stat().st_size < 10_000_000
+    with pytest.raises(UserError, match="its texts are too long; choose a table of at most"):
+        open_archive(tmp_path / "records")

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,30 @@ def test_a_run_with_a_damaged_state_starts_again_and_prints_one_line(
     assert line.count("\n") == 1
     assert train(RUN, folder=tmp_path).members == expected.members
     assert capsys.readouterr().err == ""
+
+
+def test_a_model_that_is_larger_than_its_weights_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    """A header may ask for any model. Nothing of that size is made."""
+    weights = {name: parameter.detach() for name, parameter in RUN.build(0).named_parameters()}
+    for change in ({"hidden": 4096}, {"layers": 2_000}):
+        larger = replace(RUN, model=replace(RUN.model, **change))
+        path = tmp_path / "larger.safetensors"
+        save_checkpoint(Checkpoint(larger, 0, "paper", 12, weights), path)
+        with pytest.raises(UserError, match=r"these weights have . layers of width 8, where the model of the run has"):
+            load_checkpoint(path).model()
+
+
+def test_weights_that_are_no_real_numbers_are_refused(tmp_path: Path) -> None:
+    weights = {name: parameter.detach() for name, parameter in RUN.build(0).named_parameters()}
+    path = tmp_path / "whole.safetensors"
+    save_checkpoint(
+        Checkpoint(RUN, 0, "paper", 12, weights | {"readout.bias": torch.zeros(2, dtype=torch.int64)}), path
+    )
+    with pytest.raises(UserError, match=r"readout\.bias of torch\.int64"):
+        load_checkpoint(path).model()
+
+
+@pytest.mark.parametrize("change", [{"hidden": 10**12}, {"layers": 10**12}, {"feed_forward_factor": 10**12}])
+def test_no_spec_asks_for_more_numbers_than_memory_has(change: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="too large; choose a model of at most"):
+        replace(RUN.model, **change)

@@ -170,8 +170,8 @@ class Bounds:
             eigenvalue_range,
         )
 
-        if self.heads < 1 or min(self.lengths, default=0) < 1:
-            raise UserError("heads and lengths must be 1 or more")
+        if self.heads < 1 or min(self.lengths, default=0) < 1 or max(self.lengths) > LONGEST:
+            raise UserError(f"heads and lengths must be 1 or more, and lengths at most {LONGEST:,}")
         if not all(1 <= length <= MOST_SYMBOLS for length in self.words):
             raise UserError(f"all words of a length are learned for lengths from 1 to {MOST_SYMBOLS}")
         columns = [f"1^{length}: bound, found" for length in self.lengths]

@@ -52,5 +52,6 @@ class Explore:
             with socket.socket(family) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
-        except OSError as error:
-            raise UserError(f"cannot listen on {self.host}:{self.port} ({error.strerror}); choose another") from error
+        except (OSError, UnicodeError) as error:  # a part of a name has at most 63 characters
+            why = error.strerror if isinstance(error, OSError) else "no name of a host"
+            raise UserError(f"cannot listen on {self.host}:{self.port} ({why}); choose another") from error

@@ -114,10 +114,10 @@ class SearchCommand:
 
     def _workers(self) -> int:
         from fwplab.engines import usable_cores
+        from fwplab.engines.local import check_workers
 
         workers = len(usable_cores()) if self.workers is None else self.workers
-        if workers < 1:
-            raise UserError(f"workers must be a positive whole number, not {workers}")
+        check_workers(workers)
         return workers
 
     def _share(self, search: "Search", workers: int) -> None:

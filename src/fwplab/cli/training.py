@@ -14,7 +14,7 @@ from fwplab.cli.console import emit, seeded
 from fwplab.cli.doctor import check_once
 from fwplab.cli.progress import ProgressView
 from fwplab.cli.switches import parse_mixer
-from fwplab.data.dataset import encode
+from fwplab.data.dataset import MOST_POSITIONS, encode
 from fwplab.data.imported import reference
 from fwplab.data.splits import SplitSpec
 from fwplab.data.tasks import Recognition, Task, for_task, non_words
@@ -213,6 +213,11 @@ class Evaluate:
             raise UserError(f"a string has at most {LONGEST:,} symbols, not {shown(max(self.lengths))}")
         if not 1 <= self.strings <= MOST_STRINGS:
             raise UserError(f"strings is how many there are, from 1 to {MOST_STRINGS:,}, not {shown(self.strings)}")
+        if max(self.lengths, default=0) * self.strings > MOST_POSITIONS:
+            raise UserError(
+                f"{self.strings:,} strings of {max(self.lengths):,} symbols need too much memory; choose at most "
+                f"{MOST_POSITIONS:,} symbols in all of a length"
+            )
         train = load_splits(checkpoint.run).train
         generator = seeded(self.seed)
         rows = []

@@ -26,6 +26,7 @@ from fwplab.mixers.softmax_attention import SoftmaxAttention
 from fwplab.mixers.srwm import SRWM
 from fwplab.mixers.transformer import Transformer
 from fwplab.model.model import Model, ModelSpec, build
+from fwplab.model.spec import MOST_NUMBERS
 
 Weights = Mapping[str, Tensor]
 
@@ -328,6 +329,8 @@ def _empty(
         factor = max(1, _sizes(weights, names["feed_forwards.0.linear1.weight"], 2)[0] // hidden)
     heads = _heads(published, names, weights, hidden, num_heads)
     spec = ModelSpec(hidden, depth, heads, factor, None if published.mixer.residual else width)
+    if one_hot and vocabulary**2 > MOST_NUMBERS:
+        raise UserError(f"{vocabulary:,} symbols are too many for one-hot inputs; choose a model with an embedding")
     model = build(published.mixer, spec, vocabulary, classes, seed=0)
     if one_hot:
         model.register_module("embedding", OneHot(vocabulary))

@@ -135,6 +135,7 @@ def write(corpus: Corpus, folder: Path, format: str, *, checksums: bool = False)
     widths = {len(label) for part in corpus.parts.values() for target in part.targets for label in target}
     if not kind.separator and len(widths) > 1:
         raise UserError(f"format {format!r} needs labels of equal length; choose from: irie")
+    _check_symbols(corpus, kind)
     with writes_to(folder), temporary_folder(folder) as scratch:
         whole = scratch / folder.name
         whole.mkdir()
@@ -146,6 +147,18 @@ def write(corpus: Corpus, folder: Path, format: str, *, checksums: bool = False)
         sync(whole)
         whole.rename(folder)
         sync(folder.parent)
+
+
+def _check_symbols(corpus: Corpus, kind: Format) -> None:
+    """Raises `UserError` for a symbol or a label that would be read back as another one."""
+    rows = [row for part in corpus.parts.values() for row in (*part.strings, *part.targets)]
+    for symbol in sorted(set().union(*rows)):
+        line = kind.separator.join((symbol, symbol))
+        if kind.split(line, len(symbol)) != (symbol, symbol) or {"\n", "\r", "\ufeff"} & set(symbol):
+            raise UserError(
+                f"{symbol!r} cannot be written as a symbol of this format: it would not be read back; choose symbols "
+                f"without line breaks, and for the format 'irie' without blanks"
+            )
 
 
 def _format(name: str) -> Format:

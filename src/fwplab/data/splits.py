@@ -8,9 +8,11 @@ import numpy as np
 
 from fwplab.data.dataset import Dataset, encode
 from fwplab.data.tasks import TASKS, Task, count_non_words, for_task, non_words
-from fwplab.errors import UserError
-from fwplab.languages.language import Language
+from fwplab.errors import UserError, shown
+from fwplab.languages.language import LONGEST, Language
 
+MOST_STRINGS = 10_000_000
+"""The most strings of a set."""
 Window = tuple[int, int]  # the lowest and the highest length, both included
 
 # The hash of a string, scaled to [0, 1), determines its pool. Sets from different pools are therefore disjoint,
@@ -51,9 +53,12 @@ class SplitSpec:
         for low, high in (self.train_lengths, self.longer_lengths, *self.test_lengths):
             if not 0 <= low <= high:
                 raise UserError(f"lengths {low} to {high}: choose 0 <= low <= high")
+        longest = max(high for _, high in (self.train_lengths, self.longer_lengths, *self.test_lengths))
         for number in (self.train_strings, self.validation_strings, self.test_strings):
-            if number < 1:
-                raise UserError(f"a split of {number} strings: choose 1 or more")
+            if not 1 <= number <= MOST_STRINGS:
+                raise UserError(f"a split of {shown(number)} strings: choose from 1 to {MOST_STRINGS:,}")
+        if longest > LONGEST:
+            raise UserError(f"a string has at most {LONGEST:,} symbols, not {shown(longest)}")
         if self.seed < 0:
             raise UserError(f"seed {self.seed}: choose 0 or more")
 
@@ -66,7 +71,8 @@ class SplitSummary:
     - `shortest`, `longest`: the lengths of its strings; in the record of a run, the bounds of its window.
     - `strings`: the number of strings.
     - `distinct`: the number of distinct strings.
-    - `in_train`: the number of distinct strings that are in the training set too.
+    - `in_train`: the number of distinct strings that are in the training set too. In the record of a run on an imported
+      corpus, for a test set: that are in any part of the corpus.
     """
 
     split: str

@@ -25,11 +25,13 @@ from fwplab.engines.engine import (
     WorkerLostError,
     claim_all,
 )
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 from fwplab.storage.store import folder_of
 from fwplab.training.run import Run
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+MOST_WORKERS = 1_000
 
 
 def usable_cores() -> list[int]:
@@ -65,6 +67,12 @@ def signals_wait() -> Iterator[None]:
             signal.raise_signal(one)
 
 
+def check_workers(workers: int) -> None:
+    """Raises `UserError` for a number of processes that no machine can run."""
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UserError(f"workers must be a positive whole number of at most {MOST_WORKERS:,}, not {shown(workers)}")
+
+
 class Local(Engine):
     """Worker processes on this machine, each pinned to its share of the cores, which train one run at a time each.
 
@@ -76,8 +84,7 @@ class Local(Engine):
 
     def __init__(self, workers: int | None = None, device: str = "cpu") -> None:
         self.workers = len(usable_cores()) if workers is None else workers
-        if self.workers < 1:
-            raise UserError(f"workers must be a positive whole number, not {workers}")
+        check_workers(self.workers)
         self.device = device
 
     def map(

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 
 Moves = tuple[tuple[int | None, ...], ...]
 """For every state the next state for each symbol; None if no word begins like this. State 0 is the start."""
 
 Positions = frozenset[int]
 OPERATORS = "()|*+?\\"
+MOST_CHARACTERS = 2_000
+MOST_GROUPS = 100
+MOST_STATES = 2_000
 
 
 class Automaton(NamedTuple):
@@ -27,7 +30,8 @@ def automaton(expression: str, symbols: Sequence[str]) -> Automaton:
       gives the same meaning to all of these.
     - `symbols`: the alphabet, one character each.
 
-    Raises `UserError` for a syntax error, or for a symbol outside the alphabet.
+    Raises `UserError` for a syntax error, for a symbol outside the alphabet, and for an expression or an automaton that
+    is too large.
 
     >>> automaton("(ab)*", "ab").moves
     ((1, None), (None, 0))
@@ -72,6 +76,11 @@ class _Parser:
         self.expression, self.symbols, self.at = expression, tuple(symbols), 0
         self.symbol: list[str] = []
         self.follow: list[set[int]] = []
+        if len(expression) > MOST_CHARACTERS or expression.count("(") > MOST_GROUPS:
+            raise UserError(
+                f"the regular expression {shown(expression)} is too large; choose one of at most {MOST_CHARACTERS:,} "
+                f"characters and {MOST_GROUPS} groups"
+            )
         self.whole = self.alternatives()
         if self.at < len(expression):
             self.fail()
@@ -129,7 +138,7 @@ class _Parser:
 
     def fail(self) -> None:
         raise UserError(
-            f"the regular expression {self.expression!r} cannot be read at character {self.at + 1}; choose from: "
+            f"the regular expression {shown(self.expression)} cannot be read at character {self.at + 1}; choose from: "
             f"{' '.join(self.symbols)} and ( ) | * + ?"
         )
 
@@ -145,6 +154,11 @@ def _subsets(parser: _Parser, symbols: Sequence[str]) -> Automaton:
         for symbol in symbols:
             after = frozenset(position for position in reached if parser.symbol[position] == symbol)
             if after and after not in place:
+                if len(place) == MOST_STATES:
+                    raise UserError(
+                        f"the automaton of {shown(parser.expression)} has too many states; choose an expression with "
+                        f"at most {MOST_STATES:,}"
+                    )
                 place[after] = len(place)
                 waiting.append(after)
             row.append(place.get(after))

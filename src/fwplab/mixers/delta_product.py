@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 from fwplab.mixers._view import Writes, products
 from fwplab.mixers.mixer import Mixer, MixerSpec, State, head_width
 from fwplab.ops import delta_product
+
+MOST_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class DeltaProduct(MixerSpec):
     steps: int = 2
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise UserError(f"steps must be 1 or more, not {self.steps}")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise UserError(f"steps must be a whole number from 1 to {MOST_STEPS}, not {shown(self.steps)}")
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
         """Builds `x + OutLinear(delta_product(SlowNet(LayerNorm(x))))`. Both linear maps have no bias."""

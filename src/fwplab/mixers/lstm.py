@@ -47,6 +47,8 @@ class _Layer(Mixer):
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         hidden, cell = state or self.initial_state(x.shape[0])
+        if x.shape[1] == 0:  # the batch has only empty strings, which PyTorch's LSTM refuses
+            return x.new_zeros(x.shape[0], 0, self.cell.hidden_size), (hidden, cell)
         output, (hidden, cell) = self.cell(x, (hidden.unsqueeze(0), cell.unsqueeze(0)))
         return output, (hidden.squeeze(0), cell.squeeze(0))
 

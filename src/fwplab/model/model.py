@@ -1,6 +1,7 @@
 """The model: an embedding, layers of a sequence mixer and a feed-forward block each, and a linear readout."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from fwplab.model.initialisation import initialise
 from fwplab.model.spec import ModelSpec
 from fwplab.ops import packs
 
-__all__ = ["FeedForward", "Model", "ModelSpec", "build"]
+__all__ = ["FeedForward", "Model", "ModelSpec", "build", "drawn_from"]
 
 
 class FeedForward(nn.Module):
@@ -142,11 +143,28 @@ class Model(nn.Module):
 
 
 def build(mixer: MixerSpec, spec: ModelSpec, vocabulary: int, classes: int, seed: int) -> Model:
-    """Builds a model whose initial weights depend on the arguments alone.
-
-    Modules draw their weights from PyTorch's global random generator. It is seeded during the construction and then
-    restored, so that other random numbers are not affected.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    """Builds a model whose initial weights depend on the arguments alone. Its weights are float32, on the CPU."""
+    with drawn_from(seed):
         return Model(mixer, spec, vocabulary, classes)
+
+
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """In this context, modules are made on the CPU, and draw float32 weights from this seed.
+
+    They draw from PyTorch's global random generator of the CPU, which is restored at the end. The caller's settings,
+    such as the default device and type, neither matter nor change, and neither do the generators of GPUs.
+    """
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.device("cpu"),
+            torch.inference_mode(False),
+            torch.autocast("cpu", enabled=False),
+        ):
+            torch.default_generator.manual_seed(seed)
+            yield
+    finally:
+        torch.set_default_dtype(default)

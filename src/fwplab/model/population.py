@@ -131,16 +131,22 @@ class Population:
 def load(model: Model, weights: Weights) -> Model:
     """Copies the weights into the model's parameters, by name, and returns the model.
 
-    Raises `UserError` for weights that are missing or have another shape.
+    Raises `UserError` for weights that are missing, have another shape, or are no real numbers.
     """
-    for name, parameter in model.named_parameters():
-        if name not in weights or weights[name].shape != parameter.shape:
-            found = f"{name} {tuple(weights[name].shape)}" if name in weights else f"no {name}"
-            raise UserError(f"these weights have {found}, where the model has {name} {tuple(parameter.shape)}")
+    _check_weights(model, weights)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
     return model
+
+
+def _check_weights(model: Model, weights: Weights) -> None:
+    for name, parameter in model.named_parameters():
+        found = f"{name} {tuple(weights[name].shape)}" if name in weights else f"no {name}"
+        if name not in weights or weights[name].shape != parameter.shape:
+            raise UserError(f"these weights have {found}, where the model has {name} {tuple(parameter.shape)}")
+        if not weights[name].is_floating_point():
+            raise UserError(f"these weights have {name} of {weights[name].dtype}, which has no real numbers")
 
 
 def _layout(model: Model) -> tuple[dict[str, tuple[slice, torch.Size]], int]:

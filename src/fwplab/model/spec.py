@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 
+MOST_NUMBERS = 300_000_000
+"""The most numbers of a model's matrices. What a file or a command asks for is refused before memory is allocated."""
 Initialisation = Literal["own", "xavier", "orthogonal"]
 INITIALISATIONS: tuple[Initialisation, ...] = ("own", "xavier", "orthogonal")
 
@@ -29,9 +31,15 @@ class ModelSpec:
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "feed_forward_factor"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name} must be a positive whole number, not {getattr(self, name)}")
+                raise UserError(f"{name} must be a positive whole number, not {shown(getattr(self, name))}")
         if self.embedding is not None and self.embedding < 1:
-            raise UserError(f"embedding must be a positive whole number, not {self.embedding}")
+            raise UserError(f"embedding must be a positive whole number, not {shown(self.embedding)}")
+        widest = max(self.hidden, self.embedding or 1)
+        if self.layers * widest**2 * max(4, 2 * self.feed_forward_factor) > MOST_NUMBERS:
+            raise UserError(
+                f"{shown(self.layers)} layers of width {shown(widest)} with a feed-forward factor of "
+                f"{shown(self.feed_forward_factor)} are too large; choose a model of at most {MOST_NUMBERS:,} numbers"
+            )
         if self.initialisation not in INITIALISATIONS:
             choices = ", ".join(INITIALISATIONS)
             raise UserError(f"unknown initialisation {self.initialisation!r}; choose from: {choices}")

@@ -119,7 +119,7 @@ def drawings(records: Sequence[Record], rows: Sequence[Row]) -> list[Drawing]:
 
 
 def _repeated(records: Sequence[Record]) -> str:
-    """A remark that names the languages with too few strings for new test strings."""
+    """A remark that names the languages whose test strings are not all new."""
     few = {
         record.run.language
         for record in records
@@ -127,7 +127,7 @@ def _repeated(records: Sequence[Record]) -> str:
         if part.split == "test" and not is_fresh(record, (part.shortest, part.longest))
     }
     names = ", ".join(name for name in dict.fromkeys(record.run.language for record in records) if name in few)
-    return f" ({names}: within the lengths of Bin0 and Bin1 the same strings; there are no others)" if names else ""
+    return f" ({names}: some or all of the same strings as in training or in the bins)" if names else ""
 
 
 def splits(records: Sequence[Record]) -> list[tuple[str, SplitSummary]]:

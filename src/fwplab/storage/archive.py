@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 import sqlalchemy as sql
 
@@ -25,6 +26,11 @@ TABLES = [versions, runs, *sorted(PARTS, key=lambda table: table.name)]
 """The tables of an archive, whose files have checksums of their own."""
 NAMES = [f"{table.name}.parquet" for table in TABLES]
 MEMORY = "sqlite:///:memory:"
+MOST_ROWS = 20_000_000
+"""The most rows of a table."""
+MOST_CHARACTERS = 2**30
+"""The most characters of all texts of a table. A file may say a long text once and repeat it in every row."""
+ROWS_AT_ONCE = 5_000
 TYPES = {sql.Integer: pyarrow.int64(), sql.Float: pyarrow.float64(), sql.String: pyarrow.string()}
 
 
@@ -90,11 +96,11 @@ def _loaded(*folders: Path) -> Store:
                     check_checksums(folder, NAMES)
                 if table is measurements and not path.exists():  # older archives have no such table
                     continue
-                rows = _read(path, table)
-                if table is versions:
-                    check_version([row["schema"] for row in rows], str(folder))
-                elif rows:
-                    _insert(connection, table, rows, path)
+                for rows in _read(path, table):
+                    if table is versions:
+                        check_version([row["schema"] for row in rows], str(folder))
+                    elif rows:
+                        _insert(connection, table, rows, path)
     except BaseException:
         store.close()
         raise
@@ -122,6 +128,14 @@ def shipped_checkpoints(*studies: str) -> list[Path]:
     return [path for path in found if not studies or path.parent.parent.name in studies]
 
 
+def _characters(column: pyarrow.Array) -> int:
+    """The characters of a column of texts, each text with its repetitions; 0 for other columns."""
+    if not pyarrow.types.is_dictionary(column.type):
+        return 0
+    lengths = pyarrow.compute.binary_length(column.dictionary)
+    return int(pyarrow.compute.sum(lengths.take(column.indices)).as_py() or 0)
+
+
 def _file(folder: Path, table: sql.Table) -> Path:
     return folder / f"{table.name}.parquet"
 
@@ -136,13 +150,28 @@ def _write(rows: list[dict[str, Any]], schema: pyarrow.Schema, path: Path) -> No
     sync(path)
 
 
-def _read(path: Path, table: sql.Table) -> list[dict[str, Any]]:
-    """The rows of a table, in the store's columns and their types. Raises `UserError` for any other file."""
+def _read(path: Path, table: sql.Table) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a table, in the store's columns and their types, a part at a time; at least one part.
+
+    Raises `UserError` for any other file, and for one that is too large before it is unpacked: a small file may have
+    10^12 rows.
+    """
+    names, texts = table.columns.keys(), 0
+    words = [column.name for column in table.columns if isinstance(column.type, sql.String)]
     try:
-        found = pyarrow.parquet.read_table(path)
-        if sorted(found.column_names) != sorted(table.columns.keys()):
-            raise UserError(f"its columns are {', '.join(found.column_names)}, not {', '.join(table.columns.keys())}")
-        rows: list[dict[str, Any]] = found.select(table.columns.keys()).cast(_schema(table)).to_pylist()
+        facts = pyarrow.parquet.read_metadata(path)
+        columns = facts.schema.to_arrow_schema().names
+        if sorted(columns) != sorted(names):
+            raise UserError(f"its columns are {', '.join(columns)}, not {', '.join(names)}")
+        if facts.num_rows > MOST_ROWS:
+            raise UserError(f"it has {facts.num_rows:,} rows; choose a table of at most {MOST_ROWS:,}")
+        if facts.num_rows == 0:
+            yield []
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=words, metadata=facts) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                texts += sum(map(_characters, batch.columns))
+                if texts > MOST_CHARACTERS:
+                    raise UserError(f"its texts are too long; choose a table of at most {MOST_CHARACTERS:,} characters")
+                yield pyarrow.Table.from_batches([batch]).select(names).cast(_schema(table)).to_pylist()
     except (OSError, ValueError, pyarrow.ArrowException, OverflowError) as error:
         raise UserError(f"{path} is no table of records ({error})") from error
-    return rows

@@ -36,6 +36,7 @@ def database_url(url: str | None, file: str) -> sql.URL:
     if not chosen:
         return sql.URL.create("sqlite", database=str(home() / file))
     try:
+        chosen.encode()  # half a character has no place in a URL
         address = sql.make_url(chosen)
     except (sql.exc.ArgumentError, ValueError) as error:  # their texts may quote the password
         raise invalid_url("this", "it does not read as one") from error

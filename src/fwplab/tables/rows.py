@@ -151,12 +151,15 @@ def is_fresh(record: Record, window: tuple[int, int]) -> bool:
     """Whether the test strings of these lengths differ from those of Bin0 and Bin1.
 
     They differ by construction if the language has enough strings. If it has, for example, one string of each length,
-    all sets with these lengths have the same strings, and fewer than requested.
+    all sets with these lengths have the same strings, and fewer than requested. An imported corpus may have any string:
+    the record counts those that are in it.
     """
     spec = record.run.protocol.splits
     shortest, longest = window
     met = [s for s in record.splits if s.split in ("bin0", "bin1") and s.shortest <= longest and shortest <= s.longest]
     own = next(s for s in record.splits if s.split == "test" and (s.shortest, s.longest) == window)
+    if record.run.corpus:
+        return own.in_train == 0
     return own.strings >= spec.test_strings or all(split.strings >= spec.validation_strings for split in met)
 
 

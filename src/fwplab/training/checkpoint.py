@@ -77,11 +77,29 @@ class Checkpoint:
     """Whether the file that they were read from had a checksum; files of former versions had none."""
 
     def model(self) -> Model:
-        """The model with these weights. Warns if the code of its mixer or language has changed since training."""
+        """The model with these weights. Warns if the code of its mixer or language has changed since training.
+
+        Raises `UserError` if the weights are not those of the run's model.
+        """
         if self.run.code != self.run.code_here:
             line = f"fwplab: the code of {self.run.mixer_name!r} has changed since run {self.run.key} was trained"
             warnings.warn(line, RuntimeWarning, stacklevel=2)
+        self._check_size()
         return load(self.run.build(self.seed), self.weights)
+
+    def _check_size(self) -> None:
+        """Raises `UserError` if the run's model is wider or deeper than the weights, before memory is allocated."""
+        readout = self.weights.get("readout.weight", torch.empty(0))
+        width, depth = (
+            readout.shape[-1],
+            len({name.split(".")[1] for name in self.weights if name.startswith("mixers.")}),
+        )
+        expected = self.run.model.hidden, self.run.mixer.depth(self.run.model.layers)
+        if (width, depth) != expected:
+            raise UserError(
+                f"these weights have {depth} layers of width {width}, where the model of the run has "
+                f"{expected[1]} of width {expected[0]}"
+            )
 
 
 def checkpoint_path(folder: Path, seed: int, rule: Rule) -> Path:

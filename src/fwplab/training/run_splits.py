@@ -50,6 +50,15 @@ def train_split(splits: Splits) -> list[tuple[SplitKey, Dataset]]:
     return [(("train", *_range(splits.train)), splits.train)]
 
 
-def summaries(named: list[tuple[SplitKey, Dataset]], train: Dataset) -> tuple[SplitSummary, ...]:
-    """The numbers of strings of these splits, and how many of them are in the training set."""
-    return tuple(summarise(name, data.strings, train.strings, (low, high)) for (name, low, high), data in named)
+def summaries(run: Run, splits: Splits) -> tuple[SplitSummary, ...]:
+    """The numbers of strings of all splits of a run, and how many of them are in the training set.
+
+    Beside an imported corpus, which shares no rule of drawing with the generated test strings, the test strings are
+    compared with all strings of the corpus.
+    """
+    train = splits.train.strings
+    of_test = (*train, *splits.bin0.strings, *splits.bin1.strings) if run.corpus else train
+    return tuple(
+        summarise(name, data.strings, of_test if name == "test" else train, (low, high))
+        for (name, low, high), data in [*train_split(splits), *named_splits(splits)]
+    )

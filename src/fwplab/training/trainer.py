@@ -35,7 +35,7 @@ from fwplab.training.environment import environment
 from fwplab.training.evaluate import chance, score
 from fwplab.training.record import Chance, Check, Member, Progress, Record, Score
 from fwplab.training.run import Run
-from fwplab.training.run_splits import SplitKey, load_splits, named_splits, oracle_splits, summaries, train_split
+from fwplab.training.run_splits import SplitKey, load_splits, named_splits, oracle_splits, summaries
 from fwplab.training.selection import LearningMember
 from fwplab.training.spec import from_dict, to_dict
 
@@ -345,7 +345,7 @@ class Training:
             members=tuple(self._member(member, named) for member in self.members),
             parameters=self.parameters,
             state_size=self.state_size,
-            splits=summaries([*train_split(self.splits), *named], self.splits.train),
+            splits=summaries(self.run, self.splits),
             chance=tuple(Chance(*key, majority, symbolwise) for key, (majority, symbolwise) in guesses),
             environment=environment(self.device) | {"population": self.population_mode},
             seconds=self.seconds,

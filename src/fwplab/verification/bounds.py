@@ -25,7 +25,7 @@ from fwplab.mixers.delta_net import DeltaNet
 from fwplab.mixers.fast_weight_program import FastWeightProgram
 from fwplab.mixers.linear_transformer import LinearTransformer
 from fwplab.mixers.mixer import Mixer
-from fwplab.model.model import Model, ModelSpec, build
+from fwplab.model.model import Model, ModelSpec, build, drawn_from
 
 WIDTH = 8
 
@@ -68,8 +68,7 @@ def eigenvalue_range(mixer: MixerSpec, *, heads: int = 2, steps: int = 300, seed
 
 
 def _extreme(mixer: MixerSpec, sign: int, heads: int, steps: int, seed: int) -> float:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawn_from(seed):
         layer, inputs = mixer.build(WIDTH, WIDTH, heads), torch.randn(16, WIDTH)
     optimiser = torch.optim.Adam(layer.parameters(), lr=0.1)
     found = float("inf")
