@@ -40,7 +40,7 @@ class ShowLanguage:
     """Shows the rule of one language, with examples."""
 
     name: Positional[str]
-    """Name of a language: fwplab languages."""
+    """Name of a language (fwplab languages), or a definition such as "regex:(ab|ba)*"."""
     json: bool = False
     """Print JSON."""
 
@@ -67,7 +67,7 @@ class SampleLanguage:
     """
 
     name: Positional[str]
-    """Name of a language: fwplab languages."""
+    """Name of a language (fwplab languages), or a definition such as "regex:(ab|ba)*"."""
     count: int = 10
     """How many words."""
     shortest: int = 2
@@ -104,7 +104,7 @@ class LabelString:
     """Prints the label of every position of a string, separated by spaces."""
 
     name: Positional[str]
-    """Name of a language: fwplab languages."""
+    """Name of a language (fwplab languages), or a definition such as "regex:(ab|ba)*"."""
     string: Positional[str]
     """A string over the language's alphabet."""
     json: bool = False

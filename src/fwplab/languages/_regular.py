@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fwplab.languages._expression import Moves, automaton
-from fwplab.languages.language import END, Language
+from fwplab.languages.language import END, LONGEST, Language
+
+FEW_CELLS, MOST_CELLS = 100, 20_000_000
+"""Up to FEW_CELLS pairs of a state and a symbol, words are as long as in any language. Beyond, the pairs times the
+length are at most MOST_CELLS."""
+FEW_STATES, KEPT = 8, 4_096
+"""Counts of words are kept up to the length KEPT. Beyond, up to FEW_STATES states are counted by powers of a matrix."""
 
 
 class Regular(Language):
@@ -53,10 +59,15 @@ class Regular(Language):
         expression = getattr(self, "expression", None)
         return None if expression is None else re.fullmatch(expression, string) is not None
 
+    @property
+    def longest(self) -> int:  # type: ignore[override]  # a class attribute in other languages
+        """The most symbols of a word: fewer for a large automaton, so that time and memory stay bounded."""
+        cells = len(self.moves) * len(self.symbols)
+        return LONGEST if cells <= FEW_CELLS else min(LONGEST, MOST_CELLS // cells)
+
     def count(self, length: int) -> int:
-        """The number of paths of this length from the start to an accepting state: an entry of a matrix power."""
-        paths = np.linalg.matrix_power(_paths(self).astype(object), length)[0]
-        return sum(int(paths[state]) for state in self.accepting)
+        """The number of paths of this length from the start to an accepting state."""
+        return _paths(type(self)).count(length)
 
     def draw(self, length: int, number: int, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
         """Draws each symbol with the share of words that continue with it; no random numbers if there is one word."""
@@ -94,14 +105,53 @@ class Regular(Language):
         return shares
 
 
-def _paths(language: Regular) -> NDArray[np.int64]:
-    """`[from, to]`: the number of symbols that lead from one state to another."""
-    paths = np.zeros((len(language.moves),) * 2, dtype=np.int64)
-    for state, row in enumerate(language.moves):
-        for to in row:
-            if to is not None:
-                paths[state, to] += 1
-    return paths
+class _Paths:
+    """Counts the paths through an automaton that begin in the start, one length after the other.
+
+        p_0 = [start],   p_(r+1)(t) = sum over states s and symbols a with (s after a) = t of p_r(s),
+
+    and the number of words of length r is the sum of p_r over the accepting states.
+    """
+
+    def __init__(self, kind: type[Regular]) -> None:
+        self.kind, self.counts = kind, list[int]()
+        self.paths = [int(state == 0) for state in range(len(kind.moves))]  # p_r for r = len(self.counts)
+
+    def count(self, length: int) -> int:
+        if length > KEPT:
+            return self.far(length)
+        while len(self.counts) <= length:
+            self.counts.append(sum(self.paths[state] for state in self.kind.accepting))
+            self.paths = self.after(self.paths)
+        return self.counts[length]
+
+    def far(self, length: int) -> int:
+        """The number of words of one great length. For a small automaton by a power of its matrix: few products."""
+        paths = [int(state == 0) for state in range(len(self.kind.moves))]
+        if len(paths) <= FEW_STATES:
+            matrix = np.array(
+                [self.after([int(at == state) for at in range(len(paths))]) for state in range(len(paths))]
+            )
+            paths = np.linalg.matrix_power(matrix.astype(object), length)[0].tolist()
+        else:
+            for _ in range(length):
+                paths = self.after(paths)
+        return int(sum(paths[state] for state in self.kind.accepting))
+
+    def after(self, paths: list[int]) -> list[int]:
+        """The numbers of paths with one more symbol."""
+        longer = [0] * len(paths)
+        for many, row in zip(paths, self.kind.moves, strict=True):
+            if many:
+                for to in row:
+                    if to is not None:
+                        longer[to] += many
+        return longer
+
+
+@cache
+def _paths(kind: type[Regular]) -> _Paths:
+    return _Paths(kind)
 
 
 @cache

@@ -1,5 +1,6 @@
 """The base class of languages: a machine that reads symbols, and a sampler of words of a given length."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -12,6 +13,7 @@ from fwplab.catalogue import Catalogue
 from fwplab.errors import UserError, shown
 
 END = "end"  # in a set of next symbols: the word may end here
+LONGEST_NAME = 40  # of a definition in a table
 LONGEST = 1_000_000
 """The most symbols of a string: counting the words of a length, and reading one, take longer and longer."""
 MOST_LENGTHS = 5_000
@@ -31,6 +33,7 @@ class Language(ABC):
     classes: ClassVar[tuple[str, ...]]  # the label classes in the order of their indices
     hierarchy: ClassVar[str]  # the place in the Chomsky and counter hierarchies
     start: ClassVar[Any]  # the state after the empty string
+    longest: ClassVar[int] = LONGEST  # the most symbols of a word that is drawn or counted
 
     @abstractmethod
     def step(self, state: Any, symbol: str) -> Any:
@@ -153,12 +156,12 @@ class Language(ABC):
     def lengths(self, low: int, high: int) -> list[int]:
         """The lengths from `low` to `high`, both included, of which there are words.
 
-        Raises `UserError` for more than `MOST_LENGTHS` lengths, and for one above `LONGEST`.
+        Raises `UserError` for more than `MOST_LENGTHS` lengths, and for one above `longest`.
         """
-        if high > LONGEST or high - max(low, 0) > MOST_LENGTHS:
+        if high > self.longest or high - max(low, 0) > MOST_LENGTHS:
             raise UserError(
                 f"lengths from {shown(low)} to {shown(high)}: choose at most {MOST_LENGTHS:,} lengths in a row, "
-                f"up to {LONGEST:,}"
+                f"up to {self.longest:,}"
             )
         return [length for length in range(max(low, 0), high + 1) if self.count(length) > 0]
 
@@ -170,10 +173,10 @@ class Language(ABC):
         wanted = np.asarray(lengths, dtype=np.int64)
         words = [""] * len(wanted)
         for length in np.unique(wanted).tolist():
-            if length > LONGEST:
-                raise UserError(f"a string has at most {LONGEST:,} symbols, not {length}")
+            if length > self.longest:
+                raise UserError(f"a string has at most {self.longest:,} symbols, not {length}")
             if length < 0 or self.count(length) == 0:
-                near = ", ".join(map(str, self.lengths(length - 8, length + 8))) or "none"
+                near = ", ".join(map(str, self.lengths(length - 8, min(length + 8, self.longest)))) or "none"
                 raise UserError(f"{self.name} has no word of length {length}; lengths near it: {near}")
             places = np.flatnonzero(wanted == length).tolist()
             rows = max(1, SYMBOLS_AT_ONCE // max(1, length))
@@ -189,11 +192,56 @@ class Language(ABC):
         return words
 
 
-LANGUAGES: Catalogue[Language] = Catalogue(
-    "language",
-    "fwplab.languages",
-    Language,
-)
+class Languages(Catalogue[Language]):
+    """The catalogue of languages. Its names may also be definitions, such as `regex:(ab|ba)*`: see `_definition`.
+
+    The name of a definition says the whole language, so that another process needs nothing but the name.
+    """
+
+    def load(self, name: str) -> type[Language]:
+        return defined(name) if is_definition(name) else super().load(name)
+
+    def known(self, name: str) -> str:
+        return self.name_of(self.load(name)) if is_definition(name) else super().known(name)
+
+    def name_of(self, entry: type[Language]) -> str:
+        return entry.name if isinstance(entry.name, str) else super().name_of(entry)
+
+    def __contains__(self, name: str) -> bool:
+        return is_definition(name) or super().__contains__(name)
+
+    def _unknown(self, name: str) -> str:
+        return f"{super()._unknown(name)}; or a definition: {', '.join(DEFINITIONS.values())}"
+
+
+DEFINITIONS = {"regex": "regex:EXPRESSION", "dfa": "dfa:FILE", "random-dfa": "random-dfa:states=8,seed=3"}
+"""The kinds of definitions, with an example each."""
+
+
+def is_definition(name: str) -> bool:
+    """Whether the name of a language is a definition."""
+    return ":" in name
+
+
+def short_name(name: str) -> str:
+    """The name of a language for a narrow table. That of a long definition is cut, and ends in a part of its hash.
+
+    >>> short_name("reset_dyck_1"), short_name("automaton:01:" + 50 * "0,1*;")
+    ('reset_dyck_1', 'automaton:01:0,1*;...fc9c85')
+    """
+    if len(name) <= LONGEST_NAME or not is_definition(name):
+        return name
+    return f"{name[:18]}...{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def defined(name: str) -> type[Language]:
+    """The language of a definition. Equal definitions have the same class. Raises `UserError` if it is wrong."""
+    from fwplab.languages._definition import definition  # its base class is defined with the help of this module
+
+    return definition(name)
+
+
+LANGUAGES = Languages("language", "fwplab.languages", Language)
 
 
 @lru_cache(maxsize=2**16)  # strings repeat the same steps many times

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fwplab.data.tasks import for_task
 from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES, Language, load_language
+from fwplab.languages.language import is_definition
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model.spec import ModelSpec
 from fwplab.plugins.fingerprint import fingerprint
@@ -45,7 +46,7 @@ class Run:
     """One language, one model, one protocol, and one or more members: copies of the model with their own seeds."""
 
     language: str
-    """The name of the language."""
+    """The name of the language, or a definition such as `regex:(ab|ba)*`; `dfa:FILE` becomes the automaton itself."""
     mixer: MixerSpec
     """The sequence mixer of every layer, with its switches."""
     seeds: tuple[int, ...] = (0,)
@@ -70,6 +71,8 @@ class Run:
     """The fingerprint of a mixer or language from another package, set automatically; None for those of fwplab."""
 
     def __post_init__(self) -> None:
+        if is_definition(self.language):  # the definition by value: a file may change
+            object.__setattr__(self, "language", LANGUAGES.known(self.language))
         here = self.code_here  # raises the UserError for an unknown language
         if self.code is None:
             object.__setattr__(self, "code", here)
