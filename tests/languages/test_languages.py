@@ -166,8 +166,8 @@ def test_count_is_the_number_of_words(language):
 
 def test_a_foreign_symbol_is_named_with_its_position(language):
     start = language.sample(language.lengths(4, 8)[:1], np.random.default_rng(0))[0]
-    with pytest.raises(UserError, match=rf"'x' at position {len(start) + 1} "):
-        language.labels(start + "x")
+    with pytest.raises(UserError, match=rf"'\u2603' at position {len(start) + 1} "):
+        language.labels(start + "\u2603")
 
 
 @pytest.mark.parametrize(

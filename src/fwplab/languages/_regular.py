@@ -37,7 +37,7 @@ class Regular(Language):
     `label` and `label_rule`. `draw` is uniform over all words of a length, up to the rounding of float64.
     """
 
-    classes = ("0", "1")
+    classes: ClassVar[tuple[str, ...]] = ("0", "1")
     expression: ClassVar[str]
     moves: ClassVar[Moves]
     accepting: ClassVar[frozenset[int]]
@@ -55,11 +55,7 @@ class Regular(Language):
         return self.classes[state in self.accepting]
 
     def following(self, state: int | None) -> frozenset[str]:
-        live = _live(type(self))
-        if state is None or state not in live:
-            return frozenset()
-        going_on = (symbol for symbol, after in zip(self.symbols, self.moves[state], strict=True) if after in live)
-        return frozenset((*going_on, *((END,) if state in self.accepting else ())))
+        return frozenset() if state is None else _following(type(self))[state]
 
     def word_rule(self, string: str) -> bool | None:
         expression = getattr(self, "expression", None)
@@ -159,15 +155,15 @@ class _Paths:
         ways = np.zeros((max(length, 1), len(self.moves) + 1))
         powers = np.full(ways.shape, NOTHING, dtype=np.int64)
         ways[0, :-1], powers[0, :-1] = self.ends, np.where(self.ends, 0, NOTHING)
-        origins = np.array([block for block, row in enumerate(self.moves) for _ in row], dtype=np.int64)
-        targets = np.array([to for row in self.moves for to in row], dtype=np.int64)
-        times = np.array([many for row in self.moves for many in row.values()], dtype=np.float64)
+        width = max(1, *map(len, self.moves))  # at least one move a block, if only to the last column
+        targets = np.array([[*row, *[len(self.moves)] * (width - len(row))] for row in self.moves])
+        times = np.array([[*row.values(), *[0] * (width - len(row))] for row in self.moves], dtype=np.float64)
         for rest in range(1, length):
-            highest = np.full(len(self.moves) + 1, NOTHING, dtype=np.int64)
-            np.maximum.at(highest, origins, powers[rest - 1, targets])
-            terms = _scaled(times * ways[rest - 1, targets], powers[rest - 1, targets] - highest[origins])
-            ways[rest], shifts = np.frexp(np.bincount(origins, terms, minlength=len(highest)))
-            powers[rest] = np.where(ways[rest] > 0, highest + shifts, NOTHING)
+            exponents = powers[rest - 1, targets]
+            highest = exponents.max(1)
+            sums = (times * _scaled(ways[rest - 1, targets], exponents - highest[:, None])).sum(1)
+            ways[rest, :-1], shifts = np.frexp(sums)
+            powers[rest, :-1] = np.where(sums > 0, highest + shifts, NOTHING)
         return ways, powers
 
 
@@ -183,9 +179,13 @@ def _paths(kind: type[Regular]) -> _Paths:
 
 
 @cache
-def _live(kind: type[Regular]) -> frozenset[int]:
-    """The states from which some word can be completed."""
-    live = set(kind.accepting)
+def _following(kind: type[Regular]) -> list[frozenset[str]]:
+    """For each state the symbols with which some word continues, and END if it is one."""
+    live = set(kind.accepting)  # the states from which some word can be completed
     while more := {state for state, row in enumerate(kind.moves) if not live.isdisjoint(row)} - live:
         live |= more
-    return frozenset(live)
+    return [
+        frozenset(symbol for symbol, after in zip(kind.symbols, row, strict=True) if after in live)
+        | ({END} if state in kind.accepting else set())
+        for state, row in enumerate(kind.moves)
+    ]

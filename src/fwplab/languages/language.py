@@ -1,6 +1,7 @@
 """The base class of languages: a machine that reads symbols, and a sampler of words of a given length."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from fwplab.catalogue import Catalogue
 from fwplab.errors import UserError, shown
+from fwplab.source import class_text
 
 END = "end"  # in a set of next symbols: the word may end here
 LONGEST_NAME = 40  # of a definition in a table
@@ -34,6 +36,8 @@ class Language(ABC):
     hierarchy: ClassVar[str]  # the place in the Chomsky and counter hierarchies
     start: ClassVar[Any]  # the state after the empty string
     longest: ClassVar[int] = LONGEST  # the most symbols of a word that is drawn or counted
+    numbers: ClassVar[tuple[int, ...]] = ()  # of a family (a file whose name ends in _n): its members in the catalogue
+    options: ClassVar[dict[str, tuple[str, ...]]] = {}  # the options that a name may have, the default first
 
     @abstractmethod
     def step(self, state: Any, symbol: str) -> Any:
@@ -81,6 +85,14 @@ class Language(ABC):
         The default is 1: all words of a length are equally likely. The tests compare it with `draw`.
         """
         return 1.0
+
+    @classmethod
+    def member(cls, number: int | None, **options: str) -> dict[str, Any]:
+        """The attributes of the member of a family with this number, and of a language with these options.
+
+        Raises `UserError` for a number that the family does not have.
+        """
+        return {}
 
     @property
     def name(self) -> str:
@@ -193,34 +205,100 @@ class Language(ABC):
 
 
 class Languages(Catalogue[Language]):
-    """The catalogue of languages. Its names may also be definitions, such as `regex:(ab|ba)*`: see `_definition`.
+    """The catalogue of languages.
 
-    The name of a definition says the whole language, so that another process needs nothing but the name.
+    - A file whose name ends in `_n` is a family: `d_n.py` holds d_2, d_3, ... Its class lists in `numbers` those that
+      belong to the catalogue, as a literal; others can be named too.
+    - A name may have options: `symmetric_5:generators=swaps`. `Language.member` says which.
+    - A name may be a definition, such as `regex:(ab|ba)*`: see `_definition`. It says the whole language, so that
+      another process needs nothing but the name.
     """
 
     def load(self, name: str) -> type[Language]:
-        return defined(name) if is_definition(name) else super().load(name)
+        if is_definition(name):
+            return defined(name)
+        head, _, options = name.partition(":")
+        plain = self._normalised(head)
+        family = FAMILY.fullmatch(plain)
+        if family and plain not in self._files() and f"{family[1]}n" in self._files():
+            return _member(super().load(f"{family[1]}n"), plain, int(family[2]), _options(options))
+        if plain.endswith("_n") and plain in self._files():
+            members = ", ".join(f"{plain[:-1]}{number}" for number in _numbers(self.package, self._files()[plain]))
+            raise UserError(f"{plain} is a family of languages; choose for example from: {members}")
+        found = super().load(plain)
+        return _member(found, plain, None, _options(options)) if options else found
+
+    def read(self, name: str, *attributes: str) -> dict[str, Any]:
+        if self._normalised(name) in self._files():
+            return super().read(name, *attributes)
+        return {attribute: getattr(self.load(name), attribute) for attribute in attributes}
 
     def known(self, name: str) -> str:
-        return self.name_of(self.load(name)) if is_definition(name) else super().known(name)
+        return super().known(name) if name in self.names() else self.name_of(self.load(name))
 
     def name_of(self, entry: type[Language]) -> str:
         return entry.name if isinstance(entry.name, str) else super().name_of(entry)
 
     def __contains__(self, name: str) -> bool:
-        return is_definition(name) or super().__contains__(name)
+        try:
+            return super().__contains__(name) or bool(self.load(name))
+        except UserError:
+            return False
+
+    def own_names(self) -> list[str]:
+        families = {name: _numbers(self.package, stem) for name, stem in self._files().items() if name.endswith("_n")}
+        members = [f"{name[:-1]}{number}" for name, numbers in families.items() for number in numbers]
+        return sorted([*(set(self._files()) - set(families)), *members])
+
+    def _single_files(self) -> dict[str, str]:
+        return self._files()
 
     def _unknown(self, name: str) -> str:
         return f"{super()._unknown(name)}; or a definition: {', '.join(DEFINITIONS.values())}"
 
 
+FAMILY = re.compile(r"(.*_)(\d{1,4})")
 DEFINITIONS = {"regex": "regex:EXPRESSION", "dfa": "dfa:FILE", "random-dfa": "random-dfa:states=8,seed=3"}
 """The kinds of definitions, with an example each."""
 
 
 def is_definition(name: str) -> bool:
     """Whether the name of a language is a definition."""
-    return ":" in name
+    kind, colon, _ = name.partition(":")
+    return bool(colon) and kind.strip().lower().replace("_", "-") in (*DEFINITIONS, "automaton")
+
+
+@cache
+def _numbers(package: str, stem: str) -> tuple[int, ...]:
+    """The members of a family that belong to the catalogue, without importing its file."""
+    numbers: tuple[int, ...] = class_text(f"{package}.{stem}", stem.replace("_", ""))["numbers"]
+    return numbers
+
+
+@cache  # the same class for the same language, because other caches are keyed by it
+def _member(
+    kind: type[Language], name: str, number: int | None, options: tuple[tuple[str, str], ...]
+) -> type[Language]:
+    known = kind.options
+    if unknown := [key for key, _ in options if key not in known]:
+        raise UserError(f"{name} has no option {shown(unknown[0])}; choose from: {', '.join(known) or 'none'}")
+    if wrong := [(key, value) for key, value in options if value not in known[key]]:
+        raise UserError(
+            f"{wrong[0][0]} of {name} is no {shown(wrong[0][1])}; choose from: {', '.join(known[wrong[0][0]])}"
+        )
+    given = {key: value for key, value in options if value != known[key][0]}
+    if len(given) < len(options):
+        return _member(kind, name, number, tuple(given.items()))
+    if not given and number is None:
+        return kind
+    attributes = kind.member(number, **{key: value[0] for key, value in known.items()} | given)
+    full = name + (":" + ",".join(f"{key}={given[key]}" for key in known if key in given) if given else "")
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "name": full, **attributes})
+
+
+def _options(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [part.partition("=") for part in text.lower().split(",") if part.strip()]
+    return tuple(sorted({key.strip(): value.strip() for key, _, value in pairs}.items()))
 
 
 def short_name(name: str) -> str:

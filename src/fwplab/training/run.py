@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from fwplab.data.tasks import for_task
 from fwplab.errors import UserError
 from fwplab.languages import LANGUAGES, Language, load_language
-from fwplab.languages.language import is_definition
 from fwplab.mixers import MIXERS, MixerSpec
 from fwplab.model.spec import ModelSpec
 from fwplab.plugins.fingerprint import fingerprint
@@ -71,7 +70,7 @@ class Run:
     """The fingerprint of a mixer or language from another package, set automatically; None for those of fwplab."""
 
     def __post_init__(self) -> None:
-        if is_definition(self.language):  # the definition by value: a file may change
+        if ":" in self.language:  # the definition by value, and options in one order
             object.__setattr__(self, "language", LANGUAGES.known(self.language))
         here = self.code_here  # raises the UserError for an unknown language
         if self.code is None:
