@@ -1,6 +1,8 @@
 """Families of languages, their options, and what the algebra says about the regular languages of the catalogue."""
 
+import runpy
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,6 +173,11 @@ def test_negatives_are_outside(name: str) -> None:
     strings = non_words(language, [20] * 40, np.random.default_rng(3))
     assert not any(language.contains(string) for string in strings)
     assert not any(language.word_rule(string) for string in strings)
+
+
+def test_the_table_in_the_documentation_is_that_of_the_catalogue() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    assert runpy.run_path(str(docs / "languages_table.py"))["table"]() in (docs / "languages.md").read_text("utf-8")
 
 
 def test_swaps_and_3_cycles_are_the_permutations_that_move_few_places() -> None:
