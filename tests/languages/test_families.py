@@ -168,6 +168,20 @@ def test_the_library_makes_an_equal_automaton_of_every_expression(name: str) -> 
 
 
 @pytest.mark.parametrize("name", LANGUAGES.own_names())
+def test_states_and_rule_agree_on_words_and_near_them_up_to_length_12(name: str) -> None:
+    """Where the strings of length 12 are too many to read all: random ones, words, and strings one edit away."""
+    language, generator = load_language(name), np.random.default_rng(5)
+    words = language.sample(np.resize(language.lengths(1, 12), 150).tolist(), generator)
+    near = non_words(language, [len(word) for word in words], generator)
+    free = ["".join(generator.choice(language.symbols, size)) for size in generator.integers(0, 13, 150)]
+    for string in (*words, *near, *free):
+        assert language.contains(string) == language.word_rule(string), string
+        expected = [language.label_rule(string[:end]) for end in range(1, len(string) + 1)]
+        if None not in expected:
+            assert language.labels(string) == expected, string
+
+
+@pytest.mark.parametrize("name", LANGUAGES.own_names())
 def test_negatives_are_outside(name: str) -> None:
     language = load_language(name)
     strings = non_words(language, [20] * 40, np.random.default_rng(3))
