@@ -141,23 +141,24 @@ def _subsets(found: "NFA", text: str, symbols: str) -> Machine:
     names = {state: place for place, state in enumerate(found.states)}
     closures = {state: _closure(found.transitions, state, names) for state in names}
 
-    def reached(state: object, symbol: str) -> int:
-        targets = found.transitions.get(state, {}).get(symbol, ())
-        together = 0
-        for target in targets:
-            together |= closures[target]
-        return together
-
-    steps = {symbol: [reached(state, symbol) for state in names] for symbol in symbols}
+    columns = {symbol: column for column, symbol in enumerate(symbols)}
+    outgoing: list[list[tuple[int, int]]] = []  # for each state the columns of its symbols, with the states that follow
+    for state in names:
+        steps = dict.fromkeys(columns.values(), 0)
+        for symbol, targets in found.transitions.get(state, {}).items():
+            for target in targets if symbol else ():
+                steps[columns[symbol]] |= closures[target]
+        outgoing.append([(column, bits) for column, bits in steps.items() if bits])
     start = closures[found.initial_state]
     ends = sum(1 << names[state] for state in found.final_states)
     place, waiting, rows = {start: 0}, [start], []
     for one in waiting:
+        reached = [0] * len(symbols)
+        for state in _members(one):
+            for column, bits in outgoing[state]:
+                reached[column] |= bits
         row: list[int | None] = []
-        for symbol in symbols:
-            after = 0
-            for state in _members(one):
-                after |= steps[symbol][state]
+        for after in reached:
             if after and after not in place:
                 place[after] = len(place)
                 waiting.append(after)
