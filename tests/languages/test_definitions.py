@@ -44,6 +44,19 @@ digraph "two states" {
     even -> even [label="0"]; odd -> odd [label="0"];
 }
 """,
+    "automata-lib.dot": """digraph "" {
+\tgraph [rankdir=LR, ranksep=0.5];
+\tnode [label="\\N"];
+\t"3f0c-71" [fontsize=14.0, label="", shape=point];
+\teven [fontsize=14.0, shape=doublecircle];
+\t"3f0c-71" -> even [arrowsize=0.85, tooltip="->even"];
+\teven -> even [arrowsize=0.85, fontsize=14.0, label=0];
+\todd [fontsize=14.0, shape=circle];
+\teven -> odd [arrowsize=0.85, fontsize=14.0, label=1];
+\todd -> even [arrowsize=0.85, fontsize=14.0, label=1];
+\todd -> odd [arrowsize=0.85, fontsize=14.0, label=0];
+}
+""",
     "own.json": json.dumps({"symbols": ["1", "0"], "moves": [[1, 0], [0, 1]], "accepting": [0]}),
     "automata-lib.json": json.dumps(
         {
@@ -178,6 +191,13 @@ def test_an_automaton_that_aalpy_saves_can_be_read(tmp_path: Path) -> None:
     setup = {state: list(values) for state, values in machine.to_state_setup().items()}
     (tmp_path / "setup.json").write_text(json.dumps(setup))
     assert load_language(f"dfa:{tmp_path / 'setup.json'}").name == PARITY
+
+
+def test_a_label_may_be_several_symbols(tmp_path: Path) -> None:
+    (tmp_path / "last.dot").write_text(
+        'digraph { s [shape=point]; s -> q; q -> q [label="a, b"]; q -> r [label=","]; r [shape=doublecircle]; }'
+    )
+    assert load_language(f"dfa:{tmp_path / 'last.dot'}").name == "automaton:,ab:1,0,0;-,-,-*"
 
 
 @pytest.mark.parametrize(
