@@ -34,7 +34,7 @@ HEAVY = (
         "sklearn",
         "scipy",
     ),
-    *("aalpy", "jinja2"),
+    *("aalpy", "jinja2", "automata", "networkx", "pydot"),
 )
 
 IMPORTS_SCRIPT = """

@@ -15,7 +15,7 @@ from fwplab.automata import Moore
 from fwplab.errors import UserError
 from fwplab.languages import END, Language
 from fwplab.languages._expression import automaton, minimal
-from fwplab.languages._regular import Regular
+from fwplab.languages._regular import Regular, _paths
 from fwplab.plugins.check_language import check
 
 
@@ -130,7 +130,8 @@ def test_words_are_drawn_uniformly():
 @pytest.mark.parametrize("length", [40, 1_000])
 def test_sampling_probabilities_equal_ratios_of_counts(length):
     """Compared with exact fractions. A sum of two terms rounds once a symbol, and a ratio of two sums 3 times more."""
-    language, shares = NoThreeZeros(), NoThreeZeros()._shares(length)
+    language = NoThreeZeros()
+    scaled, powers = _paths(NoThreeZeros).scaled(length)
     ways = [[1, 1, 1]]
     for _ in range(length):
         ways.append([sum(ways[-1][to] for to in row if to is not None) for row in language.moves])
@@ -139,8 +140,18 @@ def test_sampling_probabilities_equal_ratios_of_counts(length):
         for state, row in enumerate(language.moves):
             zeros = 0 if row[0] is None else ways[left - 1][row[0]]
             exact = Fraction(zeros, ways[left][state])
-            assert abs(Fraction(shares[place, state, 0]) - exact) <= (2 * left + 3) * Fraction(1, 2**53) * exact
-            assert shares[place, state, 1] == 1
+            after = [_paths(NoThreeZeros).blocks[to] if to is not None else -1 for to in row]
+            sums = np.cumsum([scaled[left - 1, to] * 2.0 ** (powers[left - 1, to] - left) for to in after])
+            assert abs(Fraction(sums[0] / sums[1]) - exact) <= (2 * left + 3) * Fraction(1, 2**53) * exact
+
+
+def test_a_path_may_be_rare_beside_others_that_cannot_be_taken():
+    """At an odd length the only word is a b ... b, while very many ways lead on from a state that is not reached."""
+    language = language_of("ab*|aa((c|d)(c|d))*", "abcd")
+    (word,) = language.sample([3_001], np.random.default_rng(0))
+    assert word == "a" + 3_000 * "b"
+    words = language.sample([3_000] * 20, np.random.default_rng(0))
+    assert all(language.contains(each) and each[1] == "a" for each in words)
 
 
 def test_a_word_of_length_100_000_is_drawn():

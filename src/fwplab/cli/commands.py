@@ -78,6 +78,7 @@ COMMANDS: dict[str, str | Group] = {
             "show": "languages:ShowLanguage",
             "sample": "languages:SampleLanguage",
             "label": "languages:LabelString",
+            "classify": "languages:ClassifyLanguage",
         },
     ),
     "corpus": Group(

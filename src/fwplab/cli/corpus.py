@@ -1,6 +1,7 @@
 """`fwplab corpus`: writes, imports and audits corpora in the two published file formats."""
 
 import dataclasses
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,7 @@ class ExportCorpus:
     folder: Positional[Path]
     """The folder to create."""
     language: str
-    """Name of a language: fwplab languages."""
+    """Name of a language (fwplab languages), or a definition such as "regex:(ab|ba)*"."""
     format: Literal["bhattamishra", "irie"] = "bhattamishra"
     """The file format: that of Bhattamishra et al. (2020) or that of Irie et al. (2023)."""
     splits: SplitSpec = field(default_factory=SplitSpec)
@@ -53,7 +54,7 @@ class ImportCorpus:
     folder: Positional[Path]
     """The folder of the corpus."""
     language: str
-    """Name of its language: fwplab languages."""
+    """Name of its language (fwplab languages), or a definition."""
     name: str | None = None
     """Name to store it under; by default the name of the folder."""
     task: Task = "transduction"
@@ -66,7 +67,7 @@ class ImportCorpus:
         reference, result = import_corpus(self.folder, for_task(load_language(self.language), self.task), name)
         facts = {"corpus": reference, **_facts(result)}
         task = "" if self.task == "transduction" else f" --task {self.task}"
-        command = f"fwplab train --language {self.language} --corpus {name}{task}"
+        command = f"fwplab train --language {shlex.quote(self.language)} --corpus {name}{task}"
         text = "\n".join([*result.lines(), f"imported as {reference}: {command}"])
         emit(facts, as_json=self.json, text=text)
         return 0
@@ -79,7 +80,7 @@ class AuditCorpus:
     folder: Positional[Path]
     """The folder of the corpus."""
     language: str
-    """Name of its language: fwplab languages."""
+    """Name of its language (fwplab languages), or a definition."""
     task: Task = "transduction"
     """The task that its labels are for: see fwplab train --help."""
     json: bool = False

@@ -4,19 +4,28 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
 from fwplab.cli.console import emit, listed, seeded
 from fwplab.errors import UserError, shown
-from fwplab.languages import END, LANGUAGES, load_language
+from fwplab.languages import END, LANGUAGES, Regular, load_language, short_name
 
 MOST_SYMBOLS = 10_000_000
+MOST_SHOWN = 8
+"""The most symbols of an alphabet that the list shows."""
 
 
 def _facts(name: str) -> dict[str, Any]:
     found = load_language(name)
     return {"name": found.name, "symbols": found.symbols, "classes": found.classes, "hierarchy": found.hierarchy}
+
+
+def _few(names: tuple[str, ...]) -> str:
+    """The names, or the first of many and how many there are."""
+    shown_names = names if len(names) <= MOST_SHOWN else (*names[:MOST_SHOWN], "...", f"({len(names)})")
+    return escape(" ".join(shown_names))
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class ListLanguages:
         facts = listed(LANGUAGES, _facts)
         table = Table("language", "alphabet", "label classes", "class in the hierarchy", box=None)
         for fact in facts:
-            table.add_row(fact["name"], " ".join(fact["symbols"]), " ".join(fact["classes"]), fact["hierarchy"])
+            table.add_row(fact["name"], _few(fact["symbols"]), _few(fact["classes"]), fact["hierarchy"])
         emit(facts, as_json=self.json, text=table)
         return 0
 
@@ -40,7 +49,7 @@ class ShowLanguage:
     """Shows the rule of one language, with examples."""
 
     name: Positional[str]
-    """Name of a language: fwplab languages."""
+    """Name of a language (fwplab languages), or a definition such as "regex:(ab|ba)*"."""
     json: bool = False
     """Print JSON."""
 
@@ -67,7 +76,7 @@ class SampleLanguage:
     """
 
     name: Positional[str]
-    """Name of a language: fwplab languages."""
+    """Name of a language (fwplab languages), or a definition such as "regex:(ab|ba)*"."""
     count: int = 10
     """How many words."""
     shortest: int = 2
@@ -104,7 +113,7 @@ class LabelString:
     """Prints the label of every position of a string, separated by spaces."""
 
     name: Positional[str]
-    """Name of a language: fwplab languages."""
+    """Name of a language (fwplab languages), or a definition such as "regex:(ab|ba)*"."""
     string: Positional[str]
     """A string over the language's alphabet."""
     json: bool = False
@@ -122,4 +131,39 @@ class LabelString:
             "next_symbols": following,
         }
         emit(facts, as_json=self.json, text=" ".join(labels))
+        return 0
+
+
+@dataclass(frozen=True)
+class ClassifyLanguage:
+    """Says in which classes a regular language is, by its syntactic monoid."""
+
+    name: Positional[str]
+    """Name of a regular language (fwplab languages), or a definition such as "regex:(ab|ba)*"."""
+    json: bool = False
+    """Print JSON."""
+
+    def __call__(self) -> int:
+        from fwplab.languages._monoid import Monoid, classes
+
+        language = load_language(self.name)
+        if not isinstance(language, Regular):
+            regular = ", ".join(name for name, kind in LANGUAGES.classes() if issubclass(kind, Regular))
+            raise UserError(f"{language.name} is not regular; choose from: {regular}; or a definition")
+        monoid = Monoid(language)
+        answers = classes(monoid)
+        facts = {
+            "name": language.name,
+            "states": monoid.states,
+            "elements": len(monoid.elements),
+            "classes": [each._asdict() for each in answers],
+        }
+        table = Table("class", "", "the syntactic monoid", "source", box=None)
+        for each in answers:
+            table.add_row(each.name, "yes" if each.holds else "no", each.meaning, each.source)
+        table.title = escape(
+            f"{short_name(language.name)}: a smallest automaton of {monoid.states} states, a syntactic monoid of "
+            f"{len(monoid.elements)} elements"
+        )
+        emit(facts, as_json=self.json, text=table)
         return 0

@@ -6,12 +6,14 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.progress import Task as BarTask
 from rich.table import Table
 from rich.text import Text
 
+from fwplab.languages import short_name
 from fwplab.tables.numbers import percent
 from fwplab.tables.rows import model_name
 from fwplab.training.record import Progress
@@ -97,7 +99,7 @@ class ProgressView:
         losses = [m.train_loss for m in members if m.train_loss is not None]
         return (
             model_name(run),
-            run.language,
+            escape(short_name(run.language)),
             f"{progress.step}/{progress.max_steps}",
             f"{sum(losses) / len(losses):.4f}" if losses else "-",
             " ".join(percent(m.bin0_accuracy, decimals=0) for m in members),

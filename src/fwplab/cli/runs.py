@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from fwplab.files import home
-from fwplab.languages.language import LANGUAGES
+from fwplab.languages import LANGUAGES, short_name
 from fwplab.mixers import MIXERS
 
 HEAD = ("run", "mixer", "language", "seeds", "status", "seconds")
@@ -68,7 +68,7 @@ def _json(value: Any) -> str:
 def _cells(fact: dict[str, Any]) -> tuple[str, ...]:
     task = "" if fact["task"] == "transduction" else f" ({fact['task']})"
     seeds, status = " ".join(map(str, fact["seeds"])), " ".join(fact["status"])
-    return fact["key"], fact["mixer"], fact["language"] + task, seeds, status, f"{fact['seconds']:.0f}"
+    return fact["key"], fact["mixer"], short_name(fact["language"]) + task, seeds, status, f"{fact['seconds']:.0f}"
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:

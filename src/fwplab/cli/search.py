@@ -33,7 +33,7 @@ class SearchCommand:
     """
 
     language: str
-    """Name of a language: fwplab languages."""
+    """Name of a language (fwplab languages), or a definition such as "regex:(ab|ba)*"."""
     mixer: str
     """Name of a mixer: fwplab mixers."""
     trials: int = 20

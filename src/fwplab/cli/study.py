@@ -19,7 +19,7 @@ from fwplab.cli.progress import ProgressView
 from fwplab.cli.training import check_device, check_seeds
 from fwplab.errors import UserError
 from fwplab.files import replaced
-from fwplab.languages import LANGUAGES, load_language
+from fwplab.languages import load_language
 from fwplab.mixers import MIXERS
 from fwplab.studies import STUDIES
 from fwplab.tables.rows import require_rule
@@ -67,7 +67,7 @@ class Selected:
             if mixers
             else study.runs(quick=self.quick, seeds=self.seeds)
         )
-        found = [run for run in every if run.language in (languages or LANGUAGES.names())]
+        found = [run for run in every if not languages or run.language in languages]
         if not found:
             raise UserError(
                 f"{self.name} has no runs of these languages and mixers; see: fwplab study status {self.name}"

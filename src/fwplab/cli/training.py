@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional, arg
 
@@ -19,8 +20,7 @@ from fwplab.data.imported import reference
 from fwplab.data.splits import SplitSpec
 from fwplab.data.tasks import Recognition, Task, for_task, non_words
 from fwplab.errors import UserError, shown
-from fwplab.languages import Language, load_language
-from fwplab.languages.language import LONGEST
+from fwplab.languages import Language, load_language, short_name
 from fwplab.model.spec import ModelSpec
 from fwplab.tables.columns import to_json
 from fwplab.tables.numbers import percent
@@ -50,7 +50,7 @@ class Train:
     """
 
     language: str
-    """Name of a language: fwplab languages."""
+    """Name of a language (fwplab languages), or a definition such as "regex:(ab|ba)*"."""
     mixer: str
     """Name of a mixer: fwplab mixers."""
     seeds: int = 3
@@ -209,8 +209,8 @@ class Evaluate:
             raise UserError(
                 f"{language.name} has another alphabet than {checkpoint.run.language}, which the model reads"
             )
-        if max(self.lengths) > LONGEST:
-            raise UserError(f"a string has at most {LONGEST:,} symbols, not {shown(max(self.lengths))}")
+        if max(self.lengths) > language.longest:
+            raise UserError(f"a string has at most {language.longest:,} symbols, not {shown(max(self.lengths))}")
         if not 1 <= self.strings <= MOST_STRINGS:
             raise UserError(f"strings is how many there are, from 1 to {MOST_STRINGS:,}, not {shown(self.strings)}")
         if max(self.lengths, default=0) * self.strings > MOST_POSITIONS:
@@ -277,8 +277,9 @@ def _draw(language: Language, length: int, number: int, generator: np.random.Gen
 def _evaluation_table(facts: dict[str, Any], *, checked: bool) -> Table:
     where = "at every position" if facts["task"] == "transduction" else "at the end"
     title = (
-        f"{facts['mixer']} on {facts['language']}, seed {facts['seed']}, checkpoint of the {facts['selection']} rule "
-        f"at step {facts['step']}{'' if checked else ' (a file without a checksum)'}: strings right {where}"
+        f"{facts['mixer']} on {escape(short_name(facts['language']))}, seed {facts['seed']}, checkpoint of the "
+        f"{facts['selection']} rule at step {facts['step']}{'' if checked else ' (a file without a checksum)'}: "
+        f"strings right {where}"
     )
     table = Table(
         "length", "strings", "right %", "95 % interval", "chance %", "median first error", title=title, box=None

@@ -42,6 +42,7 @@ class Recognition(Language):
         self.symbols = language.symbols  # type: ignore[misc]  # a class attribute in other languages
         self.hierarchy = language.hierarchy  # type: ignore[misc]
         self.start = language.start  # type: ignore[misc]
+        self.longest = language.longest  # type: ignore[misc]
 
     @property
     def name(self) -> str:

@@ -44,7 +44,8 @@ def minimal(moves: Moves, accepting: frozenset[int]) -> Automaton:
     dead = len(moves)
     table = [[dead if after is None else after for after in row] for row in moves] + [[dead] * len(moves[0])]
     block = [int(state in accepting) for state in range(dead + 1)]
-    for _ in table:  # every round but the last splits a block
+    blocks = 0
+    while blocks < (blocks := len(set(block))):  # every round but the last splits a block
         future = [(block[state], *(block[after] for after in row)) for state, row in enumerate(table)]
         names = {each: number for number, each in enumerate(dict.fromkeys(future))}
         block = [names[each] for each in future]

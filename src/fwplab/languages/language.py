@@ -1,5 +1,7 @@
 """The base class of languages: a machine that reads symbols, and a sampler of words of a given length."""
 
+import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -10,8 +12,10 @@ from numpy.typing import NDArray
 
 from fwplab.catalogue import Catalogue
 from fwplab.errors import UserError, shown
+from fwplab.source import class_text
 
 END = "end"  # in a set of next symbols: the word may end here
+LONGEST_NAME = 40  # of a definition in a table
 LONGEST = 1_000_000
 """The most symbols of a string: counting the words of a length, and reading one, take longer and longer."""
 MOST_LENGTHS = 5_000
@@ -31,6 +35,9 @@ class Language(ABC):
     classes: ClassVar[tuple[str, ...]]  # the label classes in the order of their indices
     hierarchy: ClassVar[str]  # the place in the Chomsky and counter hierarchies
     start: ClassVar[Any]  # the state after the empty string
+    longest: ClassVar[int] = LONGEST  # the most symbols of a word that is drawn or counted
+    numbers: ClassVar[tuple[int, ...]] = ()  # of a family (a file whose name ends in _n): its members in the catalogue
+    options: ClassVar[dict[str, tuple[str, ...]]] = {}  # the options that a name may have, the default first
 
     @abstractmethod
     def step(self, state: Any, symbol: str) -> Any:
@@ -78,6 +85,14 @@ class Language(ABC):
         The default is 1: all words of a length are equally likely. The tests compare it with `draw`.
         """
         return 1.0
+
+    @classmethod
+    def member(cls, number: int | None, **options: str) -> dict[str, Any]:
+        """The attributes of the member of a family with this number, and of a language with these options.
+
+        Raises `UserError` for a number that the family does not have.
+        """
+        return {}
 
     @property
     def name(self) -> str:
@@ -153,12 +168,12 @@ class Language(ABC):
     def lengths(self, low: int, high: int) -> list[int]:
         """The lengths from `low` to `high`, both included, of which there are words.
 
-        Raises `UserError` for more than `MOST_LENGTHS` lengths, and for one above `LONGEST`.
+        Raises `UserError` for more than `MOST_LENGTHS` lengths, and for one above `longest`.
         """
-        if high > LONGEST or high - max(low, 0) > MOST_LENGTHS:
+        if high > self.longest or high - max(low, 0) > MOST_LENGTHS:
             raise UserError(
                 f"lengths from {shown(low)} to {shown(high)}: choose at most {MOST_LENGTHS:,} lengths in a row, "
-                f"up to {LONGEST:,}"
+                f"up to {self.longest:,}"
             )
         return [length for length in range(max(low, 0), high + 1) if self.count(length) > 0]
 
@@ -170,10 +185,10 @@ class Language(ABC):
         wanted = np.asarray(lengths, dtype=np.int64)
         words = [""] * len(wanted)
         for length in np.unique(wanted).tolist():
-            if length > LONGEST:
-                raise UserError(f"a string has at most {LONGEST:,} symbols, not {length}")
+            if length > self.longest:
+                raise UserError(f"a string has at most {self.longest:,} symbols, not {length}")
             if length < 0 or self.count(length) == 0:
-                near = ", ".join(map(str, self.lengths(length - 8, length + 8))) or "none"
+                near = ", ".join(map(str, self.lengths(length - 8, min(length + 8, self.longest)))) or "none"
                 raise UserError(f"{self.name} has no word of length {length}; lengths near it: {near}")
             places = np.flatnonzero(wanted == length).tolist()
             rows = max(1, SYMBOLS_AT_ONCE // max(1, length))
@@ -189,11 +204,122 @@ class Language(ABC):
         return words
 
 
-LANGUAGES: Catalogue[Language] = Catalogue(
-    "language",
-    "fwplab.languages",
-    Language,
-)
+class Languages(Catalogue[Language]):
+    """The catalogue of languages.
+
+    - A file whose name ends in `_n` is a family: `d_n.py` holds d_2, d_3, ... Its class lists in `numbers` those that
+      belong to the catalogue, as a literal; others can be named too.
+    - A name may have options: `symmetric_5:generators=swaps`. `Language.member` says which.
+    - A name may be a definition, such as `regex:(ab|ba)*`: see `_definition`. It says the whole language, so that
+      another process needs nothing but the name.
+    """
+
+    def load(self, name: str) -> type[Language]:
+        if is_definition(name):
+            return defined(name)
+        head, _, options = name.partition(":")
+        plain = self._normalised(head)
+        family = FAMILY.fullmatch(plain)
+        if family and plain not in self._files() and f"{family[1]}n" in self._files():
+            return _member(super().load(f"{family[1]}n"), plain, int(family[2]), _options(options))
+        if plain.endswith("_n") and plain in self._files():
+            members = ", ".join(f"{plain[:-1]}{number}" for number in _numbers(self.package, self._files()[plain]))
+            raise UserError(f"{plain} is a family of languages; choose for example from: {members}")
+        found = super().load(plain)
+        return _member(found, plain, None, _options(options)) if options else found
+
+    def read(self, name: str, *attributes: str) -> dict[str, Any]:
+        if self._normalised(name) in self._files():
+            return super().read(name, *attributes)
+        return {attribute: getattr(self.load(name), attribute) for attribute in attributes}
+
+    def known(self, name: str) -> str:
+        return super().known(name) if name in self.names() else self.name_of(self.load(name))
+
+    def name_of(self, entry: type[Language]) -> str:
+        return entry.name if isinstance(entry.name, str) else super().name_of(entry)
+
+    def __contains__(self, name: str) -> bool:
+        try:
+            return super().__contains__(name) or bool(self.load(name))
+        except UserError:
+            return False
+
+    def own_names(self) -> list[str]:
+        families = {name: _numbers(self.package, stem) for name, stem in self._files().items() if name.endswith("_n")}
+        members = [f"{name[:-1]}{number}" for name, numbers in families.items() for number in numbers]
+        return sorted([*(set(self._files()) - set(families)), *members])
+
+    def _single_files(self) -> dict[str, str]:
+        return self._files()
+
+    def _unknown(self, name: str) -> str:
+        return f"{super()._unknown(name)}; or a definition: {', '.join(DEFINITIONS.values())}"
+
+
+FAMILY = re.compile(r"(.*_)(\d{1,4})")
+DEFINITIONS = {"regex": "regex:EXPRESSION", "dfa": "dfa:FILE", "random-dfa": "random-dfa:states=8,seed=3"}
+"""The kinds of definitions, with an example each."""
+
+
+def is_definition(name: str) -> bool:
+    """Whether the name of a language is a definition."""
+    kind, colon, _ = name.partition(":")
+    return bool(colon) and kind.strip().lower().replace("_", "-") in (*DEFINITIONS, "automaton")
+
+
+@cache
+def _numbers(package: str, stem: str) -> tuple[int, ...]:
+    """The members of a family that belong to the catalogue, without importing its file."""
+    numbers: tuple[int, ...] = class_text(f"{package}.{stem}", stem.replace("_", ""))["numbers"]
+    return numbers
+
+
+@cache  # the same class for the same language, because other caches are keyed by it
+def _member(
+    kind: type[Language], name: str, number: int | None, options: tuple[tuple[str, str], ...]
+) -> type[Language]:
+    known = kind.options
+    if unknown := [key for key, _ in options if key not in known]:
+        raise UserError(f"{name} has no option {shown(unknown[0])}; choose from: {', '.join(known) or 'none'}")
+    if wrong := [(key, value) for key, value in options if value not in known[key]]:
+        raise UserError(
+            f"{wrong[0][0]} of {name} is no {shown(wrong[0][1])}; choose from: {', '.join(known[wrong[0][0]])}"
+        )
+    given = {key: value for key, value in options if value != known[key][0]}
+    if len(given) < len(options):
+        return _member(kind, name, number, tuple(given.items()))
+    if not given and number is None:
+        return kind
+    attributes = kind.member(number, **{key: value[0] for key, value in known.items()} | given)
+    full = name + (":" + ",".join(f"{key}={given[key]}" for key in known if key in given) if given else "")
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "name": full, **attributes})
+
+
+def _options(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [part.partition("=") for part in text.lower().split(",") if part.strip()]
+    return tuple(sorted({key.strip(): value.strip() for key, _, value in pairs}.items()))
+
+
+def short_name(name: str) -> str:
+    """The name of a language for a narrow table. That of a long definition is cut, and ends in a part of its hash.
+
+    >>> short_name("reset_dyck_1"), short_name("automaton:01:" + 50 * "0,1*;")
+    ('reset_dyck_1', 'automaton:01:0,1*;...fc9c85')
+    """
+    if len(name) <= LONGEST_NAME or not is_definition(name):
+        return name
+    return f"{name[:18]}...{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def defined(name: str) -> type[Language]:
+    """The language of a definition. Equal definitions have the same class. Raises `UserError` if it is wrong."""
+    from fwplab.languages._definition import definition  # its base class is defined with the help of this module
+
+    return definition(name)
+
+
+LANGUAGES = Languages("language", "fwplab.languages", Language)
 
 
 @lru_cache(maxsize=2**16)  # strings repeat the same steps many times

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from fwplab.languages import short_name
 from fwplab.plots.style import INK, STYLE, LineStyle, line_style, names, percent_axis
 from fwplab.tables.rows import by_cell, cell_members
 from fwplab.training.record import Check, Member, Record
@@ -38,7 +39,7 @@ def learning_curves(records: Sequence[Record]) -> Figure:
                 if (language, mixer) not in cells:
                     axes.text(0.5, 0.5, "not run", ha="center", transform=axes.transAxes, alpha=0.6)
                 axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-            axes_row[0].set_ylabel(language)
+            axes_row[0].set_ylabel(short_name(language))
         for axes, mixer in zip(grid[0], mixers, strict=True):
             axes.set_title(mixer, color=line_style(mixer).colour, fontweight="bold")
         figure.supxlabel("training step", fontsize=9)

@@ -6,6 +6,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from fwplab.languages import short_name
 from fwplab.plots.style import INK, STYLE
 from fwplab.tables.rows import Row
 
@@ -35,7 +36,7 @@ def solve_rate_heatmap(rows: Sequence[Row]) -> Figure:
         axes.set_xlim(-0.5, len(models) - 0.5)
         axes.set_ylim(len(languages) - 0.5, -0.5)
         axes.set_xticks(range(len(models)), [_folded_name(model) for model in models])
-        axes.set_yticks(range(len(languages)), languages)
+        axes.set_yticks(range(len(languages)), list(map(short_name, languages)))
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)

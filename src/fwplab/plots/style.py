@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 
 from fwplab.errors import UserError
+from fwplab.languages import short_name
 from fwplab.mixers import MIXERS
 
 
@@ -157,7 +158,7 @@ def panelled(titles: Sequence[str], x: str, y: str, *, same_y: bool = True) -> t
     figure = Figure(figsize=(3.25 * columns + (1.2 if columns == 1 else 0), 2.6 * rows + 0.7))
     panels = list(figure.subplots(rows, columns, sharey=same_y, squeeze=False).flat)
     for axes, title in zip(panels, titles, strict=False):
-        axes.set_title(title, fontweight="bold", loc="left")
+        axes.set_title(short_name(title), fontweight="bold", loc="left")
     for axes in panels[len(titles) :]:
         axes.set_visible(False)
     figure.supxlabel(x, fontsize=9)

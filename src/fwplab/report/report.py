@@ -10,6 +10,7 @@ import jinja2
 
 from fwplab.data.splits import SplitSummary
 from fwplab.files import replaced
+from fwplab.languages import short_name
 from fwplab.plots import (
     accuracy_by_length,
     learning_curves,
@@ -52,6 +53,7 @@ def write_report(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fwplab.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["short"] = short_name
     environment.globals |= {"line_style": line_style, "marker_points": marker_points}
     page = environment.get_template("report.html.jinja").render(
         title=title,

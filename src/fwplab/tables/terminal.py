@@ -6,6 +6,7 @@ from typing import TypeVar
 from rich.table import Table
 from rich.text import Text
 
+from fwplab.languages import short_name
 from fwplab.tables.columns import NOTES, SHOWN
 from fwplab.tables.rows import Row
 
@@ -31,7 +32,7 @@ def render_terminal(rows: Sequence[Row]) -> Table:
         if (row.language, row.rule) != group:
             group = row.language, row.rule
             table.add_section()
-            table.add_row(Text.assemble((row.language, "bold"), (f"  rule: {row.rule}", "dim")))
+            table.add_row(Text.assemble((short_name(row.language), "bold"), (f"  rule: {row.rule}", "dim")))
         table.add_row(*_texts(row))
     return table
 
@@ -50,7 +51,7 @@ def add_by_language(
         if language(cell) != heading:
             heading = language(cell)
             table.add_section()
-            table.add_row(f"[bold]{heading}[/bold]")
+            table.add_row(Text(short_name(heading), "bold"))
         table.add_row(*texts(cell))
 
 

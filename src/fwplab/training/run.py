@@ -45,7 +45,7 @@ class Run:
     """One language, one model, one protocol, and one or more members: copies of the model with their own seeds."""
 
     language: str
-    """The name of the language."""
+    """The name of the language, or a definition such as `regex:(ab|ba)*`; `dfa:FILE` becomes the automaton itself."""
     mixer: MixerSpec
     """The sequence mixer of every layer, with its switches."""
     seeds: tuple[int, ...] = (0,)
@@ -70,6 +70,8 @@ class Run:
     """The fingerprint of a mixer or language from another package, set automatically; None for those of fwplab."""
 
     def __post_init__(self) -> None:
+        if ":" in self.language:  # the definition by value, and options in one order
+            object.__setattr__(self, "language", LANGUAGES.known(self.language))
         here = self.code_here  # raises the UserError for an unknown language
         if self.code is None:
             object.__setattr__(self, "code", here)
