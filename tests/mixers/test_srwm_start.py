@@ -78,6 +78,47 @@ def test_with_uniform_keys_the_order_of_the_steps_does_not_matter() -> None:
         assert not torch.allclose(first, model.mixers[0].w_y)
 
 
+COPY = replace(
+    START, constant_input=1.0, query_scale=3.0, copy_row=True, copy_slope=0.0, copy_bias=-40.0, input_scale=1.0
+)
+
+
+def test_keys_are_uniform_over_all_rows_but_the_copy_row() -> None:
+    model = build_model(replace(COPY, copy_slope=1.0, copy_bias=-2.0, input_scale=0.003))
+    inputs = model.embedding.weight.unflatten(-1, (4, -1))
+    assert torch.equal(inputs[..., -1], torch.ones_like(inputs[..., -1]))
+    torch.testing.assert_close(inputs.sum(-1), torch.zeros_like(inputs[..., -1]), rtol=0, atol=1e-6)
+    _, query, key, rates = parts(model)
+    others = key[..., [0, 1, 3]]
+    torch.testing.assert_close(others, others[..., :1].expand_as(others))
+    assert 0.5 < key[..., 2].log().sub(key[..., 0].log()).add(2).abs().max() < 5
+    assert query[..., 2].max() < math.exp(NOT_ADDRESSED + 3)
+    expected = torch.sigmoid(torch.tensor([2.0, -10.0, -10.0, -10.0], dtype=torch.float64))
+    torch.testing.assert_close(rates, expected.expand_as(rates), rtol=1e-4, atol=0)
+
+
+@torch.no_grad()
+def test_a_key_that_addresses_the_copy_row_resets_what_is_read() -> None:
+    """Symbol 3 gets such a key. What is read afterwards does not depend on what was counted before."""
+    model = build_model(replace(COPY, self_rate_bias=-60.0, rate_bias=40.0))
+    layer = model.mixers[0]
+    inputs = model.embedding.weight.unflatten(-1, (4, -1))
+    inputs[:3, :, :2] = 0
+    inputs[1, :, :2] = 0.5
+    inputs[3, :, :2] = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    layer.w_k[:, 0, 2], layer.w_k[:, 1, 2] = 40.0, -40.0
+
+    def read_after(ids: list[int]) -> torch.Tensor:
+        (w_y, *_), *_ = model.scan(torch.tensor([ids]))[1]
+        return inputs[0].unsqueeze(-2) @ w_y
+
+    assert read_after([1] * 9).abs().max() > 0.1
+    tolerance = 14 * math.exp(NOT_ADDRESSED)  # the weight of the copy row in the queries of 14 steps
+    for after in ([], [1] * 4):
+        long, short = read_after([1] * 9 + [3, *after]), read_after([1, 3, *after])
+        torch.testing.assert_close(long, short, rtol=0, atol=tolerance)
+
+
 def test_the_input_scale_leaves_all_products_unchanged() -> None:
     """The scale is a power of two, so that nothing is rounded."""
     plain, scaled = build_model(SRWM()), build_model(SRWM(input_scale=0.25))
@@ -97,6 +138,7 @@ def test_a_spec_with_these_weights_is_unchanged_by_json() -> None:
         ({"constant_input": 1.0, "input_softmax": True}, "input_softmax=false"),
         ({"input_scale": 0.1, "normalised_input": True}, "normalised_input=false"),
         ({"input_scale": 0.0}, "above 0"),
+        ({"copy_row": True}, "choose constant_input=1"),
     ],
 )
 def test_contradicting_switches_are_refused(wrong: dict[str, float], message: str) -> None:
@@ -108,3 +150,8 @@ def test_starting_weights_of_the_embedding_need_one_layer() -> None:
     with pytest.raises(UserError, match="choose 1 layer, not 2"):
         build(START, replace(SHAPE, layers=2), 4, 3, seed=0)
     build(SRWM(key_scale=0.0), replace(SHAPE, layers=2), 4, 3, seed=0)
+
+
+def test_a_copy_row_needs_heads_of_four_inputs() -> None:
+    with pytest.raises(UserError, match="heads with 4 inputs or more, not 2"):
+        build(COPY, replace(SHAPE, heads=8), 4, 3, seed=0)

@@ -15,6 +15,8 @@ from fwplab.ops.srwm import read
 BLOCKS = ("W_y", "W_q", "W_k", "w_b")
 NOT_ADDRESSED = -10.0
 """The initial logit of the constant input's row in keys and queries, if there is a constant input."""
+LEAST_WIDTH = 4
+"""The least width of a head with a copy row: two constant inputs, and two that differ between symbols."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class SRWM(Start):
     - `normalised_input`: false if the rule reads the raw `x` without a LayerNorm, as published.
     - `normalised_residual`: true if the layer returns `LayerNorm(x) + OutLinear(y)`, as published, not `x + ...`.
 
-    Four more switches change only the initial weights, so that the layer can count. If keys are uniform, a step adds
+    More switches change only the initial weights, so that the layer can count. If keys are uniform, a step adds
     the same row, `b/d (q - k) W`, to all rows of a block. This changes neither `(q - k) W` nor, because
     `(q - k) k^T = 0`, what was added before. The sum of such steps is exact at any rate (docs/counting.md).
 
@@ -45,6 +47,13 @@ class SRWM(Start):
     - `input_scale`: a factor of the initial embedding; all blocks are divided by it, so that all products are
       unchanged. A step of Adam changes every number by a similar amount. A scale below 1 therefore makes embeddings
       learn faster and keys more slowly. Slow keys stay uniform for longer, and a count leaks only if they are not.
+    - `copy_row`: whether every head has a second constant input, the negative of the first. The output then reads the
+      difference of two rows of W_y. Keys are uniform over all rows but the second of these two, so that only the first
+      holds the count. If the key of a symbol addresses the second row, the step copies the count to it. This resets
+      the difference to 0. `input_scale` does not multiply the two inputs, so that training hardly changes what is read.
+    - `copy_bias`: the initial logit of the second row in the keys; those of the other rows are 0. Queries have almost
+      no weight there.
+    - `copy_slope`: the standard deviation of this logit over the symbols.
     """
 
     packs = True
@@ -57,6 +66,9 @@ class SRWM(Start):
     self_rate_bias: float = 0.0
     constant_input: float = 0.0
     input_scale: float = 1.0
+    copy_row: bool = False
+    copy_bias: float = -2.0
+    copy_slope: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,6 +83,8 @@ class SRWM(Start):
             )
         if not self.input_scale > 0:
             raise UserError(f"input_scale must be above 0, not {self.input_scale}")
+        if self.copy_row and not self.constant_input:
+            raise UserError("copy_row adds a second constant input: choose constant_input=1 with it")
 
     @property
     def starts_embedding(self) -> bool:
@@ -84,13 +98,20 @@ class SRWM(Start):
         return layers
 
     def start_embedding(self, weight: Tensor, heads: int) -> None:
-        """Sets the constant input of every head, and scales all inputs."""
+        """Sets the constant inputs of every head, and scales the inputs."""
+        inputs = weight.unflatten(-1, (heads, -1))
         if self.constant_input:
-            weight.unflatten(-1, (heads, -1))[..., -1] = self.constant_input
+            inputs[..., -1] = self.constant_input
         weight *= self.input_scale
+        if self.copy_row:
+            inputs[..., :-2] -= inputs[..., :-2].mean(-1, keepdim=True)  # their sum would read the count
+            inputs[..., -1] = self.constant_input
+            inputs[..., -2] = -self.constant_input
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
         """Builds the layer. Its state is the four blocks of every head."""
+        if self.copy_row and head_width(width, heads) < LEAST_WIDTH:
+            raise UserError(f"copy_row needs heads with {LEAST_WIDTH} inputs or more, not {head_width(width, heads)}")
         return _Layer(self, width, heads)
 
 
@@ -124,7 +145,24 @@ class _Layer(Mixer):
             self.w_b.add_(bias[:, None])
         for block in self.blocks:
             block.div_(spec.input_scale)
+        if spec.copy_row:
+            self._start_copy_row(bias)
         self.out_linear.weight *= spec.output_scale
+
+    def _start_copy_row(self, bias: Tensor) -> None:
+        """Sets the rows that the two constant inputs read, and the column that addresses the second of them.
+
+        bias: the bias of the four rates, `[heads, 4]`.
+        """
+        spec, constant = self.spec, self.spec.constant_input
+        for block in self.blocks:
+            block[:, -2:] = 0
+        self.w_b[:, -1] = bias / constant
+        for block, logit in ((self.w_q, NOT_ADDRESSED), (self.w_k, spec.copy_bias)):
+            block[:, :, -2:] = 0
+            block[:, -1, -2] = logit / constant
+        symbols = self.w_k[:, :-2, -2]
+        symbols.normal_().mul_(spec.copy_slope * self.w_k.shape[1] ** -0.5 / spec.input_scale)
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
         normal = self.layer_norm(x)
