@@ -83,6 +83,21 @@ COPY = replace(
 )
 
 
+def test_symbols_may_read_the_count_differently() -> None:
+    spec = replace(COPY, copy_slope=1.0, copy_bias=-2.0, copy_noise=0.5)
+    model = build(spec, replace(SHAPE, hidden=32), 4, 3, seed=0).double()
+    inputs = model.embedding.weight.unflatten(-1, (4, -1))
+    assert torch.equal(inputs[..., -1], torch.ones_like(inputs[..., -1]))
+    assert torch.equal(inputs[..., -2], -inputs[..., -3])
+    assert 0.2 < inputs[..., -2].std() < 1
+    _, query, key, rates = parts(model)
+    others = key[..., [0, 1, 2, 3, 4, 6]]
+    torch.testing.assert_close(others, others[..., :1].expand_as(others))
+    assert max(key[..., 7].max(), query[..., [5, 7]].max()) < math.exp(NOT_ADDRESSED + 3)
+    expected = torch.sigmoid(torch.tensor([2.0, -10.0, -10.0, -10.0], dtype=torch.float64))
+    torch.testing.assert_close(rates, expected.expand_as(rates), rtol=1e-4, atol=0)
+
+
 def test_keys_are_uniform_over_all_rows_but_the_copy_row() -> None:
     model = build_model(replace(COPY, copy_slope=1.0, copy_bias=-2.0, input_scale=0.003))
     inputs = model.embedding.weight.unflatten(-1, (4, -1))

@@ -15,8 +15,6 @@ from fwplab.ops.srwm import read
 BLOCKS = ("W_y", "W_q", "W_k", "w_b")
 NOT_ADDRESSED = -10.0
 """The initial logit of the constant input's row in keys and queries, if there is a constant input."""
-LEAST_WIDTH = 4
-"""The least width of a head with a copy row: two constant inputs, and two that differ between symbols."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,10 @@ class SRWM(Start):
     - `copy_bias`: the initial logit of the second row in the keys; those of the other rows are 0. Queries have almost
       no weight there.
     - `copy_slope`: the standard deviation of this logit over the symbols.
+    - `copy_noise`: the two inputs of a symbol are `constant_input` and its negative, times `1 + copy_noise n` with a
+      normal number n for each symbol and head. If it is not 0, a third constant input gives the rates their bias.
+      SRWM reads before it writes. So the symbol that resets still reads the count, and its output can be independent
+      of the count only if symbols read it differently.
     """
 
     packs = True
@@ -69,6 +71,7 @@ class SRWM(Start):
     copy_row: bool = False
     copy_bias: float = -2.0
     copy_slope: float = 1.0
+    copy_noise: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,6 +94,11 @@ class SRWM(Start):
         """Whether the switches change the initial embedding."""
         return self.constant_input != 0 or self.input_scale != 1
 
+    @property
+    def constants(self) -> int:
+        """The number of constant inputs of a head with a copy row; the first of them reads the copy."""
+        return 3 if self.copy_noise else 2
+
     def depth(self, layers: int) -> int:
         """The requested number. Switches that change the embedding need one layer, which reads it directly."""
         if self.starts_embedding and layers > 1:
@@ -104,14 +112,18 @@ class SRWM(Start):
             inputs[..., -1] = self.constant_input
         weight *= self.input_scale
         if self.copy_row:
-            inputs[..., :-2] -= inputs[..., :-2].mean(-1, keepdim=True)  # their sum would read the count
+            symbols = inputs[..., : -self.constants]
+            symbols -= symbols.mean(-1, keepdim=True)  # their sum would read the count
             inputs[..., -1] = self.constant_input
-            inputs[..., -2] = -self.constant_input
+            if self.copy_noise:
+                inputs[..., -2] = self.constant_input * (1 + self.copy_noise * torch.randn(inputs.shape[:-1]))
+            inputs[..., -self.constants] = -inputs[..., 1 - self.constants]
 
     def build(self, input_width: int, width: int, heads: int) -> Mixer:
         """Builds the layer. Its state is the four blocks of every head."""
-        if self.copy_row and head_width(width, heads) < LEAST_WIDTH:
-            raise UserError(f"copy_row needs heads with {LEAST_WIDTH} inputs or more, not {head_width(width, heads)}")
+        if self.copy_row and head_width(width, heads) < self.constants + 2:
+            least, given = self.constants + 2, head_width(width, heads)
+            raise UserError(f"copy_row needs heads with {least} inputs or more, not {given}")
         return _Layer(self, width, heads)
 
 
@@ -150,18 +162,20 @@ class _Layer(Mixer):
         self.out_linear.weight *= spec.output_scale
 
     def _start_copy_row(self, bias: Tensor) -> None:
-        """Sets the rows that the two constant inputs read, and the column that addresses the second of them.
+        """Sets the rows that the constant inputs read, and the column that addresses the copy row.
 
         bias: the bias of the four rates, `[heads, 4]`.
         """
-        spec, constant = self.spec, self.spec.constant_input
+        spec, constant, copy = self.spec, self.spec.constant_input, -self.spec.constants
         for block in self.blocks:
-            block[:, -2:] = 0
+            block[:, copy:] = 0
         self.w_b[:, -1] = bias / constant
         for block, logit in ((self.w_q, NOT_ADDRESSED), (self.w_k, spec.copy_bias)):
-            block[:, :, -2:] = 0
-            block[:, -1, -2] = logit / constant
-        symbols = self.w_k[:, :-2, -2]
+            block[:, :, copy:] = 0
+            block[:, -1, copy] = logit / constant
+            if spec.copy_noise:  # the last input then has no part in the count
+                block[:, -1, -1] = NOT_ADDRESSED / constant
+        symbols = self.w_k[:, :copy, copy]
         symbols.normal_().mul_(spec.copy_slope * self.w_k.shape[1] ** -0.5 / spec.input_scale)
 
     def forward(self, x: Tensor, state: State | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, State]:
