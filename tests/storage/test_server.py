@@ -6,11 +6,15 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sql
+from tests.engines.test_drivers import OTHER_MACHINE, set_owner
 from tests.engines.test_engines import trained
 from tests.engines.test_kills import RUNS, members, slowly
 from tests.recipes.test_search import SEARCH
@@ -20,12 +24,21 @@ from fwplab.cli import run as command
 from fwplab.engines import Local
 from fwplab.errors import UserError
 from fwplab.recipes.search import open_search, work
-from fwplab.storage import store as stores
+from fwplab.storage import claims, database
 from fwplab.storage.archive import open_archive, write_archive
+from fwplab.storage.claims import Claims
+from fwplab.storage.listing import list_runs
 from fwplab.storage.store import Store
 
 PROGRAMS = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+GUARDED = "guarded"
+"""The one user who needs a password."""
 pytestmark = pytest.mark.skipif(not PROGRAMS, reason="no PostgreSQL server is installed (Debian: postgresql)")
+
+
+def port_of(number: int) -> int:
+    """A port for a server, below those that Linux gives to clients: one of these may hold it during a restart."""
+    return 20_000 + number % 12_000
 
 
 class Server:
@@ -38,6 +51,8 @@ class Server:
         if self.user:
             shutil.chown(folder, self.user)
         self.call("initdb", "--auth=trust", "--username=fwplab", "--no-sync")
+        rules = folder / "pg_hba.conf"
+        rules.write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         self.start()
 
     @property
@@ -59,7 +74,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     folder = Path("/tmp") / f"fwplab-postgres-{os.getpid()}"  # its user cannot enter the private folder of a test
-    running = Server(folder, 40_000 + os.getpid() % 20_000)
+    running = Server(folder, port_of(os.getpid()))
     yield running
     running.stop()
     shutil.rmtree(folder)
@@ -103,7 +118,7 @@ def test_a_study_continues_after_a_restart(server: Server, home: Path, monkeypat
 def test_a_stopped_server_is_a_user_error(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(stores, "RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(database, "RETRY_SECONDS", (0.01,))
     with Store(server.url) as store:
         server.stop()
         with pytest.raises(UserError, match=r"does not answer .* the same command goes on"):
@@ -114,6 +129,102 @@ def test_a_stopped_server_is_a_user_error(
         server.start()
         store.save(record_of(replace(RUN, seeds=(9,))))
         assert store.has(replace(RUN, seeds=(9,)).key)
+
+
+def opened() -> None:
+    Store().close()
+
+
+def opened_search() -> None:
+    with open_search(SEARCH):
+        pass
+
+
+def test_every_operation_waits_for_a_server_that_is_away(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FWPLAB_STORE", server.url)
+    monkeypatch.setattr(database, "_answered", set())
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.1)
+    known, taken, other = (replace(RUN, seeds=(seed,)) for seed in (21, 22, 23))
+    with ThreadPoolExecutor(16) as pool, Store() as store, Claims(store) as mine:
+        store.save(record_of(known))
+        assert mine.take(taken)
+        beats = sql.select(claims.claims.c.beat).where(claims.claims.c.run == taken.key)
+        server.stop()
+        database._answered.clear()
+        works: dict[str, Callable[[], Any]] = {
+            "open": opened,
+            "search": opened_search,
+            "list": lambda: known.key in {fact["key"] for fact in list_runs()},
+            "load": lambda: store.load(known.key) == record_of(known),
+            "specs": lambda: known in store.specs(),
+            "save": lambda: store.save(record_of(replace(RUN, seeds=(24,)))),
+            "claims": lambda: Claims(store).__enter__().__exit__(),
+            "take": lambda: mine.take(other),
+            "wait": lambda: mine.wait([known]) == [],
+            "release": lambda: mine.release(known),
+        }
+        futures = {name: pool.submit(work) for name, work in works.items()}
+        time.sleep(2.0)
+        assert not any(future.done() for future in futures.values())
+        server.start()
+        found = {name: future.result() for name, future in futures.items()}
+        assert {name: value for name, value in found.items() if value not in (True, None)} == {}
+        before = store.rows(beats)[0]["beat"]
+        deadline = time.monotonic() + 20
+        while store.rows(beats)[0]["beat"] <= before:  # the heart has gone on as well
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_a_server_that_never_answered_is_waited_for_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "NEW_SECONDS", 1.0)
+    monkeypatch.setenv("FWPLAB_STORE", "postgresql+psycopg://me@127.0.0.1:1/records")
+    for wrong in (opened, opened_search, lambda: list(list_runs())):
+        began = time.monotonic()
+        with pytest.raises(UserError, match=r"cannot be used .*Connection refused"):
+            wrong()
+        assert 1.0 <= time.monotonic() - began < sum(database.RETRY_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("/postgres", "/no_such_database"),
+        ("fwplab@", "no_such_user@"),
+        ("fwplab@", f"{GUARDED}:wrong@"),
+        ("fwplab@", f"{GUARDED}@"),
+    ],
+    ids=["database", "user", "password", "no password"],
+)
+def test_a_url_that_the_server_refuses_is_not_tried_again(
+    old: str, new: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(server.url).close()
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    with pytest.raises(UserError, match="cannot be used as a store"):
+        Store(server.url.replace(old, new))
+    assert waits == []
+
+
+def test_a_claim_does_not_become_stale_while_the_server_is_away(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "STALE_SECONDS", 3.0)
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.1)
+    run = replace(RUN, seeds=(31,))
+    with Store(server.url) as store, Claims(store) as mine, Claims(store) as other:
+        assert other.take(run)
+        set_owner(store, OTHER_MACHINE)
+        assert not mine.take(run)
+        server.stop()
+        time.sleep(3.5)
+        server.start()
+        assert not mine.take(run)
+        deadline = time.monotonic() + 20
+        while not mine.take(run):  # without a heartbeat it does, once the server answers
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
 
 
 def test_two_processes_save_the_same_record(server: Server) -> None:

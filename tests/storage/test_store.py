@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from fwplab.errors import UserError
 from fwplab.files import check_writable, replaced
 from fwplab.mixers import MIXERS
+from fwplab.storage import database
 from fwplab.storage.database import database_message, database_url, invalid_url, shown
 from fwplab.storage.store import Store, restricted
 from fwplab.training.record import Chance, Check, Member, Record, Score, SplitSummary
@@ -177,7 +178,8 @@ SECRETS = {
 
 
 @pytest.mark.parametrize("url", SECRETS.values(), ids=SECRETS)
-def test_a_password_is_never_shown(url: str) -> None:
+def test_a_password_is_never_shown(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "NEW_SECONDS", 0.0)
     with pytest.raises(UserError) as raised:
         Store(url)
     assert "secret" not in str(raised.value)

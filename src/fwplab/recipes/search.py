@@ -33,6 +33,7 @@ from fwplab.storage.database import (
     database_url,
     invalid_url,
     shown,
+    wait_for_server,
 )
 from fwplab.storage.store import folder_of
 from fwplab.training.record import Progress, Record
@@ -176,7 +177,7 @@ def open_search(search: Search, url: str | None = None) -> Iterator[optuna.Study
     address = database_url(url, "searches.sqlite")
     try:
         with _unwrapped():
-            storage, study = create_tables(lambda: _study(search, address))
+            storage, study = wait_for_server(lambda: create_tables(lambda: _study(search, address)), address)
             try:
                 yield study
             finally:

@@ -35,7 +35,8 @@ class Claims:
     """The claims of one driver. Use it as a context manager, which releases them at its end.
 
     The claim of a dead driver is taken over: at once if it was a process on this machine, otherwise when its heartbeat
-    has not changed for `STALE_SECONDS`. Clocks of different machines are not compared.
+    has not changed for `STALE_SECONDS` in which the database has answered. Clocks of different machines are not
+    compared.
 
     store: the store. A store in memory has only one driver and needs no claims.
     """
@@ -45,6 +46,7 @@ class Claims:
         self.owner = f"{this_process()}/{next(_numbers)}"
         self.shared = store.engine.dialect.name != "sqlite" or sqlite_file(store.url) is not None
         self._seen: dict[str, tuple[str, int, float]] = {}
+        self._silent = float("-inf")  # when the database has last left a heartbeat of this driver unanswered
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -112,17 +114,25 @@ class Claims:
         return not rows or self._is_left(run.key, rows[0]["owner"], rows[0]["beat"])
 
     def _is_left(self, key: str, owner: str, beat: int) -> bool:
-        """Whether the driver of a claim has ended, or has sent no heartbeat for too long."""
+        """Whether the driver of a claim has ended, or has sent no heartbeat for too long.
+
+        While the database is away, no driver can send one.
+        """
         known = self._seen.get(key)
         if known is None or known[:2] != (owner, beat):
             self._seen[key] = owner, beat, time.monotonic()
             known = self._seen[key]
-        return has_ended(owner.partition("/")[0]) or time.monotonic() - known[2] > STALE_SECONDS
+        since = max(known[2], self._silent)
+        return has_ended(owner.partition("/")[0]) or time.monotonic() - since > STALE_SECONDS
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
+            began = time.monotonic()
             with suppress(sql.exc.SQLAlchemyError):  # the server restarts, or others write: try the next time
                 self._execute(claims.update().where(claims.c.owner == self.owner).values(beat=claims.c.beat + 1))
+                if time.monotonic() < began + BEAT_SECONDS:
+                    continue
+            self._silent = time.monotonic()
 
     def _execute(self, statement: sql.Delete | sql.Update) -> None:
         with self.store.engine.begin() as connection:

@@ -1,5 +1,5 @@
 """The database: its URL, which is never shown with its password, its messages, and the creation of its tables by
-several processes at once."""
+several processes at once, and the waiting for a server that is away."""
 
 import hashlib
 import os
@@ -20,11 +20,22 @@ SCHEMA = 2
 BUSY_SECONDS = 60
 """How long a process waits while others write to an SQLite file or create the tables."""
 CREATE_AGAIN_SECONDS = 0.05
+RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""The waits between attempts to reach a database server; their sum of two minutes outlasts a restart."""
+NEW_SECONDS = 10.0
+"""How long a server is waited for that has never answered this process: its URL may be wrong."""
+STARTING = "the database system is |too many clients|connection slots"
+"""What a PostgreSQL server says that starts, stops or is full."""
+REFUSING = r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry|permission denied"
+"""What a PostgreSQL server says that will not take this URL later either."""
 UNUSABLE = (sql.exc.SQLAlchemyError, ImportError, ValueError, TypeError, OverflowError)
 """The errors for a URL that no engine can be made of: no such driver, or options that the driver does not have."""
 KINDS = r"(sqlite|postgresql|mysql|mariadb|oracle|mssql)(\+\w+)?"
 SHORTEST_SECRET = 3
 Result = TypeVar("Result")
+
+_answered: set[tuple[str | None, int | None]] = set()
+"""The hosts and ports of the servers that have answered this process."""
 
 
 def database_url(url: str | None, file: str) -> sql.URL:
@@ -122,6 +133,33 @@ def database_message(error: BaseException, url: sql.URL) -> str:
     for secret in sorted(_secrets(url), key=len, reverse=True):
         said = said.replace(secret, "***")
     return said
+
+
+def wait_for_server(work: Callable[[], Result], url: sql.URL) -> Result:
+    """The result of `work`, which is called again while the server of `url` is away, starts or stops.
+
+    A server that has never answered this process is waited for during `NEW_SECONDS`, another one during the sum of
+    `RETRY_SECONDS`. One that refuses the user, the password or the database is not waited for, nor is SQLite.
+
+    Raises the last error of `work`.
+    """
+    server, waited = (url.host, url.port), 0.0
+    for wait in () if url.get_backend_name() == "sqlite" else RETRY_SECONDS:
+        try:
+            result = work()
+        except sql.exc.OperationalError as error:
+            said = str(error.orig)
+            if re.search(STARTING, said):
+                _answered.add(server)
+            left = wait if server in _answered else NEW_SECONDS - waited
+            if left <= 0 or re.search(REFUSING, said):
+                raise
+            time.sleep(min(wait, left))
+            waited += wait
+        else:
+            _answered.add(server)
+            return result
+    return work()
 
 
 def _secrets(url: sql.URL) -> set[str]:

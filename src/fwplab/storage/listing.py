@@ -4,6 +4,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from typing import Any
 
@@ -24,6 +25,7 @@ from fwplab.storage.database import (
     shown,
     sqlite_file,
     unusable,
+    wait_for_server,
 )
 
 READ_AT_ONCE = 1_000
@@ -53,9 +55,9 @@ def list_runs(*, language: str | None = None, mixer: str | None = None) -> Itera
     try:
         engine = sql.create_engine(read_only(path) if path is not None and protected else url)
         try:
-            with engine.connect() as connection:
-                check_version(connection.execute(sql.select(VERSIONS)).scalars().all(), shown(url))
-                yield from _facts(connection, language, mixer)
+            with ExitStack() as opened:
+                # PostgreSQL's driver has all rows at the end of a query: from here on no server is needed.
+                yield from _facts(*wait_for_server(lambda: _queried(engine, opened, shown(url), language, mixer), url))
         finally:
             engine.dispose()
     except UserError:
@@ -66,7 +68,12 @@ def list_runs(*, language: str | None = None, mixer: str | None = None) -> Itera
         raise invalid_url(shown(url), database_message(error, url)) from error
 
 
-def _facts(connection: sql.Connection, language: str | None, mixer: str | None) -> Iterator[dict[str, Any]]:
+def _queried(
+    engine: sql.Engine, opened: ExitStack, where: str, language: str | None, mixer: str | None
+) -> tuple[sql.CursorResult[Any], dict[str, list[tuple[Any, Any, Any]]], dict[str, str]]:
+    """The rows of the runs, not fetched yet; their members, and the checksums of what is listed, by key."""
+    connection = opened.enter_context(engine.connect())
+    check_version(connection.execute(sql.select(VERSIONS)).scalars().all(), where)
     filters = [RUNS.c[name] == value for name, value in (("language", language), ("mixer", mixer)) if value]
     of_run = sql.select(RUNS.c.key).where(*filters)
     query = sql.select(MEMBERS.c.run, MEMBERS.c.place, MEMBERS.c.seed, MEMBERS.c.status).order_by(MEMBERS.c.place)
@@ -75,6 +82,12 @@ def _facts(connection: sql.Connection, language: str | None, mixer: str | None) 
         members[run].append(tuple(member))
     written = _checksums(connection)
     heads = connection.execute(sql.select(RUNS).where(*filters).order_by(RUNS.c.finished, RUNS.c.key))
+    return heads, members, written
+
+
+def _facts(
+    heads: sql.CursorResult[Any], members: dict[str, list[tuple[Any, Any, Any]]], written: dict[str, str]
+) -> Iterator[dict[str, Any]]:
     for head in chain.from_iterable(heads.partitions(READ_AT_ONCE)):
         key, language, mixer = head[:3]
         try:

@@ -4,7 +4,6 @@ SQLite ships with Python, needs no server, and writes a record in one transactio
 SQLAlchemy uses the same tables in a server database, whose URL is given in `FWPLAB_STORE`.
 """
 
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from fwplab.storage.database import (
     shown,
     sqlite_file,
     unusable,
+    wait_for_server,
 )
 from fwplab.storage.rows import (
     Row,
@@ -48,8 +48,6 @@ from fwplab.storage.tables import PARTS, checksums, measurements, members, metad
 from fwplab.training.record import Measurement, Member, Record
 from fwplab.training.run import Run
 
-RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-"""The waits between attempts to reach a database server; their sum of two minutes outlasts a restart."""
 READ_AT_ONCE = 200
 """How many records are read by one query of each table."""
 
@@ -104,7 +102,7 @@ class Store:
         self.engine = sql.create_engine(url, pool_pre_ping=True)
         if self.engine.dialect.name == "sqlite":
             sql.event.listen(self.engine, "connect", _set_busy if self.read_only else _set_pragmas)
-        create_tables(self._open)
+        wait_for_server(lambda: create_tables(self._open), self.url)
 
     def require_writable(self) -> None:
         """Raises `UserError` for a store that can only be read. Call it before long work whose result goes there."""
@@ -192,17 +190,12 @@ class Store:
         connection.execute(checksums.update().where(checksums.c.run == key).values(measured=found))
 
     def with_retries(self, work: Callable[[], Result]) -> Result:
-        """The result of `work`, with retries while a database server restarts.
+        """The result of `work`, with retries while a database server restarts, as `wait_for_server` has them.
 
         Raises `UserError` if it still fails; the training state in the run's folder is not lost.
         """
-        for wait in RETRY_SECONDS if self.engine.dialect.name != "sqlite" else ():
-            try:
-                return work()
-            except sql.exc.OperationalError:
-                time.sleep(wait)
         try:
-            return work()
+            return wait_for_server(work, self.url)
         except sql.exc.IntegrityError:
             raise
         except sql.exc.OperationalError as error:
