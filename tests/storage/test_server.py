@@ -1,6 +1,7 @@
 """The store on a PostgreSQL server that is restarted or stopped while it is used."""
 
 import glob
+import itertools
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -210,7 +212,10 @@ def test_a_url_that_the_server_refuses_is_not_tried_again(
 def test_a_claim_does_not_become_stale_while_the_server_is_away(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "STALE_SECONDS", 3.0)
+    clock = {"ahead": 0.0}  # a jump of this clock is an outage of an hour
+    watch = SimpleNamespace(monotonic=lambda: time.monotonic() + clock["ahead"])
+    monkeypatch.setattr(claims, "time", watch)
+    monkeypatch.setattr(claims, "STALE_SECONDS", 1_800.0)
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.1)
     run = replace(RUN, seeds=(31,))
     with Store(server.url) as store, Claims(store) as mine, Claims(store) as other:
@@ -218,13 +223,24 @@ def test_a_claim_does_not_become_stale_while_the_server_is_away(
         set_owner(store, OTHER_MACHINE)
         assert not mine.take(run)
         server.stop()
-        time.sleep(3.5)
+        clock["ahead"] += 3_600
+        wait_until(lambda: watch.monotonic() - mine._silent < 600)
         server.start()
         assert not mine.take(run)
-        deadline = time.monotonic() + 20
-        while not mine.take(run):  # without a heartbeat it does, once the server answers
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        hours = itertools.count(2)
+
+        def is_taken_an_hour_later() -> bool:
+            clock["ahead"] = 3_600.0 * next(hours)
+            return mine.take(run)
+
+        wait_until(is_taken_an_hour_later)  # without a heartbeat, once the server answers
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_two_processes_save_the_same_record(server: Server) -> None:

@@ -86,7 +86,7 @@ def _queried(
 
 
 def _facts(
-    heads: sql.CursorResult[Any], members: dict[str, list[tuple[Any, Any, Any]]], written: dict[str, str]
+    heads: sql.CursorResult[*tuple[Any, ...]], members: dict[str, list[tuple[Any, Any, Any]]], written: dict[str, str]
 ) -> Iterator[dict[str, Any]]:
     for head in chain.from_iterable(heads.partitions(READ_AT_ONCE)):
         key, language, mixer = head[:3]
