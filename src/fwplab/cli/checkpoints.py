@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwplab.errors import UserError
+from fwplab.errors import UserError, shown
 from fwplab.files import home
 from fwplab.training.protocol import Rule
 
@@ -32,10 +32,10 @@ def find_checkpoint(name: str, rule: Rule) -> "Checkpoint":
     shipped = {_cell(path): path for path in shipped_checkpoints()}
     if name in shipped:
         return load_checkpoint(shipped[name])
-    shown = name if len(name) < 80 else f"{name[:80]}..."
+    of_language = [cell for cell in shipped if cell.startswith(f"{name.partition('/')[0]}/")]
     raise UserError(
-        f"no checkpoint {shown!r}: give a checkpoint file, the key of a run with a checkpoint of the {rule} rule "
-        f"(fwplab runs), or one of the package: {', '.join(sorted(shipped))}"
+        f"no checkpoint {shown(name)}: give a checkpoint file, the key of a run with a checkpoint of the {rule} rule "
+        f"(fwplab runs), or one of the package; choose from: {', '.join(sorted(of_language or shipped))}"
     )
 
 

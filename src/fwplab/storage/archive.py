@@ -157,16 +157,17 @@ def _read(path: Path, table: sql.Table) -> Iterator[list[dict[str, Any]]]:
     10^12 rows.
     """
     names, texts = table.columns.keys(), 0
-    words = [column.name for column in table.columns if isinstance(column.type, sql.String)]
     try:
         facts = pyarrow.parquet.read_metadata(path)
-        columns = facts.schema.to_arrow_schema().names
+        schema = facts.schema.to_arrow_schema()
+        columns = schema.names
         if sorted(columns) != sorted(names):
             raise UserError(f"its columns are {', '.join(columns)}, not {', '.join(names)}")
         if facts.num_rows > MOST_ROWS:
             raise UserError(f"it has {facts.num_rows:,} rows; choose a table of at most {MOST_ROWS:,}")
         if facts.num_rows == 0:
             yield []
+        words = [field.name for field in schema if pyarrow.types.is_string(field.type)]
         with pyarrow.parquet.ParquetFile(path, read_dictionary=words, metadata=facts) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE):
                 texts += sum(map(_characters, batch.columns))
