@@ -19,8 +19,9 @@ from fwplab.extraction.black_box import BlackBox
 from fwplab.extraction.extract import METHODS, extract, sample_words
 from fwplab.extraction.learn import learn
 from fwplab.extraction.mealy import UNDEFINED, Mealy, mealy_of
-from fwplab.languages import LANGUAGES, load_language
+from fwplab.languages import load_language
 from fwplab.storage.archive import shipped_checkpoints
+from fwplab.studies.irie2023 import LANGUAGES as PAPER_LANGUAGES
 
 
 class MachineModel(nn.Module):
@@ -143,7 +144,7 @@ def test_the_automaton_of_a_language_gives_its_labels(name: str, states: int) ->
         assert "-" in labels or labels == task.labels(word)
 
 
-@pytest.mark.parametrize("name", LANGUAGES.own_names())
+@pytest.mark.parametrize("name", [*PAPER_LANGUAGES, "tomita_4", "d_3", "symmetric_3"])
 @pytest.mark.parametrize("method", METHODS)
 def test_extraction_from_a_perfect_model_gives_the_language(name: str, method: Any) -> None:
     task = load_language(name)
@@ -155,6 +156,11 @@ def test_extraction_from_a_perfect_model_gives_the_language(name: str, method: A
         assert (found.equivalent, found.witness, len(found.machine)) == (True, None, len(found.true))
         assert all(each.with_model == each.with_language == each.words for each in found.fidelity)
     assert all((each.asked == 1) == found.finite for each in found.fidelity if each.length > 10)
+
+
+def test_the_machine_of_a_stack_is_refused_before_it_fills_the_memory() -> None:
+    with pytest.raises(UserError, match="dyck_2 has more than 20,000 states within 30 moves"):
+        mealy_of(load_language("dyck_2"), 30)
 
 
 def test_a_counter_with_a_maximal_depth_is_detected() -> None:

@@ -7,8 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fwplab.automata import Moore
+from fwplab.errors import UserError
 from fwplab.languages import Language
 
+MOST_STATES = 20_000
+"""The most states of a language's own machine: a stack has 2^depth of them."""
 UNDEFINED = -1
 """The output of a move without a label."""
 Integers = NDArray[np.int64]
@@ -159,6 +162,8 @@ def mealy_of(language: Language, depth: int, *, everywhere: bool = False) -> Mea
     Moves without a label lead to an extra state whose outputs are all UNDEFINED. These are the moves without a label in
     the language, the moves beyond `depth`, and the moves after which no word can follow, since models are trained on
     words only. The last kind keeps its labels with `everywhere`.
+
+    Raises `UserError` if there are more than `MOST_STATES`, as in a language with a stack.
     """
     states: dict[object, int] = {language.start: 0}
     depths = {language.start: 0}
@@ -177,6 +182,11 @@ def mealy_of(language: Language, depth: int, *, everywhere: bool = False) -> Mea
                 row_outputs.append(UNDEFINED)
                 continue
             if after not in states:
+                if len(states) == MOST_STATES:
+                    raise UserError(
+                        f"{language.name} has more than {MOST_STATES:,} states within {depth} moves from its start; "
+                        "choose a smaller depth or a language without a stack"
+                    )
                 states[after], depths[after] = len(states), depths[state] + 1
                 waiting.append(after)
             row_moves.append(states[after])
