@@ -33,9 +33,10 @@ def find_checkpoint(name: str, rule: Rule) -> "Checkpoint":
     if name in shipped:
         return load_checkpoint(shipped[name])
     of_language = [cell for cell in shipped if cell.startswith(f"{name.partition('/')[0]}/")]
+    choices = of_language or [cell for cell in shipped if ":" not in cell]  # all of them are too long for a line
     raise UserError(
         f"no checkpoint {shown(name)}: give a checkpoint file, the key of a run with a checkpoint of the {rule} rule "
-        f"(fwplab runs), or one of the package; choose from: {', '.join(sorted(of_language or shipped))}"
+        f"(fwplab runs), or one of the package; choose from: {', '.join(sorted(choices))}"
     )
 
 
