@@ -305,7 +305,7 @@ def short_name(name: str) -> str:
     """The name of a language for a narrow table. That of a long definition is cut, and ends in a part of its hash.
 
     >>> short_name("reset_dyck_1"), short_name("automaton:01:" + 50 * "0,1*;")
-    ('reset_dyck_1', 'automaton:01:0,1*;...fc9c85')
+    ('reset_dyck_1', 'automaton:01:0,1*;...f1b90c')
     """
     if len(name) <= LONGEST_NAME or not is_definition(name):
         return name
