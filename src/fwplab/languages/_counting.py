@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from fwplab.languages.language import END, Language
 
 Integers = NDArray[np.integer[Any]]
+KINDS = ("()", "[]", "{}", "<>")
+"""The kinds of brackets that a language may have."""
 Walks = NDArray[np.bool_]  # one walk per row, True for a step up; entries after the end of a shorter walk are arbitrary
 
 
@@ -127,11 +129,13 @@ class Brackets(Language):
         return [(self.symbols[2 * pair], self.symbols[2 * pair + 1]) for pair in range(self.pairs)]
 
 
-def unpaired(string: str, kind: tuple[str, str]) -> str:
-    """The brackets of one kind that remain when adjacent matching pairs are removed until there are none."""
-    left = "".join(symbol for symbol in string if symbol in kind)
-    while "".join(kind) in left:
-        left = left.replace("".join(kind), "")
+def unpaired(string: str, *kinds: tuple[str, str] | str) -> str:
+    """The brackets of these kinds that remain when adjacent matching pairs are removed until there are none."""
+    pairs = ["".join(kind) for kind in kinds]
+    left = "".join(symbol for symbol in string if any(symbol in pair for pair in pairs))
+    while any(pair in left for pair in pairs):
+        for pair in pairs:
+            left = left.replace(pair, "")
     return left
 
 

@@ -4,10 +4,10 @@ from functools import cache
 from typing import Any, ClassVar
 
 from fwplab.errors import UserError
+from fwplab.languages._counting import KINDS, unpaired
 from fwplab.languages._expression import Moves
 from fwplab.languages._regular import Regular
 
-KINDS = ("()", "[]", "{}", "<>")
 MOST_STATES = 2_000
 
 
@@ -59,10 +59,7 @@ class BoundedDyckN(Regular):
 
     def label_rule(self, prefix: str) -> str | None:
         """Takes the innermost pairs away: only opening brackets may be left, and no prefix may be too high."""
-        left = prefix
-        while any(kind in left for kind in KINDS):
-            for kind in KINDS:
-                left = left.replace(kind, "")
+        left = unpaired(prefix, *KINDS)
         deepest = max(map(_height, (prefix[:end] for end in range(len(prefix) + 1))))
         if any(symbol in left for symbol in ")]}>") or deepest > self.depth:
             return None

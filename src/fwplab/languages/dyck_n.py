@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fwplab.errors import UserError
-from fwplab.languages._counting import balanced_walks
+from fwplab.languages._counting import KINDS, balanced_walks, unpaired
 from fwplab.languages.language import END, Language
-
-KINDS = ("()", "[]", "{}", "<>")
 
 
 class DyckN(Language):
@@ -61,10 +59,7 @@ class DyckN(Language):
 
     def label_rule(self, prefix: str) -> str | None:
         """Takes adjacent pairs away until there are none. Only opening brackets may be left."""
-        left = prefix
-        while any(kind in left for kind in KINDS):
-            for kind in KINDS:
-                left = left.replace(kind, "")
+        left = unpaired(prefix, *KINDS)
         if any(kind[1] in left for kind in KINDS):
             return None
         return next((kind[1] for kind in KINDS if left.endswith(kind[0])), "-")
